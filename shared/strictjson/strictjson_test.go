@@ -1,0 +1,131 @@
+package strictjson_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"tokenvendor/shared/strictjson"
+)
+
+func limits() strictjson.Limits { return strictjson.Limits{Depth: 8, Members: 64} }
+
+func TestObjectAccepts(t *testing.T) {
+	for _, tt := range []struct{ name, text, member, want string }{
+		{"string", `{"scope":"a"}`, "scope", `"a"`},
+		{"spaces", " {\n \"scope\" :\t\"a\" } \n", "scope", `"a"`},
+		{"escaped name", `{"\u0073cope":"a"}`, "scope", `"a"`},
+		{"nested", `{"a":{"b":[1,{"c":null}]},"d":1}`, "a", `{"b":[1,{"c":null}]}`},
+		{"long number", `{"n":` + strings.Repeat("1", 5000) + `}`, "n", strings.Repeat("1", 5000)},
+		{"surrogate pair", `{"s":"\ud83d\ude00"}`, "s", `"\ud83d\ude00"`},
+		{"escaped backslash before u", `{"s":"\\ud800"}`, "s", `"\\ud800"`},
+		{"same name in other objects", `{"a":{"x":1},"b":{"x":1}}`, "a", `{"x":1}`},
+		{"depth at the limit", strings.Repeat(`{"a":`, 7) + `{}` + strings.Repeat(`}`, 7), "a", strings.Repeat(`{"a":`, 6) + `{}` + strings.Repeat(`}`, 6)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			members, err := strictjson.Object([]byte(tt.text), limits())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := string(members[tt.member]); got != tt.want {
+				t.Errorf("member is %s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestObjectRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		want       error
+	}{
+		{"nothing", ``, strictjson.ErrSyntax},
+		{"word", `x`, strictjson.ErrSyntax},
+		{"unfinished", `{"scope":"a"`, strictjson.ErrSyntax},
+		{"null", `null`, strictjson.ErrSyntax},
+		{"list", `[{}]`, strictjson.ErrSyntax},
+		{"two objects", `{} {}`, strictjson.ErrSyntax},
+		{"text behind", `{}x`, strictjson.ErrSyntax},
+		{"null byte behind", "{}\x00", strictjson.ErrSyntax},
+		{"comma at the end", `{"a":1,}`, strictjson.ErrSyntax},
+		{"comment", `{/*x*/}`, strictjson.ErrSyntax},
+		{"hex number", `{"a":0x10}`, strictjson.ErrSyntax},
+		{"leading zero", `{"a":01}`, strictjson.ErrSyntax},
+		{"NaN", `{"a":NaN}`, strictjson.ErrSyntax},
+		{"byte order mark", "\ufeff{}", strictjson.ErrSyntax},
+		{"broken UTF-8", "{\"a\":\"\xff\"}", strictjson.ErrSyntax},
+		{"overlong UTF-8", "{\"a\":\"\xc0\xae\"}", strictjson.ErrSyntax},
+		{"lone high surrogate", `{"a":"\ud800"}`, strictjson.ErrSyntax},
+		{"lone low surrogate", `{"a":"\udc00\ud800"}`, strictjson.ErrSyntax},
+		{"high surrogate before another escape", `{"a":"\ud800\u0041"}`, strictjson.ErrSyntax},
+		{"raw control character", "{\"a\":\"\n\"}", strictjson.ErrSyntax},
+		{"too deep", strings.Repeat(`{"a":`, 8) + `{}` + strings.Repeat(`}`, 8), strictjson.ErrLimit},
+		{"very deep list", `{"a":` + strings.Repeat(`[`, 100000), strictjson.ErrLimit},
+		{"too many members", `{` + strings.TrimSuffix(manyMembers(65), ",") + `}`, strictjson.ErrLimit},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if _, err := strictjson.Object([]byte(tt.text), limits()); !errors.Is(err, tt.want) {
+				t.Errorf("error is %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func manyMembers(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(`"m` + strings.Repeat("x", i) + `":1,`)
+	}
+	return b.String()
+}
+
+func TestObjectDuplicates(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"other value", `{"scope":"a","scope":"b"}`, "scope is given twice"},
+		{"same value", `{"scope":"a","scope":"a"}`, "scope is given twice"},
+		{"by escape", `{"scope":"a","\u0073cope":"b"}`, "scope is given twice"},
+		{"nested", `{"a":{"b":1,"b":2}}`, "b is given twice"},
+		{"name that may be a secret", `{"Hunter2!":1,"Hunter2!":2}`, "a member is given twice"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := strictjson.Object([]byte(tt.text), limits())
+			if err == nil || err.Error() != tt.want {
+				t.Errorf("error is %v, want %q", err, tt.want)
+			}
+		})
+	}
+	outer := strictjson.Limits{Outer: true}
+	if _, err := strictjson.Object([]byte(`{"a":{"b":1,"b":2}}`), outer); err != nil {
+		t.Errorf("Outer refuses a nested repetition: %v", err)
+	}
+	if _, err := strictjson.Object([]byte(`{"a":1,"a":2}`), outer); err == nil {
+		t.Error("Outer takes a repetition in the outermost object")
+	}
+}
+
+// FuzzObject compares with encoding/json: whatever the strict reader takes,
+// encoding/json takes too, with the same members.
+func FuzzObject(f *testing.F) {
+	for _, seed := range []string{`{}`, `{"a":"b"}`, `{"a":[1,{"b":null}],"c":"\ud83d\ude00"}`, `{"a":1,"a":2}`, `[`, `{"a":"\ud800"}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		members, err := strictjson.Object(text, limits())
+		if err != nil {
+			return
+		}
+		var loose map[string]json.RawMessage
+		if err := json.Unmarshal(text, &loose); err != nil {
+			t.Fatalf("taken, but encoding/json refuses it: %v", err)
+		}
+		if len(loose) != len(members) {
+			t.Fatalf("%d members, encoding/json finds %d", len(members), len(loose))
+		}
+		for name, value := range loose {
+			if string(members[name]) != string(value) {
+				t.Fatalf("member differs: %q and %q", members[name], value)
+			}
+		}
+	})
+}
