@@ -1,0 +1,129 @@
+package oauth_test
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
+
+	"tokenvendor/shared/oauth"
+)
+
+// rsaKey is made once: it is slow.
+var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return key
+})
+
+func ecKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(curve, rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func assertion(t *testing.T, a oauth.Assertion) string {
+	t.Helper()
+	form := url.Values{}
+	if err := a.Authenticate(t.Context(), form, http.Header{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := form.Get("client_assertion_type"); got != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
+		t.Errorf("client_assertion_type is %q", got)
+	}
+	return form.Get("client_assertion")
+}
+
+// TestAssertion lets another implementation of JWS judge what we sign.
+func TestAssertion(t *testing.T) {
+	p256, p384 := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P384())
+	now := time.Unix(1_800_000_000, 0)
+	for _, tt := range []struct {
+		alg, want string
+		key       crypto.Signer
+	}{
+		{"", "RS256", rsaKey()}, {"RS256", "RS256", rsaKey()}, {"PS256", "PS256", rsaKey()},
+		{"", "ES256", p256}, {"ES256", "ES256", p256}, {"", "ES384", p384}, {"ES384", "ES384", p384},
+	} {
+		t.Run(tt.alg+" as "+tt.want, func(t *testing.T) {
+			signer, err := oauth.NewLocalSigner(tt.key, tt.alg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text := assertion(t, oauth.Assertion{ClientID: "c1", Audience: "https://as.test", Signer: signer, KeyID: "k1", Thumbprint: "tp", Type: "client-authentication+jwt",
+				Now: func() time.Time { return now }})
+			parsed, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.want)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var claims struct {
+				jwt.Claims
+				Audience any `json:"aud"`
+			}
+			if err := parsed.Claims(tt.key.Public(), &claims); err != nil {
+				t.Fatalf("the signature does not verify: %v", err)
+			}
+			head := parsed.Headers[0]
+			if head.KeyID != "k1" || head.ExtraHeaders["typ"] != "client-authentication+jwt" || head.ExtraHeaders["x5t#S256"] != "tp" {
+				t.Errorf("header is %v", head)
+			}
+			if claims.Issuer != "c1" || claims.Subject != "c1" || claims.Audience != "https://as.test" ||
+				claims.IssuedAt.Time().Unix() != now.Unix() || claims.Expiry.Time().Sub(now) != time.Minute || claims.NotBefore != nil || len(claims.ID) < 22 {
+				t.Errorf("claims are %+v", claims)
+			}
+		})
+	}
+}
+
+func TestAssertionIDIsNew(t *testing.T) {
+	signer, err := oauth.NewLocalSigner(ecKey(t, elliptic.P256()), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := oauth.Assertion{ClientID: "c1", Audience: "a", Signer: signer}
+	first, second := assertion(t, a), assertion(t, a)
+	if payload(first) == payload(second) {
+		t.Error("two assertions have the same claims")
+	}
+}
+
+func payload(jwt string) string { return strings.Split(jwt, ".")[1] }
+
+func TestSignerRefusesWhatDoesNotFit(t *testing.T) {
+	p256 := ecKey(t, elliptic.P256())
+	for name, tt := range map[string]struct {
+		alg string
+		key crypto.Signer
+	}{
+		"none": {"none", rsaKey()}, "HMAC": {"HS256", rsaKey()}, "EC alg with RSA": {"ES256", rsaKey()}, "RSA alg with EC": {"PS256", p256},
+		"larger curve": {"ES384", p256}, "P-521": {"", ecKey(t, elliptic.P521())}, "RS512": {"RS512", rsaKey()},
+	} {
+		if _, err := oauth.NewLocalSigner(tt.key, tt.alg); err == nil {
+			t.Errorf("%s is taken", name)
+		}
+	}
+}
+
+func FuzzJoinECDSA(f *testing.F) {
+	f.Add([]byte{0x30, 6, 2, 1, 1, 2, 1, 1})
+	f.Fuzz(func(t *testing.T, der []byte) {
+		if joined, err := oauth.JoinECDSA(der, 32); err == nil && len(joined) != 64 {
+			t.Errorf("%d bytes", len(joined))
+		}
+	})
+}

@@ -1,0 +1,106 @@
+package oauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"tokenvendor/shared/strictjson"
+)
+
+// ErrDiscovery says that the authorization server's metadata could not be
+// fetched now; a later call may succeed.
+var ErrDiscovery = errors.New("the issuer's metadata could not be read")
+
+// Metadata is what this package uses of RFC 8414 section 2.
+type Metadata struct {
+	Issuer        string
+	TokenEndpoint string
+	// MutualTLSTokenEndpoint is the alias for clients that authenticate with a
+	// certificate (RFC 8705 section 5); empty: the same as TokenEndpoint.
+	MutualTLSTokenEndpoint string
+}
+
+// Discover reads the metadata of issuer, as OpenID Connect Discovery places it
+// or, where that is not found, as RFC 8414 section 3 does. The metadata must
+// name the same issuer (RFC 8414 section 3.3), and endpoints on the issuer's
+// host: what a server's answer says must not choose where a credential goes. An
+// error that wraps [ErrDiscovery] is temporary.
+func Discover(ctx context.Context, client *http.Client, issuer string) (Metadata, error) {
+	u, err := ParseEndpoint(issuer)
+	if err != nil {
+		return Metadata{}, fmt.Errorf("issuer is %w", err)
+	}
+	path := strings.TrimSuffix(u.Path, "/")
+	body, status, err := get(ctx, client, u, path+"/.well-known/openid-configuration")
+	if err == nil && status == http.StatusNotFound {
+		body, status, err = get(ctx, client, u, "/.well-known/oauth-authorization-server"+path)
+	}
+	switch {
+	case err != nil:
+		return Metadata{}, err
+	case status == http.StatusTooManyRequests || status >= 500:
+		return Metadata{}, fmt.Errorf("%w: status %d", ErrDiscovery, status)
+	case status != http.StatusOK:
+		return Metadata{}, fmt.Errorf("issuer has no metadata: status %d", status)
+	}
+	return parseMetadata(body, u, issuer)
+}
+
+func get(ctx context.Context, client *http.Client, base *url.URL, path string) ([]byte, int, error) {
+	u := url.URL{Scheme: base.Scheme, Host: base.Host, Path: path}
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, 0, errors.New("issuer is not a URL")
+	}
+	req.Header.Set("Accept", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		failure := (&Client{}).transportError(err)
+		if failure.Temporary() {
+			return nil, 0, fmt.Errorf("%w: %v", ErrDiscovery, failure)
+		}
+		return nil, 0, fmt.Errorf("issuer: %v", failure)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
+	if err != nil {
+		return nil, 0, ErrDiscovery
+	}
+	return body, resp.StatusCode, nil
+}
+
+func parseMetadata(body []byte, base *url.URL, issuer string) (Metadata, error) {
+	members, err := strictjson.Object(body, answerLimits())
+	if err != nil {
+		return Metadata{}, errors.New("issuer: its metadata is not a JSON object")
+	}
+	m := Metadata{Issuer: issuer}
+	if named, _ := strictjson.String(members["issuer"]); named != issuer {
+		return Metadata{}, errors.New("issuer: its metadata names another issuer")
+	}
+	m.TokenEndpoint, _ = strictjson.String(members["token_endpoint"])
+	if !sameHost(m.TokenEndpoint, base) {
+		return Metadata{}, errors.New("issuer: its metadata has no token_endpoint on the issuer's host; give token_endpoint in the document")
+	}
+	var aliases map[string]json.RawMessage
+	if json.Unmarshal(members["mtls_endpoint_aliases"], &aliases) == nil {
+		m.MutualTLSTokenEndpoint, _ = strictjson.String(aliases["token_endpoint"])
+	}
+	if m.MutualTLSTokenEndpoint != "" && !sameHost(m.MutualTLSTokenEndpoint, base) {
+		return Metadata{}, errors.New("issuer: its metadata has mtls_endpoint_aliases on another host; give token_endpoint in the document")
+	}
+	return m, nil
+}
+
+func sameHost(endpoint string, base *url.URL) bool {
+	u, err := ParseEndpoint(endpoint)
+	return err == nil && strings.EqualFold(u.Hostname(), base.Hostname())
+}

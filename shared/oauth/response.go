@@ -1,0 +1,145 @@
+package oauth
+
+import (
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"tokenvendor/shared/strictjson"
+)
+
+// maxBody is how much of an answer is read, decompressed; more is an error.
+const maxBody = 1 << 20
+
+// maxRetryAfter bounds what a server may ask for.
+const maxRetryAfter = 5 * time.Minute
+
+func answerLimits() strictjson.Limits { return strictjson.Limits{Depth: 32, Members: 1000} }
+
+// readResponse turns an answer into a token or an error. start is when the
+// request began; sent are the proofs that the server may echo.
+func readResponse(resp *http.Response, start time.Time, sent []string) (*Token, *Error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	failure := &Error{Status: resp.StatusCode, CorrelationID: correlationID(resp.Header)}
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		failure.Reason = Redirected
+	case resp.StatusCode < 200 || resp.StatusCode >= 400:
+		// A body that breaks off doesn't change what the status says.
+		failure.refused(resp.Header, body, start, sent)
+	case err != nil && isTimeout(err):
+		failure.Reason = TimedOut
+	case err != nil:
+		failure.Reason, failure.Detail = Unusable, "the answer broke off"
+	case len(body) > maxBody:
+		failure.Reason, failure.Detail = Unusable, "the answer is larger than 1 MiB"
+	default:
+		token, detail := parseToken(body, start)
+		if detail == "" {
+			token.correlationID = failure.CorrelationID
+			return token, nil
+		}
+		failure.Reason, failure.Detail = Unusable, detail
+	}
+	return nil, failure
+}
+
+// refused reads an error answer (RFC 6749 section 5.2). The body may as well be
+// HTML (XSUAA's proxy at 429, SAP's landscape at 404), empty or huge.
+func (e *Error) refused(header http.Header, body []byte, start time.Time, sent []string) {
+	e.Reason = Refused
+	if e.Status == 429 || e.Status == 503 {
+		e.RetryAfter = retryAfter(header.Get("Retry-After"), start)
+	}
+	if members, err := strictjson.Object(body, answerLimits()); err == nil {
+		// SAP's administration API has an object under "error"; that is no code.
+		code, _ := strictjson.String(members["error"])
+		e.Code = errorCode(code)
+		description, _ := strictjson.String(members["error_description"])
+		e.Description = Printable(redactEcho(description, sent))
+	}
+	if e.FailedLogon() {
+		// Here a description is about the credential; SAP's says nothing more
+		// than the code does.
+		e.Description = ""
+		if date, err := http.ParseTime(header.Get("Date")); err == nil {
+			e.ClockSkew = date.Sub(start)
+		}
+	}
+}
+
+// errorCode returns code if RFC 6749 section 5.2 allows its characters.
+func errorCode(code string) string {
+	if len(code) > 64 || strings.ContainsFunc(code, notNQSCHAR) {
+		return ""
+	}
+	return code
+}
+
+// notNQSCHAR is true outside %x20-21 / %x23-5B / %x5D-7E (RFC 6749 appendix A).
+func notNQSCHAR(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }
+
+// Printable returns text as an error_description may hold it (RFC 6749 section
+// 5.2): printable ASCII without quotation mark and backslash, at most 200
+// characters. Everything else becomes "?".
+func Printable(text string) string {
+	const most = 200
+	var b strings.Builder
+	for _, r := range text {
+		if b.Len() == most {
+			break
+		}
+		if notNQSCHAR(r) {
+			r = '?'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// retryAfter reads the header of RFC 9110 section 10.2.3, seconds or a date.
+// What makes no sense counts as absent.
+func retryAfter(value string, now time.Time) time.Duration {
+	if value == "" {
+		return 0
+	}
+	if len(value) <= 10 && strings.Trim(value, "0123456789") == "" {
+		seconds, _ := strconv.Atoi(value)
+		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+	}
+	date, err := http.ParseTime(value)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), maxRetryAfter)
+}
+
+// correlationID returns the id under which the server logged the request.
+func correlationID(header http.Header) string {
+	for _, name := range []string{"X-Ids-Id", "X-Vcap-Request-Id", "X-Correlationid"} {
+		id := header.Get(name)
+		if id != "" && len(id) <= 64 && strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == "" {
+			return id
+		}
+	}
+	return ""
+}
+
+// proofs lists the texts by which an attempt proved the client, so that an
+// answer that echoes one is recognised.
+func proofs(form url.Values, header http.Header) []string {
+	var sent []string
+	for _, proof := range []string{form.Get("client_secret"), form.Get("client_assertion")} {
+		if proof != "" {
+			sent = append(sent, proof, url.QueryEscape(proof))
+		}
+	}
+	if _, basic, ok := strings.Cut(header.Get("Authorization"), " "); ok {
+		sent = append(sent, basic)
+		sent = append(sent, basicSecrets(basic)...)
+	}
+	return sent
+}
