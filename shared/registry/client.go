@@ -1,0 +1,155 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/base64"
+	"net/url"
+	"strings"
+	"time"
+
+	"tokenvendor/shared/oauth"
+)
+
+// BoundPolicy says what to do with a token that is bound to the client's
+// certificate (RFC 8705 section 3), which a caller without the key may not be
+// able to use.
+type BoundPolicy string
+
+// The policies of the member certificate_bound.
+const (
+	// BoundWarn hands the token out and says that it is bound.
+	BoundWarn BoundPolicy = "warn"
+	// BoundAllow hands it out without a word.
+	BoundAllow BoundPolicy = "allow"
+	// BoundRefuse keeps it.
+	BoundRefuse BoundPolicy = "refuse"
+)
+
+// Client is a client as its document describes it. It is immutable, maps and
+// slices included, and safe for concurrent use.
+type Client struct {
+	// Name is the client's name, Version the version of its secret.
+	Name, Version string
+	// OAuth authenticates the client; see [oauth.Exchanger].
+	OAuth *oauth.Client
+	// Method is how the client authenticates.
+	Method oauth.Method
+
+	// Scope, Resource, Audience and TokenFormat are the defaults of a request;
+	// empty: the parameter is not sent.
+	Scope       []string
+	Resource    []string
+	Audience    string
+	TokenFormat string
+	// Parameters are further form parameters of each request, app_tid of an
+	// identity key included. Never nil.
+	Parameters map[string]string
+	// Allow names the parameters that a caller may choose freely; scope,
+	// resource, audience, token_format and app_tid may be among them. Never nil.
+	Allow map[string]bool
+
+	// CertificateBound is never empty.
+	CertificateBound BoundPolicy
+	// CertificateNotAfter is when the client's certificate ends; zero: it has
+	// none.
+	CertificateNotAfter time.Time
+	// IssuerHost is the host of the token endpoint, lower-cased, with its port
+	// where the URL has one.
+	IssuerHost string
+}
+
+// client makes the client of a document that has no problems.
+func (r *Registry) client(d *document) (*Client, error) {
+	certificate := d.tlsCertificate()
+	client, err := oauth.NewClient(oauth.Config{
+		ID:            d.id.value,
+		TokenEndpoint: d.tokenEndpoint,
+		Method:        d.method,
+		Authenticator: r.authenticator(d),
+		Certificate:   certificate,
+		RootCAs:       d.options.roots,
+		Addresses:     r.cfg.Addresses,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		OAuth:            client,
+		Method:           d.method,
+		Scope:            d.options.scope,
+		Resource:         d.options.resource,
+		Audience:         d.options.audience,
+		TokenFormat:      d.options.tokenFormat,
+		Parameters:       d.options.parameters,
+		Allow:            d.options.allow,
+		CertificateBound: d.options.bound,
+		IssuerHost:       hostOf(d.tokenEndpoint),
+	}
+	if len(d.identity.chain) > 0 {
+		c.CertificateNotAfter = d.identity.chain[0].NotAfter
+	}
+	return c, nil
+}
+
+// tlsCertificate returns what the TLS handshake offers; nil unless the client
+// authenticates by it.
+func (d *document) tlsCertificate() *tls.Certificate {
+	if !d.method.MutualTLS() {
+		return nil
+	}
+	certificate := &tls.Certificate{PrivateKey: d.identity.key, Leaf: d.identity.chain[0]}
+	for _, c := range d.identity.chain {
+		certificate.Certificate = append(certificate.Certificate, c.Raw)
+	}
+	return certificate
+}
+
+func (r *Registry) authenticator(d *document) oauth.Authenticator {
+	switch d.method {
+	case oauth.ClientSecretPost:
+		return oauth.SecretPost{Secret: oauth.NewSecret(d.credential.secret.value)}
+	case oauth.ClientSecretBasic:
+		return oauth.SecretBasic{
+			ClientID: d.id.value,
+			Secret:   oauth.NewSecret(d.credential.secret.value),
+			Encoding: d.basicEncoding(),
+		}
+	case oauth.PrivateKeyJWT:
+		return r.assertion(d)
+	}
+	leaf := d.identity.chain[0]
+	return oauth.Certificate{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Now: r.cfg.Now}
+}
+
+func (r *Registry) assertion(d *document) oauth.Assertion {
+	a := oauth.Assertion{
+		ClientID: d.id.value,
+		Audience: d.options.assertion.audience,
+		Signer:   d.signer,
+		KeyID:    d.options.assertion.keyID,
+		Type:     d.options.assertion.typ,
+		Lifetime: d.options.assertion.lifetime,
+		Now:      r.cfg.Now,
+	}
+	// The issuer is the safer audience, since no other server shares it; the
+	// revision of RFC 7523 allows no other.
+	for _, audience := range []string{d.audience, d.tokenEndpoint} {
+		if a.Audience == "" {
+			a.Audience = audience
+		}
+	}
+	if len(d.identity.chain) > 0 {
+		sum := sha256.Sum256(d.identity.chain[0].Raw)
+		a.Thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	return a
+}
+
+func hostOf(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}

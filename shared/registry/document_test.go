@@ -1,0 +1,417 @@
+package registry
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/oauth"
+)
+
+// problemsOf loads a document that must be refused and checks that the refusal
+// is silent about values.
+func problemsOf(t *testing.T, document []byte) []string {
+	t.Helper()
+	_, err := load(t, document, nil)
+	var bad *DocumentError
+	if !errors.As(err, &bad) {
+		t.Fatalf("got %v, want a DocumentError", err)
+	}
+	checkSilent(t, document, err.Error())
+	return bad.Problems
+}
+
+// expectProblem fails unless the document has one problem, which begins with
+// want.
+func expectProblem(t *testing.T, document []byte, want string) {
+	t.Helper()
+	problems := problemsOf(t, document)
+	if len(problems) != 1 || !strings.HasPrefix(problems[0], want) {
+		t.Errorf("got %q, want %q", problems, want)
+	}
+}
+
+// members is a shorthand for a document's members.
+type members = map[string]any
+
+func TestRefusedTexts(t *testing.T) {
+	deep := strings.Repeat(`{"credentials":`, 20) + `{"clientid":"a"}` + strings.Repeat("}", 20)
+	nested := strings.Repeat(`{"credentials":`, 8) + `{"clientid":"a"}` + strings.Repeat("}", 8)
+	tests := []struct{ name, document, want string }{
+		{"empty", "", "the document is not a JSON object"},
+		{"plain text", testSecret, "the document is not a JSON object"},
+		{"list", "[]", "the document is not a JSON object"},
+		{"trailing", `{"client_id":"a"} {}`, "the document is not a JSON object"},
+		{"not UTF-8", "{\"client_id\":\"\xff\"}", "the document is not a JSON object"},
+		{"twice", `{"client_id":"a","client_id":"b"}`, "the document is ambiguous: client_id is given twice"},
+		{"twice inside", `{"credentials":{"clientid":"a","clientid":"b"}}`, "the document is ambiguous: clientid is given twice"},
+		{"large", `{"client_id":"` + strings.Repeat("a", maxDocument) + `"}`, "the document is larger than 64 KiB"},
+		{"deep", deep, "the document is nested too deeply"},
+		{"nested", nested, "the document has too many envelopes"},
+		{"no members", "{}", "the document has none of the members"},
+		{"envelope of text", `{"credentials":"` + canary + `"}`, "credentials must be an object"},
+		{"envelope of nothing", `{"credentials":{"x":1}}`, "credentials has none of the members"},
+		{"wrapped native", `{"service_key":{"client_id":"a","client_secret":"b","token_endpoint":"https://a.example.com"}}`, "service_key must hold a key"},
+		{"service key as text", `{"service_key":"{}"}`, "service_key must be an object"},
+		{"no bindings", `{"VCAP_SERVICES":{}}`, "VCAP_SERVICES must hold exactly one binding"},
+		{"bindings of another service", `{"redis":[{"credentials":{"host":"h"}}]}`, "VCAP_SERVICES must hold exactly one binding"},
+		{"same client twice", `{"identity":[{"credentials":{"clientid":"a"}},{"credentials":{"clientid":"a"}}]}`, "VCAP_SERVICES must hold exactly one binding"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { expectProblem(t, []byte(test.document), test.want) })
+	}
+}
+
+func TestByteOrderMark(t *testing.T) {
+	if _, err := load(t, append([]byte("\xef\xbb\xbf"), native(members{"client_secret": "s"})...), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	refused := []string{
+		"http://as.example.com/token", "ftp://as.example.com/", "https:///x", "https:h/x", "//h/x", "as.example.com/token",
+		"https://user:pw@as.example.com/", "https://accounts.ondemand.com@evil.test/", "https://as.example.com/#f",
+		"https://as.example.com:0/", "https://as.example.com:70000/", "https://as.example.com:/", "https://[::1%25lo]/",
+		"https://as.example .com/", "https://as.example.com/\t", "https://as.example.com/" + strings.Repeat("a", 4096),
+		"https://аs.example.com/", "https://*.example.com/", "https://./",
+		"https://localhost/", "https://x.localhost:8443/", "https://LOCALHOST./", "https://127.0.0.1/", "https://127.1/",
+		"https://0x7f.1/", "https://2130706433/", "https://127.0.0.1./", "https://0.0.0.0/", "https://[::]/", "https://[::1]/",
+		"https://[::ffff:127.0.0.1]/", "https://169.254.169.254/", "https://169.254.170.2/", "https://[fd00:ec2::254]/",
+		"https://100.64.0.1/", "https://192.0.0.192/", "https://198.18.0.1/", "https://[64:ff9b::7f00:1]/", "https://[2002:7f00:1::]/",
+		"https://10.0.0.1/", "https://192.168.1.1/",
+	}
+	for _, url := range refused {
+		t.Run(url[:min(len(url), 40)], func(t *testing.T) {
+			expectProblem(t, native(members{"client_secret": "s", "token_endpoint": url}), "token_endpoint ")
+			expectProblem(t, native(members{"client_secret": "s", "issuer": url}), "issuer ")
+		})
+	}
+	private := func(cfg *Config) {
+		cfg.Addresses = oauth.AddressPolicy{Private: true, Prefixes: []netip.Prefix{netip.MustParsePrefix("100.64.0.0/16")}}
+	}
+	for _, url := range []string{"https://localhost:8443/t", "https://127.0.0.1:8443/t", "https://100.64.0.1/t"} {
+		if _, err := load(t, native(members{"client_secret": "s", "token_endpoint": url}), private); err != nil {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+}
+
+func TestSAPHosts(t *testing.T) {
+	tests := []struct {
+		issuer string
+		want   bool
+	}{
+		{"https://acme.accounts.ondemand.com", true},
+		{"https://acme.accounts.ondemand.com/", true},
+		{"https://ACME.Accounts.OnDemand.Com", true},
+		{"https://acme.accounts.cloud.sap", true},
+		{"https://acme.accounts.sapcloud.cn", true},
+		{"https://acme.trial-accounts.ondemand.com", true},
+		{"https://acme.accounts400.ondemand.com", true},
+		{"https://acme.accounts.ondemand.com:8443", true},
+		{"https://accounts.ondemand.com", false},
+		{"https://.accounts.ondemand.com", false},
+		{"https://evilaccounts.ondemand.com", false},
+		{"https://x.evilaccounts.ondemand.com", false},
+		{"https://x.accounts.ondemand.com.evil.test", false},
+		{"https://x.accounts.ondemand.com.", false},
+		{"https://x-accounts.ondemand.com", false},
+		{"https://accounts.ondemand.com@evil.test", false},
+		{"https://evil.test/x.accounts.ondemand.com", false},
+		{"https://evil.test?x.accounts.ondemand.com", false},
+		{"https://evil.test#.accounts.ondemand.com", false},
+		{"https://acme.accounts.ondemand.co", false},
+		{"https://acme.accounts.sap", false},
+	}
+	for _, test := range tests {
+		if got := isSAP(test.issuer); got != test.want {
+			t.Errorf("%s: %t", test.issuer, got)
+		}
+	}
+}
+
+func TestMembers(t *testing.T) {
+	keyed := func(more members) members {
+		m := members{"private_key": testMaterial().values["rsa.key"]}
+		for name, value := range more {
+			m[name] = value
+		}
+		return m
+	}
+	ec256, many := testMaterial().values["ec256.key"], make([]string, 65)
+	for i := range many {
+		many[i] = "urn:x:" + strings.Repeat("a", i+1)
+	}
+	tests := []struct {
+		name    string
+		members members
+		want    string
+	}{
+		{"secret blank", members{"client_secret": "   "}, "client_secret is blank"},
+		{"secret newline", members{"client_secret": "s\n"}, "client_secret ends in a newline"},
+		{"secret CRLF", members{"client_secret": "s\r\n"}, "client_secret ends in a newline"},
+		{"secret long", members{"client_secret": strings.Repeat("s", 4097)}, "client_secret is too long"},
+		{"secret number", members{"client_secret": 12345678}, "client_secret must be a string"},
+		{"secret null", members{"client_secret": nil}, "client_secret must be a string"},
+		{"id blank end", members{"client_secret": "s", "client_id": "a "}, "client_id begins or ends with a blank"},
+		{"id control", members{"client_secret": "s", "client_id": "a\u0000b"}, "client_id must not hold control"},
+		{"id colon in raw Basic", members{"client_secret": "s", "client_id": "a:b", "token_endpoint_auth_method": "client_secret_basic", "basic_encoding": "raw"}, "client_id holds a colon"},
+		{"method unknown", members{"client_secret": "s", "token_endpoint_auth_method": "tls"}, "token_endpoint_auth_method must be"},
+		{"method none", members{"client_secret": "s", "token_endpoint_auth_method": "none"}, "token_endpoint_auth_method must be"},
+		{"method number", members{"client_secret": "s", "token_endpoint_auth_method": 1}, "token_endpoint_auth_method must be a string"},
+		{"method without secret", keyed(members{"token_endpoint_auth_method": "client_secret_basic"}), "client_secret is missing"},
+		{"method without certificate", keyed(members{"token_endpoint_auth_method": "tls_client_auth"}), "certificate is missing"},
+		{"method without key", members{"client_secret": "s", "token_endpoint_auth_method": "private_key_jwt"}, "private_key is missing"},
+		{"secret and key", keyed(members{"client_secret": "s"}), "client_secret is ambiguous"},
+		{"certificate without key", members{"certificate": testMaterial().values["rsa.chain"]}, "private_key is missing"},
+		{"alg none", keyed(members{"alg": "none"}), "alg must be"},
+		{"alg HS256", keyed(members{"alg": "HS256"}), "alg must be"},
+		{"alg of EC", keyed(members{"alg": "ES256"}), "alg does not fit"},
+		{"alg of P-384", members{"private_key": ec256, "alg": "ES384"}, "alg does not fit"},
+		{"alg of RSA", members{"private_key": ec256, "alg": "PS256"}, "alg does not fit"},
+		{"lifetime 0", keyed(members{"assertion_lifetime": 0}), "assertion_lifetime must be"},
+		{"lifetime -1", keyed(members{"assertion_lifetime": -1}), "assertion_lifetime must be"},
+		{"lifetime 3601", keyed(members{"assertion_lifetime": 3601}), "assertion_lifetime must be"},
+		{"lifetime text", keyed(members{"assertion_lifetime": "60"}), "assertion_lifetime must be"},
+		{"lifetime 1e9", keyed(members{"assertion_lifetime": 1e9}), "assertion_lifetime must be"},
+		{"lifetime fraction", keyed(members{"assertion_lifetime": 1.5}), "assertion_lifetime must be"},
+		{"typ", keyed(members{"assertion_type_header": "JWT {}"}), "assertion_type_header must be"},
+		{"kid", keyed(members{"kid": strings.Repeat("k", 257)}), "kid is too long"},
+		{"kms", keyed(members{"kms_key_id": "alias/x"}), "kms_key_id is not supported by this version"},
+		{"web identity", members{"client_secret": "s", "token_endpoint_auth_method": "aws_web_identity"}, "token_endpoint_auth_method is aws_web_identity, which is not supported"},
+		{"scope quote", members{"client_secret": "s", "scope": `a "b"`}, "scope must be"},
+		{"scope tab", members{"client_secret": "s", "scope": "a\tb"}, "scope must be"},
+		{"scope list", members{"client_secret": "s", "scope": []string{"a"}}, "scope must be a string"},
+		{"resource relative", members{"client_secret": "s", "resource": "api"}, "resource must be"},
+		{"resource fragment", members{"client_secret": "s", "resource": []string{"https://a.example.com/#"}}, "resource must be"},
+		{"resource object", members{"client_secret": "s", "resource": members{"a": "b"}}, "resource must be a string or a list"},
+		{"resource many", members{"client_secret": "s", "resource": many}, "resource has too many"},
+		{"audience", members{"client_secret": "s", "audience": "a\nb"}, "audience must not hold control"},
+		{"token format", members{"client_secret": "s", "token_format": "JWT"}, "token_format must be jwt or opaque"},
+		{"parameters text", members{"client_secret": "s", "parameters": "a=b"}, "parameters must be an object"},
+		{"parameters nested", members{"client_secret": "s", "parameters": members{"a": members{}}}, "parameters.a must be a string"},
+		{"parameters control", members{"client_secret": "s", "parameters": members{"a": "\r\n"}}, "parameters.a must not hold control"},
+		{"allow text", members{"client_secret": "s", "allow_parameters": 1}, "allow_parameters must be"},
+		{"allow many", members{"client_secret": "s", "allow_parameters": many}, "allow_parameters has too many"},
+		{"unknown", members{"client_secret": "s", "scopes": "a"}, "scopes is not known here: scope is meant?"},
+		{"wrong case", members{"client_secret": "s", "Scope": "a"}, "a member is not known here"},
+		{"certificate_bound", members{"client_secret": "s", "certificate_bound": true}, "certificate_bound must be a string"},
+		{"issuer query", members{"client_secret": "s", "issuer": "https://as.example.com?a=b"}, "issuer must not have a query"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { expectProblem(t, native(test.members), test.want) })
+	}
+}
+
+func TestReservedParameters(t *testing.T) {
+	credentials := []string{"client_id", "client_secret", "client_assertion", "client_assertion_type", "assertion", "grant_type",
+		"username", "password", "code", "refresh_token", "subject_token", "actor_token", "code_verifier", "redirect_uri", "Client_Secret"}
+	for _, name := range append(credentials, "", "a b", "ä", "a=b", strings.Repeat("a", 65)) {
+		t.Run(name, func(t *testing.T) {
+			expectProblem(t, native(members{"client_secret": "s", "parameters": members{name: "x"}}), "parameters")
+			if name != "" {
+				expectProblem(t, native(members{"client_secret": "s", "allow_parameters": []string{name}}), "allow_parameters ")
+			}
+		})
+	}
+	own := []string{"scope", "resource", "audience", "token_format"}
+	for _, name := range own {
+		expectProblem(t, native(members{"client_secret": "s", "parameters": members{name: "x"}}), "parameters."+name)
+	}
+	client, err := load(t, native(members{"client_secret": "s", "allow_parameters": append(own, "app_tid")}), nil)
+	if err != nil || len(client.Allow) != 5 {
+		t.Errorf("%v, %v", client, err)
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	m := testMaterial()
+	leaf := m.issue(m.rsa, func(*x509.Certificate) {})
+	inter, root := m.inter.certificate, m.ca.certificate
+	cross := *root
+	chain := func(certificates ...*x509.Certificate) string { return certificatePEM(certificates...) }
+	tests := []struct{ name, certificate, want string }{
+		{"eleven", chain(slices.Repeat([]*x509.Certificate{leaf}, 11)...), "certificate holds more than 10"},
+		{"only begin", strings.Repeat("-----BEGIN ", 3000), "certificate has a PEM block with a broken first line"},
+		{"many begins", strings.Repeat("-----BEGIN CERTIFICATE-----", 2000), "certificate has a PEM block without an end"},
+		{"no end line", strings.TrimSuffix(chain(leaf), "-----END CERTIFICATE-----\n"), "certificate has a PEM block without an end"},
+		{"not PEM", canary, "certificate is not PEM"},
+		{"not base64", "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----", "certificate has a PEM block that is not base64"},
+		{"not a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "certificate holds a certificate that cannot be read"},
+		{"leaf last", chain(root, inter, leaf), "certificate must begin with the leaf"},
+		{"of another key", chain(m.issue(m.ec256, func(*x509.Certificate) {})), "certificate and private_key do not belong together"},
+		{"a stranger in it", chain(leaf, inter, selfSigned(m.ec384)), "certificate holds a certificate that is not in the leaf's chain"},
+		{"CA as leaf", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.IsCA = true }), inter), "certificate begins with the certificate of a CA"},
+		{"CA as leaf, alone", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.IsCA = true; c.Subject.CommonName = "CA" })), "certificate begins with the certificate of a CA"},
+		{"expired", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.NotAfter = testNow().Add(-time.Second) })), "certificate has expired"},
+		{"not yet valid", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.NotBefore = testNow().Add(time.Second) })), "certificate is not yet valid"},
+		{"key in it", m.values["rsa.key"], "certificate holds a private key"},
+		{"something behind", chain(leaf) + canary, "certificate has something behind"},
+
+		{"with CRLF", strings.ReplaceAll(chain(leaf, inter), "\n", "\r\n"), ""},
+		{"with literal newlines", strings.ReplaceAll(chain(leaf, inter), "\n", `\n`), ""},
+		{"on one line", strings.ReplaceAll(chain(leaf, inter), "\n", " "), ""},
+		{"without last newline", strings.TrimSpace(chain(leaf, inter)), ""},
+		{"indented", "  \n\t" + strings.ReplaceAll(chain(leaf, inter), "\n", "\n    ") + "  ", ""},
+		{"with attributes", "Bag Attributes\n    localKeyID: 01\nsubject=CN = a\n" + chain(leaf) + "issuer=x\n" + chain(inter), ""},
+		{"shuffled", chain(leaf, root, inter), ""},
+		{"issuer twice", chain(leaf, inter, root, &cross), ""},
+		{"alone", chain(leaf), ""},
+		{"self-signed", chain(selfSigned(m.rsa)), ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			document := native(members{"private_key": m.values["rsa.key"], "certificate": test.certificate})
+			if test.want != "" {
+				expectProblem(t, document, test.want)
+				return
+			}
+			client, err := load(t, document, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if client.CertificateNotAfter.IsZero() || client.Method != oauth.TLSClientAuth {
+				t.Errorf("%+v", client)
+			}
+		})
+	}
+}
+
+func TestIssuingOrder(t *testing.T) {
+	m := testMaterial()
+	leaf := m.issue(m.rsa, func(*x509.Certificate) {})
+	want := []*x509.Certificate{leaf, m.inter.certificate, m.ca.certificate}
+	if got := issuingOrder([]*x509.Certificate{want[0], want[2], want[1]}); !slices.Equal(got, want) {
+		t.Error("not in the order of issuing")
+	}
+}
+
+func TestRoots(t *testing.T) {
+	m := testMaterial()
+	ca := certificatePEM(m.ca.certificate)
+	leaf := certificatePEM(m.issue(m.rsa, func(*x509.Certificate) {}))
+	short := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+	tests := []struct {
+		name  string
+		roots any
+		want  string
+	}{
+		{"rubbish", canary, "ca_certificates is not PEM"},
+		{"number", 1, "ca_certificates must be a string or a list"},
+		{"thousand", strings.Repeat(short, 1000), "ca_certificates holds"},
+		{"leaf", leaf, "ca_certificates holds a certificate that is not of a CA"},
+		{"leaf in a list", []string{ca, leaf}, "ca_certificates holds a certificate that is not of a CA"},
+		{"empty", "", ""},
+		{"one", ca, ""},
+		{"two in one", ca + ca, ""},
+		{"list", []string{ca, strings.ReplaceAll(ca, "\n", `\n`)}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			document := native(members{"client_secret": "s", "ca_certificates": test.roots})
+			if test.want != "" {
+				expectProblem(t, document, test.want)
+			} else if _, err := load(t, document, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// dsaKey is a PKCS#8 key with the algorithm id-dsa and nothing usable.
+func dsaKey() []byte {
+	type algorithm struct {
+		OID        asn1.ObjectIdentifier
+		Parameters asn1.RawValue
+	}
+	return must(asn1.Marshal(struct {
+		Version   int
+		Algorithm algorithm
+		Key       []byte
+	}{0, algorithm{asn1.ObjectIdentifier{1, 2, 840, 10040, 4, 1}, asn1.NullRawValue}, []byte{2, 1, 5}}))
+}
+
+// hugeRSA is a PKCS#1 key of 16 384 bits, as far as its numbers go.
+func hugeRSA() []byte {
+	type key struct {
+		Version                       int
+		N                             *big.Int
+		E                             int
+		D, P, Q, Dp, Dq, CoefficientQ *big.Int
+	}
+	odd := func(bits uint) *big.Int {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		return n.Or(n, big.NewInt(12345))
+	}
+	n := new(big.Int).Mul(odd(8192), odd(8192))
+	return must(asn1.Marshal(key{0, n, 65537, odd(16000), odd(8192), odd(8192), odd(8000), odd(8000), odd(8000)}))
+}
+
+// withoutCRT is a PKCS#1 key whose last five numbers are zero.
+func withoutCRT(k *rsa.PrivateKey) []byte {
+	zero := big.NewInt(0)
+	return must(asn1.Marshal(struct {
+		Version               int
+		N                     *big.Int
+		E                     int
+		D, P, Q, Dp, Dq, QInv *big.Int
+	}{0, k.N, k.E, k.D, zero, zero, zero, zero, zero}))
+}
+
+func TestPrivateKeys(t *testing.T) {
+	m := testMaterial()
+	small := must(rsa.GenerateKey(rand.Reader, 1024))
+	p521 := must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
+	p224 := must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	der := must(x509.MarshalPKCS8PrivateKey(m.rsa))
+	encrypted := string(opensslFile(t, "pkcs8-aes-256-cbc-hmacWithSHA256.pem"))
+	tests := []struct{ name, key, want string }{
+		{"RSA 1024", keyPEM(small), "private_key is an RSA key of a size"},
+		{"RSA 1024 as PKCS#1", blockPEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(small)), "private_key is an RSA key of a size"},
+		{"RSA 16384", blockPEM("RSA PRIVATE KEY", hugeRSA()), "private_key "},
+		{"RSA without CRT", blockPEM("RSA PRIVATE KEY", withoutCRT(m.rsa)), "private_key holds a private key that cannot be read"},
+		{"P-521", keyPEM(p521), "private_key is an EC key on a curve"},
+		{"P-224", keyPEM(p224), "private_key is an EC key on a curve"},
+		{"Ed25519", keyPEM(ed), "private_key is an Ed25519 key"},
+		{"DSA", blockPEM("DSA PRIVATE KEY", []byte{1}), "private_key is a DSA key"},
+		{"DSA as PKCS#8", blockPEM("PRIVATE KEY", dsaKey()), "private_key holds a private key that cannot be read"},
+		{"OpenSSH", blockPEM("OPENSSH PRIVATE KEY", []byte{1}), "private_key is in the format of OpenSSH"},
+		{"public key", blockPEM("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(m.rsa.Public()))), "private_key is a public key"},
+		{"RSA public key", blockPEM("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&m.rsa.PublicKey)), "private_key is a public key"},
+		{"certificate", m.values["ca"], "private_key holds a certificate"},
+		{"certificate too", m.values["rsa.key"] + m.values["ca"], "private_key must hold one private key"},
+		{"two keys", m.values["rsa.key"] + m.values["rsa.key"], "private_key must hold one private key"},
+		{"parameters alone", blockPEM("EC PARAMETERS", []byte{5, 0}), "private_key holds a PEM block that is not a private key"},
+		{"trailing DER", blockPEM("PRIVATE KEY", append(slices.Clone(der), 5, 0)), "private_key holds a private key that cannot be read"},
+		{"trailing text", m.values["rsa.key"] + canary, "private_key has something behind"},
+		{"rubbish", canary, "private_key is not PEM"},
+		{"encrypted without password", encrypted, "private_key is encrypted, and private_key_password is missing"},
+		{"PKCS#1", m.values["rsa.pkcs1"], ""},
+		{"PKCS#1 with literal newlines", m.values["rsa.pkcs1.literal"], ""},
+		{"SEC1 with parameters", m.values["ec256.sec1"], ""},
+		{"PKCS#8 on one line", strings.ReplaceAll(m.values["ec384.key"], "\n", " "), ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			document := native(members{"private_key": test.key})
+			if test.want != "" {
+				expectProblem(t, document, test.want)
+			} else if _, err := load(t, document, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,149 @@
+package registry
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"tokenvendor/shared/oauth"
+)
+
+// authorizationServer answers the one request that want accepts; everything
+// else is invalid_client.
+func authorizationServer(t *testing.T, want func(*http.Request) bool) *httptest.Server {
+	t.Helper()
+	server := httptest.NewUnstartedServer(nil)
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasSuffix(r.URL.Path, "/.well-known/openid-configuration") {
+			_, _ = fmt.Fprintf(w, `{"issuer": %q, "token_endpoint": %q}`, server.URL, server.URL+"/token")
+			return
+		}
+		if err := r.ParseForm(); err != nil || r.URL.Path != "/token" || r.PostForm.Get("client_id") != "billing" || !want(r) {
+			w.WriteHeader(http.StatusUnauthorized)
+			_, _ = w.Write([]byte(`{"error":"invalid_client"}`))
+			return
+		}
+		_, _ = w.Write([]byte(`{"access_token":"at","token_type":"Bearer","expires_in":60}`))
+	})
+	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
+}
+
+// exchange loads the document and fetches a token with it, over real TLS.
+func exchange(t *testing.T, server *httptest.Server, document members) error {
+	t.Helper()
+	document["ca_certificates"] = certificatePEM(server.Certificate())
+	if document["issuer"] == nil {
+		document["token_endpoint"] = server.URL + "/token"
+	} else {
+		document["token_endpoint"] = ""
+	}
+	client, err := load(t, native(document), func(cfg *Config) {
+		cfg.Addresses = oauth.AddressPolicy{Private: true}
+		cfg.Discover = nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.OAuth.Close()
+	x := oauth.NewExchanger(oauth.ExchangerConfig{Now: testNow})
+	_, err = x.Exchange(t.Context(), client.OAuth, oauth.Request{})
+	return err
+}
+
+func TestExchange(t *testing.T) {
+	m := testMaterial()
+	basic := func(r *http.Request) string {
+		text, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Basic ")
+		decoded, _ := base64.StdEncoding.DecodeString(text)
+		return string(decoded)
+	}
+	tests := []struct {
+		name     string
+		document members
+		want     func(*http.Request) bool
+	}{
+		{"client_secret_post", members{"client_secret": testSecret}, func(r *http.Request) bool {
+			return r.PostForm.Get("client_secret") == testSecret
+		}},
+		{"client_secret_basic raw", members{"client_secret": testSecret, "token_endpoint_auth_method": "client_secret_basic", "basic_encoding": "raw"}, func(r *http.Request) bool {
+			return basic(r) == "billing:"+testSecret && r.PostForm.Get("client_secret") == ""
+		}},
+		{"tls_client_auth", members{"certificate": m.values["rsa.chain.literal"], "private_key": m.values["rsa.pkcs1.literal"]}, func(r *http.Request) bool {
+			return len(r.TLS.PeerCertificates) == 3 && m.rsa.PublicKey.Equal(r.TLS.PeerCertificates[0].PublicKey)
+		}},
+		{"private_key_jwt", members{"private_key": m.values["ec384.key"], "kid": "k"}, func(r *http.Request) bool {
+			return len(r.TLS.PeerCertificates) == 0 && goodAssertion(r.PostForm.Get("client_assertion"), &m.ec384.PublicKey, "ES384")
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if err := exchange(t, authorizationServer(t, test.want), test.document); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func goodAssertion(assertion string, key any, algorithm jose.SignatureAlgorithm) bool {
+	signed, err := jose.ParseSigned(assertion, []jose.SignatureAlgorithm{algorithm})
+	if err != nil {
+		return false
+	}
+	_, err = signed.Verify(key)
+	return err == nil && signed.Signatures[0].Header.KeyID == "k"
+}
+
+func TestExchangeThumbprint(t *testing.T) {
+	m := testMaterial()
+	certificate := selfSigned(m.ec256)
+	sum := sha256.Sum256(certificate.Raw)
+	server := authorizationServer(t, func(r *http.Request) bool {
+		signed, err := jose.ParseSigned(r.PostForm.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+		return err == nil && signed.Signatures[0].Header.ExtraHeaders["x5t#S256"] == base64.RawURLEncoding.EncodeToString(sum[:])
+	})
+	err := exchange(t, server, members{
+		"private_key": m.values["ec256.key"], "certificate": certificatePEM(certificate), "token_endpoint_auth_method": "private_key_jwt",
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExchangeAfterDiscovery(t *testing.T) {
+	server := authorizationServer(t, func(r *http.Request) bool { return r.PostForm.Get("client_secret") == testSecret })
+	if err := exchange(t, server, members{"client_secret": testSecret, "issuer": server.URL}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDiscoveryIsToldTheCertificate: a server may want it on every connection.
+func TestDiscoveryIsToldTheCertificate(t *testing.T) {
+	m := testMaterial()
+	for _, method := range []string{"tls_client_auth", "private_key_jwt"} {
+		var offered *tls.Certificate
+		_, err := load(t, native(members{
+			"issuer": "https://as.example.com/realm", "token_endpoint": "", "token_endpoint_auth_method": method,
+			"certificate": m.values["rsa.chain"], "private_key": m.values["rsa.key"],
+		}), func(cfg *Config) {
+			cfg.Discover = func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error) {
+				offered = certificate
+				return discoverExample(ctx, roots, certificate, issuer)
+			}
+		})
+		if err != nil || (offered != nil) != (method == "tls_client_auth") {
+			t.Errorf("%s: offered %t, %v", method, offered != nil, err)
+		}
+	}
+}

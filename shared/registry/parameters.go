@@ -1,0 +1,117 @@
+package registry
+
+import (
+	"encoding/json"
+	"strings"
+
+	"tokenvendor/shared/strictjson"
+)
+
+// maxParameters bounds parameters, allow_parameters and resource.
+const maxParameters = 64
+
+const parameterGrammar = "has a name that is not made of 1 to 64 of the characters a-z A-Z 0-9 _ . -"
+
+// readParameters reads parameters: further form parameters with fixed values.
+// Empty values are kept; see dropEmptyParameters.
+func readParameters(o object) map[string]string {
+	parameters := map[string]string{}
+	if !o.given("parameters") {
+		return parameters
+	}
+	inner, ok := o.child("parameters")
+	if !ok {
+		return parameters
+	}
+	if len(inner.members) > maxParameters {
+		o.report.add(o.path+"parameters", "has too many members")
+		return parameters
+	}
+	for name, raw := range inner.members {
+		member := inner.path + strictjson.Quote(name)
+		switch {
+		case !validParameter(name):
+			o.report.add(o.path+"parameters", parameterGrammar)
+		case isReserved(name):
+			o.report.add(inner.path+strings.ToLower(name), "must not be given")
+		case hasMember(name):
+			o.report.add(member, "has a member of its own in the document")
+		default:
+			parameters[name] = parameterValue(raw, member, o.report)
+		}
+	}
+	return parameters
+}
+
+func parameterValue(raw json.RawMessage, member string, problems *report) string {
+	value, ok := strictjson.String(raw)
+	switch {
+	case !ok:
+		problems.add(member, "must be a string")
+	case len(value) > maxSecret:
+		problems.add(member, "is too long")
+	case strings.ContainsFunc(value, isControl):
+		problems.add(member, "must not hold control characters")
+	}
+	return value
+}
+
+// dropEmptyParameters: a parameter sent empty counts as not sent (RFC 6749
+// section 3.2).
+func (o options) dropEmptyParameters() {
+	for name, value := range o.parameters {
+		if value == "" {
+			delete(o.parameters, name)
+		}
+	}
+}
+
+// readAllow reads allow_parameters: what a caller may set beyond the defaults.
+func readAllow(o object) map[string]bool {
+	allow := map[string]bool{}
+	list := o.strings("allow_parameters")
+	if len(list) > maxParameters {
+		o.report.add(o.path+"allow_parameters", "has too many values")
+		return allow
+	}
+	for _, name := range list {
+		switch {
+		case !validParameter(name):
+			o.report.add(o.path+"allow_parameters", parameterGrammar)
+		case isReserved(name):
+			o.report.add(o.path+"allow_parameters", "must not hold "+strings.ToLower(name))
+		}
+		allow[name] = true
+	}
+	return allow
+}
+
+func validParameter(name string) bool {
+	bad := func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '.' && r != '-'
+	}
+	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, bad)
+}
+
+// isReserved reports whether a parameter is a credential, chooses the grant or
+// the client, or belongs to the vendor's own requests. The case of letters makes
+// no difference: servers differ in whether it does.
+func isReserved(name string) bool {
+	switch strings.ToLower(name) {
+	case "grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type",
+		"assertion", "username", "password", "code", "code_verifier", "redirect_uri", "refresh_token",
+		"subject_token", "subject_token_type", "actor_token", "actor_token_type",
+		"client", "requests", "min_ttl", "rejected":
+		return true
+	}
+	return false
+}
+
+// hasMember reports whether a parameter is set by a member of its own.
+func hasMember(name string) bool {
+	switch strings.ToLower(name) {
+	case "scope", "resource", "audience", "token_format":
+		return true
+	}
+	return false
+}

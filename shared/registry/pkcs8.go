@@ -1,0 +1,166 @@
+package registry
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/des"
+	"crypto/pbkdf2"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"hash"
+)
+
+// maxIterations bounds key derivation, which a document makes us do. OpenSSL
+// and Java write 2048 to 10000, careful people 600000.
+const maxIterations = 1_000_000
+
+// The algorithms of RFC 8018 and RFC 7914 by their object identifiers.
+const (
+	oidPBES2  = "1.2.840.113549.1.5.13"
+	oidPBKDF2 = "1.2.840.113549.1.5.12"
+	oidPBMAC1 = "1.2.840.113549.1.5.14"
+	oidScrypt = "1.3.6.1.4.1.11591.4.11"
+)
+
+// encryptedKey is EncryptedPrivateKeyInfo (RFC 5958 section 3).
+type encryptedKey struct {
+	Algorithm pkix.AlgorithmIdentifier
+	Data      []byte
+}
+
+// pbes2 is PBES2-params, pbkdf2Parameters PBKDF2-params (RFC 8018 appendix A).
+type pbes2 struct {
+	KDF, Cipher pkix.AlgorithmIdentifier
+}
+
+type pbkdf2Parameters struct {
+	Salt       asn1.RawValue
+	Iterations int
+	KeyLength  int                      `asn1:"optional"`
+	PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
+}
+
+// decryptPKCS8 decrypts an encrypted PKCS#8 key: PBES2 with PBKDF2 and AES or
+// 3DES in CBC, which is what OpenSSL has written since version 1.1. problem is
+// empty, or says what is wrong.
+func decryptPKCS8(der []byte, password text) (plain []byte, problem string) {
+	const broken = "holds an encrypted private key that cannot be read"
+	var info encryptedKey
+	var scheme pbes2
+	if !unmarshalAll(der, &info) {
+		return nil, broken
+	}
+	if info.Algorithm.Algorithm.String() != oidPBES2 {
+		return nil, "is encrypted in a way that is not supported (PBES1)" + convert
+	}
+	if !unmarshalAll(info.Algorithm.Parameters.FullBytes, &scheme) {
+		return nil, broken
+	}
+	derive, problem := keyDerivation(scheme.KDF)
+	if problem != "" {
+		return nil, problem
+	}
+	size, newBlock := blockCipher(scheme.Cipher.Algorithm)
+	if newBlock == nil {
+		return nil, "is encrypted with a cipher that is not supported" + convert
+	}
+	key, err := derive(password.value, size)
+	if err != nil {
+		return nil, broken
+	}
+	plain, ok := decryptCBC(newBlock, key, scheme.Cipher.Parameters, info.Data)
+	switch {
+	case !ok:
+		return nil, broken
+	case plain == nil:
+		return nil, "cannot be decrypted: " + password.name + " is wrong, or the key is damaged"
+	}
+	return plain, ""
+}
+
+// unmarshalAll reads der, which must be one value with nothing behind it.
+func unmarshalAll(der []byte, value any) bool {
+	rest, err := asn1.Unmarshal(der, value)
+	return err == nil && len(rest) == 0
+}
+
+// keyDerivation returns PBKDF2 as the parameters ask for it, after looking at
+// what it will cost.
+func keyDerivation(kdf pkix.AlgorithmIdentifier) (derive func(password string, size int) ([]byte, error), problem string) {
+	switch kdf.Algorithm.String() {
+	case oidPBKDF2:
+	case oidScrypt:
+		return nil, "is encrypted with scrypt, which is not supported" + convert
+	default:
+		return nil, "is encrypted in a way that is not supported" + convert
+	}
+	var p pbkdf2Parameters
+	if !unmarshalAll(kdf.Parameters.FullBytes, &p) || p.Salt.Class != asn1.ClassUniversal || p.Salt.Tag != asn1.TagOctetString {
+		return nil, "holds an encrypted private key that cannot be read"
+	}
+	if p.Iterations < 1 || p.Iterations > maxIterations {
+		return nil, "is encrypted with more than 1000000 iterations" + convert
+	}
+	newHash := prf(p.PRF.Algorithm)
+	if newHash == nil {
+		return nil, "is encrypted with a hash that is not supported" + convert
+	}
+	return func(password string, size int) ([]byte, error) {
+		return pbkdf2.Key(newHash, password, p.Salt.Bytes, p.Iterations, size)
+	}, ""
+}
+
+// prf returns the hash of PBKDF2's HMAC; SHA-1 is the default of RFC 8018, and
+// as HMAC not broken.
+func prf(algorithm asn1.ObjectIdentifier) func() hash.Hash {
+	switch algorithm.String() {
+	case "", "1.2.840.113549.2.7":
+		return sha1.New
+	case "1.2.840.113549.2.8":
+		return sha256.New224
+	case "1.2.840.113549.2.9":
+		return sha256.New
+	case "1.2.840.113549.2.10":
+		return sha512.New384
+	case "1.2.840.113549.2.11":
+		return sha512.New
+	}
+	return nil
+}
+
+// blockCipher returns the length of the key in bytes and the cipher. Old files
+// have 3DES; we only read it.
+func blockCipher(algorithm asn1.ObjectIdentifier) (size int, newBlock func(key []byte) (cipher.Block, error)) {
+	switch algorithm.String() {
+	case "2.16.840.1.101.3.4.1.2":
+		return 16, aes.NewCipher
+	case "2.16.840.1.101.3.4.1.22":
+		return 24, aes.NewCipher
+	case "2.16.840.1.101.3.4.1.42":
+		return 32, aes.NewCipher
+	case "1.2.840.113549.3.7":
+		return 24, des.NewTripleDESCipher
+	}
+	return 0, nil
+}
+
+// decryptCBC decrypts and takes the padding off. ok is false for data that no
+// password can decrypt; plain is nil when the padding is wrong.
+func decryptCBC(newBlock func([]byte) (cipher.Block, error), key []byte, iv asn1.RawValue, data []byte) (plain []byte, ok bool) {
+	block, err := newBlock(key)
+	if err != nil || len(iv.Bytes) != block.BlockSize() || len(data) == 0 || len(data)%block.BlockSize() != 0 {
+		return nil, false
+	}
+	plain = make([]byte, len(data))
+	cipher.NewCBCDecrypter(block, iv.Bytes).CryptBlocks(plain, data)
+	n := int(plain[len(plain)-1])
+	if n < 1 || n > block.BlockSize() || n == len(plain) ||
+		!bytes.Equal(plain[len(plain)-n:], bytes.Repeat([]byte{byte(n)}, n)) {
+		return nil, true
+	}
+	return plain[:len(plain)-n], true
+}

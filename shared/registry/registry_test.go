@@ -1,0 +1,197 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"tokenvendor/shared/oauth"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func documentReader(document []byte) SecretReader {
+	return SecretReaderFunc(func(_ context.Context, name string) (Secret, error) {
+		if name != "token-vendor/clients/billing" {
+			return Secret{}, ErrNotFound
+		}
+		return Secret{Text: document, Version: "v1"}, nil
+	})
+}
+
+// discoverExample knows one issuer.
+func discoverExample(_ context.Context, _ *x509.CertPool, _ *tls.Certificate, issuer string) (oauth.Metadata, error) {
+	if issuer != "https://as.example.com/realm" {
+		return oauth.Metadata{}, errors.New("issuer has no metadata: status 404")
+	}
+	return oauth.Metadata{
+		Issuer:                 issuer,
+		TokenEndpoint:          issuer + "/token",
+		MutualTLSTokenEndpoint: issuer + "/mtls/token",
+	}, nil
+}
+
+// TestDocuments loads every document of testdata and compares the outcome with
+// the golden file beside it.
+func TestDocuments(t *testing.T) {
+	files, err := filepath.Glob("testdata/documents/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no documents: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".json")
+		t.Run(name, func(t *testing.T) {
+			template, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			document := fillDocument(t, string(template))
+			got := outcome(t, document)
+			if bad := strings.HasPrefix(got, "problems"); bad != strings.HasPrefix(name, "bad-") {
+				t.Errorf("outcome:\n%s", got)
+			}
+			checkSilent(t, document, got)
+			golden := strings.TrimSuffix(file, ".json") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+// outcome describes a client, or the problems of its document, a line each.
+func outcome(t *testing.T, document []byte) string {
+	client, err := load(t, document, nil)
+	var bad *DocumentError
+	if errors.As(err, &bad) {
+		return "problems\n" + strings.Join(bad.Problems, "\n") + "\n"
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	line := func(name string, value any) {
+		if text := fmt.Sprint(value); text != "" && text != "[]" && text != "map[]" {
+			fmt.Fprintf(&b, "%s: %s\n", name, text)
+		}
+	}
+	line("method", client.Method)
+	line("endpoint", client.OAuth.TokenEndpoint())
+	line("host", client.IssuerHost)
+	line("scope", client.Scope)
+	line("resource", client.Resource)
+	line("audience", client.Audience)
+	line("token format", client.TokenFormat)
+	line("parameters", client.Parameters)
+	line("allow", slices.Sorted(maps.Keys(client.Allow)))
+	line("certificate bound", client.CertificateBound)
+	describeProof(t, document, line)
+	return b.String()
+}
+
+// describeProof looks inside, where a Client keeps its secrets to itself.
+func describeProof(t *testing.T, document []byte, line func(string, any)) {
+	r := New(Config{Now: testNow, Discover: discoverExample})
+	d := r.parse(document, &report{})
+	if err := r.locate(t.Context(), d, &report{}); err != nil {
+		t.Fatal(err)
+	}
+	line("client_id", d.id.value)
+	switch a := r.authenticator(d).(type) {
+	case oauth.SecretPost:
+		line("secret is whole", a.Secret.Expose() == testSecret)
+	case oauth.SecretBasic:
+		line("secret is whole", a.Secret.Expose() == testSecret)
+		line("basic", a.Encoding)
+	case oauth.Assertion:
+		line("assertion", fmt.Sprintf("aud=%s alg=%s kid=%s typ=%s lifetime=%s x5t=%t",
+			a.Audience, a.Signer.Algorithm(), a.KeyID, a.Type, a.Lifetime, a.Thumbprint != ""))
+	}
+	for _, c := range d.identity.chain {
+		line("certificate", c.Subject.CommonName)
+	}
+	line("own roots", d.options.roots != nil)
+}
+
+func TestLoadErrors(t *testing.T) {
+	fail := func(err error) func(*Config) {
+		return func(cfg *Config) {
+			cfg.Secrets = SecretReaderFunc(func(context.Context, string) (Secret, error) {
+				return Secret{}, fmt.Errorf("reading: %w", err)
+			})
+		}
+	}
+	for _, want := range []error{ErrNotFound, ErrDenied, ErrUnavailable} {
+		if _, err := load(t, nil, fail(want)); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+}
+
+func TestLoadDiscoveryFailures(t *testing.T) {
+	document := []byte(`{"issuer": "https://as.example.com", "client_id": "a", "client_secret": "s"}`)
+	down := func(cfg *Config) {
+		cfg.Discover = func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
+			return oauth.Metadata{}, fmt.Errorf("%w: status 503", oauth.ErrDiscovery)
+		}
+	}
+	if _, err := load(t, document, down); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("down: %v", err)
+	}
+	var bad *DocumentError
+	if _, err := load(t, document, nil); !errors.As(err, &bad) || !strings.HasPrefix(bad.Problems[0], "issuer ") {
+		t.Errorf("wrong: %v", err)
+	}
+}
+
+func TestDocumentError(t *testing.T) {
+	_, err := load(t, []byte(`{"client_id": "a"}`), nil)
+	var bad *DocumentError
+	if !errors.As(err, &bad) {
+		t.Fatal(err)
+	}
+	if bad.Client != "billing" || bad.Version != "v1" || len(bad.Problems) != 2 || !slices.IsSorted(bad.Problems) {
+		t.Errorf("%+v", bad)
+	}
+	want := "client billing: bad document: client_secret is missing, and so is any other credential; token_endpoint is missing, and so is issuer"
+	if err.Error() != want {
+		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
+func TestValidName(t *testing.T) {
+	good := []string{"a", "7", "billing", "a-b", "a--b", strings.Repeat("a", 63)}
+	bad := []string{"", "-", "-a", "a-", "A", "a_b", "a.b", "..", "a/b", "a%62", "ä", "a b", "a\n", strings.Repeat("a", 64), "billing\x00"}
+	for _, name := range good {
+		if !ValidName(name) {
+			t.Errorf("%q is refused", name)
+		}
+	}
+	for _, name := range bad {
+		if ValidName(name) {
+			t.Errorf("%q is taken", name)
+		}
+		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name)
+		if !errors.Is(err, ErrNotFound) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
