@@ -1,0 +1,253 @@
+package oauthtest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A Fault answers a token request in place of the server, or changes what next,
+// the server itself, answers. done is closed when the server closes.
+type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{})
+
+// Misbehave makes every token request from now on meet f, until [Server.Behave].
+func (s *Server) Misbehave(f Fault) { s.setFault(f, -1) }
+
+// MisbehaveNext makes the next n token requests meet f.
+func (s *Server) MisbehaveNext(n int, f Fault) { s.setFault(f, n) }
+
+// Behave ends all misbehaviour.
+func (s *Server) Behave() { s.setFault(nil, 0) }
+
+func (s *Server) setFault(f Fault, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fault, s.faults = f, n
+}
+
+// nextFault must be called with mu held.
+func (s *Server) nextFault() Fault {
+	if s.faults == 0 {
+		return nil
+	}
+	if s.faults > 0 {
+		s.faults--
+	}
+	return s.fault
+}
+
+// Answer answers with status, media type and body.
+func Answer(status int, contentType, body string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
+		if contentType != "" {
+			w.Header().Set("Content-Type", contentType)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+// RefuseWith answers with status and an error code (RFC 6749 section 5.2).
+func RefuseWith(status int, code, description string) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
+		writeError(w, status, code, description)
+	}
+}
+
+// HTML429 is how XSUAA's proxy throttles: a page, not JSON. retryAfter is sent
+// as it is; empty: not at all.
+func HTML429(retryAfter string) Fault {
+	page := Answer(http.StatusTooManyRequests, "text/html", "<html><body><h1>429 Too Many Requests</h1><hr>nginx</body></html>")
+	return withHeader("Retry-After", retryAfter, page)
+}
+
+// Redirect answers with a redirect.
+func Redirect(status int, location string) Fault {
+	return withHeader("Location", location, Answer(status, "", ""))
+}
+
+func withHeader(name, value string, f Fault) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+		if value != "" {
+			w.Header().Set(name, value)
+		}
+		f(w, r, next, done)
+	}
+}
+
+// WrongContentType sends a good answer as text/html.
+func WrongContentType(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+	answer := record(next, r)
+	w.Header().Set("Content-Type", "text/html")
+	w.WriteHeader(answer.code)
+	_, _ = w.Write(answer.body.Bytes())
+}
+
+// recorder keeps an answer. (The one of net/http/httptest brings a flag with it,
+// and the local stack is a command.)
+type recorder struct {
+	header http.Header
+	code   int
+	body   bytes.Buffer
+}
+
+func (a *recorder) Header() http.Header         { return a.header }
+func (a *recorder) WriteHeader(code int)        { a.code = code }
+func (a *recorder) Write(p []byte) (int, error) { return a.body.Write(p) }
+
+func record(next http.Handler, r *http.Request) *recorder {
+	answer := &recorder{header: make(http.Header), code: http.StatusOK}
+	next.ServeHTTP(answer, r)
+	return answer
+}
+
+// Members changes members of a good answer; a nil value removes one.
+func Members(changes map[string]any) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+		answer := record(next, r)
+		var members map[string]any
+		if json.Unmarshal(answer.body.Bytes(), &members) != nil || answer.code != http.StatusOK {
+			w.WriteHeader(answer.code)
+			_, _ = w.Write(answer.body.Bytes())
+			return
+		}
+		maps.Copy(members, changes)
+		for name, value := range changes {
+			if value == nil {
+				delete(members, name)
+			}
+		}
+		maps.Copy(w.Header(), answer.Header())
+		writeJSON(w, http.StatusOK, members)
+	}
+}
+
+// Late waits before it passes the request on. It gives up when the client does.
+func Late(d time.Duration) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+		if wait(r, d, done) {
+			next.ServeHTTP(w, r)
+		}
+	}
+}
+
+func wait(r *http.Request, d time.Duration, done <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-r.Context().Done():
+	case <-done:
+	}
+	return false
+}
+
+// Hang never answers.
+func Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler, done <-chan struct{}) {
+	select {
+	case <-r.Context().Done():
+	case <-done:
+	}
+}
+
+// Drip sends a good answer byte by byte, with a pause before each.
+func Drip(pause time.Duration) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+		for _, b := range record(next, r).body.Bytes() {
+			if !wait(r, pause, done) {
+				return
+			}
+			_, _ = w.Write([]byte{b})
+			_ = http.NewResponseController(w).Flush()
+		}
+	}
+}
+
+// Reset breaks the connection before an answer; the request was not looked at.
+func Reset(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) { reset(w) }
+
+// Lost issues the token and breaks the connection before it is sent.
+func Lost(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+	record(next, r)
+	reset(w)
+}
+
+func reset(w http.ResponseWriter) {
+	connection, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	if t, ok := connection.(interface{ NetConn() net.Conn }); ok {
+		if tcp, ok := t.NetConn().(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0)
+			// Closing the TLS connection would say goodbye first.
+			_ = tcp.Close()
+			return
+		}
+	}
+	_ = connection.Close()
+}
+
+// Truncated promises more than it sends of a good answer.
+func Truncated(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+	body := record(next, r).body.Bytes()
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body[:len(body)/2])
+}
+
+// Huge answers with n bytes.
+func Huge(status int, n int) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
+		w.WriteHeader(status)
+		_, _ = io.CopyN(w, endless{}, int64(n))
+	}
+}
+
+// Bomb answers with n bytes that are sent as a few.
+func Bomb(n int) Fault {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
+		w.Header().Set("Content-Encoding", "gzip")
+		z := gzip.NewWriter(w)
+		_, _ = io.CopyN(z, endless{}, int64(n))
+		_ = z.Close()
+	}
+}
+
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
+}
+
+// HugeHeader answers with a header of n bytes.
+func HugeHeader(n int) Fault {
+	return withHeader("X-Filler", strings.Repeat("x", n), Answer(http.StatusOK, "application/json", "{}"))
+}
+
+// Echo refuses the client and repeats what it sent in the description.
+func Echo(status int, code string) Fault {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler, _ <-chan struct{}) {
+		_ = r.ParseForm()
+		writeError(w, status, code, fmt.Sprintf("bad: %s %s %s", r.Form.Get("client_secret"), r.Form.Get("client_assertion"), r.Header.Get("Authorization")))
+	}
+}
+
+// DateSkew makes the clock of the server, as its header shows it, differ by d.
+func DateSkew(d time.Duration) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+		w.Header().Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
+		next.ServeHTTP(w, r)
+	}
+}

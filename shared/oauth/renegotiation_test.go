@@ -1,0 +1,147 @@
+package oauth_test
+
+import (
+	"bufio"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/oauth"
+)
+
+// TestRenegotiation meets a server that asks for the client's certificate only
+// after it has read the request, as SAP Cloud Identity Services may. Go's own
+// server cannot do that, so OpenSSL's plays it.
+func TestRenegotiation(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("openssl is not installed; no other server at hand can start a renegotiation")
+	}
+	certFile, keyFile := selfSigned(t)
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := startOpenSSL(t, openssl, certFile, keyFile)
+	roots := x509.NewCertPool()
+	roots.AddCert(pair.Leaf)
+	client, err := oauth.NewClient(oauth.Config{
+		ID:            "c1",
+		TokenEndpoint: "https://" + server.address + "/oauth2/token",
+		Method:        oauth.TLSClientAuth,
+		Authenticator: oauth.Certificate{NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter},
+		Certificate:   &pair,
+		RootCAs:       roots,
+		Addresses:     oauth.AddressPolicy{Private: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.answer(`{"access_token":"tok","token_type":"Bearer","expires_in":3600}`)
+	token, err := oauth.NewExchanger(oauth.ExchangerConfig{}).Exchange(t.Context(), client, oauth.Request{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if token.AccessToken().Expose() != "tok" {
+		t.Error("another token than the server's")
+	}
+	if err := <-server.sawCertificate; err != nil {
+		t.Error(err)
+	}
+}
+
+// opensslServer is "openssl s_server", driven as a person would on its terminal.
+type opensslServer struct {
+	address        string
+	stdin          io.WriteCloser
+	lines          chan string
+	sawCertificate chan error
+}
+
+func startOpenSSL(t *testing.T, openssl, certFile, keyFile string) *opensslServer {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	cmd := exec.CommandContext(t.Context(), openssl, "s_server", "-accept", address, "-cert", certFile, "-key", keyFile, "-tls1_2", "-crlf", "-state")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &opensslServer{address: address, stdin: stdin, lines: make(chan string, 1000), sawCertificate: make(chan error, 1)}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	go func() {
+		defer close(s.lines)
+		for scanner := bufio.NewScanner(output); scanner.Scan(); {
+			s.lines <- scanner.Text()
+		}
+	}()
+	if err := s.waitFor("ACCEPT"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *opensslServer) waitFor(text string) error {
+	timeout := time.After(10 * time.Second)
+	for {
+		select {
+		case line, ok := <-s.lines:
+			if !ok {
+				return errors.New("openssl ended before " + text)
+			}
+			if strings.Contains(line, text) {
+				return nil
+			}
+		case <-timeout:
+			return errors.New("openssl never said " + text)
+		}
+	}
+}
+
+// answer waits for the request, asks for a certificate by renegotiating ("R")
+// and then answers.
+func (s *opensslServer) answer(body string) {
+	// The last header; the body has no line end to wait for.
+	err := s.waitFor("Accept-Encoding")
+	if err == nil {
+		fmt.Fprintln(s.stdin, "R")
+		// Only a client that sends a certificate has this to verify.
+		err = errors.Join(s.waitFor("read certificate verify"), s.waitFor("SSL_do_handshake -> 1"))
+	}
+	s.sawCertificate <- err
+	fmt.Fprintf(s.stdin, "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: %d\n\n%s", len(body), body)
+}
+
+func selfSigned(t *testing.T) (certFile, keyFile string) {
+	t.Helper()
+	dir := t.TempDir()
+	cert, key := selfSignedPEM(t)
+	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for file, text := range map[string][]byte{certFile: cert, keyFile: key} {
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certFile, keyFile
+}
