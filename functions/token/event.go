@@ -1,0 +1,188 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"strings"
+
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/token"
+)
+
+// event holds what the function reads of an API Gateway REST (v1) or HTTP API
+// (v2) proxy event or of a Function URL's, which has the shape of v2. The event
+// is itself a secret, it carries the caller's session token: it must never be
+// logged, nor a map out of it.
+type event struct {
+	Version         string              `json:"version"`
+	Path            string              `json:"path"`    // v1
+	RawPath         string              `json:"rawPath"` // v2
+	HTTPMethod      string              `json:"httpMethod"`
+	Headers         map[string]string   `json:"headers"`
+	MultiValue      map[string][]string `json:"multiValueHeaders"`
+	Query           map[string]string   `json:"queryStringParameters"`
+	RawQuery        string              `json:"rawQueryString"`
+	PathParameters  map[string]string   `json:"pathParameters"`
+	StageVariables  map[string]string   `json:"stageVariables"`
+	Body            string              `json:"body"`
+	IsBase64Encoded bool                `json:"isBase64Encoded"`
+	RequestContext  *requestContext     `json:"requestContext"`
+}
+
+type requestContext struct {
+	Path     string `json:"path"`
+	Identity struct {
+		UserARN string `json:"userArn"`
+	} `json:"identity"`
+	HTTP *struct {
+		Method string `json:"method"`
+	} `json:"http"`
+	Authorizer struct {
+		IAM struct {
+			UserARN string `json:"userArn"`
+		} `json:"iam"`
+	} `json:"authorizer"`
+}
+
+// isV2 reports whether the event has the shape of HTTP API version 2.0.
+func (e *event) isV2() bool { return e.RequestContext.HTTP != nil }
+
+// known reports whether the event is of a shape that we read, and only one.
+func (e *event) known() bool {
+	if e.isV2() {
+		return e.Version == "2.0" && e.HTTPMethod == ""
+	}
+	return (e.Version == "" || e.Version == "1.0") && e.HTTPMethod != "" && e.RawPath == ""
+}
+
+func (e *event) method() string {
+	if e.isV2() {
+		return e.RequestContext.HTTP.Method
+	}
+	return e.HTTPMethod
+}
+
+// client returns the name in the path. IAM judged the path as it was sent, so
+// the name that we use must stand there byte for byte: "%70ayroll" is another
+// path than "payroll".
+func (e *event) client() (string, error) {
+	raw := e.Path
+	if e.isV2() {
+		raw = e.RawPath
+	}
+	name := e.PathParameters["client"]
+	if e.isV2() && e.PathParameters == nil {
+		// A Function URL has no routes.
+		name = raw[strings.LastIndexByte(raw, '/')+1:]
+	}
+	suffix := "/token/" + name
+	judged := e.RequestContext.Path
+	if !registry.ValidName(name) || !strings.HasSuffix(raw, suffix) || judged != "" && !strings.HasSuffix(judged, suffix) {
+		return "", &token.Error{Kind: token.Malformed, Description: "the path must be /token/ and a client's name"}
+	}
+	return name, nil
+}
+
+// gate decides whether an HTTP event is believed. Whoever may invoke the
+// function directly could send one with any identity in it.
+type gate struct {
+	// proof must be the event's stage variable envelopeProof, unless empty.
+	proof oauth.Secret
+	// alias must be the one that the function was invoked through, unless empty.
+	// Lambda sets it, not the caller.
+	alias string
+	// samLocal: on a developer's machine there is no identity to be had.
+	samLocal bool
+}
+
+// caller returns who signed the request.
+func (g gate) caller(ctx context.Context, e *event) (string, error) {
+	if g.samLocal {
+		return "sam-local", nil
+	}
+	if !g.proven(e) || !g.throughAlias(ctx) {
+		return "", refusal("forged: an HTTP event without proof that API Gateway made it")
+	}
+	arn := e.RequestContext.Identity.UserARN
+	if e.isV2() {
+		arn = e.RequestContext.Authorizer.IAM.UserARN
+	}
+	caller, ok := principal(arn)
+	if !ok {
+		return "", refusal("the event names no IAM principal")
+	}
+	return caller, nil
+}
+
+func refusal(detail string) error {
+	return &token.Error{Kind: token.Denied, Description: "not allowed, or no such client", Detail: detail}
+}
+
+func (g gate) proven(e *event) bool {
+	if g.proof.IsZero() {
+		return true
+	}
+	// Hashed, so that neither content nor length shows in the time it takes.
+	want := sha256.Sum256([]byte(g.proof.Expose()))
+	got := sha256.Sum256([]byte(e.StageVariables["envelopeProof"]))
+	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
+}
+
+func (g gate) throughAlias(ctx context.Context) bool {
+	if g.alias == "" {
+		return true
+	}
+	lc, ok := lambdacontext.FromContext(ctx)
+	if !ok {
+		return false
+	}
+	// arn:aws:lambda:region:account:function:name:alias
+	parts := strings.Split(lc.InvokedFunctionArn, ":")
+	return len(parts) == 8 && parts[7] == g.alias
+}
+
+// principal normalises the ARN of an IAM identity to partition, account, kind
+// and name, as in "aws:111122223333:role/billing-job": the name alone would be
+// the same in two accounts, and the session's name is the caller's to choose.
+func principal(arn string) (string, bool) {
+	parts := strings.Split(arn, ":")
+	if len(arn) > 2048 || len(parts) != 6 || parts[0] != "arn" || !isPartition(parts[1]) || parts[3] != "" || !isAccount(parts[4]) ||
+		strings.ContainsFunc(parts[5], notPrincipalByte) {
+		return "", false
+	}
+	kind, name, ok := principalName(parts[2], parts[5])
+	return parts[1] + ":" + parts[4] + ":" + kind + name, ok
+}
+
+func principalName(service, resource string) (kind, name string, ok bool) {
+	if service == "iam" && resource == "root" {
+		return "root", "", true
+	}
+	kind, name, _ = strings.Cut(resource, "/")
+	switch {
+	case service == "iam" && kind == "user":
+		return "user/", name[strings.LastIndexByte(name, '/')+1:], name != "" && !strings.HasSuffix(name, "/")
+	case service == "sts" && kind == "assumed-role":
+		role, session, _ := strings.Cut(name, "/")
+		return "role/", role, role != "" && session != "" && !strings.Contains(session, "/")
+	case service == "sts" && kind == "federated-user":
+		return "federated-user/", name, name != "" && !strings.Contains(name, "/")
+	}
+	return "", "", false
+}
+
+func isPartition(s string) bool {
+	return s == "aws" || strings.HasPrefix(s, "aws-") && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz-") == ""
+}
+
+func isAccount(s string) bool { return len(s) == 12 && strings.Trim(s, "0123456789") == "" }
+
+// notPrincipalByte is true outside what IAM allows in paths, names and session
+// names.
+func notPrincipalByte(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_+=,.@/-", r)
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"tokenvendor/shared/cache"
+	"tokenvendor/shared/token"
+)
+
+// margin is what is left of an invocation's time for the answer, so that a
+// caller gets our 504 and not the platform's.
+const margin = 500 * time.Millisecond
+
+// vendor is the core, as far as this function needs it.
+type vendor interface {
+	Vend(ctx context.Context, r token.Request) (token.Grant, error)
+}
+
+// handler answers events. It takes and returns bytes: Lambda's typed handlers
+// decode every event by reflection into all of its members. It is safe for
+// concurrent use.
+type handler struct {
+	vendor vendor
+	gate   gate
+	log    *slog.Logger
+	now    func() time.Time
+}
+
+// Invoke implements lambda.Handler. An error is a [messages.InvokeResponse_Error],
+// by value and not wrapped: the runtime would put the Go type's name in the place
+// of errorType.
+func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
+		defer cancel()
+	}
+	var e event
+	decodeErr := json.Unmarshal(payload, &e)
+	if e.RequestContext == nil {
+		return h.direct(ctx, payload)
+	}
+	return h.http(ctx, &e, payload, decodeErr), nil
+}
+
+// vend calls the vendor and logs what is not in the ordinary.
+func (h *handler) vend(ctx context.Context, caller string, r token.Request) (token.Grant, error) {
+	start := h.now()
+	grant, err := h.vendor.Vend(ctx, r)
+	if err == nil && grant.Outcome != cache.Hit {
+		h.log.Info("token fetched", "requestId", r.RequestID, "caller", caller, "client", r.Client,
+			"certificateBound", grant.CertificateBound, "correlationId", grant.Token.CorrelationID(),
+			"milliseconds", h.now().Sub(start).Milliseconds())
+	}
+	return grant, err
+}
+
+// rescue, deferred, turns a panic into an error: the runtime would send its text
+// and stack to the caller and end the process, other events with it.
+func (h *handler) rescue(requestID string, err *error) {
+	if cause := recover(); cause != nil {
+		// The value may be a secret; its type and the place are not.
+		h.log.Error("panic", "requestId", requestID, "type", fmt.Sprintf("%T", cause), "at", panicSite())
+		*err = &token.Error{Kind: token.Internal, Description: "internal error"}
+	}
+}
+
+// panicSite names the function and line that panicked.
+func panicSite() string {
+	var callers [16]uintptr
+	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers[:])])
+	for panicked := false; ; {
+		frame, more := frames.Next()
+		if panicked && !strings.HasPrefix(frame.Function, "runtime.") {
+			return fmt.Sprintf("%s:%d", frame.Function, frame.Line)
+		}
+		panicked = panicked || frame.Function == "runtime.gopanic"
+		if !more {
+			return ""
+		}
+	}
+}
+
+// subject is whom a log line is about: who asked, for which client's token.
+// Either is empty while it isn't known.
+type subject struct{ caller, client string }
+
+// refused logs an error and returns it as the core's type.
+func (h *handler) refused(requestID string, who subject, err error) *token.Error {
+	e := token.AsError(err)
+	level := slog.LevelWarn
+	if e.Kind == token.Internal || e.Kind == token.Misconfigured {
+		level = slog.LevelError
+	}
+	attrs := []slog.Attr{
+		slog.String("requestId", requestID), slog.String("caller", who.caller), slog.String("client", who.client),
+		slog.Int("status", e.Kind.Status()), slog.String("error", e.Kind.Code()), slog.String("detail", e.Detail),
+		slog.String("description", e.Description), slog.String("correlationId", e.CorrelationID),
+	}
+	if e.Upstream != nil {
+		attrs = append(attrs, slog.Int("upstreamStatus", e.Upstream.Status), slog.String("upstreamError", e.Upstream.Code))
+	}
+	h.log.LogAttrs(context.Background(), level, "no token", attrs...)
+	return e
+}
+
+// requestID returns the invocation's id; empty outside of Lambda.
+func requestID(ctx context.Context) string {
+	if lc, ok := lambdacontext.FromContext(ctx); ok {
+		return lc.AwsRequestID
+	}
+	return ""
+}
+
+func functionError(e *token.Error) error {
+	return messages.InvokeResponse_Error{Type: e.Kind.Code(), Message: e.Description}
+}

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"maps"
+	"mime"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"tokenvendor/shared/token"
+)
+
+// http answers an HTTP event with a proxy response.
+func (h *handler) http(ctx context.Context, e *event, payload []byte, decodeErr error) []byte {
+	id := requestID(ctx)
+	who, grant, err := h.httpGrant(ctx, e, payload, decodeErr)
+	if err != nil {
+		return appendFailure(nil, h.refused(id, who, err), id)
+	}
+	return appendGrant(nil, grant, h.now())
+}
+
+// httpGrant makes the checks in the order in which their problems are reported;
+// nothing is called before all have passed.
+func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte, decodeErr error) (who subject, grant token.Grant, err error) {
+	id := requestID(ctx)
+	defer h.rescue(id, &err)
+	if who.caller, err = h.gate.caller(ctx, e); err != nil {
+		return who, grant, err
+	}
+	r, err := e.request(payload, decodeErr)
+	if err != nil {
+		return who, grant, err
+	}
+	r.RequestID, who.client = id, r.Client
+	grant, err = h.vend(ctx, who.caller, r)
+	return who, grant, err
+}
+
+// request reads the caller's wish out of the event.
+func (e *event) request(payload []byte, decodeErr error) (token.Request, error) {
+	if decodeErr != nil || !e.known() || !utf8.Valid(payload) {
+		return token.Request{}, &token.Error{Kind: token.Malformed, Description: "not an event of API Gateway"}
+	}
+	if e.method() != "POST" {
+		return token.Request{}, &token.Error{Kind: token.WrongMethod, Description: "the method must be POST"}
+	}
+	media, err := e.mediaType()
+	if err != nil {
+		return token.Request{}, err
+	}
+	body, err := e.body()
+	if err != nil {
+		return token.Request{}, err
+	}
+	name, err := e.client()
+	if err != nil {
+		return token.Request{}, err
+	}
+	if len(e.Query) > 0 || e.RawQuery != "" {
+		return token.Request{}, &token.Error{Kind: token.Malformed, Description: "parameters belong in the body, not in the query string"}
+	}
+	switch {
+	case len(body) == 0:
+		return token.Request{Client: name}, nil
+	case media == mediaJSON:
+		return token.ParseJSON(name, body)
+	default:
+		return token.ParseForm(name, body)
+	}
+}
+
+const (
+	mediaJSON = "application/json"
+	mediaForm = "application/x-www-form-urlencoded"
+)
+
+// mediaType returns the type of the body; empty when there is no body.
+func (e *event) mediaType() (string, error) {
+	if e.Body == "" {
+		return "", nil
+	}
+	types, encodings := e.header("content-type"), e.header("content-encoding")
+	for _, encoding := range encodings {
+		if !strings.EqualFold(encoding, "identity") {
+			return "", wrongMedia("Content-Encoding is not supported")
+		}
+	}
+	if len(types) != 1 {
+		return "", wrongMedia("Content-Type must be given once")
+	}
+	media, parameters, err := mime.ParseMediaType(types[0])
+	charset := parameters["charset"]
+	if err != nil || media != mediaJSON && media != mediaForm || charset != "" && !strings.EqualFold(charset, "utf-8") {
+		return "", wrongMedia("Content-Type must be " + mediaForm + " or " + mediaJSON + " in UTF-8")
+	}
+	return media, nil
+}
+
+func wrongMedia(description string) error {
+	return &token.Error{Kind: token.WrongMedia, Description: description}
+}
+
+// header returns the distinct values of a header, whose name v1 keeps in the
+// caller's spelling and v2 in lower case.
+func (e *event) header(name string) []string {
+	found := make(map[string]bool, 1)
+	for k, v := range e.Headers {
+		if strings.EqualFold(k, name) {
+			found[strings.TrimSpace(v)] = true
+		}
+	}
+	for k, values := range e.MultiValue {
+		if strings.EqualFold(k, name) {
+			for _, v := range values {
+				found[strings.TrimSpace(v)] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(found))
+}
+
+// body returns the body as bytes of UTF-8.
+func (e *event) body() ([]byte, error) {
+	tooLarge := &token.Error{Kind: token.TooLarge, Description: "the body is larger than 8 KiB"}
+	body := []byte(e.Body)
+	if e.IsBase64Encoded {
+		if base64.StdEncoding.DecodedLen(len(body)) > token.MaxBody+2 {
+			return nil, tooLarge
+		}
+		decoded, err := base64.StdEncoding.Strict().DecodeString(e.Body)
+		// The decoder skips line breaks, which API Gateway never makes.
+		if err != nil || strings.ContainsAny(e.Body, "\r\n") {
+			return nil, &token.Error{Kind: token.Malformed, Description: "the body is not base64"}
+		}
+		body = decoded
+	}
+	if len(body) > token.MaxBody {
+		return nil, tooLarge
+	}
+	if !utf8.Valid(body) {
+		return nil, &token.Error{Kind: token.Malformed, Description: "the body is not UTF-8"}
+	}
+	return body, nil
+}

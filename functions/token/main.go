@@ -1,0 +1,30 @@
+// Command token is the Lambda function that vends access tokens: to callers of
+// API Gateway (REST API, HTTP API), of a Function URL, and to those that invoke
+// it directly. It only wires; the work is in tokenvendor/shared.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"tokenvendor/shared/app"
+)
+
+func main() {
+	a, err := app.New(context.Background(), app.Config{Getenv: os.Getenv, Output: os.Stdout})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "token:", err)
+		app.FailInit(os.Getenv, err)
+		os.Exit(1)
+	}
+	lambda.Start(&handler{
+		vendor: a.Vendor,
+		gate:   gate{proof: a.Environment.EnvelopeProof, alias: a.Environment.HTTPAlias, samLocal: a.Environment.SAMLocal},
+		log:    a.Log,
+		now:    time.Now,
+	})
+}

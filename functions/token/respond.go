@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/token"
+)
+
+// oauthHeaders are on every answer (RFC 6749 section 5.1).
+const oauthHeaders = `"Content-Type":"application/json","Cache-Control":"no-store","Pragma":"no-cache"`
+
+// appendGrant appends the proxy response for a token.
+func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
+	dst = append(dst, `{"statusCode":200,"headers":{`+oauthHeaders...)
+	if grant.CertificateBound {
+		dst = append(dst, `,"Token-Vendor-Warning":"certificate-bound"`...)
+	}
+	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
+	body := grant.Token.AppendJSON(make([]byte, 0, grant.Token.Size()), now)
+	return append(appendString(dst, body), '}')
+}
+
+// appendFailure appends the proxy response for an error.
+func appendFailure(dst []byte, e *token.Error, requestID string) []byte {
+	dst = append(dst, `{"statusCode":`...)
+	dst = strconv.AppendInt(dst, int64(e.Kind.Status()), 10)
+	dst = append(dst, `,"headers":{`+oauthHeaders...)
+	if e.Kind == token.WrongMethod {
+		dst = append(dst, `,"Allow":"POST"`...)
+	}
+	if e.RetryAfter > 0 {
+		seconds := (e.RetryAfter + time.Second - 1) / time.Second
+		dst = append(dst, `,"Retry-After":"`+strconv.Itoa(int(seconds))+`"`...)
+	}
+	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
+	return append(appendString(dst, errorJSON(e, requestID)), '}')
+}
+
+// errorDocument is the body of RFC 6749 section 5.2 with our two members.
+type errorDocument struct {
+	Error       string            `json:"error"`
+	Description string            `json:"error_description"`
+	RequestID   string            `json:"request_id"`
+	Upstream    *upstreamDocument `json:"upstream,omitempty"`
+}
+
+type upstreamDocument struct {
+	Status int    `json:"status"`
+	Error  string `json:"error,omitempty"`
+}
+
+func errorJSON(e *token.Error, requestID string) []byte {
+	document := errorDocument{Error: e.Kind.Code(), Description: oauth.Printable(e.Description), RequestID: requestID}
+	if e.Upstream != nil {
+		document.Upstream = &upstreamDocument{Status: e.Upstream.Status, Error: e.Upstream.Code}
+	}
+	body, err := json.Marshal(document)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return body
+}
+
+// appendString appends text, which is UTF-8, as a JSON string. Unlike
+// encoding/json it doesn't turn the token's bytes into a string first.
+func appendString(dst, text []byte) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	from := 0
+	for i, c := range text {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, text[from:i]...)
+		from = i + 1
+		if c < ' ' {
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		} else {
+			dst = append(dst, '\\', c)
+		}
+	}
+	return append(append(dst, text[from:]...), '"')
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/token"
+)
+
+const (
+	testPrefix = "token-vendor/clients/"
+	// Everything that must never be seen again begins with "cnry-".
+	testSecret = "cnry-client-secret"
+	testToken  = "cnry-access-token-0123456789abcdef"
+	testProof  = "cnry-envelope-proof"
+	testAlias  = "http"
+)
+
+// world is what stands behind the function: an authorization server and the
+// secrets of its clients. It counts what it is asked.
+type world struct {
+	server           *httptest.Server
+	secrets          map[string]string // by name; not changed after newWorld
+	reads, exchanges atomic.Int64
+
+	mu    sync.Mutex
+	wrong []string // forms that no authorization server may be sent; guarded by mu
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{}
+	w.server = httptest.NewUnstartedServer(http.HandlerFunc(w.exchange))
+	w.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	w.server.StartTLS()
+	t.Cleanup(w.server.Close)
+	w.secrets = map[string]string{
+		"billing":   w.document(t, nil),
+		"bil--ling": w.document(t, nil),
+		"large":     w.document(t, map[string]any{"client_id": "large"}),
+		"bounded": w.document(t, map[string]any{
+			"scope": "read write", "resource": []string{"urn:a", "urn:b"}, "audience": "inside", "token_format": "jwt",
+		}),
+		"broken": `{"client_id":"` + testSecret + `"`,
+	}
+	return w
+}
+
+// document is a client's secret in the native format.
+func (w *world) document(t testing.TB, more map[string]any) string {
+	t.Helper()
+	members := map[string]any{
+		"token_endpoint": w.server.URL + "/oauth2/token", "client_id": "id", "client_secret": testSecret,
+		"ca_certificates":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.server.Certificate().Raw})),
+		"allow_parameters": []string{"x_extra"},
+	}
+	for name, value := range more {
+		members[name] = value
+	}
+	text, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// exchange is the authorization server.
+func (w *world) exchange(rw http.ResponseWriter, r *http.Request) {
+	w.exchanges.Add(1)
+	if err := r.ParseForm(); err != nil {
+		w.objectTo("not a form")
+	}
+	for name, values := range r.PostForm {
+		switch name {
+		case "grant_type", "client_id", "client_secret", "scope", "audience", "token_format", "app_tid", "x_extra":
+			if len(values) != 1 {
+				w.objectTo(name + " is repeated")
+			}
+		case "resource":
+		default:
+			w.objectTo("a parameter that nobody allowed")
+		}
+	}
+	if r.PostForm.Get("client_secret") != testSecret || r.PostForm.Get("grant_type") != "client_credentials" {
+		w.objectTo("the caller replaced the credential or the grant")
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	if r.PostForm.Get("scope") == "refused" {
+		rw.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(rw, `{"error":"invalid_scope"}`)
+		return
+	}
+	access := testToken
+	if r.PostForm.Get("client_id") == "large" {
+		access = strings.Repeat("x", 60_000)
+	}
+	_, _ = io.WriteString(rw, `{"access_token":"`+access+`","token_type":"Bearer","expires_in":3600}`)
+}
+
+func (w *world) objectTo(what string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wrong = append(w.wrong, what)
+}
+
+// checkForms fails the test if the authorization server was sent what a caller
+// must not be able to make it be sent.
+func (w *world) checkForms(t *testing.T) {
+	t.Helper()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, what := range w.wrong {
+		t.Errorf("the authorization server was sent a wrong form: %s", what)
+	}
+}
+
+// ReadSecret implements registry.SecretReader.
+func (w *world) ReadSecret(_ context.Context, name string) (registry.Secret, error) {
+	w.reads.Add(1)
+	text, ok := w.secrets[strings.TrimPrefix(name, testPrefix)]
+	if !ok || !strings.HasPrefix(name, testPrefix) {
+		return registry.Secret{}, registry.ErrNotFound
+	}
+	return registry.Secret{Text: []byte(text), Version: "v1"}, nil
+}
+
+// ServeHTTP is the GetSecretValue of AWS Secrets Manager, for the binary.
+func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	var in struct{ SecretId, VersionStage string }
+	rw.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	if json.NewDecoder(r.Body).Decode(&in) != nil || r.Header.Get("X-Amz-Target") != "secretsmanager.GetSecretValue" || in.VersionStage != "AWSCURRENT" {
+		rw.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(rw, `{"__type":"ValidationException","Message":"cnry-message"}`)
+		return
+	}
+	secret, err := w.ReadSecret(r.Context(), in.SecretId)
+	if errors.Is(err, registry.ErrNotFound) {
+		rw.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(rw, `{"__type":"ResourceNotFoundException","Message":"cnry-message"}`)
+		return
+	}
+	_ = json.NewEncoder(rw).Encode(map[string]any{
+		"ARN": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:cnry-abcdef", "Name": in.SecretId,
+		"SecretString": string(secret.Text), "VersionId": secret.Version, "VersionStages": []string{"AWSCURRENT"},
+	})
+}
+
+// vendor is the real core on this world.
+func (w *world) vendor() *token.Vendor {
+	return token.New(token.Config{
+		Clients: registry.New(registry.Config{
+			Secrets: w, Prefix: testPrefix, Addresses: oauth.AddressPolicy{Private: true},
+		}),
+		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "test"}),
+	})
+}
+
+// grant is a grant of the real core.
+func (w *world) grant(t testing.TB, client string) token.Grant {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	grant, err := w.vendor().Vend(ctx, token.Request{Client: client})
+	if err != nil {
+		t.Fatalf("no token: %v", err)
+	}
+	return grant
+}

@@ -1,0 +1,89 @@
+// Package app wires the parts together for the functions. It is the only reader
+// of the environment, so that two functions cannot understand a variable
+// differently, and beside awsapi the only importer of the AWS SDK.
+package app
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"runtime/debug"
+
+	"tokenvendor/shared/awsapi"
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/token"
+)
+
+// App is what a function needs. It is safe for concurrent use.
+type App struct {
+	Environment Environment
+	Vendor      *token.Vendor
+	Log         *slog.Logger
+}
+
+// Config is what New takes from the process.
+type Config struct {
+	// Getenv reads the environment; required.
+	Getenv func(string) string
+	// Output receives the log, one JSON object a line; required.
+	Output io.Writer
+}
+
+// New reads the environment and wires everything. It calls no server. The error
+// holds all problems, each naming its variable and never its value.
+func New(ctx context.Context, cfg Config) (*App, error) {
+	env, envErr := readEnvironment(cfg.Getenv)
+	awsConfig, awsErr := awsapi.LoadConfig(ctx)
+	if err := errors.Join(envErr, awsErr); err != nil {
+		return nil, err
+	}
+	warmTrustStore()
+	vendor := token.New(token.Config{
+		Clients: registry.New(registry.Config{
+			Secrets:   awsapi.NewSecrets(awsConfig),
+			Prefix:    env.ClientSecretPrefix,
+			Addresses: env.Addresses,
+		}),
+		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "token-vendor/" + version()}),
+	})
+	return &App{Environment: env, Vendor: vendor, Log: newLog(cfg.Output, env.LogLevel)}, nil
+}
+
+// warmTrustStore parses the system's certificates while the function starts,
+// when it has a whole processor: on a small function the first exchange would
+// wait many times longer for it. The result is kept by crypto/x509.
+func warmTrustStore() { _, _ = x509.SystemCertPool() }
+
+// newLog writes the keys that Lambda's own JSON log lines have.
+func newLog(w io.Writer, level slog.Level) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
+		Level: level,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 {
+				switch a.Key {
+				case slog.TimeKey:
+					a.Key = "timestamp"
+				case slog.MessageKey:
+					a.Key = "message"
+				}
+			}
+			return a
+		},
+	}))
+}
+
+// version is the revision that the binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if ok {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				return s.Value[:12]
+			}
+		}
+	}
+	return "dev"
+}

@@ -1,0 +1,104 @@
+package awsapi
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/smithy-go"
+
+	"tokenvendor/shared/registry"
+)
+
+// readTimeout bounds one read with its retries.
+const readTimeout = 4 * time.Second
+
+// stageCurrent is the staging label of the version that callers get.
+const stageCurrent = "AWSCURRENT"
+
+// Secrets reads secrets from AWS Secrets Manager. It implements
+// [registry.SecretReader] and is safe for concurrent use.
+type Secrets struct{ client *secretsmanager.Client }
+
+// NewSecrets returns a reader that uses cfg's region, endpoint and credentials.
+func NewSecrets(cfg aws.Config) *Secrets {
+	return &Secrets{client: secretsmanager.NewFromConfig(cfg)}
+}
+
+// ReadSecret returns the current version of the secret of that name. The stage
+// is always named: an emulator was seen to answer with another version
+// otherwise. It takes at most four seconds.
+func (s *Secrets) ReadSecret(ctx context.Context, name string) (registry.Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{
+		SecretId:     aws.String(name),
+		VersionStage: aws.String(stageCurrent),
+	})
+	if err != nil {
+		return registry.Secret{}, secretError(ctx, err)
+	}
+	// Secrets Manager also matches the beginning of an ARN's name; a name that
+	// ends like one's random suffix could bring another secret.
+	if got := aws.ToString(out.Name); got != "" && got != name {
+		return registry.Secret{}, fmt.Errorf("%w: the answer is for another secret", registry.ErrUnavailable)
+	}
+	if len(out.VersionStages) > 0 && !slices.Contains(out.VersionStages, stageCurrent) {
+		return registry.Secret{}, fmt.Errorf("%w: the answer is not the current version", registry.ErrUnavailable)
+	}
+	text := out.SecretBinary
+	if out.SecretString != nil {
+		text = []byte(*out.SecretString)
+	}
+	return registry.Secret{Text: text, Version: version(out.VersionId, text)}, nil
+}
+
+// version falls back to a hash for endpoints that give no version id: what was
+// refused must be told apart from what came after.
+func version(id *string, text []byte) string {
+	if v := aws.ToString(id); v != "" {
+		return v
+	}
+	sum := sha256.Sum256(text)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// secretError sorts an error by its code. AWS's own text holds ARNs, so only
+// the code is kept.
+func secretError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("secretsmanager: %w", ctx.Err())
+	}
+	code := errorCode(err)
+	switch code {
+	case "ResourceNotFoundException",
+		// Scheduled for deletion.
+		"InvalidRequestException":
+		return fmt.Errorf("%w (%s)", registry.ErrNotFound, code)
+	case "AccessDeniedException", "AccessDenied", "DecryptionFailure", "KMSAccessDeniedException",
+		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
+		"InvalidParameterException", "ValidationException":
+		return fmt.Errorf("%w (%s)", registry.ErrDenied, code)
+	}
+	return fmt.Errorf("%w (%s)", registry.ErrUnavailable, code)
+}
+
+// errorCode returns the error's code, or words of ours when there is none.
+func errorCode(err error) string {
+	var api smithy.APIError
+	if !errors.As(err, &api) {
+		return "no answer"
+	}
+	code := api.ErrorCode()
+	if code == "" || len(code) > 64 || strings.Trim(code, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
+		return "error without a code"
+	}
+	return code
+}
