@@ -1,0 +1,86 @@
+//go:build unix
+
+package runtimeapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Nothing that the function started lives on after Close, nor after a crash.
+func TestChildrenEnd(t *testing.T) {
+	for name, end := range map[string]func(*Runtime){
+		"Close": func(r *Runtime) {
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		},
+		"crash": func(r *Runtime) { mustFail(t, invoke(t, r, `{"do":"exit"}`)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out output
+			r := start(t, Config{Stdout: &out, Stderr: &out})
+			var child struct{ PID int }
+			if err := json.Unmarshal(invoke(t, r, `{"do":"child"}`).Payload, &child); err != nil || child.PID == 0 {
+				t.Fatal(err, child)
+			}
+			end(r)
+			eventually(t, "the child is gone", func() bool {
+				return errors.Is(syscall.Kill(child.PID, 0), syscall.ESRCH) || isZombie(child.PID)
+			})
+		})
+	}
+}
+
+func TestFreezeThaw(t *testing.T) {
+	r := start(t, Config{})
+	if err := r.Freeze(); err == nil {
+		t.Error("froze a process that does not run")
+	}
+	before := mustReport(t, invoke(t, r, `{}`)).PID
+	if err := r.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan Result, 1)
+	go func() { answered <- invoke(t, r, `{}`) }()
+	select {
+	case <-answered:
+		t.Error("a frozen process answered")
+	case <-time.After(100 * time.Millisecond):
+	}
+	if err := r.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	if after := mustReport(t, <-answered).PID; after != before {
+		t.Error("another process answered")
+	}
+}
+
+// A frozen process has a deadline too, and SIGKILL reaches it.
+func TestFrozenPastDeadline(t *testing.T) {
+	r := start(t, Config{Timeout: 300 * time.Millisecond})
+	invoke(t, r, `{}`)
+	eventually(t, "the process asks for the next event", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.proc.polls) == 1
+	})
+	if err := r.Freeze(); err != nil {
+		t.Fatal(err)
+	}
+	mustFail(t, invoke(t, r, `{}`))
+	mustReport(t, invoke(t, r, `{}`))
+}
+
+// isZombie tells a dead process that nobody has waited for: in a container without
+// an init that reaps, an orphan stays one.
+func isZombie(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && strings.Contains(string(stat), ") Z ")
+}
