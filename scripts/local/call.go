@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"tokenvendor/scripts/local/apigateway"
+)
+
+// maxAnswer bounds what is read of an answer.
+const maxAnswer = 1 << 20
+
+// call asks for a token of client as principal, over the front like everybody.
+func (s *stack) call(ctx context.Context, principal apigateway.Principal, client string) (status int, body []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.apiURL+client, nil)
+	if err != nil {
+		return 0, nil, err
+	}
+	empty := sha256.Sum256(nil)
+	credentials := aws.Credentials{AccessKeyID: principal.AccessKeyID, SecretAccessKey: principal.SecretAccessKey, SessionToken: principal.SessionToken}
+	err = v4.NewSigner().SignHTTP(ctx, credentials, request, hex.EncodeToString(empty[:]), "execute-api", region, time.Now())
+	if err != nil {
+		return 0, nil, err
+	}
+	response, err := (&http.Client{Timeout: 30 * time.Second}).Do(request)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	return response.StatusCode, body, err
+}
+
+// firstTokens vends one token of each client and shows the first whole.
+func (s *stack) firstTokens(ctx context.Context, out io.Writer) error {
+	for i, c := range s.clients {
+		began := time.Now()
+		status, body, err := s.call(ctx, s.principals[0], c.name)
+		if err != nil {
+			return err
+		}
+		if status != http.StatusOK {
+			return fmt.Errorf("client %s: status %d: %s", c.name, status, body)
+		}
+		if i == 0 {
+			fmt.Fprintf(out, "a first token, through API Gateway, Lambda, Secrets Manager and the authorization server:\n\n%s\n\n", body)
+			fmt.Fprintln(out, "one client of each kind has its token:")
+		}
+		fmt.Fprintf(out, "  %-16s %-28s %-52s %4d ms\n", c.name, c.method, c.format, time.Since(began).Milliseconds())
+	}
+	return nil
+}

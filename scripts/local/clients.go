@@ -1,0 +1,185 @@
+package main
+
+import (
+	"crypto"
+	"crypto/rand"
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"tokenvendor/shared/oauth/oauthtest"
+)
+
+// firstClient is the one whose token is shown; the second principal may have it
+// and no other.
+const firstClient = "demo"
+
+// The spare client is registered at the authorization server and waits for
+// somebody to add it to Secrets Manager.
+const (
+	spareClient = "my-client"
+	spareID     = "my-client-id"
+	spareSecret = "Sp@re: /+%&=ü" // #nosec G101 -- good for the local stack only; its characters are the test
+)
+
+// client is a seeded client.
+type client struct {
+	name, format, method string
+	register             oauthtest.Client
+	document             map[string]any
+}
+
+// seed registers one client of each kind and stores its document.
+func (s *stack) seed() error {
+	for _, make := range []func() (client, error){
+		s.plain, s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion,
+	} {
+		c, err := make()
+		if err != nil {
+			return err
+		}
+		s.issuer.Register(c.register)
+		text, err := json.Marshal(c.document)
+		if err != nil {
+			return err
+		}
+		if _, err := s.secrets.Seed(prefix+c.name, string(text)); err != nil {
+			return err
+		}
+		s.clients = append(s.clients, c)
+	}
+	return s.writeSpare()
+}
+
+func (s *stack) ca() string { return string(s.issuer.CAPEM()) }
+
+// secret makes one with the characters that SAP's generated secrets have.
+func secret() string { return rand.Text() + "][?:/=._-:" }
+
+func (s *stack) plain() (client, error) {
+	c := client{name: firstClient, format: "native", method: "client_secret_post"}
+	password := secret()
+	c.register = oauthtest.Client{ID: "demo-client", Methods: []string{c.method}, Secrets: []string{password}}
+	c.document = map[string]any{
+		"token_endpoint": s.issuer.TokenEndpoint(), "client_id": c.register.ID, "client_secret": password, "ca_certificates": s.ca(),
+	}
+	return c, nil
+}
+
+func (s *stack) basic() (client, error) {
+	c := client{name: "basic", format: "native, issuer's metadata", method: "client_secret_basic"}
+	password := secret()
+	c.register = oauthtest.Client{ID: "basic client", Methods: []string{c.method}, Secrets: []string{password}}
+	c.document = map[string]any{
+		"issuer": s.issuer.Issuer(), "client_id": c.register.ID, "client_secret": password, "ca_certificates": s.ca(),
+		"token_endpoint_auth_method": c.method,
+	}
+	return c, nil
+}
+
+// identityKey is a service key as SAP BTP makes it, wrapped only to bring the
+// authority of this machine's server.
+func (s *stack) identityKey() (client, error) {
+	c := client{name: "sap-identity", format: "SAP BTP identity key (secret)", method: "client_secret_post"}
+	password := secret()
+	c.register = oauthtest.Client{ID: rand.Text(), Methods: []string{c.method}, Secrets: []string{password}, AppTID: "tenant-1"}
+	c.document = s.wrapped(map[string]any{
+		"clientid": c.register.ID, "clientsecret": password, "credential-type": "SECRET",
+		"url": s.issuer.URL() + "/", "domain": "accounts.ondemand.com", "app_tid": c.register.AppTID,
+	})
+	return c, nil
+}
+
+func (s *stack) xsuaaKey() (client, error) {
+	c := client{name: "sap-xsuaa", format: "SAP BTP xsuaa key (secret)", method: "client_secret_post"}
+	password := secret()
+	c.register = oauthtest.Client{ID: "sb-shop!t1|x", Methods: []string{c.method}, Secrets: []string{password}}
+	c.document = s.wrapped(map[string]any{
+		"clientid": c.register.ID, "clientsecret": password, "credential-type": "binding-secret",
+		"url": s.issuer.URL(), "uaadomain": "authentication.sap.hana.ondemand.com", "xsappname": "shop!t1",
+	})
+	return c, nil
+}
+
+// certificate is an identity key with a generated certificate: leaf and
+// intermediate, of which the server knows only the root.
+func (s *stack) certificate() (client, error) {
+	c := client{name: "sap-certificate", format: "SAP BTP identity key (certificate)", method: "tls_client_auth"}
+	intermediate, err := s.issuer.CA().Intermediate("oauthtest clients")
+	if err != nil {
+		return c, err
+	}
+	issued, err := intermediate.Issue(oauthtest.Leaf{CommonName: "local"})
+	if err != nil {
+		return c, err
+	}
+	key, err := oauthtest.KeyPEM(issued.Key)
+	if err != nil {
+		return c, err
+	}
+	c.register = oauthtest.Client{ID: rand.Text(), Methods: []string{c.method}, SubjectDN: issued.Chain[0].Subject.String()}
+	c.document = s.wrapped(map[string]any{
+		"clientid": c.register.ID, "credential-type": "X509_GENERATED", "url": s.issuer.URL(),
+		"certificate": oauthtest.CertificatePEM(issued.Chain...), "key": key,
+	})
+	return c, nil
+}
+
+func (s *stack) selfSigned() (client, error) {
+	c := client{name: "self-signed", format: "native", method: "self_signed_tls_client_auth"}
+	issued, err := oauthtest.SelfSigned(oauthtest.Leaf{CommonName: "self"})
+	if err != nil {
+		return c, err
+	}
+	key, err := oauthtest.KeyPEM(issued.Key)
+	if err != nil {
+		return c, err
+	}
+	c.register = oauthtest.Client{ID: "self-signed-client", Methods: []string{c.method}, Thumbprint: oauthtest.Thumbprint(issued.Chain[0])}
+	c.document = map[string]any{
+		"token_endpoint": s.issuer.TokenEndpoint(), "client_id": c.register.ID, "ca_certificates": s.ca(),
+		"token_endpoint_auth_method": c.method, "certificate": oauthtest.CertificatePEM(issued.Chain...), "private_key": key,
+	}
+	return c, nil
+}
+
+func (s *stack) assertion() (client, error) {
+	c := client{name: "assertion", format: "native", method: "private_key_jwt"}
+	key, err := oauthtest.NewKey(oauthtest.RSA2048)
+	if err != nil {
+		return c, err
+	}
+	text, err := oauthtest.KeyPEM(key)
+	if err != nil {
+		return c, err
+	}
+	c.register = oauthtest.Client{ID: "assertion-client", Methods: []string{c.method}, Keys: map[string]crypto.PublicKey{"k1": key.Public()}}
+	c.document = map[string]any{
+		"issuer": s.issuer.Issuer(), "client_id": c.register.ID, "ca_certificates": s.ca(), "private_key": text, "kid": "k1",
+	}
+	return c, nil
+}
+
+func (s *stack) wrapped(key map[string]any) map[string]any {
+	return map[string]any{"service_key": key, "ca_certificates": s.ca()}
+}
+
+func (s *stack) sparePath() string { return filepath.Join(s.dir, spareClient+".json") }
+
+// directPath is an event for a direct invoke; a file, because versions 1 and 2 of
+// the AWS CLI read a payload on the command line differently.
+func (s *stack) directPath() string { return filepath.Join(s.dir, "direct.json") }
+
+func (s *stack) writeSpare() error {
+	if err := os.WriteFile(s.directPath(), []byte(`{"client": "`+firstClient+`"}`), 0o600); err != nil {
+		return err
+	}
+	s.issuer.Register(oauthtest.Client{ID: spareID, Methods: []string{"client_secret_post", "client_secret_basic"}, Secrets: []string{spareSecret}})
+	text, err := json.MarshalIndent(map[string]any{
+		"token_endpoint": s.issuer.TokenEndpoint(), "client_id": spareID, "client_secret": spareSecret, "ca_certificates": s.ca(),
+	}, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(s.sparePath(), text, 0o600)
+}

@@ -1,0 +1,194 @@
+package secretsmanager
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The staging labels that Secrets Manager itself moves.
+const (
+	current  = "AWSCURRENT"
+	previous = "AWSPREVIOUS"
+)
+
+const (
+	// maxValue is the largest value in bytes.
+	maxValue = 65536
+	// maxVersions is how many versions a secret keeps; above it those without a
+	// label go.
+	maxVersions = 100
+	// maxStages is how many labels a version may have.
+	maxStages = 20
+)
+
+// secret is a secret with its versions.
+type secret struct {
+	name, arn   string
+	description string
+	kmsKeyID    string
+	tags        []tag
+	created     time.Time
+	changed     time.Time
+	deleted     time.Time // when it will be gone; zero: it stays
+	versions    []*version
+}
+
+type tag struct{ Key, Value string }
+
+// version is one value of a secret. It holds either text or binary.
+type version struct {
+	id      string
+	text    *string
+	binary  []byte
+	created time.Time
+	stages  []string
+}
+
+// value is the part of an input that carries a value.
+type value struct {
+	SecretString *string
+	SecretBinary []byte
+}
+
+func (v value) given() bool { return v.SecretString != nil || v.SecretBinary != nil }
+
+func (v value) check() *apiError {
+	switch {
+	case v.SecretString != nil && v.SecretBinary != nil:
+		return &apiError{invalidParameter, "give SecretString or SecretBinary, not both"}
+	case v.SecretString != nil && len(*v.SecretString) > maxValue, len(v.SecretBinary) > maxValue:
+		return &apiError{invalidParameter, "the value is longer than 65536 bytes"}
+	case v.SecretString != nil && *v.SecretString == "":
+		return &apiError{invalidParameter, "SecretString is empty"}
+	}
+	return nil
+}
+
+func (v value) equals(other *version) bool {
+	if v.SecretString != nil {
+		return other.text != nil && *v.SecretString == *other.text
+	}
+	return other.text == nil && bytes.Equal(v.SecretBinary, other.binary)
+}
+
+func (s *Server) newVersion(id string, v value) *version {
+	return &version{id: id, text: v.SecretString, binary: v.SecretBinary, created: s.cfg.Now()}
+}
+
+// find returns the secret of a name, an ARN, or an ARN without its suffix.
+func (s *Server) find(id string) (*secret, *apiError) {
+	if c := s.secrets[id]; c != nil {
+		return c, nil
+	}
+	for _, c := range s.secrets {
+		if c.arn == id || strings.HasPrefix(id, "arn:") && c.arn[:len(c.arn)-7] == id {
+			return c, nil
+		}
+	}
+	return nil, &apiError{notFound, "Secrets Manager can't find the specified secret."}
+}
+
+// findLive is find for operations that a scheduled deletion forbids.
+func (s *Server) findLive(id string) (*secret, *apiError) {
+	c, failure := s.find(id)
+	if failure == nil && !c.deleted.IsZero() {
+		return nil, &apiError{invalidRequest, "You can't perform this operation on the secret because it was marked for deletion."}
+	}
+	return c, failure
+}
+
+func (c *secret) version(id string) *version {
+	for _, v := range c.versions {
+		if v.id == id {
+			return v
+		}
+	}
+	return nil
+}
+
+func (c *secret) staged(stage string) *version {
+	for _, v := range c.versions {
+		if slices.Contains(v.stages, stage) {
+			return v
+		}
+	}
+	return nil
+}
+
+// attach gives stage to v and takes it from whoever has it. A version that loses
+// AWSCURRENT becomes AWSPREVIOUS.
+func (c *secret) attach(stage string, v *version) {
+	old := c.staged(stage)
+	if old == v {
+		return
+	}
+	if old != nil {
+		old.drop(stage)
+	}
+	v.stages = append(v.stages, stage)
+	if stage == current && old != nil {
+		v.drop(previous)
+		c.attach(previous, old)
+	}
+}
+
+func (v *version) drop(stage string) {
+	v.stages = slices.DeleteFunc(v.stages, func(s string) bool { return s == stage })
+}
+
+// add adds a version with its labels and forgets old ones without any.
+func (c *secret) add(v *version, stages []string) {
+	c.versions = append(c.versions, v)
+	for _, stage := range stages {
+		c.attach(stage, v)
+	}
+	for i := 0; len(c.versions) > maxVersions && i < len(c.versions); {
+		if len(c.versions[i].stages) == 0 {
+			c.versions = slices.Delete(c.versions, i, i+1)
+		} else {
+			i++
+		}
+	}
+}
+
+func (c *secret) stages() map[string][]string {
+	all := make(map[string][]string)
+	for _, v := range c.versions {
+		if len(v.stages) > 0 {
+			all[v.id] = v.stages
+		}
+	}
+	return all
+}
+
+func (s *Server) newARN(name string) string {
+	return fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", s.cfg.Region, s.cfg.Account, name, rand.Text()[:6])
+}
+
+// goodName: letters, digits and /_+=.@- (CreateSecret in the API reference).
+func goodName(name string) bool {
+	return name != "" && len(name) <= 512 && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/_+=.@-", r)
+	})
+}
+
+// tokenOrNew checks a ClientRequestToken, which becomes the version's id.
+func tokenOrNew(token string) (string, *apiError) {
+	if token == "" {
+		return newUUID(), nil
+	}
+	if len(token) < 32 || len(token) > 64 {
+		return "", &apiError{invalidParameter, "ClientRequestToken must have 32 to 64 characters"}
+	}
+	return token, nil
+}
+
+func newUUID() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

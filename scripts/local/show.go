@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+)
+
+// showCommands prints commands that work as they stand.
+func (s *stack) showCommands(out io.Writer) {
+	developer, job := s.principals[0], s.principals[1]
+	curl := func(user, rest string) string {
+		return fmt.Sprintf("curl -sS --aws-sigv4 aws:amz:%s:execute-api --user %s -X POST %s", region, user, rest)
+	}
+	fmt.Fprintf(out, `
+a token by a signed call:
+  %s
+
+the same with scope and resource in the body:
+  %s -d scope=read -d resource=urn:sap:identity:application:provider:name:erp
+
+as a role that may have %s, and no other client (try another name: 403):
+  %s
+
+directly, as a job in the account would:
+  AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws lambda invoke --region %s --endpoint-url %s --function-name %s --payload fileb://%s /dev/stdout
+
+add a client of your own; its token is there on the next call:
+  AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws secretsmanager create-secret --region %s --endpoint-url %s --name %s%s --secret-string file://%s
+  %s
+
+Secrets Manager %s   authorization server %s   CA %s
+
+up until Ctrl-C
+`,
+		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+firstClient),
+		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+firstClient),
+		firstClient,
+		curl(job.AccessKeyID+":"+job.SecretAccessKey, "-H x-amz-security-token:"+job.SessionToken+" "+s.apiURL+firstClient),
+		region, s.function.URL(), functionName, s.directPath(),
+		region, s.secretsURL, prefix, spareClient, s.sparePath(),
+		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+spareClient),
+		s.secretsURL, s.issuer.Issuer(), s.caFile)
+}
+
+// description is what -json writes. The secrets in it are good for this run of
+// the stack and nothing else.
+type description struct {
+	Region             string                 `json:"region"`
+	Account            string                 `json:"account"`
+	TokenURL           string                 `json:"token_url"` // append a client's name
+	LambdaURL          string                 `json:"lambda_url"`
+	FunctionName       string                 `json:"function_name"`
+	SecretsManagerURL  string                 `json:"secrets_manager_url"`
+	ClientSecretPrefix string                 `json:"client_secret_prefix"`
+	Issuer             string                 `json:"issuer"`
+	TokenEndpoint      string                 `json:"token_endpoint"`
+	CAFile             string                 `json:"ca_file"`
+	Principals         []principalDescription `json:"principals"`
+	Clients            []clientDescription    `json:"clients"`
+	// Spare is registered at the authorization server and has no secret yet.
+	Spare spareDescription `json:"spare"`
+}
+
+type principalDescription struct {
+	ARN             string   `json:"arn"`
+	AccessKeyID     string   `json:"access_key_id"`
+	SecretAccessKey string   `json:"secret_access_key"`
+	SessionToken    string   `json:"session_token,omitempty"`
+	Allow           []string `json:"allow"`
+}
+
+type clientDescription struct {
+	Name   string `json:"name"`
+	Method string `json:"method"`
+	Format string `json:"format"`
+}
+
+type spareDescription struct {
+	ClientID     string `json:"client_id"`
+	ClientSecret string `json:"client_secret"`
+	DocumentFile string `json:"document_file"`
+}
+
+func (s *stack) writeJSON(file string) error {
+	d := description{
+		Region: region, Account: account, TokenURL: s.apiURL, LambdaURL: s.function.URL(), FunctionName: functionName,
+		SecretsManagerURL: s.secretsURL, ClientSecretPrefix: prefix,
+		Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
+		Spare: spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
+	}
+	for _, p := range s.principals {
+		d.Principals = append(d.Principals, principalDescription{p.ARN, p.AccessKeyID, p.SecretAccessKey, p.SessionToken, p.Allow})
+	}
+	for _, c := range s.clients {
+		d.Clients = append(d.Clients, clientDescription{c.name, c.method, c.format})
+	}
+	text, err := json.MarshalIndent(d, "", "  ")
+	if err != nil {
+		return err
+	}
+	// Renamed into place, because programs wait for the file to appear.
+	part := file + ".part"
+	if err := os.WriteFile(part, append(text, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(part, file)
+}

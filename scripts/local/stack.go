@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"tokenvendor/scripts/local/apigateway"
+	"tokenvendor/scripts/local/runtimeapi"
+	"tokenvendor/scripts/local/secretsmanager"
+	"tokenvendor/shared/oauth/oauthtest"
+)
+
+// The names of the stack, as they stand in its ARNs and URLs.
+const (
+	region       = "eu-central-1"
+	account      = "123456789012"
+	apiID        = "local"
+	stage        = "local"
+	functionName = "token-vendor"
+	httpAlias    = "http"
+	prefix       = "token-vendor/clients/"
+)
+
+// stack is everything that runs. Close takes it down.
+type stack struct {
+	dir        string // temporary: binary, CA file, documents
+	caFile     string
+	secrets    *secretsmanager.Server
+	secretsURL string
+	issuer     *oauthtest.Server
+	function   *runtimeapi.Runtime
+	apiURL     string // ends in /token/
+	principals []apigateway.Principal
+	clients    []client
+	closers    []func() error // in the order of starting
+}
+
+// start starts the servers in the order in which they need each other.
+func start(ctx context.Context, out, log io.Writer) (*stack, error) {
+	s := &stack{principals: demoPrincipals()}
+	proof := rand.Text()
+	steps := []struct {
+		say string
+		do  func() error
+	}{
+		{"", s.makeDir},
+		{"building the function", func() error { return s.build(ctx) }},
+		{"", s.startIssuer},
+		{"", s.startSecrets},
+		{"", s.seed},
+		{"", func() error { return s.startFunction(proof, log) }},
+		{"", func() error { return s.startFront(proof) }},
+	}
+	for _, step := range steps {
+		if step.say != "" {
+			fmt.Fprintln(out, step.say, "…")
+		}
+		if err := step.do(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// Close ends everything, the last started first.
+func (s *stack) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+func (s *stack) atClose(f func() error) { s.closers = append(s.closers, f) }
+
+func (s *stack) makeDir() error {
+	dir, err := os.MkdirTemp("", "token-vendor-local-")
+	if err != nil {
+		return err
+	}
+	s.dir = dir
+	s.atClose(func() error { return os.RemoveAll(dir) })
+	return nil
+}
+
+func (s *stack) startIssuer() error {
+	issuer, err := oauthtest.Start(oauthtest.Config{})
+	if err != nil {
+		return err
+	}
+	s.issuer = issuer
+	s.atClose(func() error { issuer.Close(); return nil })
+	// A directory of its own, so that the function can be told to trust what is
+	// in it beside the system's bundle.
+	s.caFile = filepath.Join(s.dir, "ca", "ca.pem")
+	if err := os.Mkdir(filepath.Dir(s.caFile), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(s.caFile, issuer.CAPEM(), 0o600)
+}
+
+func (s *stack) startSecrets() (err error) {
+	s.secrets = secretsmanager.New(secretsmanager.Config{Region: region, Account: account})
+	s.secretsURL, err = s.serve(s.secrets)
+	return err
+}
+
+// startFunction runs the binary as AWS Lambda would. The documents bring the
+// CA of the authorization server with them; SSL_CERT_DIR lets documents that
+// don't, be tried on Linux (Go looks at it nowhere else).
+func (s *stack) startFunction(proof string, log io.Writer) error {
+	function, err := runtimeapi.Start(runtimeapi.Config{
+		Binary: s.binary(),
+		Env: []string{
+			"AWS_ACCESS_KEY_ID=AKIALOCALFUNCTION", "AWS_SECRET_ACCESS_KEY=" + rand.Text(),
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.secretsURL,
+			"CLIENT_SECRET_PREFIX=" + prefix,
+			"ENVELOPE_PROOF=" + proof,
+			"HTTP_ALIAS=" + httpAlias,
+			"ALLOW_PRIVATE_ENDPOINTS=true",
+			"SSL_CERT_DIR=" + filepath.Dir(s.caFile),
+		},
+		FunctionName:   functionName,
+		Region:         region,
+		Account:        account,
+		PrivateAliases: []string{httpAlias},
+		MemoryMB:       256,
+		Timeout:        25 * time.Second,
+		Stdout:         log,
+		Stderr:         log,
+	})
+	if err != nil {
+		return err
+	}
+	s.function = function
+	s.atClose(function.Close)
+	return nil
+}
+
+func (s *stack) startFront(proof string) error {
+	front, err := apigateway.New(apigateway.Config{
+		Region: region, Account: account, APIID: apiID, Stage: stage,
+		StageVariables: map[string]string{"envelopeProof": proof},
+		Principals:     s.principals,
+		Invoke:         s.invoke,
+	})
+	if err != nil {
+		return err
+	}
+	url, err := s.serve(front)
+	s.apiURL = url + "/" + stage + "/token/"
+	return err
+}
+
+// invoke is how API Gateway reaches the function: through the alias that is its
+// alone.
+func (s *stack) invoke(ctx context.Context, event []byte) ([]byte, error) {
+	result, err := s.function.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: httpAlias})
+	if err == nil && result.FunctionError != "" {
+		err = errors.New("the function failed")
+	}
+	return result.Payload, err
+}
+
+// serve serves handler on a free port of loopback and returns its URL.
+func (s *stack) serve(handler http.Handler) (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(listener) }()
+	s.atClose(server.Close)
+	return "http://" + listener.Addr().String(), nil
+}
+
+func (s *stack) binary() string {
+	name := "bootstrap"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(s.dir, name)
+}
