@@ -1,0 +1,151 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"tokenvendor/scripts/local/apigateway"
+)
+
+const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+func startStack(t *testing.T) *stack {
+	t.Helper()
+	s, err := start(t.Context(), io.Discard, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// TestOnce is what the README promises, from the first line to the last file.
+func TestOnce(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	file := filepath.Join(t.TempDir(), "stack.json")
+	var out bytes.Buffer
+	if err := run(t.Context(), options{once: true, jsonFile: file}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"access_token":"`, "client_secret_post", "client_secret_basic", "tls_client_auth", "self_signed_tls_client_auth", "private_key_jwt"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the output doesn't show %s", want)
+		}
+	}
+	var d description
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &d); err != nil || d.TokenURL == "" || len(d.Principals) != 2 || len(d.Clients) != 7 {
+		t.Errorf("description is %+v, %v", d, err)
+	}
+	if _, err := os.Stat(filepath.Dir(d.CAFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the temporary directory is left behind: %v", err)
+	}
+}
+
+// TestFront: who is let through, with the real function behind the front.
+func TestFront(t *testing.T) {
+	s := startStack(t)
+	developer, job := s.principals[0], s.principals[1]
+	sign := func(p apigateway.Principal, path string, at time.Time) *http.Request {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.apiURL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		credentials := aws.Credentials{AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey, SessionToken: p.SessionToken}
+		if err := v4.NewSigner().SignHTTP(t.Context(), credentials, r, emptyHash, "execute-api", region, at); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	stranger := developer
+	stranger.SecretAccessKey += "x"
+	moved := sign(developer, "basic", time.Now())
+	moved.URL.Path = strings.Replace(moved.URL.Path, "basic", firstClient, 1)
+	unsigned := sign(developer, firstClient, time.Now())
+	unsigned.Header.Del("Authorization")
+	for _, tt := range []struct {
+		name string
+		r    *http.Request
+		want int
+	}{
+		{"signed", sign(developer, firstClient, time.Now()), 200},
+		{"the role's own client", sign(job, firstClient, time.Now()), 200},
+		{"another client of the role", sign(job, "basic", time.Now()), 403},
+		{"unsigned", unsigned, 403},
+		{"wrongly signed", sign(stranger, firstClient, time.Now()), 403},
+		{"stale", sign(developer, firstClient, time.Now().Add(-6*time.Minute)), 403},
+		{"from the future", sign(developer, firstClient, time.Now().Add(6*time.Minute)), 403},
+		{"signed for another path", moved, 403},
+		{"no such client", sign(developer, "nobody", time.Now()), 403},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answer, err := http.DefaultTransport.RoundTrip(tt.r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = answer.Body.Close() }()
+			if answer.StatusCode != tt.want {
+				t.Errorf("status %d, want %d", answer.StatusCode, tt.want)
+			}
+		})
+	}
+}
+
+// TestAddClient: a client is there on the call after its secret is.
+func TestAddClient(t *testing.T) {
+	s := startStack(t)
+	ctx := t.Context()
+	if status, _, err := s.call(ctx, s.principals[0], spareClient); err != nil || status != http.StatusForbidden {
+		t.Fatalf("before: %d, %v", status, err)
+	}
+	document, err := os.ReadFile(s.sparePath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := secretsmanager.New(secretsmanager.Options{Region: region, BaseEndpoint: &s.secretsURL, Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "x", SecretAccessKey: "x"}, nil
+	})})
+	in := &secretsmanager.CreateSecretInput{Name: aws.String(prefix + spareClient), SecretString: aws.String(string(document))}
+	if _, err := api.CreateSecret(ctx, in); err != nil {
+		t.Fatal(err)
+	}
+	if status, body, err := s.call(ctx, s.principals[0], spareClient); err != nil || status != http.StatusOK {
+		t.Errorf("after: %d %s, %v", status, body, err)
+	}
+}
+
+// TestFailedStartLeavesNothing: what was started goes when a later step fails.
+func TestFailedStartLeavesNothing(t *testing.T) {
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // the build fails
+	if _, err := start(ctx, io.Discard, io.Discard); err == nil {
+		t.Fatal("started without a binary")
+	}
+	left, err := filepath.Glob(filepath.Join(temp, "token-vendor-local-*"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
