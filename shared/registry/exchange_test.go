@@ -97,7 +97,7 @@ func TestExchange(t *testing.T) {
 }
 
 func goodAssertion(assertion string, key any, algorithm jose.SignatureAlgorithm) bool {
-	signed, err := jose.ParseSigned(assertion, []jose.SignatureAlgorithm{algorithm})
+	signed, err := jose.ParseSignedCompact(assertion, []jose.SignatureAlgorithm{algorithm})
 	if err != nil {
 		return false
 	}
@@ -110,7 +110,7 @@ func TestExchangeThumbprint(t *testing.T) {
 	certificate := selfSigned(m.ec256)
 	sum := sha256.Sum256(certificate.Raw)
 	server := authorizationServer(t, func(r *http.Request) bool {
-		signed, err := jose.ParseSigned(r.PostForm.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+		signed, err := jose.ParseSignedCompact(r.PostForm.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
 		return err == nil && signed.Signatures[0].Header.ExtraHeaders["x5t#S256"] == base64.RawURLEncoding.EncodeToString(sum[:])
 	})
 	err := exchange(t, server, members{

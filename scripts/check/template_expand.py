@@ -1,0 +1,166 @@
+"""Expands the SAM template as CloudFormation would, without AWS: SAM's transform, then conditions and functions.
+
+What only AWS knows stays recognisable: a resource's reference or attribute becomes "<Logical>" or "<Logical.Attribute>".
+"""
+
+import copy
+import logging
+import os
+import re
+import warnings
+
+# SAM asks the AWS SDK for the region; the rules expect this one.
+os.environ["AWS_DEFAULT_REGION"] = "eu-central-1"
+warnings.simplefilter("ignore")
+logging.disable(logging.WARNING)
+
+from samtranslator.translator.transform import transform  # noqa: E402
+from samtranslator.yaml_helper import yaml_parse  # noqa: E402
+
+ACCOUNT = "123456789012"
+PSEUDO = {
+    "AWS::AccountId": ACCOUNT,
+    "AWS::Partition": "aws",
+    "AWS::Region": "eu-central-1",
+    "AWS::StackName": "token-vendor",
+    "AWS::URLSuffix": "amazonaws.com",
+}
+KEY = f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
+
+# What an operator may choose, so that each condition is judged both ways.
+SCENARIOS = {
+    "defaults": {},
+    "shared": {
+        "OtherAccounts": "210987654321,345678901234",
+        "OrganizationId": "o-example1234",
+        "SharedClients": "billing,orders",
+        "ApiGatewayLogRole": "create",
+        "AlarmTopicArn": f"arn:aws:sns:eu-central-1:{ACCOUNT}:alarms",
+        "LogsKeyArn": KEY,
+    },
+    "private": {
+        "EndpointType": "PRIVATE",
+        "VpcEndpointIds": "vpce-0123456789abcdef0,vpce-0fedcba9876543210",
+        "SecretsKeyArn": KEY,
+        "Tracing": "PassThrough",
+        "Architecture": "x86_64",
+    },
+}
+
+
+class NoManagedPolicies:
+    """Takes the place of a call to IAM; the template names no managed policy."""
+
+    def load(self):
+        return {}
+
+
+class _Absent:
+    """The value of AWS::NoValue."""
+
+
+ABSENT = _Absent()
+
+
+def load(path):
+    with open(path, encoding="utf-8") as file:
+        return yaml_parse(file.read())
+
+
+def sam(template, scenario):
+    """Returns the CloudFormation template that SAM makes of template."""
+    template = copy.deepcopy(template)
+    values = parameters(template, scenario)
+    for resource in template["Resources"].values():
+        # sam deploy uploads the folder and writes the address here.
+        if "CodeUri" in resource.get("Properties", {}):
+            resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
+    return transform(template, values, NoManagedPolicies())
+
+
+def parameters(template, scenario):
+    declared = template.get("Parameters", {})
+    unknown = set(SCENARIOS[scenario]) - set(declared)
+    if unknown:
+        raise KeyError(f"the template has no parameter {sorted(unknown)}")
+    return {name: SCENARIOS[scenario].get(name, p.get("Default", "")) for name, p in declared.items()}
+
+
+def expand(template, scenario):
+    """Returns the resources as they would be deployed: {logical name: resource}."""
+    made = sam(template, scenario)
+    resolver = _Resolver(made, parameters(template, scenario))
+    resources = {}
+    for name, resource in made["Resources"].items():
+        if "Condition" in resource and not resolver.condition(resource["Condition"]):
+            continue
+        resources[name] = resolver.value(resource)
+    return resources
+
+
+class _Resolver:
+    def __init__(self, template, values):
+        self.conditions = template.get("Conditions", {})
+        self.names = {**PSEUDO, **{name: str(value) for name, value in values.items()}}
+
+    def condition(self, name):
+        return self.value(self.conditions[name])
+
+    def value(self, node):
+        if isinstance(node, list):
+            items = [self.value(item) for item in node]
+            return [item for item in items if item is not ABSENT]
+        if not isinstance(node, dict):
+            return node
+        if len(node) == 1:
+            (key, argument), = node.items()
+            function = getattr(self, "_" + key.replace("Fn::", "").lower(), None)
+            if function and (key in ("Ref", "Condition") or key.startswith("Fn::")):
+                return function(argument)
+        members = {key: self.value(item) for key, item in node.items()}
+        return {key: item for key, item in members.items() if item is not ABSENT}
+
+    def _ref(self, name):
+        return ABSENT if name == "AWS::NoValue" else self.names.get(name, f"<{name}>")
+
+    def _condition(self, argument):
+        return self.condition(argument) if isinstance(argument, str) else {"Condition": self.value(argument)}
+
+    def _getatt(self, argument):
+        return "<" + (argument if isinstance(argument, str) else ".".join(argument)) + ">"
+
+    def _if(self, argument):
+        name, yes, no = argument
+        return self.value(yes if self.condition(name) else no)
+
+    def _equals(self, argument):
+        left, right = self.value(argument)
+        return str(left) == str(right)
+
+    def _not(self, argument):
+        return not self.value(argument[0])
+
+    def _and(self, argument):
+        return all(self.value(item) for item in argument)
+
+    def _or(self, argument):
+        return any(self.value(item) for item in argument)
+
+    def _join(self, argument):
+        return argument[0].join(self.value(argument[1]))
+
+    def _split(self, argument):
+        return self.value(argument[1]).split(argument[0])
+
+    def _select(self, argument):
+        return self.value(argument[1])[int(argument[0])]
+
+    def _sub(self, argument):
+        text, extra = (argument, {}) if isinstance(argument, str) else argument
+        extra = self.value(extra)
+
+        def replacement(match):
+            name = match.group(1)
+            return str(extra.get(name, self.names.get(name, f"<{name}>")))
+
+        return re.sub(r"\$\{([^!}]+)\}", replacement, text)

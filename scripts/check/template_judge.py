@@ -1,0 +1,75 @@
+"""Command line of the template's judge.
+
+  template_judge.py expand TEMPLATE FOLDER   writes SAM's expansions, one for each scenario
+  template_judge.py judge TEMPLATE           applies every rule, then tries every rule on templates that break it
+"""
+
+import json
+import pathlib
+import sys
+
+import template_breaks
+import template_expand
+import template_rules
+
+
+def main(arguments):
+    if len(arguments) == 3 and arguments[0] == "expand":
+        return write(arguments[1], pathlib.Path(arguments[2]))
+    if len(arguments) == 2 and arguments[0] == "judge":
+        template = template_expand.load(arguments[1])
+        return max(judge(template), self_test(template))
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+def write(path, folder):
+    template = template_expand.load(path)
+    for scenario in template_expand.SCENARIOS:
+        text = json.dumps(template_expand.sam(template, scenario), indent=1)
+        (folder / f"{scenario}.json").write_text(text, encoding="utf-8")
+    return 0
+
+
+def findings(template):
+    """Returns {rule: [what is wrong]} over all scenarios."""
+    found = {rule: [] for rule in template_rules.RULES}
+    for scenario in template_expand.SCENARIOS:
+        resources = template_expand.expand(template, scenario)
+        for rule, (_, check) in template_rules.RULES.items():
+            found[rule] += [f"{scenario}: {problem}" for problem in check(resources)]
+    return found
+
+
+def judge(template):
+    failed = 0
+    for rule, problems in findings(template).items():
+        text = template_rules.RULES[rule][0]
+        print(f"{'FAILED' if problems else 'ok'}: {rule} {text}")
+        for problem in problems:
+            print(f"  {problem}")
+        failed |= bool(problems)
+    return int(failed)
+
+
+def self_test(template):
+    """Breaks the template in one way at a time; that rule, and no other, must find it."""
+    failed, tried = 0, set()
+    for rule, what, breakage in template_breaks.BREAKS:
+        broken = template_breaks.broken(template, breakage)
+        caught = {name for name, problems in findings(broken).items() if problems}
+        tried.add(rule)
+        if caught != {rule}:
+            failed = 1
+            print(f"FAILED: self-test of {rule}, {what}: found by {sorted(caught) or 'no rule'}")
+    untried = set(template_rules.RULES) - tried
+    if untried:
+        failed = 1
+        print(f"FAILED: self-test tries no template against {sorted(untried)}")
+    if not failed:
+        print(f"ok: self-test, {len(template_breaks.BREAKS)} broken templates, each caught by its rule alone")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,343 @@
+"""The rules that the expanded template must keep. Each takes the resources of template_expand.expand and yields what is
+wrong, in words. The numbers are those of the project's list of infrastructure rules; those that are missing here are
+about resources that the template does not have.
+"""
+
+import json
+import re
+
+from template_expand import ACCOUNT
+
+# Actions that AWS cannot scope to a resource.
+UNSCOPED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords", "sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"}
+KEY_USE = {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"}
+# What joins the access log to the function's log and names the caller.
+LOGGED = {
+    "$context.requestId", "$context.extendedRequestId", "$context.identity.userArn", "$context.identity.caller",
+    "$context.identity.sourceIp", "$context.identity.vpceId", "$context.resourcePath", "$context.status", "$context.responseLatency",
+}
+METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace", "x-amazon-apigateway-any-method"}
+
+
+def of(resources, kind):
+    return [(name, r.get("Properties", {})) for name, r in resources.items() if r["Type"] == kind]
+
+
+def many(value):
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def walk(node):
+    """Yields each (key, value) pair at any depth."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key, value
+            yield from walk(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from walk(item)
+
+
+def trusted(role):
+    statements = many(role.get("AssumeRolePolicyDocument", {}).get("Statement"))
+    return {service for s in statements for service in many(s.get("Principal", {}).get("Service"))}
+
+
+def identity_statements(resources):
+    """Yields (where, statement, services that may take the role) of every identity policy."""
+    for name, role in of(resources, "AWS::IAM::Role"):
+        for policy in many(role.get("Policies")):
+            for statement in many(policy["PolicyDocument"]["Statement"]):
+                yield f"{name} {statement.get('Sid', '')}", statement, trusted(role)
+    for kind in ("AWS::IAM::Policy", "AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"):
+        for name, policy in of(resources, kind):
+            for statement in many(policy["PolicyDocument"]["Statement"]):
+                yield f"{name} {statement.get('Sid', '')}", statement, set()
+
+
+def key_statements(resources):
+    for name, key in of(resources, "AWS::KMS::Key"):
+        for statement in many(key["KeyPolicy"]["Statement"]):
+            yield f"{name} {statement.get('Sid', '')}", statement
+
+
+def api_statements(resources):
+    for name, api in of(resources, "AWS::ApiGateway::RestApi"):
+        for statement in many(api["Body"].get("x-amazon-apigateway-policy", {}).get("Statement")):
+            yield f"{name} {statement.get('Sid', '')}", statement
+
+
+def condition(statement, operator, key):
+    return many(statement.get("Condition", {}).get(operator, {}).get(key))
+
+
+def environment(function):
+    return function.get("Environment", {}).get("Variables", {})
+
+
+def no_wildcards(resources):
+    identity = [(where, statement) for where, statement, _ in identity_statements(resources)]
+    for where, statement in identity + list(key_statements(resources)) + list(api_statements(resources)):
+        if {"NotAction", "NotResource", "NotPrincipal"} & set(statement):
+            yield f"{where}: says what it does not cover"
+        for action in many(statement.get("Action")):
+            if "*" in action or "?" in action:
+                yield f"{where}: action {action}"
+    for where, statement, services in identity_statements(resources):
+        if statement["Effect"] != "Allow" or set(many(statement.get("Action"))) <= UNSCOPED:
+            continue
+        for resource in many(statement.get("Resource")):
+            whole_type = re.fullmatch(r"\*|arn:[^:]*:[^:]*:[^:]*:[^:]*:([a-z-]+[:/])?\*", resource)
+            # The account's own setting for API Gateway serves the logs of all its APIs.
+            if whole_type and not (services == {"apigateway.amazonaws.com"} and resource.endswith(":log-group:*")):
+                yield f"{where}: resource {resource}"
+            elif any("*" in part for part in resource.split(":")[:5]):
+                yield f"{where}: resource {resource}"
+
+
+def own_roles(resources):
+    roles, seen = dict(of(resources, "AWS::IAM::Role")), set()
+    for name, role in roles.items():
+        if role.get("ManagedPolicyArns"):
+            yield f"{name}: has managed policies"
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        role = re.sub(r"^<(.*)\.Arn>$", r"\1", str(function.get("Role")))
+        if role not in roles:
+            yield f"{name}: its role is not in the template"
+        elif role in seen:
+            yield f"{name}: shares its role"
+        elif trusted(roles[role]) != {"lambda.amazonaws.com"} or '"AWS"' in json.dumps(roles[role]["AssumeRolePolicyDocument"]):
+            yield f"{role}: may be taken by others than Lambda"
+        seen.add(role)
+
+
+def reads_current_only(resources):
+    prefixes = [environment(f).get("CLIENT_SECRET_PREFIX") for _, f in of(resources, "AWS::Lambda::Function")]
+    for where, statement, _ in identity_statements(resources):
+        actions = [a for a in many(statement.get("Action")) if a.startswith("secretsmanager:")]
+        if not actions:
+            continue
+        if actions != ["secretsmanager:GetSecretValue"]:
+            yield f"{where}: more than GetSecretValue"
+        if condition(statement, "ForAnyValue:StringEquals", "secretsmanager:VersionStage") != ["AWSCURRENT"]:
+            yield f"{where}: other versions than AWSCURRENT"
+        if condition(statement, "StringEquals", "aws:ResourceAccount") != [ACCOUNT]:
+            yield f"{where}: secrets of other accounts"
+        for resource in many(statement.get("Resource")):
+            if resource not in {f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{prefix}*" for prefix in prefixes}:
+                yield f"{where}: other secrets than the clients'"
+
+
+def keys_through_secrets_manager(resources):
+    for where, statement in [(w, s) for w, s, _ in identity_statements(resources)] + list(key_statements(resources)):
+        if statement["Effect"] != "Allow" or not KEY_USE & set(many(statement.get("Action"))):
+            continue
+        if condition(statement, "StringEquals", "kms:ViaService") != ["secretsmanager.eu-central-1.amazonaws.com"]:
+            yield f"{where}: without Secrets Manager"
+        if not condition(statement, "StringLike", "kms:EncryptionContext:SecretARN"):
+            yield f"{where}: for any secret"
+    for where, statement in key_statements(resources):
+        if KEY_USE & set(many(statement.get("Action"))) and condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT]:
+            yield f"{where}: for other accounts"
+    for name, key in of(resources, "AWS::KMS::Key"):
+        if not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") != "Retain":
+            yield f"{name}: is not rotated, or goes with the stack"
+
+
+def signs_by_alias(resources):
+    for where, statement, _ in identity_statements(resources):
+        if "kms:Sign" in many(statement.get("Action")) and not condition(statement, "StringLike", "kms:RequestAlias"):
+            yield f"{where}: signs without kms:RequestAlias"
+
+
+def resource_policy(resources):
+    for where, statement in api_statements(resources):
+        if statement["Effect"] == "Allow":
+            yield from (f"{where}: {problem}" for problem in allow_problems(statement))
+    for name, api in of(resources, "AWS::ApiGateway::RestApi"):
+        policy = api["Body"].get("x-amazon-apigateway-policy", {})
+        if len(json.dumps(policy)) > 8192:
+            yield f"{name}: the resource policy is longer than 8192 characters"
+        only = [s for w, s in api_statements(resources) if s["Effect"] == "Deny" and condition(s, "StringNotEquals", "aws:SourceVpce")]
+        if "PRIVATE" in many(api.get("EndpointConfiguration", {}).get("Types")) and not only:
+            yield f"{name}: private, and open to every endpoint"
+
+
+def allow_problems(statement):
+    principal = statement.get("Principal")
+    named = many(principal.get("AWS")) if isinstance(principal, dict) else [principal]
+    if "*" in named and not condition(statement, "StringEquals", "aws:PrincipalOrgID"):
+        yield "allows everybody"
+    if any(ACCOUNT in name for name in named) or condition(statement, "StringNotEquals", "aws:PrincipalAccount") != [ACCOUNT]:
+        yield "an Allow covers the own account"
+    for resource in many(statement.get("Resource")):
+        if not re.fullmatch(r"execute-api:/v1/POST/token/[a-z0-9-]+", resource):
+            yield f"resource {resource}"
+
+
+def no_data_trace(resources):
+    for name, stage in of(resources, "AWS::ApiGateway::Stage"):
+        for setting in many(stage.get("MethodSettings")):
+            if setting.get("DataTraceEnabled") or setting.get("LoggingLevel") not in (None, "OFF", "ERROR"):
+                yield f"{name}: writes requests or answers to the execution log"
+
+
+def no_cache(resources):
+    for name, resource in resources.items():
+        if any(key in ("CacheClusterEnabled", "CachingEnabled") and value for key, value in walk(resource)):
+            yield f"{name}: caches answers"
+
+
+def asynchronous_results(resources):
+    configs = of(resources, "AWS::Lambda::EventInvokeConfig")
+    for name, config in configs:
+        if config.get("DestinationConfig"):
+            yield f"{name}: sends results to a destination"
+    safe = {c.get("Qualifier") for _, c in configs if c.get("MaximumRetryAttempts") == 0}
+    wanted = {alias["Name"] for _, alias in of(resources, "AWS::Lambda::Alias")} | {"$LATEST"}
+    for qualifier in sorted(wanted - safe):
+        yield f"{qualifier}: asynchronous invocations are repeated"
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        if function.get("DeadLetterConfig"):
+            yield f"{name}: has a dead-letter queue"
+
+
+def no_execution_data(resources):
+    for name, machine in of(resources, "AWS::StepFunctions::StateMachine"):
+        if machine.get("LoggingConfiguration", {}).get("IncludeExecutionData"):
+            yield f"{name}: logs execution data"
+
+
+def no_secret_in_environment(resources):
+    secrets = dict(of(resources, "AWS::SecretsManager::Secret"))
+    for name, secret in secrets.items():
+        if "SecretString" in secret or not secret.get("GenerateSecretString", {}).get("ExcludePunctuation"):
+            yield f"{name}: is not generated, or with characters that a stage variable refuses"
+    proofs = {f"{{{{resolve:secretsmanager:<{name}>:SecretString}}}}" for name in secrets}
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        variables = environment(function)
+        if sum(len(k) + len(str(v)) for k, v in variables.items()) > 3000:
+            yield f"{name}: more than 3000 bytes of environment"
+        if variables.get("ENVELOPE_PROOF") not in proofs:
+            yield f"{name}: ENVELOPE_PROOF does not come from a generated secret"
+        for key in variables:
+            named_so = re.search("SECRET|PASSWORD|PASSPHRASE|TOKEN|PRIVATE|CREDENTIAL", key)
+            if named_so and not key.endswith(("_PREFIX", "_ID", "_ENDPOINTS")):
+                yield f"{name}: {key} looks like a secret"
+        for where, secret in secrets.items():
+            if str(secret.get("Name", "")).startswith(variables.get("CLIENT_SECRET_PREFIX", "")) and "Name" in secret:
+                yield f"{where}: lies where clients' secrets do"
+        for where, stage in of(resources, "AWS::ApiGateway::Stage"):
+            if stage.get("Variables", {}).get("envelopeProof") != variables.get("ENVELOPE_PROOF"):
+                yield f"{where}: envelopeProof is not the function's"
+
+
+def limits(resources):
+    for name, stage in of(resources, "AWS::ApiGateway::Stage"):
+        everything = [s for s in many(stage.get("MethodSettings")) if (s.get("HttpMethod"), s.get("ResourcePath")) == ("*", "/*")]
+        if not any(int(s.get("ThrottlingRateLimit", 0)) > 0 and int(s.get("ThrottlingBurstLimit", 0)) > 0 for s in everything):
+            yield f"{name}: is not throttled"
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        if "ReservedConcurrentExecutions" not in function:
+            yield f"{name}: reserves no concurrency"
+        if function.get("Timeout") != 25:
+            yield f"{name}: its time-out is not 25 seconds"
+
+
+def signed_calls_only(resources):
+    for kind in ("AWS::Lambda::Url", "AWS::ApiGatewayV2::Api", "AWS::ApiGateway::Method"):
+        for name, _ in of(resources, kind):
+            yield f"{name}: a way in that is not judged here"
+    apis, stages = of(resources, "AWS::ApiGateway::RestApi"), of(resources, "AWS::ApiGateway::Stage")
+    if len(apis) != 1 or len(stages) != 1:
+        yield f"{len(apis)} APIs and {len(stages)} stages, where one each is meant"
+    for name, api in apis:
+        schemes = api["Body"].get("components", {}).get("securitySchemes", {})
+        if schemes.get("AWS_IAM", {}).get("x-amazon-apigateway-authtype") != "awsSigv4":
+            yield f"{name}: AWS_IAM is not SigV4"
+        for path, item in api["Body"]["paths"].items():
+            for method in METHODS & set(item):
+                if item[method].get("security") != [{"AWS_IAM": []}]:
+                    yield f"{name}: {method} {path} is open"
+                if "credentials" in item[method].get("x-amazon-apigateway-integration", {}):
+                    yield f"{name}: {method} {path} calls the function with other credentials than the API's"
+
+
+def permissions(resources):
+    aliases = dict(of(resources, "AWS::Lambda::Alias"))
+    http = {environment(f).get("HTTP_ALIAS") for _, f in of(resources, "AWS::Lambda::Function")}
+    for name, permission in of(resources, "AWS::Lambda::Permission"):
+        alias = aliases.get(str(permission.get("FunctionName")).strip("<>"), {})
+        if alias.get("Name") not in http:
+            yield f"{name}: is not on the alias that HTTP_ALIAS names"
+        source = str(permission.get("SourceArn"))
+        if not re.fullmatch(rf"arn:aws:execute-api:eu-central-1:{ACCOUNT}:<\w+>/[^/]+/POST/token/\*", source):
+            yield f"{name}: its source is not the API of this account"
+        if permission.get("Principal") != "apigateway.amazonaws.com":
+            yield f"{name}: is for {permission.get('Principal')}"
+    for name, api in of(resources, "AWS::ApiGateway::RestApi"):
+        for key, value in walk(api["Body"]):
+            called = re.search(r"/functions/<(\w+)>/invocations$", value) if key == "uri" else None
+            if key == "uri" and (not called or aliases.get(called.group(1), {}).get("Name") not in http):
+                yield f"{name}: calls the function past the alias that HTTP_ALIAS names"
+
+
+def logs(resources):
+    groups = dict(of(resources, "AWS::Logs::LogGroup"))
+    for name, group in groups.items():
+        if not group.get("RetentionInDays") or resources[name].get("DeletionPolicy") != "Retain":
+            yield f"{name}: has no retention, or goes with the stack"
+    for name, _ in of(resources, "AWS::Logs::SubscriptionFilter"):
+        yield f"{name}: sends the log elsewhere"
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        config = function.get("LoggingConfig", {})
+        if str(config.get("LogGroup")).strip("<>") not in groups or config.get("ApplicationLogLevel") not in ("TRACE", "DEBUG"):
+            yield f"{name}: has no log group of its own, or Lambda drops lines of it"
+    for name, stage in of(resources, "AWS::ApiGateway::Stage"):
+        yield from (f"{name}: {problem}" for problem in access_log_problems(stage.get("AccessLogSetting", {}), groups))
+
+
+def access_log_problems(setting, groups):
+    if str(setting.get("DestinationArn")).strip("<>").removesuffix(".Arn") not in groups:
+        yield "has no access log in the template"
+    try:
+        fields = set(json.loads(setting.get("Format", "")).values())
+    except ValueError:
+        yield "the access log is not JSON"
+        return
+    if LOGGED - fields:
+        yield f"the access log lacks {sorted(LOGGED - fields)}"
+    if {"$context.path", "$context.identity.userAgent", "$context.error.message"} & fields:
+        yield "the access log holds text that callers choose freely"
+
+
+def versions_follow_parameters(resources):
+    functions = dict(of(resources, "AWS::Lambda::Function"))
+    for name, version in of(resources, "AWS::Lambda::Version"):
+        function = functions[version["FunctionName"].strip("<>")]
+        chosen = [function["MemorySize"], function.get("TracingConfig", {}).get("Mode"), *function["Architectures"]]
+        chosen += [environment(function).get(key) for key in ("CLIENT_SECRET_PREFIX", "LOG_LEVEL")]
+        description = str(version.get("Description", "")).split()
+        for value in chosen:
+            if str(value) not in description:
+                yield f"{name}: stays when {value} is chosen differently"
+
+
+RULES = {
+    "I-01": ("no wildcard actions; wildcard resources only where AWS has no others", no_wildcards),
+    "I-02": ("each function has its own role, for Lambda alone, without managed policies", own_roles),
+    "I-03": ("GetSecretValue reaches current versions of clients' secrets in this account only", reads_current_only),
+    "I-04": ("keys are used through Secrets Manager for clients' secrets only", keys_through_secrets_manager),
+    "I-05": ("kms:Sign is bound to the clients' aliases", signs_by_alias),
+    "I-08": ("the resource policy allows nobody of the own account, and others by exact path", resource_policy),
+    "I-09": ("no execution log with data", no_data_trace),
+    "I-10": ("no cache in API Gateway", no_cache),
+    "I-11": ("asynchronous results go nowhere, and nothing is tried twice", asynchronous_results),
+    "I-12": ("no state machine logs execution data", no_execution_data),
+    "I-13": ("no secret in the environment; the envelope's proof is generated", no_secret_in_environment),
+    "I-14": ("throttling, reserved concurrency, time-out", limits),
+    "I-15": ("AWS_IAM on every method of the one API and its one stage", signed_calls_only),
+    "I-16": ("API Gateway alone may call, for this API, through the alias that is believed", permissions),
+    "I-17": ("logs are kept, stay here, and say who called", logs),
+    "version": ("a changed parameter reaches the function's aliases", versions_follow_parameters),
+}
