@@ -81,10 +81,16 @@ func (e *event) client() (string, error) {
 	}
 	suffix := "/token/" + name
 	judged := e.RequestContext.Path
-	if !registry.ValidName(name) || !strings.HasSuffix(raw, suffix) || judged != "" && !strings.HasSuffix(judged, suffix) {
+	if !registry.ValidName(name) || !leadsTo(raw, suffix) || judged != "" && !leadsTo(judged, suffix) {
 		return "", &token.Error{Kind: token.Malformed, Description: "the path must be /token/ and a client's name"}
 	}
 	return name, nil
+}
+
+// leadsTo reports whether path ends in suffix. An empty segment makes it another
+// path to IAM, though a router may not see it.
+func leadsTo(path, suffix string) bool {
+	return strings.HasSuffix(path, suffix) && !strings.Contains(path, "//")
 }
 
 // gate decides whether an HTTP event is believed. Whoever may invoke the

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"tokenvendor/shared/cache"
+	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/token"
 )
 
@@ -122,5 +123,5 @@ func requestID(ctx context.Context) string {
 }
 
 func functionError(e *token.Error) error {
-	return messages.InvokeResponse_Error{Type: e.Kind.Code(), Message: e.Description}
+	return messages.InvokeResponse_Error{Type: e.Kind.Code(), Message: oauth.Printable(e.Description)}
 }

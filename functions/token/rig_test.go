@@ -40,8 +40,10 @@ type rig struct {
 	invoke func(t testing.TB, in invocation) response
 	// vends counts the calls of the core; nil: they cannot be counted.
 	vends func() int64
-	// logs is everything that the function wrote.
+	// logs is everything that the function logged.
 	logs *output
+	// stderr is what its process wrote there; nil in this process.
+	stderr *output
 }
 
 // output is a writer that tests may read meanwhile.
@@ -116,7 +118,7 @@ func call(t testing.TB, h *handler, ctx context.Context, id string, payload []by
 		return response{requestID: id, payload: answer}
 	}
 	// The runtime looks at the dynamic type: wrapped it would not be found.
-	failure, ok := err.(messages.InvokeResponse_Error) //nolint:errorlint // see above
+	failure, ok := err.(messages.InvokeResponse_Error)
 	if !ok || errors.Unwrap(err) != nil {
 		t.Fatalf("the error is a %T, want an InvokeResponse_Error by value", err)
 	}

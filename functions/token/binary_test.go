@@ -1,0 +1,144 @@
+package main
+
+import (
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tokenvendor/scripts/local/runtimeapi"
+)
+
+// TestMain removes the binary that [buildBinary] may have built.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binaryDir != "" {
+		_ = os.RemoveAll(binaryDir)
+	}
+	os.Exit(code)
+}
+
+// binaryDir is written by buildBinary only.
+var binaryDir string
+
+// buildBinary compiles the function as it is deployed, once for all tests.
+var buildBinary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "token-function")
+	if err != nil {
+		return "", err
+	}
+	binaryDir = dir
+	binary := filepath.Join(dir, "bootstrap")
+	if runtime.GOOS == "windows" {
+		binary += ".exe"
+	}
+	build := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", &exec.Error{Name: "go build: " + string(out), Err: err}
+	}
+	return binary, nil
+})
+
+// binaryRig is the compiled function in a process of its own, over the Lambda
+// Runtime API, with the AWS SDK and the environment as they are in Lambda.
+func binaryRig(t *testing.T, w *world, env ...string) *rig {
+	t.Helper()
+	binary, err := buildBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := httptest.NewServer(w)
+	t.Cleanup(secrets.Close)
+	logs, stderr := new(output), new(output)
+	function, err := runtimeapi.Start(runtimeapi.Config{
+		Binary: binary, FunctionName: "cnry-function", Region: "eu-central-1", Account: "111122223333", Timeout: 20 * time.Second,
+		Stdout: logs, Stderr: stderr,
+		Env: append([]string{
+			"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=cnry-key", "AWS_SESSION_TOKEN=cnry-session",
+			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL,
+			"CLIENT_SECRET_PREFIX=" + testPrefix, "ALLOW_PRIVATE_ENDPOINTS=true",
+			"ENVELOPE_PROOF=" + testProof, "HTTP_ALIAS=" + testAlias,
+		}, env...),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := function.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &rig{world: w, logs: logs, stderr: stderr, invoke: func(t testing.TB, in invocation) response {
+		t.Helper()
+		result, err := function.Invoke(t.Context(), runtimeapi.Invocation{Payload: in.payload, Qualifier: in.alias})
+		if err != nil {
+			t.Fatalf("Invoke: %v", err)
+		}
+		return response{requestID: result.RequestID, payload: result.Payload, failed: result.FunctionError != ""}
+	}}
+}
+
+// TestCorpusThroughTheBinary sends every input of testdata/bad through the
+// compiled function.
+func TestCorpusThroughTheBinary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the function and runs it")
+	}
+	w := newWorld(t)
+	f := binaryRig(t, w)
+	runCorpus(t, f)
+	w.checkForms(t)
+	// Its output comes through pipes, so what was late is looked at here.
+	checkOutput(t, f)
+}
+
+// TestBinaryLogsAtEveryLevel: the level must not decide what a line may hold.
+func TestBinaryLogsAtEveryLevel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the function and runs it")
+	}
+	w := newWorld(t)
+	f := binaryRig(t, w, "LOG_LEVEL=debug")
+	for _, payload := range []string{`{"client":"billing"}`, `{"client":"billing"}`, `{"client":"broken"}`, `{"client":"payroll"}`, `{"client":"billing","scope":"refused"}`} {
+		f.invoke(t, invocation{payload: []byte(payload)})
+	}
+	checkOutput(t, f)
+}
+
+// TestBinaryRefusesItsEnvironment: a function that is configured wrongly says so
+// and does not serve.
+func TestBinaryRefusesItsEnvironment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the function and runs it")
+	}
+	w := newWorld(t)
+	f := binaryRig(t, w, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix")
+	r := f.invoke(t, invocation{payload: []byte(`{"client":"billing"}`)})
+	if !r.failed {
+		t.Fatal("the function served without a valid environment")
+	}
+	for _, name := range []string{"POLICY_MODE", "LOG_LEVEL", "CLIENT_SECRET_PREFIX"} {
+		if !strings.Contains(string(r.payload), name) {
+			t.Errorf("the error doesn't name %s", name)
+		}
+	}
+	if w.reads.Load() != 0 {
+		t.Error("a secret was read")
+	}
+	checkCanaries(t, "the answer", string(r.payload))
+	checkOutput(t, f)
+}
+
+// checkOutput looks at what the process wrote. On stderr that is the runtime
+// library, which repeats function errors.
+func checkOutput(t *testing.T, f *rig) {
+	t.Helper()
+	checkCanaries(t, "stdout", f.logs.String())
+	checkCanaries(t, "stderr", f.stderr.String())
+}

@@ -1,0 +1,109 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"tokenvendor/shared/oauth"
+)
+
+// getenv reads variables from a map.
+func getenv(variables map[string]string) func(string) string {
+	return func(name string) string { return variables[name] }
+}
+
+func TestDefaults(t *testing.T) {
+	env, err := readEnvironment(getenv(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SAMLocal ||
+		env.Addresses.Private || env.Addresses.Prefixes != nil || env.LogLevel != slog.LevelInfo {
+		t.Errorf("the defaults are %+v", env)
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	for _, test := range []struct {
+		name, value string
+		ok          func(Environment) bool
+	}{
+		{"CLIENT_SECRET_PREFIX", "a/B_1+=.@-/", func(e Environment) bool { return e.ClientSecretPrefix == "a/B_1+=.@-/" }},
+		{"ENVELOPE_PROOF", "x y", func(e Environment) bool { return e.EnvelopeProof.Expose() == "x y" }},
+		{"HTTP_ALIAS", "http", func(e Environment) bool { return e.HTTPAlias == "http" }},
+		{"AWS_SAM_LOCAL", "true", func(e Environment) bool { return e.SAMLocal }},
+		{"AWS_SAM_LOCAL", "1", func(e Environment) bool { return !e.SAMLocal }},
+		{"POLICY_MODE", "iam", func(Environment) bool { return true }},
+		{"LOG_LEVEL", "debug", func(e Environment) bool { return e.LogLevel == slog.LevelDebug }},
+		{"LOG_LEVEL", "WARN", func(e Environment) bool { return e.LogLevel == slog.LevelWarn }},
+		{"ALLOW_PRIVATE_ENDPOINTS", "false", func(e Environment) bool { return !e.Addresses.Private }},
+		{"ALLOW_PRIVATE_ENDPOINTS", "true", func(e Environment) bool { return e.Addresses.Private }},
+		{"ALLOW_PRIVATE_ENDPOINTS", "10.0.0.0/8, fd00::/8", func(e Environment) bool {
+			return !e.Addresses.Private && fmt.Sprint(e.Addresses.Prefixes) == "[10.0.0.0/8 fd00::/8]"
+		}},
+	} {
+		env, err := readEnvironment(getenv(map[string]string{test.name: test.value}))
+		if err != nil || !test.ok(env) {
+			t.Errorf("%s=%s: %+v, %v", test.name, test.value, env, err)
+		}
+	}
+}
+
+// TestBadEnvironment: each is a problem of its own that names the variable.
+func TestBadEnvironment(t *testing.T) {
+	for _, test := range []struct{ name, value string }{
+		{"CLIENT_SECRET_PREFIX", "token-vendor/clients"},
+		{"CLIENT_SECRET_PREFIX", "cnry*/"},
+		{"CLIENT_SECRET_PREFIX", "cnry clients/"},
+		{"CLIENT_SECRET_PREFIX", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:cnry/"},
+		// To take a mode that this build doesn't know for the default would allow
+		// what the operator wants denied.
+		{"POLICY_MODE", "document"},
+		{"POLICY_MODE", "IAM"},
+		{"POLICY_MODE", "cnry"},
+		{"LOG_LEVEL", "cnry"},
+		{"ALLOW_PRIVATE_ENDPOINTS", "TRUE"},
+		{"ALLOW_PRIVATE_ENDPOINTS", "yes"},
+		{"ALLOW_PRIVATE_ENDPOINTS", "cnry.example"},
+		{"ALLOW_PRIVATE_ENDPOINTS", "192.0.2.1"},
+		{"ALLOW_PRIVATE_ENDPOINTS", "192.0.2.0/24,"},
+	} {
+		_, err := readEnvironment(getenv(map[string]string{test.name: test.value}))
+		if err == nil {
+			t.Errorf("%s=%s was accepted", test.name, test.value)
+			continue
+		}
+		if !strings.Contains(err.Error(), test.name) || strings.Contains(err.Error(), test.value) || strings.Contains(err.Error(), "cnry") {
+			t.Errorf("%s=%s: %q must name the variable and not repeat its value", test.name, test.value, err)
+		}
+	}
+}
+
+// TestAllProblemsTogether: an operator shall not need a deployment for each.
+func TestAllProblemsTogether(t *testing.T) {
+	bad := map[string]string{"CLIENT_SECRET_PREFIX": "cnry", "POLICY_MODE": "cnry", "LOG_LEVEL": "cnry", "ALLOW_PRIVATE_ENDPOINTS": "cnry"}
+	_, err := readEnvironment(getenv(bad))
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for name := range bad {
+		if !strings.Contains(err.Error(), name) {
+			t.Errorf("%q doesn't name %s", err, name)
+		}
+	}
+	if strings.Contains(err.Error(), "cnry") {
+		t.Error("the error repeats a value")
+	}
+}
+
+// TestEnvironmentPrintsNoProof: somebody may print it one day.
+func TestEnvironmentPrintsNoProof(t *testing.T) {
+	env := Environment{EnvelopeProof: oauth.NewSecret("cnry-proof")}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+		if strings.Contains(fmt.Sprintf(verb, env), "cnry") {
+			t.Errorf("%s shows the proof", verb)
+		}
+	}
+}

@@ -1,0 +1,202 @@
+package token
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+)
+
+// fields are everything that decides which token an exchange brings, in an order
+// in which neighbours also stand side by side in the key.
+type fields struct {
+	name, version, method, endpoint string
+	scope, audience, format         string
+	resource                        []string
+	parameterName, parameterValue   string
+	otherParameter, otherValue      string
+}
+
+// strings returns the single fields, to be changed.
+func (f *fields) strings() []*string {
+	return []*string{&f.name, &f.version, &f.scope, &f.audience, &f.format, &f.resource[0], &f.resource[1],
+		&f.parameterName, &f.parameterValue, &f.otherParameter, &f.otherValue}
+}
+
+func (f fields) clone() fields {
+	f.resource = slices.Clone(f.resource)
+	return f
+}
+
+// equal tells apart what must have different keys.
+func (f fields) equal(g fields) bool {
+	return f.name == g.name && f.version == g.version && f.method == g.method && f.endpoint == g.endpoint && f.scope == g.scope &&
+		f.audience == g.audience && f.format == g.format && slices.Equal(f.resource, g.resource) && maps.Equal(f.parameters(), g.parameters())
+}
+
+func (f fields) parameters() map[string]string {
+	p := map[string]string{}
+	if f.parameterName != "" {
+		p[f.parameterName] = f.parameterValue
+	}
+	if f.otherParameter != "" {
+		p[f.otherParameter] = f.otherValue
+	}
+	return p
+}
+
+// keyer makes keys; clients are costly, so it keeps them by endpoint.
+type keyer struct {
+	clients map[string]*oauth.Client
+}
+
+func (k *keyer) key(t *testing.T, f fields) key {
+	t.Helper()
+	client := k.clients[f.endpoint]
+	if client == nil {
+		var err error
+		client, err = oauth.NewClient(oauth.Config{ID: "id", TokenEndpoint: f.endpoint, Authenticator: oauth.SecretPost{}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.clients == nil {
+			k.clients = make(map[string]*oauth.Client)
+		}
+		k.clients[f.endpoint] = client
+	}
+	return keyOf(&registry.Client{Name: f.name, Version: f.version, Method: oauth.Method(f.method), OAuth: client},
+		oauth.Request{Scope: f.scope, Audience: f.audience, TokenFormat: f.format, Resource: f.resource, Parameters: f.parameters()})
+}
+
+func someFields() fields {
+	return fields{
+		name: "billing", version: "v1", method: "client_secret_post", endpoint: "https://a.example/t",
+		scope: "read write", audience: "aud", format: "jwt", resource: []string{"urn:a", "urn:b"},
+		parameterName: "p", parameterValue: "1", otherParameter: "q", otherValue: "2",
+	}
+}
+
+// TestKeyHasEveryField: a key without one of them would give a caller another
+// request's token.
+func TestKeyHasEveryField(t *testing.T) {
+	var k keyer
+	seen := make(map[key]string)
+	check := func(what string, f fields) {
+		t.Helper()
+		key := k.key(t, f)
+		if other, ok := seen[key]; ok {
+			t.Errorf("%s has the key of %s", what, other)
+		}
+		seen[key] = what
+	}
+	check("the original", someFields())
+	f := someFields()
+	f.method = "client_secret_basic"
+	check("another method", f)
+	f = someFields()
+	f.endpoint = "https://b.example/t"
+	check("another server", f)
+	for i := range f.strings() {
+		for _, change := range []func(string) string{
+			func(s string) string { return s + "x" },
+			func(s string) string { return s + "\x00" },
+			func(s string) string { return "x" + s },
+			func(s string) string { return s[:len(s)-1] },
+		} {
+			f := someFields()
+			field := f.strings()[i]
+			*field = change(*field)
+			check(fmt.Sprintf("field %d as %q", i, *field), f)
+		}
+	}
+	f = someFields()
+	f.resource = f.resource[:1]
+	check("one resource less", f)
+	f = someFields()
+	f.resource = append(f.resource, "")
+	check("an empty resource more", f)
+	f = someFields()
+	f.parameterName, f.otherParameter = "", ""
+	check("no parameters", f)
+	f.parameterName, f.parameterValue, f.resource = f.resource[0], f.resource[1], nil
+	check("a parameter in the place of two resources", f)
+}
+
+// TestKeyFieldBorders: moving bytes from a field to its neighbour must make
+// another key, whatever the bytes.
+func TestKeyFieldBorders(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	var k keyer
+	collisions := 0
+	for range 100_000 {
+		a := someFields()
+		for _, field := range a.strings() {
+			*field = randomText(random)
+		}
+		b := a.clone()
+		moveBytes(random, b.strings())
+		equalKeys := k.key(t, a) == k.key(t, b)
+		if equalKeys != a.equal(b) {
+			collisions++
+			t.Errorf("%q and %q: equal keys: %v", a, b, equalKeys)
+		}
+		if collisions > 10 {
+			t.FailNow()
+		}
+	}
+}
+
+// randomText uses few letters, among them what naive keys use as borders.
+func randomText(random *rand.Rand) string {
+	const letters = "ab\x00\x01,|:= "
+	text := make([]byte, random.IntN(4))
+	for i := range text {
+		text[i] = letters[random.IntN(len(letters))]
+	}
+	return string(text)
+}
+
+// moveBytes moves up to three bytes over the border between two neighbours.
+func moveBytes(random *rand.Rand, list []*string) {
+	i := random.IntN(len(list) - 1)
+	left, right := list[i], list[i+1]
+	both := *left + *right
+	border := random.IntN(len(both) + 1)
+	*left, *right = both[:border], both[border:]
+}
+
+// TestKeyIgnoresOrder: requests that mean the same share a token.
+func TestKeyIgnoresOrder(t *testing.T) {
+	oauthClient, err := oauth.NewClient(oauth.Config{ID: "id", TokenEndpoint: "https://a.example/t", Authenticator: oauth.SecretPost{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &registry.Client{Name: "billing", Version: "v1", OAuth: oauthClient, Scope: []string{"c", "a", "b"}, Allow: map[string]bool{"x": true, "y": true}}
+	for _, same := range [][]string{
+		{"scope=a+b", "scope=b+a", "scope=b%20a", "scope=a+b+a+b", "scope=b+a&audience=&min_ttl=60", "client_id=billing&scope=a+b&grant_type=client_credentials"},
+		{"resource=urn:a&resource=urn:b", "resource=urn:b&resource=urn:a", "resource=urn%3ab&resource=urn:a&resource=urn:b"},
+		{"x=1&y=2", "y=2&x=1"},
+		// The document's own scope, asked for or not.
+		{"", "scope=a+b+c", "scope=c+b+a", "min_ttl=60"},
+	} {
+		keys := make(map[key]bool)
+		for _, body := range same {
+			r, err := ParseForm("billing", []byte(body))
+			if err != nil {
+				t.Fatalf("%q: %v", body, err)
+			}
+			want, err := r.resolve(client)
+			if err != nil {
+				t.Fatalf("%q: %v", body, err)
+			}
+			keys[keyOf(client, want)] = true
+		}
+		if len(keys) != 1 {
+			t.Errorf("%q: %d keys for one wish", same, len(keys))
+		}
+	}
+}
