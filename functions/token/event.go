@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -18,23 +19,25 @@ import (
 // is itself a secret, it carries the caller's session token: it must never be
 // logged, nor a map out of it.
 type event struct {
-	Version         string              `json:"version"`
-	Path            string              `json:"path"`    // v1
-	RawPath         string              `json:"rawPath"` // v2
-	HTTPMethod      string              `json:"httpMethod"`
-	Headers         map[string]string   `json:"headers"`
-	MultiValue      map[string][]string `json:"multiValueHeaders"`
-	Query           map[string]string   `json:"queryStringParameters"`
-	RawQuery        string              `json:"rawQueryString"`
-	PathParameters  map[string]string   `json:"pathParameters"`
-	StageVariables  map[string]string   `json:"stageVariables"`
-	Body            string              `json:"body"`
-	IsBase64Encoded bool                `json:"isBase64Encoded"`
-	RequestContext  *requestContext     `json:"requestContext"`
+	Version         string            `json:"version"`
+	Path            string            `json:"path"`    // v1
+	RawPath         string            `json:"rawPath"` // v2
+	HTTPMethod      string            `json:"httpMethod"`
+	Headers         mediaHeaders      `json:"headers"`
+	MultiValue      mediaHeaders      `json:"multiValueHeaders"`
+	Query           map[string]string `json:"queryStringParameters"`
+	RawQuery        string            `json:"rawQueryString"`
+	PathParameters  map[string]string `json:"pathParameters"`
+	StageVariables  map[string]string `json:"stageVariables"`
+	Body            string            `json:"body"`
+	IsBase64Encoded bool              `json:"isBase64Encoded"`
+	RequestContext  *requestContext   `json:"requestContext"`
 }
 
 type requestContext struct {
-	Path     string `json:"path"`
+	Path string `json:"path"`
+	// ELB stands in the events of a load balancer, which asks nobody who he is.
+	ELB      json.RawMessage `json:"elb"`
 	Identity struct {
 		UserARN string `json:"userArn"`
 	} `json:"identity"`
@@ -53,10 +56,13 @@ func (e *event) isV2() bool { return e.RequestContext.HTTP != nil }
 
 // known reports whether the event is of a shape that we read, and only one.
 func (e *event) known() bool {
-	if e.isV2() {
-		return e.Version == "2.0" && e.HTTPMethod == ""
+	if e.Headers.malformed || e.MultiValue.malformed || e.RequestContext.ELB != nil {
+		return false
 	}
-	return (e.Version == "" || e.Version == "1.0") && e.HTTPMethod != "" && e.RawPath == ""
+	if e.isV2() {
+		return e.Version == "2.0" && e.HTTPMethod == "" && e.Path == ""
+	}
+	return (e.Version == "" || e.Version == "1.0") && e.Path != "" && e.RawPath == ""
 }
 
 func (e *event) method() string {

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/base64"
-	"maps"
 	"mime"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -27,6 +25,9 @@ func (h *handler) http(ctx context.Context, e *event, payload []byte, decodeErr 
 func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte, decodeErr error) (who subject, grant token.Grant, err error) {
 	id := requestID(ctx)
 	defer h.rescue(id, &err)
+	if !e.known() {
+		return who, grant, errShape()
+	}
 	if who.caller, err = h.gate.caller(ctx, e); err != nil {
 		return who, grant, err
 	}
@@ -41,8 +42,8 @@ func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte, decod
 
 // request reads the caller's wish out of the event.
 func (e *event) request(payload []byte, decodeErr error) (token.Request, error) {
-	if decodeErr != nil || !e.known() || !utf8.Valid(payload) {
-		return token.Request{}, &token.Error{Kind: token.Malformed, Description: "not an event of API Gateway"}
+	if decodeErr != nil || !utf8.Valid(payload) {
+		return token.Request{}, errShape()
 	}
 	if e.method() != "POST" {
 		return token.Request{}, &token.Error{Kind: token.WrongMethod, Description: "the method must be POST"}
@@ -72,6 +73,10 @@ func (e *event) request(payload []byte, decodeErr error) (token.Request, error) 
 	}
 }
 
+func errShape() error {
+	return &token.Error{Kind: token.Malformed, Description: "not an event of API Gateway"}
+}
+
 const (
 	mediaJSON = "application/json"
 	mediaForm = "application/x-www-form-urlencoded"
@@ -82,16 +87,19 @@ func (e *event) mediaType() (string, error) {
 	if e.Body == "" {
 		return "", nil
 	}
-	types, encodings := e.header("content-type"), e.header("content-encoding")
-	for _, encoding := range encodings {
+	given := e.MultiValue
+	if len(given.contentType) == 0 {
+		given.contentType = e.Headers.contentType
+	}
+	for _, encoding := range append(given.contentEncoding, e.Headers.contentEncoding...) {
 		if !strings.EqualFold(encoding, "identity") {
 			return "", wrongMedia("Content-Encoding is not supported")
 		}
 	}
-	if len(types) != 1 {
+	if len(given.contentType) != 1 {
 		return "", wrongMedia("Content-Type must be given once")
 	}
-	media, parameters, err := mime.ParseMediaType(types[0])
+	media, parameters, err := mime.ParseMediaType(given.contentType[0])
 	charset := parameters["charset"]
 	if err != nil || media != mediaJSON && media != mediaForm || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return "", wrongMedia("Content-Type must be " + mediaForm + " or " + mediaJSON + " in UTF-8")
@@ -101,25 +109,6 @@ func (e *event) mediaType() (string, error) {
 
 func wrongMedia(description string) error {
 	return &token.Error{Kind: token.WrongMedia, Description: description}
-}
-
-// header returns the distinct values of a header, whose name v1 keeps in the
-// caller's spelling and v2 in lower case.
-func (e *event) header(name string) []string {
-	found := make(map[string]bool, 1)
-	for k, v := range e.Headers {
-		if strings.EqualFold(k, name) {
-			found[strings.TrimSpace(v)] = true
-		}
-	}
-	for k, values := range e.MultiValue {
-		if strings.EqualFold(k, name) {
-			for _, v := range values {
-				found[strings.TrimSpace(v)] = true
-			}
-		}
-	}
-	return slices.Collect(maps.Keys(found))
 }
 
 // body returns the body as bytes of UTF-8.

@@ -56,6 +56,7 @@ type Config struct {
 type Client struct {
 	id       string
 	endpoint *url.URL
+	url      string // of endpoint
 	method   Method
 	auth     Authenticator
 	http     *http.Client
@@ -75,6 +76,7 @@ func NewClient(cfg Config) (*Client, error) {
 	return &Client{
 		id:       cfg.ID,
 		endpoint: endpoint,
+		url:      endpoint.String(),
 		method:   cfg.Method,
 		auth:     cfg.Authenticator,
 		http:     NewHTTPClient(cfg.RootCAs, cfg.Certificate, cfg.Addresses),
@@ -85,7 +87,7 @@ func NewClient(cfg Config) (*Client, error) {
 func (c *Client) Method() Method { return c.method }
 
 // TokenEndpoint returns the URL of the token endpoint.
-func (c *Client) TokenEndpoint() string { return c.endpoint.String() }
+func (c *Client) TokenEndpoint() string { return c.url }
 
 // Close gives back the idle connections of a client that isn't used any more.
 // Exchanges under way are not disturbed.

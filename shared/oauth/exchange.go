@@ -118,7 +118,7 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	if err := c.auth.Authenticate(ctx, form, header); err != nil {
 		return nil, noProof(err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint.String(), strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(form.Encode()))
 	if err != nil {
 		return nil, &Error{Reason: NoProof, Detail: "the request could not be built"}
 	}

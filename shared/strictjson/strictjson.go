@@ -197,10 +197,14 @@ func hex4(text []byte, at int) (rune, bool) {
 	return r, true
 }
 
-// String returns the JSON string in value; ok is false for any other type.
+// String returns the JSON string in value, a valid JSON value; ok is false for
+// any other type.
 func String(value json.RawMessage) (s string, ok bool) {
-	if len(value) == 0 || value[0] != '"' {
+	if len(value) < 2 || value[0] != '"' {
 		return "", false
+	}
+	if plain := value[1 : len(value)-1]; bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
+		return string(plain), true
 	}
 	return s, json.Unmarshal(value, &s) == nil
 }

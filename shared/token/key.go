@@ -3,7 +3,6 @@ package token
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
 	"maps"
 	"slices"
 
@@ -21,32 +20,27 @@ const keyVersion = 1
 // field goes in behind its length, so that no two requests become one by moving
 // a byte over a border. r must be canonical: its lists sorted, without repeats.
 func keyOf(client *registry.Client, r oauth.Request) key {
-	h := sha256.New()
-	h.Write([]byte{keyVersion})
-	for _, field := range []string{client.Name, client.Version, string(client.Method), client.OAuth.TokenEndpoint(), r.Scope, r.Audience, r.TokenFormat} {
-		writeField(h, field)
+	const usual = 512 // bytes, so that the buffer need not grow
+	b := append(make([]byte, 0, usual), keyVersion)
+	for _, field := range [...]string{client.Name, client.Version, string(client.Method), client.OAuth.TokenEndpoint(), r.Scope, r.Audience, r.TokenFormat} {
+		b = appendField(b, field)
 	}
-	writeList(h, r.Resource)
-	names := slices.Sorted(maps.Keys(r.Parameters))
-	writeList(h, names)
-	for _, name := range names {
-		writeField(h, r.Parameters[name])
+	b = appendList(b, r.Resource)
+	b = binary.BigEndian.AppendUint64(b, uint64(len(r.Parameters)))
+	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
+		b = appendField(appendField(b, name), r.Parameters[name])
 	}
-	return key(h.Sum(nil))
+	return sha256.Sum256(b)
 }
 
-func writeField(h hash.Hash, field string) {
-	var length [8]byte
-	binary.BigEndian.PutUint64(length[:], uint64(len(field)))
-	h.Write(length[:])
-	h.Write([]byte(field))
+func appendField(b []byte, field string) []byte {
+	return append(binary.BigEndian.AppendUint64(b, uint64(len(field))), field...)
 }
 
-func writeList(h hash.Hash, list []string) {
-	var length [8]byte
-	binary.BigEndian.PutUint64(length[:], uint64(len(list)))
-	h.Write(length[:])
+func appendList(b []byte, list []string) []byte {
+	b = binary.BigEndian.AppendUint64(b, uint64(len(list)))
 	for _, item := range list {
-		writeField(h, item)
+		b = appendField(b, item)
 	}
+	return b
 }
