@@ -1,0 +1,39 @@
+// Command bench measures the token vendor on this machine. Quote ratios: the
+// milliseconds are the machine's.
+//
+//	go run ./scripts/bench speed
+//
+// compares the token function with a function that answers a constant (warm)
+// and with plain Go that uses the AWS SDK and golang.org/x/oauth2 (cold).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx, os.Args[1:], os.Stdout)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run runs the subcommand that args begin with.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	subcommands := map[string]func(context.Context, []string, io.Writer) error{
+		"speed": speed,
+	}
+	if len(args) == 0 || subcommands[args[0]] == nil {
+		return errors.New("usage: bench speed [-rounds N] [-calls N]")
+	}
+	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// process is a function's process with a Lambda Runtime API of its own. The
+// server is written for measuring: HTTP by hand, the event is sent by the
+// goroutine that read the poll, nothing else runs meanwhile.
+type process struct {
+	cmd      *exec.Cmd
+	listener net.Listener
+	conn     net.Conn
+	in       *bufio.Reader
+	answer   bytes.Buffer
+}
+
+// spawn starts a process and waits for its first poll.
+func spawn(ctx context.Context, binary string, env []string) (*process, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	// #nosec G204 -- a binary that this program has built.
+	cmd := exec.CommandContext(ctx, binary)
+	cmd.Env = append([]string{
+		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
+		"AWS_REGION=eu-central-1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
+	}, env...)
+	p := &process{cmd: cmd, listener: listener}
+	if err := cmd.Start(); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	_ = listener.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second))
+	if p.conn, err = listener.Accept(); err != nil {
+		return nil, errors.Join(errors.New("the process never asked for an event"), p.stop())
+	}
+	p.in = bufio.NewReaderSize(p.conn, 64<<10)
+	_, err = p.read()
+	return p, err
+}
+
+// read reads one request of the process; what it holds is left in p.answer.
+func (p *process) read() (path string, err error) {
+	_ = p.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	r, err := http.ReadRequest(p.in)
+	if err != nil {
+		return "", err
+	}
+	p.answer.Reset()
+	_, err = io.Copy(&p.answer, r.Body)
+	return r.URL.Path, err
+}
+
+// call sends an event to the waiting process and returns how long the answer
+// took. The poll that follows is read outside of that time.
+func (p *process) call(event []byte) (time.Duration, error) {
+	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: id\r\n"+
+		"Lambda-Runtime-Deadline-Ms: %d\r\nLambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:bench\r\nContent-Length: %d\r\n\r\n",
+		time.Now().Add(25*time.Second).UnixMilli(), len(event))
+	begin := time.Now()
+	if _, err := p.conn.Write(append([]byte(head), event...)); err != nil {
+		return 0, err
+	}
+	path, err := p.read()
+	took := time.Since(begin)
+	if err != nil {
+		return 0, err
+	}
+	if !strings.HasSuffix(path, "/response") || !bytes.HasPrefix(p.answer.Bytes(), []byte(`{"statusCode":200`)) {
+		return 0, errors.New("the function did not answer with a token")
+	}
+	if _, err := io.WriteString(p.conn, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"); err != nil {
+		return 0, err
+	}
+	_, err = p.read()
+	return took, err
+}
+
+// peak returns the most memory that the process has held, in bytes; 0 where the
+// system doesn't tell.
+func (p *process) peak() int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	kilobytes, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	n, _ := strconv.ParseInt(kilobytes, 10, 64)
+	return n << 10
+}
+
+func (p *process) stop() error {
+	err := p.cmd.Process.Kill()
+	_ = p.cmd.Wait() // "killed" is what was asked for
+	if p.conn != nil {
+		_ = p.conn.Close()
+	}
+	return errors.Join(err, p.listener.Close())
+}

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestSpeed runs the benchmark for a moment: it must measure, whatever comes out.
+func TestSpeed(t *testing.T) {
+	t.Chdir("../..")
+	var out bytes.Buffer
+	if err := run(t.Context(), []string{"speed", "-rounds", "2", "-calls", "5"}, &out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"token ", "constant again", "plain ", "warm, token / constant ", "cold, token / plain "} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report has no %q:\n%s", want, out.String())
+		}
+	}
+	if run(t.Context(), []string{"nothing"}, &out) == nil {
+		t.Error("an unknown subcommand is taken")
+	}
+}
+
+func TestRatio(t *testing.T) {
+	a, b := []time.Duration{2, 30, 9}, []time.Duration{1, 10, 9}
+	if got := ratio(a, b); got != 2 {
+		t.Errorf("median of 2, 3 and 1 is %v", got)
+	}
+}
