@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"encoding/json"
 	"strings"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
@@ -17,77 +16,47 @@ import (
 // event holds what the function reads of an API Gateway REST (v1) or HTTP API
 // (v2) proxy event or of a Function URL's, which has the shape of v2. The event
 // is itself a secret, it carries the caller's session token: it must never be
-// logged, nor a map out of it.
+// logged, nor anything out of it that isn't named here.
 type event struct {
-	Version         string            `json:"version"`
-	Path            string            `json:"path"`    // v1
-	RawPath         string            `json:"rawPath"` // v2
-	HTTPMethod      string            `json:"httpMethod"`
-	Headers         mediaHeaders      `json:"headers"`
-	MultiValue      mediaHeaders      `json:"multiValueHeaders"`
-	Query           map[string]string `json:"queryStringParameters"`
-	RawQuery        string            `json:"rawQueryString"`
-	PathParameters  map[string]string `json:"pathParameters"`
-	StageVariables  map[string]string `json:"stageVariables"`
-	Body            string            `json:"body"`
-	IsBase64Encoded bool              `json:"isBase64Encoded"`
-	RequestContext  *requestContext   `json:"requestContext"`
-}
+	http     bool // it has a requestContext: it isn't a direct invoke
+	v2       bool // requestContext.http
+	elb      bool // requestContext.elb: of a load balancer, which asks nobody who he is
+	mistyped bool // a member has a type that it never has
 
-type requestContext struct {
-	Path string `json:"path"`
-	// ELB stands in the events of a load balancer, which asks nobody who he is.
-	ELB      json.RawMessage `json:"elb"`
-	Identity struct {
-		UserARN string `json:"userArn"`
-	} `json:"identity"`
-	HTTP *struct {
-		Method string `json:"method"`
-	} `json:"http"`
-	Authorizer struct {
-		IAM struct {
-			UserARN string `json:"userArn"`
-		} `json:"iam"`
-	} `json:"authorizer"`
+	version, method      string
+	path, rawPath        string // of v1, of v2
+	judged               string // requestContext.path: what IAM judged
+	parameters           bool   // there are pathParameters
+	clientParameter      string // pathParameters.client
+	query                bool   // there is a query string
+	contentType          []string
+	contentEncoding      []string
+	envelopeProof        string // stageVariables.envelopeProof
+	identityARN, userARN string // of v1, of v2
+	body                 string
+	base64               bool
 }
-
-// isV2 reports whether the event has the shape of HTTP API version 2.0.
-func (e *event) isV2() bool { return e.RequestContext.HTTP != nil }
 
 // known reports whether the event is of a shape that we read, and only one.
 func (e *event) known() bool {
-	if e.Headers.malformed || e.MultiValue.malformed || e.RequestContext.ELB != nil {
-		return false
+	if e.v2 {
+		return e.version == "2.0" && e.path == "" && !e.elb
 	}
-	if e.isV2() {
-		return e.Version == "2.0" && e.HTTPMethod == "" && e.Path == ""
-	}
-	return (e.Version == "" || e.Version == "1.0") && e.Path != "" && e.RawPath == ""
-}
-
-func (e *event) method() string {
-	if e.isV2() {
-		return e.RequestContext.HTTP.Method
-	}
-	return e.HTTPMethod
+	return (e.version == "" || e.version == "1.0") && e.path != "" && e.rawPath == "" && !e.elb
 }
 
 // client returns the name in the path. IAM judged the path as it was sent, so
 // the name that we use must stand there byte for byte: "%70ayroll" is another
 // path than "payroll".
 func (e *event) client() (string, error) {
-	raw := e.Path
-	if e.isV2() {
-		raw = e.RawPath
-	}
-	name := e.PathParameters["client"]
-	if e.isV2() && e.PathParameters == nil {
+	raw := e.path + e.rawPath // one of them is empty
+	name := e.clientParameter
+	if e.v2 && !e.parameters {
 		// A Function URL has no routes.
 		name = raw[strings.LastIndexByte(raw, '/')+1:]
 	}
 	suffix := "/token/" + name
-	judged := e.RequestContext.Path
-	if !registry.ValidName(name) || !leadsTo(raw, suffix) || judged != "" && !leadsTo(judged, suffix) {
+	if !registry.ValidName(name) || !leadsTo(raw, suffix) || e.judged != "" && !leadsTo(e.judged, suffix) {
 		return "", &token.Error{Kind: token.Malformed, Description: "the path must be /token/ and a client's name"}
 	}
 	return name, nil
@@ -119,9 +88,9 @@ func (g gate) caller(ctx context.Context, e *event) (string, error) {
 	if !g.proven(e) || !g.throughAlias(ctx) {
 		return "", refusal("forged: an HTTP event without proof that API Gateway made it")
 	}
-	arn := e.RequestContext.Identity.UserARN
-	if e.isV2() {
-		arn = e.RequestContext.Authorizer.IAM.UserARN
+	arn := e.identityARN
+	if e.v2 {
+		arn = e.userARN
 	}
 	caller, ok := principal(arn)
 	if !ok {
@@ -140,7 +109,7 @@ func (g gate) proven(e *event) bool {
 	}
 	// Hashed, so that neither content nor length shows in the time it takes.
 	want := sha256.Sum256([]byte(g.proof.Expose()))
-	got := sha256.Sum256([]byte(e.StageVariables["envelopeProof"]))
+	got := sha256.Sum256([]byte(e.envelopeProof))
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -45,12 +44,11 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
 		defer cancel()
 	}
-	var e event
-	decodeErr := json.Unmarshal(payload, &e)
-	if e.RequestContext == nil {
+	e := readEvent(payload)
+	if !e.http {
 		return h.direct(ctx, payload)
 	}
-	return h.http(ctx, &e, payload, decodeErr), nil
+	return h.http(ctx, &e, payload), nil
 }
 
 // vend calls the vendor and logs what is not in the ordinary.

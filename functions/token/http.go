@@ -11,9 +11,9 @@ import (
 )
 
 // http answers an HTTP event with a proxy response.
-func (h *handler) http(ctx context.Context, e *event, payload []byte, decodeErr error) []byte {
+func (h *handler) http(ctx context.Context, e *event, payload []byte) []byte {
 	id := requestID(ctx)
-	who, grant, err := h.httpGrant(ctx, e, payload, decodeErr)
+	who, grant, err := h.httpGrant(ctx, e, payload)
 	if err != nil {
 		return appendFailure(nil, h.refused(id, who, err), id)
 	}
@@ -22,7 +22,7 @@ func (h *handler) http(ctx context.Context, e *event, payload []byte, decodeErr 
 
 // httpGrant makes the checks in the order in which their problems are reported;
 // nothing is called before all have passed.
-func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte, decodeErr error) (who subject, grant token.Grant, err error) {
+func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte) (who subject, grant token.Grant, err error) {
 	id := requestID(ctx)
 	defer h.rescue(id, &err)
 	if !e.known() {
@@ -31,7 +31,7 @@ func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte, decod
 	if who.caller, err = h.gate.caller(ctx, e); err != nil {
 		return who, grant, err
 	}
-	r, err := e.request(payload, decodeErr)
+	r, err := e.request(payload)
 	if err != nil {
 		return who, grant, err
 	}
@@ -41,18 +41,18 @@ func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte, decod
 }
 
 // request reads the caller's wish out of the event.
-func (e *event) request(payload []byte, decodeErr error) (token.Request, error) {
-	if decodeErr != nil || !utf8.Valid(payload) {
+func (e *event) request(payload []byte) (token.Request, error) {
+	if e.mistyped || !utf8.Valid(payload) {
 		return token.Request{}, errShape()
 	}
-	if e.method() != "POST" {
+	if e.method != "POST" {
 		return token.Request{}, &token.Error{Kind: token.WrongMethod, Description: "the method must be POST"}
 	}
 	media, err := e.mediaType()
 	if err != nil {
 		return token.Request{}, err
 	}
-	body, err := e.body()
+	body, err := e.bytes()
 	if err != nil {
 		return token.Request{}, err
 	}
@@ -60,7 +60,7 @@ func (e *event) request(payload []byte, decodeErr error) (token.Request, error) 
 	if err != nil {
 		return token.Request{}, err
 	}
-	if len(e.Query) > 0 || e.RawQuery != "" {
+	if e.query {
 		return token.Request{}, &token.Error{Kind: token.Malformed, Description: "parameters belong in the body, not in the query string"}
 	}
 	switch {
@@ -84,22 +84,18 @@ const (
 
 // mediaType returns the type of the body; empty when there is no body.
 func (e *event) mediaType() (string, error) {
-	if e.Body == "" {
+	if e.body == "" {
 		return "", nil
 	}
-	given := e.MultiValue
-	if len(given.contentType) == 0 {
-		given.contentType = e.Headers.contentType
-	}
-	for _, encoding := range append(given.contentEncoding, e.Headers.contentEncoding...) {
+	for _, encoding := range e.contentEncoding {
 		if !strings.EqualFold(encoding, "identity") {
 			return "", wrongMedia("Content-Encoding is not supported")
 		}
 	}
-	if len(given.contentType) != 1 {
+	if len(e.contentType) != 1 {
 		return "", wrongMedia("Content-Type must be given once")
 	}
-	media, parameters, err := mime.ParseMediaType(given.contentType[0])
+	media, parameters, err := mime.ParseMediaType(e.contentType[0])
 	charset := parameters["charset"]
 	if err != nil || media != mediaJSON && media != mediaForm || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return "", wrongMedia("Content-Type must be " + mediaForm + " or " + mediaJSON + " in UTF-8")
@@ -111,17 +107,17 @@ func wrongMedia(description string) error {
 	return &token.Error{Kind: token.WrongMedia, Description: description}
 }
 
-// body returns the body as bytes of UTF-8.
-func (e *event) body() ([]byte, error) {
+// bytes returns the body as bytes of UTF-8.
+func (e *event) bytes() ([]byte, error) {
 	tooLarge := &token.Error{Kind: token.TooLarge, Description: "the body is larger than 8 KiB"}
-	body := []byte(e.Body)
-	if e.IsBase64Encoded {
+	body := []byte(e.body)
+	if e.base64 {
 		if base64.StdEncoding.DecodedLen(len(body)) > token.MaxBody+2 {
 			return nil, tooLarge
 		}
-		decoded, err := base64.StdEncoding.Strict().DecodeString(e.Body)
+		decoded, err := base64.StdEncoding.Strict().DecodeString(e.body)
 		// The decoder skips line breaks, which API Gateway never makes.
-		if err != nil || strings.ContainsAny(e.Body, "\r\n") {
+		if err != nil || strings.ContainsAny(e.body, "\r\n") {
 			return nil, &token.Error{Kind: token.Malformed, Description: "the body is not base64"}
 		}
 		body = decoded

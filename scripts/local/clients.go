@@ -17,7 +17,7 @@ const firstClient = "demo"
 // The spare client is registered at the authorization server and waits for
 // somebody to add it to Secrets Manager.
 const (
-	spareClient = "my-client"
+	spareClient = "mine"
 	spareID     = "my-client-id"
 	spareSecret = "Sp@re: /+%&=ü" // #nosec G101 -- good for the local stack only; its characters are the test
 )
@@ -126,7 +126,7 @@ func (s *stack) certificate() (client, error) {
 }
 
 func (s *stack) selfSigned() (client, error) {
-	c := client{name: "self-signed", format: "native", method: "self_signed_tls_client_auth"}
+	c := client{name: "own-certificate", format: "native", method: "self_signed_tls_client_auth"}
 	issued, err := oauthtest.SelfSigned(oauthtest.Leaf{CommonName: "self"})
 	if err != nil {
 		return c, err

@@ -1,12 +1,6 @@
 package secretsmanager
 
-import (
-	"fmt"
-	"maps"
-	"slices"
-	"strconv"
-	"strings"
-)
+import "slices"
 
 type getInput struct {
 	SecretID     string `json:"SecretId"`
@@ -23,16 +17,18 @@ type valueOutput struct {
 	CreatedDate   seconds
 }
 
-func (s *Server) getSecretValue(in getInput) (any, *apiError) {
+func (s *Server) getSecretValue(in getInput) (any, *apiError) { return s.value(in) }
+
+func (s *Server) value(in getInput) (valueOutput, *apiError) {
 	c, failure := s.findLive(in.SecretID)
 	if failure != nil {
-		return nil, failure
+		return valueOutput{}, failure
 	}
 	v, failure := c.read(in.VersionID, in.VersionStage)
 	if failure != nil {
-		return nil, failure
+		return valueOutput{}, failure
 	}
-	return outputOf(c, v), nil
+	return valueOutput{c.arn, c.name, v.id, v.text, v.binary, slices.Clone(v.stages), seconds(v.created)}, nil
 }
 
 // read returns the version of an id, of a stage, or of both when they agree.
@@ -53,13 +49,9 @@ func (c *secret) read(id, stage string) (*version, *apiError) {
 	return v, nil
 }
 
-func outputOf(c *secret, v *version) valueOutput {
-	return valueOutput{c.arn, c.name, v.id, v.text, v.binary, slices.Clone(v.stages), seconds(v.created)}
-}
-
 type batchInput struct {
 	SecretIDList []string `json:"SecretIdList"`
-	Filters      []filter
+	query
 }
 
 type batchError struct {
@@ -68,27 +60,44 @@ type batchError struct {
 	Message   string
 }
 
+// maxBatch is how many secrets one BatchGetSecretValue may ask for.
+const maxBatch = 20
+
 // batchGetSecretValue answers with what can be read and says what can't.
 func (s *Server) batchGetSecretValue(in batchInput) (any, *apiError) {
-	if len(in.SecretIDList) > 20 || (len(in.SecretIDList) == 0) == (len(in.Filters) == 0) {
-		return nil, &apiError{invalidParameter, "give SecretIdList, at most 20, or Filters"}
-	}
-	ids := in.SecretIDList
-	if len(ids) == 0 {
-		for _, c := range s.sorted(in.Filters, false) {
-			ids = append(ids, c.name)
-		}
+	ids, next, failure := s.batch(in)
+	if failure != nil {
+		return nil, failure
 	}
 	values, failures := []valueOutput{}, []batchError{}
 	for _, id := range ids {
-		out, failure := s.getSecretValue(getInput{SecretID: id})
+		out, failure := s.value(getInput{SecretID: id})
 		if failure != nil {
 			failures = append(failures, batchError{id, failure.code, failure.message})
 			continue
 		}
-		values = append(values, out.(valueOutput))
+		values = append(values, out)
 	}
-	return map[string]any{"SecretValues": values, "Errors": failures}, nil
+	return withNext(map[string]any{"SecretValues": values, "Errors": failures}, next), nil
+}
+
+// batch returns what is listed, or a page of what passes the filters.
+func (s *Server) batch(in batchInput) (ids []string, next string, failure *apiError) {
+	listed, filtered := len(in.SecretIDList) > 0, len(in.Filters) > 0
+	switch {
+	case listed == filtered, len(in.SecretIDList) > maxBatch:
+		return nil, "", &apiError{invalidParameter, "give SecretIdList, at most 20, or Filters"}
+	case listed && (in.MaxResults != nil || in.NextToken != ""):
+		return nil, "", &apiError{invalidParameter, "MaxResults and NextToken go with Filters"}
+	case listed:
+		return in.SecretIDList, "", nil
+	}
+	in.IncludePlannedDeletion, in.SortOrder = false, "" // not members of this operation
+	page, next, failure := s.page(in.query, maxBatch)
+	for _, c := range page {
+		ids = append(ids, c.name)
+	}
+	return ids, next, failure
 }
 
 type describeInput struct {
@@ -103,7 +112,6 @@ type description struct {
 	LastChangedDate  seconds             `json:"LastChangedDate"`
 	DeletedDate      *seconds            `json:",omitempty"`
 	Tags             []tag               `json:",omitempty"`
-	RotationEnabled  bool                `json:"RotationEnabled"`
 	VersionsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
 	// ListSecrets calls the same by another name.
 	ListedVersions map[string][]string `json:"SecretVersionsToStages,omitempty"`
@@ -112,7 +120,7 @@ type description struct {
 func describe(c *secret) description {
 	d := description{
 		ARN: c.arn, Name: c.name, Description: c.description, KmsKeyID: c.kmsKeyID,
-		CreatedDate: seconds(c.created), LastChangedDate: seconds(c.changed), Tags: c.tags,
+		CreatedDate: seconds(c.created), LastChangedDate: seconds(c.changed), Tags: slices.Clone(c.tags),
 	}
 	if !c.deleted.IsZero() {
 		t := seconds(c.deleted)
@@ -129,80 +137,4 @@ func (s *Server) describeSecret(in describeInput) (any, *apiError) {
 	d := describe(c)
 	d.VersionsToStages = c.stages()
 	return d, nil
-}
-
-type listInput struct {
-	MaxResults             int
-	NextToken              string
-	Filters                []filter
-	IncludePlannedDeletion bool
-}
-
-type filter struct {
-	Key    string
-	Values []string
-}
-
-// listSecrets pages by name; the token is the place to go on at.
-func (s *Server) listSecrets(in listInput) (any, *apiError) {
-	if in.MaxResults == 0 {
-		in.MaxResults = 100
-	}
-	from, err := strconv.Atoi(in.NextToken)
-	all := s.sorted(in.Filters, in.IncludePlannedDeletion)
-	if in.NextToken != "" && (err != nil || from < 0 || from > len(all)) {
-		return nil, &apiError{"InvalidNextTokenException", "NextToken is not one of ours"}
-	}
-	if in.MaxResults < 1 || in.MaxResults > 100 {
-		return nil, &apiError{invalidParameter, "MaxResults must be 1 to 100"}
-	}
-	to := min(from+in.MaxResults, len(all))
-	list := make([]description, 0, to-from)
-	for _, c := range all[from:to] {
-		d := describe(c)
-		d.ListedVersions = c.stages()
-		list = append(list, d)
-	}
-	out := map[string]any{"SecretList": list}
-	if to < len(all) {
-		out["NextToken"] = fmt.Sprint(to)
-	}
-	return out, nil
-}
-
-// sorted returns the secrets that pass all filters, by name.
-func (s *Server) sorted(filters []filter, withDeleted bool) []*secret {
-	var list []*secret
-	for _, name := range slices.Sorted(maps.Keys(s.secrets)) {
-		c := s.secrets[name]
-		if (withDeleted || c.deleted.IsZero()) && passes(c, filters) {
-			list = append(list, c)
-		}
-	}
-	return list
-}
-
-// passes: each filter needs one of its values as a prefix; those on tags
-// compare whole keys or values.
-func passes(c *secret, filters []filter) bool {
-	for _, f := range filters {
-		if !slices.ContainsFunc(f.Values, func(want string) bool { return f.matches(c, want) }) {
-			return false
-		}
-	}
-	return true
-}
-
-func (f filter) matches(c *secret, want string) bool {
-	switch f.Key {
-	case "name", "all":
-		return strings.HasPrefix(c.name, want)
-	case "description":
-		return strings.HasPrefix(c.description, want)
-	case "tag-key":
-		return slices.ContainsFunc(c.tags, func(t tag) bool { return t.Key == want })
-	case "tag-value":
-		return slices.ContainsFunc(c.tags, func(t tag) bool { return t.Value == want })
-	}
-	return false
 }

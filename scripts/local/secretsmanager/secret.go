@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,8 @@ const (
 	// maxValue is the largest value in bytes.
 	maxValue = 65536
 	// maxVersions is how many versions a secret keeps; above it those without a
-	// label go.
+	// label go, the oldest first. AWS keeps them for a day at least; here nobody
+	// waits that long to see one go.
 	maxVersions = 100
 	// maxStages is how many labels a version may have.
 	maxStages = 20
@@ -36,8 +38,6 @@ type secret struct {
 	deleted     time.Time // when it will be gone; zero: it stays
 	versions    []*version
 }
-
-type tag struct{ Key, Value string }
 
 // version is one value of a secret. It holds either text or binary.
 type version struct {
@@ -62,8 +62,8 @@ func (v value) check() *apiError {
 		return &apiError{invalidParameter, "give SecretString or SecretBinary, not both"}
 	case v.SecretString != nil && len(*v.SecretString) > maxValue, len(v.SecretBinary) > maxValue:
 		return &apiError{invalidParameter, "the value is longer than 65536 bytes"}
-	case v.SecretString != nil && *v.SecretString == "":
-		return &apiError{invalidParameter, "SecretString is empty"}
+	case v.SecretString != nil && *v.SecretString == "", v.SecretBinary != nil && len(v.SecretBinary) == 0:
+		return &apiError{invalidParameter, "the value is empty"}
 	}
 	return nil
 }
@@ -79,17 +79,23 @@ func (s *Server) newVersion(id string, v value) *version {
 	return &version{id: id, text: v.SecretString, binary: v.SecretBinary, created: s.cfg.Now()}
 }
 
-// find returns the secret of a name, an ARN, or an ARN without its suffix.
+// find returns the secret of a name, an ARN, or an ARN without its suffix. What
+// ends like a suffix is taken for one, as AWS does: the partial ARN of a name
+// such as my-secret finds nothing, and never another secret.
 func (s *Server) find(id string) (*secret, *apiError) {
-	if c := s.secrets[id]; c != nil {
-		return c, nil
+	if id == "" || len(id) > 2048 {
+		return nil, &apiError{invalidParameter, "SecretId must have 1 to 2048 characters"}
 	}
-	for _, c := range s.secrets {
-		if c.arn == id || strings.HasPrefix(id, "arn:") && c.arn[:len(c.arn)-7] == id {
-			return c, nil
-		}
+	name, isARN := strings.CutPrefix(id, s.arnPrefix())
+	complete := isARN && endsInSuffix(name)
+	if complete {
+		name = name[:len(name)-suffixLength]
 	}
-	return nil, &apiError{notFound, "Secrets Manager can't find the specified secret."}
+	c := s.secrets[name]
+	if c == nil || complete && c.arn != id {
+		return nil, &apiError{notFound, "Secrets Manager can't find the specified secret."}
+	}
+	return c, nil
 }
 
 // findLive is find for operations that a scheduled deletion forbids.
@@ -159,14 +165,35 @@ func (c *secret) stages() map[string][]string {
 	all := make(map[string][]string)
 	for _, v := range c.versions {
 		if len(v.stages) > 0 {
-			all[v.id] = v.stages
+			all[v.id] = slices.Clone(v.stages) // written after mu is released
 		}
 	}
 	return all
 }
 
+// forgetDeleted drops the secrets whose recovery window has ended.
+func (s *Server) forgetDeleted() {
+	now := s.cfg.Now()
+	maps.DeleteFunc(s.secrets, func(_ string, c *secret) bool { return !c.deleted.IsZero() && !now.Before(c.deleted) })
+}
+
+func (s *Server) arnPrefix() string {
+	return "arn:aws:secretsmanager:" + s.cfg.Region + ":" + s.cfg.Account + ":secret:"
+}
+
+// suffixLength is that of the hyphen and the six characters that AWS adds to a
+// name, so that a new secret never has the ARN of a deleted one.
+const suffixLength = 7
+
 func (s *Server) newARN(name string) string {
-	return fmt.Sprintf("arn:aws:secretsmanager:%s:%s:secret:%s-%s", s.cfg.Region, s.cfg.Account, name, rand.Text()[:6])
+	return s.arnPrefix() + name + "-" + rand.Text()[:suffixLength-1]
+}
+
+func endsInSuffix(name string) bool {
+	at := len(name) - suffixLength
+	return at > 0 && name[at] == '-' && !strings.ContainsFunc(name[at+1:], func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
+	})
 }
 
 // goodName: letters, digits and /_+=.@- (CreateSecret in the API reference).

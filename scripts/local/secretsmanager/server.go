@@ -3,9 +3,10 @@
 // and versions that rotation depends on. The AWS SDK and the AWS CLI talk to it.
 //
 // It refuses unsigned requests, but does not verify signatures, because it
-// listens on loopback only; for the same reason it refuses what a browser could
-// send (an Origin, or a Host that is not loopback). It does not encrypt,
-// replicate, rotate or evaluate policies. It imports the standard library only.
+// listens on loopback only (the API Gateway of the local stack does verify); for
+// the same reason it refuses what a browser could send (an Origin, or a Host that
+// is not loopback). It does not encrypt, replicate, rotate or evaluate policies.
+// It imports the standard library only.
 //
 // Source: docs.aws.amazon.com/secretsmanager/latest/apireference.
 package secretsmanager
@@ -38,16 +39,11 @@ type Server struct {
 	mu      sync.Mutex
 	secrets map[string]*secret // by name; guarded by mu
 	calls   map[string]int     // by operation; guarded by mu
-	faults  map[string]*fault  // by operation; guarded by mu
+	faults  map[string]fault   // by operation; guarded by mu
 }
 
 // operation decodes its input and runs with the server's mu held.
 type operation func(body []byte) (any, *apiError)
-
-type fault struct {
-	code string
-	left int
-}
 
 // apiError is an error answer, by the name of its type in AWS's model.
 type apiError struct{ code, message string }
@@ -61,6 +57,8 @@ const (
 	notFound         = "ResourceNotFoundException"
 	exists           = "ResourceExistsException"
 	limitExceeded    = "LimitExceededException"
+	internalError    = "InternalServiceError"
+	unsigned         = "MissingAuthenticationTokenException"
 )
 
 // New returns an empty Secrets Manager.
@@ -68,7 +66,7 @@ func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{cfg: cfg, secrets: make(map[string]*secret), calls: make(map[string]int), faults: make(map[string]*fault)}
+	s := &Server{cfg: cfg, secrets: make(map[string]*secret), calls: make(map[string]int), faults: make(map[string]fault)}
 	s.operations = map[string]operation{
 		"BatchGetSecretValue":      decode(s.batchGetSecretValue),
 		"CreateSecret":             decode(s.createSecret),
@@ -78,6 +76,8 @@ func New(cfg Config) *Server {
 		"ListSecrets":              decode(s.listSecrets),
 		"PutSecretValue":           decode(s.putSecretValue),
 		"RestoreSecret":            decode(s.restoreSecret),
+		"TagResource":              decode(s.tagResource),
+		"UntagResource":            decode(s.untagResource),
 		"UpdateSecret":             decode(s.updateSecret),
 		"UpdateSecretVersionStage": decode(s.updateSecretVersionStage),
 	}
@@ -95,40 +95,9 @@ func decode[In any](run func(In) (any, *apiError)) operation {
 	}
 }
 
-// Calls returns how often an operation was called, by name.
-func (s *Server) Calls(operation string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls[operation]
-}
-
-// Fail makes the next calls of an operation, times of them, answer with an error
-// of that code.
-func (s *Server) Fail(operation string, times int, code string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults[operation] = &fault{code: code, left: times}
-}
-
-// Seed makes text the current value of a secret, which it creates if need be.
-func (s *Server) Seed(name, text string) (versionID string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var failure *apiError
-	id := newUUID()
-	if s.secrets[name] == nil {
-		_, failure = s.createSecret(createInput{Name: name, value: value{SecretString: &text}, ClientRequestToken: id})
-	} else {
-		_, failure = s.putSecretValue(putInput{SecretID: name, value: value{SecretString: &text}, ClientRequestToken: id})
-	}
-	if failure != nil {
-		return "", failure
-	}
-	return id, nil
-}
-
-// maxBody is twice the largest secret, for base64 and the members around it.
-const maxBody = 2*maxValue + 8<<10
+// maxBody leaves room for the largest secret: in JSON a byte of it takes up to
+// six (\u0000), and the other members need some too.
+const maxBody = 6*maxValue + 64<<10
 
 // ServeHTTP answers one call of the JSON 1.1 protocol.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -143,36 +112,51 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
+// status is 400 for nearly everything (CommonErrors.html).
 func status(code string) int {
-	if code == "InternalServiceError" {
+	switch code {
+	case unsigned:
+		return http.StatusForbidden
+	case internalError:
 		return http.StatusInternalServerError
+	case "ServiceUnavailable":
+		return http.StatusServiceUnavailable
 	}
 	return http.StatusBadRequest
 }
 
 func (s *Server) serve(r *http.Request) (any, *apiError) {
-	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
-	run := s.operations[name]
-	switch {
-	case !fromThisMachine(r):
-		return nil, &apiError{"AccessDeniedException", "only programs on this machine may call"}
-	case r.Method != http.MethodPost || !ok || run == nil:
-		return nil, &apiError{"UnknownOperationException", "no such operation"}
-	case !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 "):
-		return nil, &apiError{"MissingAuthenticationTokenException", "the request is not signed"}
+	name, failure := s.accept(r)
+	if failure != nil {
+		return nil, failure
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
 	if err != nil || len(body) > maxBody {
-		return nil, &apiError{invalidParameter, "the request is too large"}
+		return nil, &apiError{invalidParameter, "the request is too large or was cut off"}
+	}
+	if failure := s.meet(r.Context(), name); failure != nil {
+		return nil, failure
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls[name]++
-	if f := s.faults[name]; f != nil && f.left > 0 {
-		f.left--
-		return nil, &apiError{f.code, "told to fail"}
+	s.forgetDeleted()
+	return s.operations[name](body)
+}
+
+// accept returns the operation that a request may have. That there is a
+// signature is looked at, so that a client without credentials fails here as it
+// would at AWS; whether it is right is not.
+func (s *Server) accept(r *http.Request) (operation string, failure *apiError) {
+	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
+	switch {
+	case !fromThisMachine(r):
+		return "", &apiError{"AccessDeniedException", "only programs on this machine may call"}
+	case r.Method != http.MethodPost || !ok || s.operations[name] == nil:
+		return "", &apiError{"UnknownOperationException", "no such operation"}
+	case !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 "):
+		return "", &apiError{unsigned, "the request is not signed"}
 	}
-	return run(body)
+	return name, nil
 }
 
 // fromThisMachine keeps browsers out: a page could otherwise reach loopback, by
@@ -183,7 +167,7 @@ func fromThisMachine(r *http.Request) bool {
 		host = r.Host
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return r.Header.Get("Origin") == "" && (host == "localhost" || ip != nil && ip.IsLoopback())
+	return len(r.Header.Values("Origin")) == 0 && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // seconds is how the protocol writes a time: epoch seconds with a fraction.

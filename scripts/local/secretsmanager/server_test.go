@@ -1,14 +1,13 @@
 package secretsmanager_test
 
 import (
+	"context"
 	"encoding/json"
-	"flag"
-	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -16,45 +15,90 @@ import (
 	local "tokenvendor/scripts/local/secretsmanager"
 )
 
-var awscli = flag.Bool("awscli", false, "drive the endpoint with the aws command")
-
 func newServer() *local.Server {
 	return local.New(local.Config{Region: "eu-central-1", Account: "123456789012"})
 }
 
 func TestWhoMayCall(t *testing.T) {
 	s := newServer()
-	signed := map[string]string{"Authorization": "AWS4-HMAC-SHA256 x", "X-Amz-Target": "secretsmanager.ListSecrets"}
 	for _, tt := range []struct {
 		name, host, want string
+		status           int
 		change           map[string]string
 	}{
-		{"a program on this machine", "127.0.0.1:1", "", nil},
-		{"by name", "localhost:1", "", nil},
-		{"IPv6", "[::1]:1", "", nil},
-		{"rebound name", "evil.test:1", "AccessDeniedException", nil},
-		{"web page", "127.0.0.1:1", "AccessDeniedException", map[string]string{"Origin": "http://evil.test"}},
-		{"unsigned", "127.0.0.1:1", "MissingAuthenticationTokenException", map[string]string{"Authorization": ""}},
-		{"unknown operation", "127.0.0.1:1", "UnknownOperationException", map[string]string{"X-Amz-Target": "secretsmanager.Nothing"}},
-		{"other service", "127.0.0.1:1", "UnknownOperationException", map[string]string{"X-Amz-Target": "DynamoDB.ListSecrets"}},
+		{"a program on this machine", "127.0.0.1:1", "", 200, nil},
+		{"by name", "localhost:1", "", 200, nil},
+		{"IPv6", "[::1]:1", "", 200, nil},
+		{"port 80", "localhost", "", 200, nil},
+		{"rebound name", "evil.test:1", "AccessDeniedException", 400, nil},
+		{"name that begins like ours", "localhost.evil.test:1", "AccessDeniedException", 400, nil},
+		{"other address", "192.0.2.1:1", "AccessDeniedException", 400, nil},
+		{"web page", "127.0.0.1:1", "AccessDeniedException", 400, map[string]string{"Origin": "http://evil.test"}},
+		{"web page from a file", "127.0.0.1:1", "AccessDeniedException", 400, map[string]string{"Origin": "null"}},
+		{"unsigned", "127.0.0.1:1", "MissingAuthenticationTokenException", 403, map[string]string{"Authorization": ""}},
+		{"password", "127.0.0.1:1", "MissingAuthenticationTokenException", 403, map[string]string{"Authorization": "Basic eDp4"}},
+		{"unknown operation", "127.0.0.1:1", "UnknownOperationException", 400, map[string]string{"X-Amz-Target": "secretsmanager.Nothing"}},
+		{"other service", "127.0.0.1:1", "UnknownOperationException", 400, map[string]string{"X-Amz-Target": "DynamoDB.ListSecrets"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := httptest.NewRequest(http.MethodPost, "http://"+tt.host+"/", strings.NewReader("{}"))
-			for _, headers := range []map[string]string{signed, tt.change} {
-				for k, v := range headers {
-					r.Header.Set(k, v)
-				}
+			r := request("ListSecrets", "{}")
+			r.Host = tt.host
+			for k, v := range tt.change {
+				r.Header.Set(k, v)
 			}
 			w := httptest.NewRecorder()
 			s.ServeHTTP(w, r)
-			var answer struct {
-				Type string `json:"__type"`
-			}
-			if err := json.Unmarshal(w.Body.Bytes(), &answer); err != nil || answer.Type != tt.want {
+			var got answer
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || got.Type != tt.want || w.Code != tt.status {
 				t.Errorf("%d %s", w.Code, w.Body)
+			}
+			if w.Header().Get("Content-Type") != "application/x-amz-json-1.1" || w.Header().Get("X-Amzn-Requestid") == "" {
+				t.Errorf("headers are %v", w.Header())
 			}
 		})
 	}
+	if n := s.Calls("ListSecrets"); n != 4 {
+		t.Errorf("%d calls counted, want the 4 that were let in", n)
+	}
+}
+
+func TestBodyTooLarge(t *testing.T) {
+	d := newDirect(t)
+	d.fails("InvalidParameterException", "CreateSecret", "{'Name':'a','SecretString':'"+strings.Repeat("x", 1<<20)+"'}")
+	d.fails("ResourceNotFoundException", "DescribeSecret", "{'SecretId':'a'}")
+}
+
+// TestDates: epoch seconds with a fraction.
+func TestDates(t *testing.T) {
+	d := newDirect(t)
+	d.now = time.Unix(1700000000, 250e6)
+	d.ok("CreateSecret", "{'Name':'a','SecretString':'x'}")
+	if got := d.ok("GetSecretValue", "{'SecretId':'a'}").CreatedDate; got != 1700000000.25 {
+		t.Errorf("CreatedDate is %f", got)
+	}
+}
+
+// TestHang: the call waits until its caller leaves; others don't wait with it.
+func TestHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDirect(t)
+		d.ok("CreateSecret", "{'Name':'a','SecretString':'one'}")
+		d.Hang("GetSecretValue", 1)
+		ctx, leave := context.WithTimeout(t.Context(), time.Minute)
+		defer leave()
+		start, left := time.Now(), make(chan time.Duration)
+		go func() {
+			d.ServeHTTP(httptest.NewRecorder(), request("GetSecretValue", `{"SecretId":"a"}`).WithContext(ctx))
+			left <- time.Since(start)
+		}()
+		synctest.Wait()
+		if got := d.ok("GetSecretValue", "{'SecretId':'a'}").SecretString; got != "one" {
+			t.Errorf("the next call got %q", got)
+		}
+		if got := <-left; got != time.Minute {
+			t.Errorf("the call hung for %v", got)
+		}
+	})
 }
 
 func TestSeedCallsAndFail(t *testing.T) {
@@ -93,54 +137,19 @@ func FuzzRequest(f *testing.F) {
 	f.Add("ListSecrets", `{"NextToken":"-1"}`)
 	f.Add("UpdateSecretVersionStage", `{"SecretId":"a","VersionStage":"AWSCURRENT","RemoveFromVersionId":"x"}`)
 	f.Add("CreateSecret", `{"Name":"a","SecretBinary":"!"}`)
+	f.Add("PutSecretValue", `{"SecretId":"a","SecretString":"x","VersionStages":["AWSCURRENT","AWSPREVIOUS"]}`)
+	f.Add("BatchGetSecretValue", `{"Filters":[{"Key":"all","Values":["!"]}],"MaxResults":1}`)
+	f.Add("DeleteSecret", `{"SecretId":"arn:aws:secretsmanager:eu-central-1:123456789012:secret:-aaaaaa"}`)
+	f.Add("TagResource", `{"SecretId":"a","Tags":[null]}`)
 	f.Fuzz(func(t *testing.T, operation, body string) {
 		s := newServer()
 		if _, err := s.Seed("a", "one"); err != nil {
 			t.Fatal(err)
 		}
-		r := httptest.NewRequest(http.MethodPost, "http://localhost/", strings.NewReader(body))
-		r.Header.Set("Authorization", "AWS4-HMAC-SHA256 x")
-		r.Header.Set("X-Amz-Target", "secretsmanager."+operation)
 		w := httptest.NewRecorder()
-		s.ServeHTTP(w, r)
+		s.ServeHTTP(w, request(operation, body))
 		if !json.Valid(w.Body.Bytes()) || w.Code != 200 && w.Code != 400 {
 			t.Errorf("%d %s", w.Code, w.Body)
 		}
 	})
-}
-
-// TestAWSCLI drives every operation with the real command.
-func TestAWSCLI(t *testing.T) {
-	if !*awscli {
-		t.Skip("needs the aws command; run with -awscli")
-	}
-	ts := httptest.NewServer(newServer())
-	defer ts.Close()
-	v1, v2 := "11111111-1111-1111-1111-111111111111", "22222222-2222-2222-2222-222222222222"
-	for _, step := range []struct{ want, line string }{
-		{`"Name": "c/a"`, "create-secret --name c/a --client-request-token " + v1 + " --secret-string one --description d --tags Key=k,Value=v"},
-		{`"SecretString": "one"`, "get-secret-value --secret-id c/a"},
-		{"AWSPENDING", "put-secret-value --secret-id c/a --client-request-token " + v2 + " --secret-string two --version-stages AWSPENDING"},
-		{`"SecretString": "one"`, "get-secret-value --secret-id c/a"},
-		{`"Name": "c/a"`, "update-secret-version-stage --secret-id c/a --version-stage AWSCURRENT --move-to-version-id " + v2 + " --remove-from-version-id " + v1},
-		{`"SecretString": "two"`, "get-secret-value --secret-id c/a"},
-		{"AWSPREVIOUS", "describe-secret --secret-id c/a"},
-		{`"c/a"`, "list-secrets --filters Key=name,Values=c/"},
-		{`"Name": "c/a"`, "update-secret --secret-id c/a --secret-string three"},
-		{`"SecretString": "three"`, "batch-get-secret-value --secret-id-list c/a c/nobody"},
-		{"DeletionDate", "delete-secret --secret-id c/a --recovery-window-in-days 7"},
-		{"marked for deletion", "get-secret-value --secret-id c/a"},
-		{`"Name": "c/a"`, "restore-secret --secret-id c/a"},
-		{"DeletionDate", "delete-secret --secret-id c/a --force-delete-without-recovery"},
-		{"ResourceNotFoundException", "get-secret-value --secret-id c/a"},
-	} {
-		args := append([]string{"--endpoint-url", ts.URL, "--region", "eu-central-1", "--output", "json", "secretsmanager"}, strings.Fields(step.line)...)
-		cmd := exec.CommandContext(t.Context(), "aws", args...)
-		cmd.Env = append(os.Environ(), "AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x", "AWS_PAGER=")
-		// An error is an expected answer too; what it says is compared.
-		output, _ := cmd.CombinedOutput()
-		if !strings.Contains(string(output), step.want) {
-			t.Errorf("%s: %s", step.line, output)
-		}
-	}
 }

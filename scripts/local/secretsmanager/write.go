@@ -34,8 +34,12 @@ func (s *Server) createSecret(in createInput) (any, *apiError) {
 	if c := s.secrets[in.Name]; c != nil {
 		return c.createdAlready(id, in.value)
 	}
+	tags, failure := merge(nil, in.Tags)
+	if failure != nil {
+		return nil, failure
+	}
 	now := s.cfg.Now()
-	c := &secret{name: in.Name, arn: s.newARN(in.Name), description: in.Description, kmsKeyID: in.KmsKeyID, tags: in.Tags, created: now, changed: now}
+	c := &secret{name: in.Name, arn: s.newARN(in.Name), description: in.Description, kmsKeyID: in.KmsKeyID, tags: tags, created: now, changed: now}
 	s.secrets[in.Name] = c
 	out := versionOutput{ARN: c.arn, Name: c.name}
 	if in.given() {
@@ -79,7 +83,9 @@ func (s *Server) putSecretValue(in putInput) (any, *apiError) {
 	case !in.given():
 		return nil, &apiError{invalidParameter, "give SecretString or SecretBinary"}
 	case len(in.VersionStages) > maxStages:
-		return nil, &apiError{limitExceeded, "a version has at most 20 staging labels"}
+		return nil, tooManyStages()
+	case slices.ContainsFunc(in.VersionStages, badStage):
+		return nil, &apiError{invalidParameter, "a staging label has 1 to 256 characters"}
 	}
 	stages := in.VersionStages
 	if len(stages) == 0 {
@@ -125,11 +131,7 @@ func (s *Server) updateSecret(in updateInput) (any, *apiError) {
 	}
 	var out any = versionOutput{ARN: c.arn, Name: c.name}
 	if in.given() {
-		id, failure := tokenOrNew(in.ClientRequestToken)
-		if failure != nil {
-			return nil, failure
-		}
-		if out, failure = s.putVersion(c, id, in.value, []string{current}); failure != nil {
+		if out, failure = s.updateValue(c, in); failure != nil {
 			return nil, failure
 		}
 	}
@@ -141,6 +143,25 @@ func (s *Server) updateSecret(in updateInput) (any, *apiError) {
 	}
 	c.changed = s.cfg.Now()
 	return out, nil
+}
+
+// updateValue is not idempotent, unlike PutSecretValue: a known token is an error
+// even with the same value (API_UpdateSecret.html).
+func (s *Server) updateValue(c *secret, in updateInput) (any, *apiError) {
+	id, failure := tokenOrNew(in.ClientRequestToken)
+	if failure != nil {
+		return nil, failure
+	}
+	if c.version(id) != nil {
+		return nil, &apiError{exists, "A version with this ClientRequestToken already exists."}
+	}
+	return s.putVersion(c, id, in.value, []string{current})
+}
+
+func badStage(stage string) bool { return stage == "" || len(stage) > 256 }
+
+func tooManyStages() *apiError {
+	return &apiError{limitExceeded, "a version has at most 20 staging labels"}
 }
 
 type stageInput struct {
@@ -157,19 +178,10 @@ func (s *Server) updateSecretVersionStage(in stageInput) (any, *apiError) {
 	if failure != nil {
 		return nil, failure
 	}
-	to, from, holder := c.version(in.MoveToVersionID), c.version(in.RemoveFromVersionID), c.staged(in.VersionStage)
-	switch {
-	case in.VersionStage == "" || in.MoveToVersionID == "" && in.RemoveFromVersionID == "":
-		return nil, &apiError{invalidParameter, "give VersionStage, and MoveToVersionId or RemoveFromVersionId"}
-	case in.MoveToVersionID != "" && to == nil, in.RemoveFromVersionID != "" && from == nil:
-		return nil, &apiError{notFound, "Secrets Manager can't find the specified secret version."}
-	case from != nil && from != holder:
-		return nil, &apiError{invalidParameter, "The staging label is not attached to the version in RemoveFromVersionId."}
-	case to != nil && holder != nil && holder != to && from == nil:
-		return nil, &apiError{invalidParameter, "The staging label is attached to another version; name it in RemoveFromVersionId."}
-	case to == nil && in.VersionStage == current:
-		return nil, &apiError{invalidParameter, "AWSCURRENT can be moved to another version, but not removed."}
+	if failure := c.checkMove(in); failure != nil {
+		return nil, failure
 	}
+	to, from := c.version(in.MoveToVersionID), c.version(in.RemoveFromVersionID)
 	if to != nil {
 		c.attach(in.VersionStage, to)
 	} else {
@@ -177,6 +189,25 @@ func (s *Server) updateSecretVersionStage(in stageInput) (any, *apiError) {
 	}
 	c.changed = s.cfg.Now()
 	return versionOutput{ARN: c.arn, Name: c.name}, nil
+}
+
+func (c *secret) checkMove(in stageInput) *apiError {
+	to, from, holder := c.version(in.MoveToVersionID), c.version(in.RemoveFromVersionID), c.staged(in.VersionStage)
+	switch {
+	case badStage(in.VersionStage) || in.MoveToVersionID == "" && in.RemoveFromVersionID == "":
+		return &apiError{invalidParameter, "give VersionStage, and MoveToVersionId or RemoveFromVersionId"}
+	case in.MoveToVersionID != "" && to == nil, in.RemoveFromVersionID != "" && from == nil:
+		return &apiError{notFound, "Secrets Manager can't find the specified secret version."}
+	case from != nil && from != holder:
+		return &apiError{invalidParameter, "The staging label is not attached to the version in RemoveFromVersionId."}
+	case to != nil && holder != nil && holder != to && from == nil:
+		return &apiError{invalidParameter, "The staging label is attached to another version; name it in RemoveFromVersionId."}
+	case to == nil && in.VersionStage == current:
+		return &apiError{invalidParameter, "AWSCURRENT can be moved to another version, but not removed."}
+	case to != nil && to != holder && len(to.stages) >= maxStages:
+		return tooManyStages()
+	}
+	return nil
 }
 
 type deleteInput struct {
@@ -195,20 +226,35 @@ func (s *Server) deleteSecret(in deleteInput) (any, *apiError) {
 	if days < 7 || days > 30 || in.ForceDeleteWithoutRecovery && in.RecoveryWindowInDays != nil {
 		return nil, &apiError{invalidParameter, "RecoveryWindowInDays must be 7 to 30, and not beside ForceDeleteWithoutRecovery"}
 	}
-	find := s.findLive
 	if in.ForceDeleteWithoutRecovery {
-		find = s.find
+		return s.forceDelete(in.SecretID)
 	}
-	c, failure := find(in.SecretID)
+	c, failure := s.findLive(in.SecretID)
 	if failure != nil {
 		return nil, failure
 	}
 	c.deleted = s.cfg.Now().AddDate(0, 0, days)
-	if in.ForceDeleteWithoutRecovery {
-		c.deleted = s.cfg.Now()
-		delete(s.secrets, c.name)
+	return deleteOutput{c.arn, c.name, seconds(c.deleted)}, nil
+}
+
+type deleteOutput struct {
+	ARN, Name    string
+	DeletionDate seconds
+}
+
+// forceDelete succeeds without a secret too, so that it can be repeated; AWS does
+// not say which ARN it answers with then.
+func (s *Server) forceDelete(id string) (any, *apiError) {
+	c, failure := s.find(id)
+	if failure != nil && failure.code != notFound {
+		return nil, failure
 	}
-	return map[string]any{"ARN": c.arn, "Name": c.name, "DeletionDate": seconds(c.deleted)}, nil
+	now := seconds(s.cfg.Now())
+	if c == nil {
+		return deleteOutput{id, id, now}, nil
+	}
+	delete(s.secrets, c.name)
+	return deleteOutput{c.arn, c.name, now}, nil
 }
 
 func (s *Server) restoreSecret(in describeInput) (any, *apiError) {

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"tokenvendor/shared/strictjson"
+)
+
+// readEvent takes out of an event what the function needs and leaves the rest,
+// most of which is headers, unread: decoding all of it is most of the work of
+// answering out of memory. A text that isn't JSON becomes the zero event.
+func readEvent(payload []byte) (e event) {
+	if !json.Valid(payload) {
+		return e
+	}
+	eachMember(bytes.TrimSpace(payload), func(name, value []byte) {
+		switch string(name) {
+		case `"version"`:
+			e.text(&e.version, value)
+		case `"path"`:
+			e.text(&e.path, value)
+		case `"rawPath"`:
+			e.text(&e.rawPath, value)
+		case `"httpMethod"`:
+			e.text(&e.method, value)
+		case `"body"`:
+			e.text(&e.body, value)
+		case `"isBase64Encoded"`:
+			e.base64 = value[0] == 't'
+			e.mistyped = e.mistyped || !slices.Contains([]string{"true", "false", "null"}, string(value))
+		case `"rawQueryString"`:
+			var query string
+			e.text(&query, value)
+			e.query = e.query || query != ""
+		default:
+			e.object(string(name), value)
+		}
+	})
+	return e
+}
+
+// object takes the members that are objects.
+func (e *event) object(name string, value []byte) {
+	var member func(name, value []byte)
+	switch name {
+	case `"headers"`, `"multiValueHeaders"`:
+		member = e.header
+	case `"queryStringParameters"`, `"multiValueQueryStringParameters"`:
+		member = func([]byte, []byte) { e.query = true }
+	case `"pathParameters"`:
+		e.parameters = value[0] == '{'
+		member = e.textNamed(`"client"`, &e.clientParameter)
+	case `"stageVariables"`:
+		member = e.textNamed(`"envelopeProof"`, &e.envelopeProof)
+	case `"requestContext"`:
+		e.http = value[0] != 'n'
+		member = e.context
+	default:
+		return
+	}
+	e.members(value, member)
+}
+
+// context takes the members of requestContext.
+func (e *event) context(name, value []byte) {
+	switch string(name) {
+	case `"path"`:
+		e.text(&e.judged, value)
+	case `"elb"`:
+		e.elb = true
+	case `"identity"`:
+		e.members(value, e.textNamed(`"userArn"`, &e.identityARN))
+	case `"http"`:
+		e.v2 = value[0] != 'n'
+		// Two methods are those of two shapes at once.
+		e.mistyped = e.mistyped || e.method != ""
+		e.members(value, e.textNamed(`"method"`, &e.method))
+	case `"authorizer"`:
+		e.members(value, func(name, value []byte) {
+			if string(name) == `"iam"` {
+				e.members(value, e.textNamed(`"userArn"`, &e.userARN))
+			}
+		})
+	}
+}
+
+// header takes the two headers that say what the body is. A name may be in the
+// caller's spelling, and in headers as well as in multiValueHeaders.
+func (e *event) header(name, value []byte) {
+	var list *[]string
+	switch {
+	case bytes.EqualFold(name, []byte(`"content-type"`)):
+		list = &e.contentType
+	case bytes.EqualFold(name, []byte(`"content-encoding"`)):
+		list = &e.contentEncoding
+	default:
+		return
+	}
+	values, ok := strictjson.Strings(value)
+	e.mistyped = e.mistyped || !ok
+	for _, v := range values {
+		if v = strings.TrimSpace(v); !slices.Contains(*list, v) {
+			*list = append(*list, v)
+		}
+	}
+}
+
+// text sets dst to a JSON string; null counts as empty.
+func (e *event) text(dst *string, value []byte) {
+	s, ok := strictjson.String(value)
+	e.mistyped = e.mistyped || !ok && string(value) != "null"
+	*dst = s
+}
+
+func (e *event) textNamed(want string, dst *string) func(name, value []byte) {
+	return func(name, value []byte) {
+		if string(name) == want {
+			e.text(dst, value)
+		}
+	}
+}
+
+// members is eachMember for a member that must be an object or null.
+func (e *event) members(value []byte, member func(name, value []byte)) {
+	e.mistyped = e.mistyped || value[0] != '{' && value[0] != 'n'
+	eachMember(value, member)
+}
+
+// eachMember calls member with the name, in its quotes, and the value of each
+// member of the object in text; for another value it does nothing. text must be
+// valid JSON, as it is where encoding/json hands it on. It allocates nothing.
+func eachMember(text []byte, member func(name, value []byte)) {
+	if len(text) == 0 || text[0] != '{' {
+		return
+	}
+	text = bytes.TrimLeft(text[1:], space)
+	for len(text) > 0 && text[0] == '"' {
+		n := valueEnd(text)
+		name := text[:n]
+		text = bytes.TrimLeft(text[n:], space+":")
+		n = valueEnd(text)
+		member(name, text[:n])
+		text = bytes.TrimLeft(text[n:], space+",")
+	}
+}
+
+const space = " \t\r\n"
+
+// valueEnd returns where the JSON value that text begins with ends.
+func valueEnd(text []byte) int {
+	switch text[0] {
+	case '"':
+		return stringEnd(text)
+	case '{', '[':
+		return nestedEnd(text)
+	}
+	if end := bytes.IndexAny(text, space+",}]"); end >= 0 {
+		return end
+	}
+	return len(text)
+}
+
+func stringEnd(text []byte) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
+func nestedEnd(text []byte) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i += stringEnd(text[i:]) - 1
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return len(text)
+}
