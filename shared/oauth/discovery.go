@@ -24,6 +24,10 @@ type Metadata struct {
 	// MutualTLSTokenEndpoint is the alias for clients that authenticate with a
 	// certificate (RFC 8705 section 5); empty: the same as TokenEndpoint.
 	MutualTLSTokenEndpoint string
+	// MutualTLSElsewhere says that the server names such an alias on another
+	// host. It is left out then, and a client with a certificate must not be
+	// sent to TokenEndpoint instead.
+	MutualTLSElsewhere bool
 }
 
 // Discover reads the metadata of issuer, as OpenID Connect Discovery places it
@@ -95,7 +99,7 @@ func parseMetadata(body []byte, base *url.URL, issuer string) (Metadata, error) 
 		m.MutualTLSTokenEndpoint, _ = strictjson.String(aliases["token_endpoint"])
 	}
 	if m.MutualTLSTokenEndpoint != "" && !sameHost(m.MutualTLSTokenEndpoint, base) {
-		return Metadata{}, errors.New("issuer: its metadata has mtls_endpoint_aliases on another host; give token_endpoint in the document")
+		m.MutualTLSTokenEndpoint, m.MutualTLSElsewhere = "", true
 	}
 	return m, nil
 }
