@@ -118,7 +118,7 @@ func TestBinaryRefusesItsEnvironment(t *testing.T) {
 		t.Skip("builds the function and runs it")
 	}
 	w := newWorld(t)
-	f := binaryRig(t, w, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix")
+	f := binaryRig(t, w, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix?")
 	r := f.invoke(t, invocation{payload: []byte(`{"client":"billing"}`)})
 	if !r.failed {
 		t.Fatal("the function served without a valid environment")

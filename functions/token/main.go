@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -21,6 +22,9 @@ func main() {
 		app.FailInit(os.Getenv, err)
 		os.Exit(1)
 	}
+	// aws-lambda-go prints every function error with package log; this makes
+	// JSON of it too.
+	slog.SetDefault(a.Log)
 	lambda.Start(&handler{
 		vendor: a.Vendor,
 		gate:   gate{proof: a.Environment.EnvelopeProof, alias: a.Environment.HTTPAlias, samLocal: a.Environment.SAMLocal},

@@ -2,9 +2,9 @@ package app
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"tokenvendor/shared/oauth"
@@ -43,8 +43,8 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		env.ClientSecretPrefix = defaultPrefix
 	}
 	var problems []error
-	if !strings.HasSuffix(env.ClientSecretPrefix, "/") || strings.ContainsFunc(env.ClientSecretPrefix, notNameByte) {
-		problems = append(problems, errors.New("CLIENT_SECRET_PREFIX must be a secret's name that ends in /"))
+	if strings.ContainsFunc(env.ClientSecretPrefix, notNameByte) {
+		problems = append(problems, errors.New("CLIENT_SECRET_PREFIX holds characters that no secret's name has"))
 	}
 	if mode := getenv("POLICY_MODE"); mode != "" && mode != "iam" {
 		// To go on would be to allow what the operator wants denied.
@@ -69,17 +69,17 @@ func notNameByte(r rune) bool {
 
 // addressPolicy reads true, false, or a comma-separated list of networks.
 func addressPolicy(value string) (oauth.AddressPolicy, error) {
-	switch value {
-	case "", "false":
+	if value == "" {
 		return oauth.AddressPolicy{}, nil
-	case "true":
-		return oauth.AddressPolicy{Private: true}, nil
+	}
+	if all, err := strconv.ParseBool(value); err == nil {
+		return oauth.AddressPolicy{Private: all}, nil
 	}
 	var policy oauth.AddressPolicy
 	for text := range strings.SplitSeq(value, ",") {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil {
-			return policy, fmt.Errorf("ALLOW_PRIVATE_ENDPOINTS must be true, false or a list of networks such as 10.0.0.0/8")
+			return policy, errors.New("ALLOW_PRIVATE_ENDPOINTS must be true, false or a list of networks such as 10.0.0.0/8")
 		}
 		policy.Prefixes = append(policy.Prefixes, prefix)
 	}

@@ -54,7 +54,6 @@ func TestEnvironment(t *testing.T) {
 // TestBadEnvironment: each is a problem of its own that names the variable.
 func TestBadEnvironment(t *testing.T) {
 	for _, test := range []struct{ name, value string }{
-		{"CLIENT_SECRET_PREFIX", "token-vendor/clients"},
 		{"CLIENT_SECRET_PREFIX", "cnry*/"},
 		{"CLIENT_SECRET_PREFIX", "cnry clients/"},
 		{"CLIENT_SECRET_PREFIX", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:cnry/"},
@@ -64,7 +63,6 @@ func TestBadEnvironment(t *testing.T) {
 		{"POLICY_MODE", "IAM"},
 		{"POLICY_MODE", "cnry"},
 		{"LOG_LEVEL", "cnry"},
-		{"ALLOW_PRIVATE_ENDPOINTS", "TRUE"},
 		{"ALLOW_PRIVATE_ENDPOINTS", "yes"},
 		{"ALLOW_PRIVATE_ENDPOINTS", "cnry.example"},
 		{"ALLOW_PRIVATE_ENDPOINTS", "192.0.2.1"},
@@ -83,7 +81,7 @@ func TestBadEnvironment(t *testing.T) {
 
 // TestAllProblemsTogether: an operator shall not need a deployment for each.
 func TestAllProblemsTogether(t *testing.T) {
-	bad := map[string]string{"CLIENT_SECRET_PREFIX": "cnry", "POLICY_MODE": "cnry", "LOG_LEVEL": "cnry", "ALLOW_PRIVATE_ENDPOINTS": "cnry"}
+	bad := map[string]string{"CLIENT_SECRET_PREFIX": "cnry?", "POLICY_MODE": "cnry", "LOG_LEVEL": "cnry", "ALLOW_PRIVATE_ENDPOINTS": "cnry"}
 	_, err := readEnvironment(getenv(bad))
 	if err == nil {
 		t.Fatal("accepted")

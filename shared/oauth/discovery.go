@@ -24,17 +24,13 @@ type Metadata struct {
 	// MutualTLSTokenEndpoint is the alias for clients that authenticate with a
 	// certificate (RFC 8705 section 5); empty: the same as TokenEndpoint.
 	MutualTLSTokenEndpoint string
-	// MutualTLSElsewhere says that the server names such an alias on another
-	// host. It is left out then, and a client with a certificate must not be
-	// sent to TokenEndpoint instead.
-	MutualTLSElsewhere bool
 }
 
 // Discover reads the metadata of issuer, as OpenID Connect Discovery places it
 // or, where that is not found, as RFC 8414 section 3 does. The metadata must
-// name the same issuer (RFC 8414 section 3.3), and endpoints on the issuer's
-// host: what a server's answer says must not choose where a credential goes. An
-// error that wraps [ErrDiscovery] is temporary.
+// name the same issuer (RFC 8414 section 3.3), and a token endpoint on the
+// issuer's host: what a server's answer says must not choose where a secret goes.
+// An error that wraps [ErrDiscovery] is temporary.
 func Discover(ctx context.Context, client *http.Client, issuer string) (Metadata, error) {
 	u, err := ParseEndpoint(issuer)
 	if err != nil {
@@ -65,6 +61,7 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 		return nil, 0, errors.New("issuer is not a URL")
 	}
 	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", defaultUserAgent)
 	resp, err := client.Do(req)
 	if err != nil {
 		failure := (&Client{}).transportError(err)
@@ -98,8 +95,10 @@ func parseMetadata(body []byte, base *url.URL, issuer string) (Metadata, error) 
 	if json.Unmarshal(members["mtls_endpoint_aliases"], &aliases) == nil {
 		m.MutualTLSTokenEndpoint, _ = strictjson.String(aliases["token_endpoint"])
 	}
-	if m.MutualTLSTokenEndpoint != "" && !sameHost(m.MutualTLSTokenEndpoint, base) {
-		m.MutualTLSTokenEndpoint, m.MutualTLSElsewhere = "", true
+	// The alias may be on another host, as in RFC 8705's own example: a
+	// certificate proves nothing to whom it is shown that could be used again.
+	if _, err := ParseEndpoint(m.MutualTLSTokenEndpoint); m.MutualTLSTokenEndpoint != "" && err != nil {
+		return Metadata{}, fmt.Errorf("issuer: its mtls_endpoint_aliases has a token_endpoint that is %w", err)
 	}
 	return m, nil
 }

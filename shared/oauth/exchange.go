@@ -19,6 +19,8 @@ const (
 	lastStart   = 500 * time.Millisecond
 	maxAttempts = 3
 
+	defaultUserAgent = "token-vendor"
+
 	firstPause = 100 * time.Millisecond
 	longPause  = 2 * time.Second
 )
@@ -63,7 +65,7 @@ type Exchanger struct {
 func NewExchanger(cfg ExchangerConfig) *Exchanger {
 	x := &Exchanger{userAgent: cfg.UserAgent, now: wallClock(cfg.Now), rand: cfg.Rand}
 	if x.userAgent == "" {
-		x.userAgent = "token-vendor"
+		x.userAgent = defaultUserAgent
 	}
 	if x.rand == nil {
 		x.rand = rand.Float64
@@ -97,7 +99,7 @@ func (x *Exchanger) pause(ctx context.Context, host string, attempt int, failure
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+lastStart {
 		return false
 	}
-	if !x.budget.take(host) {
+	if !x.budget.take(host, x.now()) {
 		return false
 	}
 	timer := time.NewTimer(wait)

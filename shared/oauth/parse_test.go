@@ -3,6 +3,8 @@ package oauth
 import (
 	"encoding/base64"
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +38,7 @@ func TestParseTokenLife(t *testing.T) {
 	}{
 		{"absent", ``, 0},
 		{"null", `,"expires_in":null`, 0},
+		{"empty string", `,"expires_in":""`, 0},
 		{"number", `,"expires_in":60`, time.Minute},
 		{"string", `,"expires_in":"60"`, time.Minute},
 		{"fraction", `,"expires_in":1.5`, 1500 * time.Millisecond},
@@ -122,6 +125,30 @@ func TestCertificateBound(t *testing.T) {
 		if got := certificateBound(tt.token); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
+	}
+}
+
+func TestRedactEcho(t *testing.T) {
+	secret := `zq/+%&"<\$>-CNRY-0123456789`
+	sent := proofs(url.Values{"client_secret": {secret}}, http.Header{})
+	for name, text := range map[string]string{
+		"as it is": secret, "first part": secret[:10], "last part": secret[15:], "form": url.QueryEscape(secret), "path": url.PathEscape(secret),
+		"lower-case hex": strings.NewReplacer("%2F", "%2f", "%2B", "%2b", "%3C", "%3c").Replace(url.QueryEscape(secret)[:32]), "base64": base64.StdEncoding.EncodeToString([]byte(secret)), "JSON": `zq\/+%&\"<\\$>-CNRY-0123456789`,
+	} {
+		if got := redactEcho("bad secret "+text+" given", sent); got != redacted {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+	for _, text := range []string{"", "the client is not known", "CNRY"} {
+		if got := redactEcho(text, sent); got != text {
+			t.Errorf("%q becomes %q", text, got)
+		}
+	}
+	if errorCode("CNRY-0123456789", sent) != "" || errorCode("invalid_client", sent) != "invalid_client" {
+		t.Error("the error code")
+	}
+	if got := redactEcho("short pw given", []string{"pw"}); got != redacted {
+		t.Errorf("short secret: %s", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
@@ -30,8 +31,6 @@ func readResponse(resp *http.Response, start time.Time, sent []string) (*Token, 
 	case resp.StatusCode < 200 || resp.StatusCode >= 400:
 		// A body that breaks off doesn't change what the status says.
 		failure.refused(resp.Header, body, start, sent)
-	case err != nil && isTimeout(err):
-		failure.Reason = TimedOut
 	case err != nil:
 		failure.Reason, failure.Detail = Unusable, "the answer broke off"
 	case len(body) > maxBody:
@@ -43,6 +42,10 @@ func readResponse(resp *http.Response, start time.Time, sent []string) (*Token, 
 			return token, nil
 		}
 		failure.Reason, failure.Detail = Unusable, detail
+	}
+	// A server may end its answer properly when it sees that we gave up.
+	if failure.Reason == Unusable && resp.Request.Context().Err() != nil {
+		failure.Reason, failure.Detail = TimedOut, ""
 	}
 	return nil, failure
 }
@@ -57,7 +60,7 @@ func (e *Error) refused(header http.Header, body []byte, start time.Time, sent [
 	if members, err := strictjson.Object(body, answerLimits()); err == nil {
 		// SAP's administration API has an object under "error"; that is no code.
 		code, _ := strictjson.String(members["error"])
-		e.Code = errorCode(code)
+		e.Code = errorCode(code, sent)
 		description, _ := strictjson.String(members["error_description"])
 		e.Description = Printable(redactEcho(description, sent))
 	}
@@ -71,9 +74,10 @@ func (e *Error) refused(header http.Header, body []byte, start time.Time, sent [
 	}
 }
 
-// errorCode returns code if RFC 6749 section 5.2 allows its characters.
-func errorCode(code string) string {
-	if len(code) > 64 || strings.ContainsFunc(code, notNQSCHAR) {
+// errorCode returns code if RFC 6749 section 5.2 allows its characters and it
+// is not one of the proofs that were sent.
+func errorCode(code string, sent []string) string {
+	if len(code) > 64 || strings.ContainsFunc(code, notNQSCHAR) || redactEcho(code, sent) != code {
 		return ""
 	}
 	return code
@@ -134,7 +138,7 @@ func proofs(form url.Values, header http.Header) []string {
 	var sent []string
 	for _, proof := range []string{form.Get("client_secret"), form.Get("client_assertion")} {
 		if proof != "" {
-			sent = append(sent, proof, url.QueryEscape(proof))
+			sent = append(sent, proof, url.QueryEscape(proof), base64.StdEncoding.EncodeToString([]byte(proof)))
 		}
 	}
 	if _, basic, ok := strings.Cut(header.Get("Authorization"), " "); ok {

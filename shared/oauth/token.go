@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"math"
@@ -81,9 +82,10 @@ func parseToken(body []byte, start time.Time) (t *Token, detail string) {
 	if len(body) == 0 {
 		return nil, "the answer is empty"
 	}
-	members, err := strictjson.Object(body, answerLimits())
+	// RFC 8259 section 8.1 lets a reader ignore a byte order mark.
+	members, err := strictjson.Object(bytes.TrimPrefix(body, []byte("\ufeff")), answerLimits())
 	if err != nil {
-		return nil, "the answer is not a JSON object"
+		return nil, "the answer is not one JSON object with each member once"
 	}
 	if _, ok := members["error"]; ok {
 		return nil, "the answer has an error beside status 200"
@@ -118,11 +120,11 @@ func isBearer(raw json.RawMessage) bool {
 // setExpiry reads expires_in, in seconds. Some servers send it as a string.
 func (t *Token) setExpiry(raw json.RawMessage) (detail string) {
 	text := string(raw)
-	if text == "" || text == "null" {
-		return ""
-	}
 	if s, ok := strictjson.String(raw); ok {
 		text = s
+	}
+	if text == "" || text == "null" {
+		return ""
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	if err != nil && !math.IsInf(seconds, 0) || math.IsNaN(seconds) {
@@ -203,16 +205,20 @@ func basicSecrets(basic string) []string {
 	return secrets
 }
 
-// redactEcho hides a description that holds one of our proofs, whole or, of a
-// long one, its beginning, because the server may have cut it.
-func redactEcho(description string, sent []string) string {
-	const telling = 24
+// redactEcho hides a text of the server that holds a piece of one of our
+// proofs, as it was sent or escaped for a URL: servers are known to quote what
+// they did not like.
+func redactEcho(text string, sent []string) string {
+	const piece = 8 // bytes that no text shares with a secret by chance
+	text = text[:min(len(text), 4<<10)]
+	unescaped, _ := url.QueryUnescape(text)
 	for _, proof := range sent {
-		for _, form := range []string{proof, base64.StdEncoding.EncodeToString([]byte(proof))} {
-			if form != "" && strings.Contains(description, form[:min(len(form), telling)]) {
+		for i := 0; i == 0 || i+piece <= len(proof); i++ {
+			part := proof[i:min(i+piece, len(proof))]
+			if part != "" && (strings.Contains(text, part) || strings.Contains(unescaped, part)) {
 				return redacted
 			}
 		}
 	}
-	return description
+	return text
 }

@@ -128,25 +128,6 @@ func TestExchangeAfterDiscovery(t *testing.T) {
 	}
 }
 
-// TestMutualTLSElsewhere: an alias on another host concerns only clients that
-// have a certificate.
-func TestMutualTLSElsewhere(t *testing.T) {
-	m := testMaterial()
-	for method, ok := range map[string]bool{"tls_client_auth": false, "private_key_jwt": true} {
-		_, err := load(t, native(members{
-			"issuer": "https://as.example.com/realm", "token_endpoint": "", "token_endpoint_auth_method": method,
-			"certificate": m.values["rsa.chain"], "private_key": m.values["rsa.key"],
-		}), func(cfg *Config) {
-			cfg.Discover = func(_ context.Context, _ *x509.CertPool, _ *tls.Certificate, issuer string) (oauth.Metadata, error) {
-				return oauth.Metadata{Issuer: issuer, TokenEndpoint: issuer + "/token", MutualTLSElsewhere: true}, nil
-			}
-		})
-		if (err == nil) != ok {
-			t.Errorf("%s: %v", method, err)
-		}
-	}
-}
-
 // TestDiscoveryIsToldTheCertificate: a server may want it on every connection.
 func TestDiscoveryIsToldTheCertificate(t *testing.T) {
 	m := testMaterial()

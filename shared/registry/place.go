@@ -142,11 +142,7 @@ func (r *Registry) locate(ctx context.Context, d *document, problems *report) er
 		return nil
 	}
 	d.tokenEndpoint = metadata.TokenEndpoint
-	switch {
-	case !d.method.MutualTLS():
-	case metadata.MutualTLSElsewhere:
-		problems.add(issuer.name, "cannot be used: its metadata has mtls_endpoint_aliases on another host; give token_endpoint in the document")
-	case metadata.MutualTLSTokenEndpoint != "":
+	if d.method.MutualTLS() && metadata.MutualTLSTokenEndpoint != "" {
 		d.tokenEndpoint = metadata.MutualTLSTokenEndpoint
 	}
 	return nil
