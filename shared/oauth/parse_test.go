@@ -221,3 +221,59 @@ func FuzzParseToken(f *testing.F) {
 		}
 	})
 }
+
+// FuzzParseEndpoint: what is taken leads to a host by https and nowhere else.
+func FuzzParseEndpoint(f *testing.F) {
+	for _, seed := range []string{"https://as.test/t", "https://u@as.test/", "https://as.test:0/", "https://[::1]:1/", "https://as.test/#", "https:\\\\as.test"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		u, err := ParseEndpoint(raw)
+		if err != nil {
+			return
+		}
+		if u.Scheme != "https" || u.User != nil || u.Hostname() == "" || strings.ContainsFunc(raw, notURLByte) || strings.Contains(raw, "#") {
+			t.Errorf("%q is taken", raw)
+		}
+		again, err := ParseEndpoint(u.String())
+		if err != nil || again.String() != u.String() {
+			t.Errorf("%q is another URL the second time: %v", raw, err)
+		}
+	})
+}
+
+// FuzzMetadata: no metadata leads a secret to another host.
+func FuzzMetadata(f *testing.F) {
+	const issuer = "https://as.test"
+	for _, seed := range []string{`{"issuer":"https://as.test","token_endpoint":"https://as.test/t"}`, `{"issuer":"https://as.test","token_endpoint":"https://evil.test/t"}`,
+		`{"issuer":"https://as.test","token_endpoint":"https://as.test/t","mtls_endpoint_aliases":{"token_endpoint":"https://m.test/"}}`} {
+		f.Add([]byte(seed))
+	}
+	base, err := ParseEndpoint(issuer)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := parseMetadata(body, base, issuer)
+		if err != nil {
+			return
+		}
+		u, err := ParseEndpoint(m.TokenEndpoint)
+		if err != nil || !strings.EqualFold(u.Hostname(), "as.test") || m.Issuer != issuer {
+			t.Errorf("%+v is taken", m)
+		}
+	})
+}
+
+// FuzzRetryAfter: whatever a header says, the pause is bounded.
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"1", "Mon, 23 Nov 2026 12:00:07 GMT", "-1", "1e9"} {
+		f.Add(seed)
+	}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, value string) {
+		if d := retryAfter(value, now); d < 0 || d > maxRetryAfter {
+			t.Errorf("%v", d)
+		}
+	})
+}
