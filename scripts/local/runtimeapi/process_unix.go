@@ -4,8 +4,13 @@ package runtimeapi
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // ownGroup gives the process a group of its own: Ctrl-C reaches only the stack,
@@ -30,16 +35,52 @@ func terminate(cmd *exec.Cmd) error {
 // connections get no answer until Thaw. It fails if no process runs, and with
 // errors.ErrUnsupported on Windows. The monotonic clock of the process goes on,
 // unlike in Lambda.
-func (r *Runtime) Freeze() error { return r.signal(syscall.SIGSTOP) }
+func (r *Runtime) Freeze() error {
+	pid, err := r.signal(syscall.SIGSTOP)
+	if err != nil {
+		return err
+	}
+	// The signal is on its way when kill returns: a thread that runs on another
+	// processor may still answer.
+	for range 200 {
+		if isStopped(pid) {
+			return nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return errors.New("runtimeapi: the process does not stop")
+}
+
+// isStopped reports whether every thread of a process is. Where there is no
+// /proc to say so, it waits long enough for it.
+func isStopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		time.Sleep(50 * time.Millisecond)
+		return true
+	}
+	for _, file := range stats {
+		// A thread that ended meanwhile has no file any more.
+		if text, err := os.ReadFile(file); err == nil && !strings.Contains(string(text), ") T ") {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw ends Freeze.
-func (r *Runtime) Thaw() error { return r.signal(syscall.SIGCONT) }
+func (r *Runtime) Thaw() error {
+	_, err := r.signal(syscall.SIGCONT)
+	return err
+}
 
-func (r *Runtime) signal(sig syscall.Signal) error {
+// signal sends sig to the process and its children, and returns its id.
+func (r *Runtime) signal(sig syscall.Signal) (pid int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.proc == nil {
-		return errors.New("runtimeapi: no process")
+		return 0, errors.New("runtimeapi: no process")
 	}
-	return syscall.Kill(-r.proc.cmd.Process.Pid, sig)
+	pid = r.proc.cmd.Process.Pid
+	return pid, syscall.Kill(-pid, sig)
 }

@@ -51,7 +51,7 @@ func TestFreezeThaw(t *testing.T) {
 	go func() { answered <- invoke(t, r, `{}`) }()
 	select {
 	case <-answered:
-		t.Error("a frozen process answered")
+		t.Fatal("a frozen process answered")
 	case <-time.After(100 * time.Millisecond):
 	}
 	if err := r.Thaw(); err != nil {

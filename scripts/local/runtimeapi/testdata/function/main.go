@@ -39,7 +39,7 @@ func (handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	case "exit":
 		os.Exit(3)
 	case "hang":
-		select {}
+		hang()
 	case "grow":
 		return json.Marshal(strings.Repeat("x", o.MS))
 	case "child":
@@ -93,7 +93,15 @@ func mute() {
 	if _, err := http.Post(url, "application/json", strings.NewReader(fmt.Sprintf(`{"pid":%d}`, os.Getpid()))); err != nil {
 		panic(err)
 	}
-	select {}
+	hang()
+}
+
+// hang never returns. (A bare select would be reported as a deadlock and end the
+// process, in a binary without cgo.)
+func hang() {
+	for {
+		time.Sleep(time.Hour)
+	}
 }
 
 func main() {
@@ -105,7 +113,7 @@ func main() {
 	case "init-exit":
 		os.Exit(1)
 	case "init-hang":
-		select {}
+		hang()
 	case "init-error":
 		url := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/init/error"
 		body := `{"errorType":"Configuration","errorMessage":"two variables are missing"}`
