@@ -86,7 +86,7 @@ func (g gate) caller(ctx context.Context, e *event) (string, error) {
 		return "sam-local", nil
 	}
 	if !g.proven(e) || !g.throughAlias(ctx) {
-		return "", refusal("forged: an HTTP event without proof that API Gateway made it")
+		return "", token.Refusal("forged: an HTTP event without proof that API Gateway made it")
 	}
 	arn := e.identityARN
 	if e.v2 {
@@ -94,13 +94,9 @@ func (g gate) caller(ctx context.Context, e *event) (string, error) {
 	}
 	caller, ok := principal(arn)
 	if !ok {
-		return "", refusal("the event names no IAM principal")
+		return "", token.Refusal("the event names no IAM principal")
 	}
 	return caller, nil
-}
-
-func refusal(detail string) error {
-	return &token.Error{Kind: token.Denied, Description: "not allowed, or no such client", Detail: detail}
 }
 
 func (g gate) proven(e *event) bool {

@@ -159,6 +159,20 @@ func (c *Client) form(r Request) url.Values {
 	return form
 }
 
+// ChoosesGrant reports whether a form parameter is a credential, or chooses the
+// grant or whose token it is (RFC 6749, 7521, 7636, 8693): no request may set one
+// beside those that the exchange itself sends. The case of letters makes no
+// difference: servers differ in whether it does.
+func ChoosesGrant(parameter string) bool {
+	switch strings.ToLower(parameter) {
+	case "grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "assertion",
+		"username", "password", "code", "code_verifier", "redirect_uri", "refresh_token",
+		"subject_token", "subject_token_type", "actor_token", "actor_token_type":
+		return true
+	}
+	return false
+}
+
 func (x *Exchanger) header(r Request) http.Header {
 	header := http.Header{
 		"Accept":       {"application/json"},

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"tokenvendor/shared/strictjson"
+
+	"tokenvendor/shared/oauth"
 )
 
 // maxParameters bounds parameters, allow_parameters and resource.
@@ -93,18 +95,14 @@ func validParameter(name string) bool {
 	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, bad)
 }
 
-// isReserved reports whether a parameter is a credential, chooses the grant or
-// the client, or belongs to the vendor's own requests. The case of letters makes
-// no difference: servers differ in whether it does.
+// isReserved reports whether a parameter is none of the document's: it chooses
+// the grant, or belongs to the vendor's own requests.
 func isReserved(name string) bool {
 	switch strings.ToLower(name) {
-	case "grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type",
-		"assertion", "username", "password", "code", "code_verifier", "redirect_uri", "refresh_token",
-		"subject_token", "subject_token_type", "actor_token", "actor_token_type",
-		"client", "requests", "min_ttl", "rejected":
+	case "client", "requests", "min_ttl", "rejected":
 		return true
 	}
-	return false
+	return oauth.ChoosesGrant(name)
 }
 
 // hasMember reports whether a parameter is set by a member of its own.

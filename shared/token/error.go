@@ -114,9 +114,9 @@ func timeout() *Error {
 	return &Error{Kind: Timeout, Description: "no answer in time", RetryAfter: time.Second}
 }
 
-// denied is one answer for "no such client", "not allowed" and "not proven", so
-// that nobody can tell them apart; detail is for the log.
-func denied(detail string) *Error {
+// Refusal returns the one answer for "no such client", "not allowed" and "not
+// proven", so that nobody can tell them apart; detail is for the log.
+func Refusal(detail string) *Error {
 	return &Error{Kind: Denied, Description: "not allowed, or no such client", Detail: detail}
 }
 
@@ -128,7 +128,7 @@ func documentFailure(err error) *Error {
 		problems := strings.Join(document.Problems, "; ")
 		return &Error{Kind: Misconfigured, Description: oauth.Printable("the client's document is not usable: " + problems), Detail: problems}
 	case errors.Is(err, registry.ErrNotFound):
-		return denied("no such client")
+		return Refusal("no such client")
 	case errors.Is(err, registry.ErrDenied):
 		return &Error{Kind: Misconfigured, Description: "the client's document cannot be read", Detail: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

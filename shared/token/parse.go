@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/strictjson"
 )
@@ -131,14 +132,11 @@ func isInteger(s string) bool {
 // says: they would choose the credential, the grant or the server.
 func forbidden(name string) bool {
 	switch name {
-	case "client_secret", "client_assertion", "client_assertion_type", "assertion",
-		"username", "password", "code", "code_verifier", "refresh_token", "redirect_uri",
-		"subject_token", "subject_token_type", "actor_token", "actor_token_type",
-		"token_endpoint", "token_url", "issuer", "url", "jwks_uri",
+	case "token_endpoint", "token_url", "issuer", "url", "jwks_uri",
 		"stage", "version_id", "secret_id", "kms_key_id", "caller", "subject":
 		return true
 	}
-	return false
+	return oauth.ChoosesGrant(name)
 }
 
 // request gives the parameters their meaning.
