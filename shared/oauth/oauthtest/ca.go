@@ -93,7 +93,7 @@ func newCA(name string, parent *CA) (*CA, error) {
 // Leaf describes a certificate to issue.
 type Leaf struct {
 	CommonName string
-	// Key is whose certificate it is; nil: a new P-256 key.
+	// Key is whose certificate it is, and may serve several; nil: a new P-256 key.
 	Key crypto.Signer
 	// NotBefore and NotAfter; zero: an hour ago, in a day.
 	NotBefore, NotAfter time.Time
@@ -108,14 +108,12 @@ type Issued struct {
 }
 
 // Issue makes a certificate signed by ca.
-func (ca *CA) Issue(leaf Leaf) (*Issued, error) {
-	return issue(leaf, func(template *x509.Certificate) (*x509.Certificate, crypto.Signer) { return ca.Certificate, ca.key }, ca.Chain)
-}
+func (ca *CA) Issue(leaf Leaf) (*Issued, error) { return issue(leaf, ca) }
 
 // SelfSigned makes a certificate that is its own issuer.
-func SelfSigned(leaf Leaf) (*Issued, error) { return issue(leaf, nil, nil) }
+func SelfSigned(leaf Leaf) (*Issued, error) { return issue(leaf, nil) }
 
-func issue(leaf Leaf, by func(*x509.Certificate) (*x509.Certificate, crypto.Signer), chain []*x509.Certificate) (*Issued, error) {
+func issue(leaf Leaf, ca *CA) (*Issued, error) {
 	if leaf.Key == nil {
 		key, err := NewKey(P256)
 		if err != nil {
@@ -125,8 +123,9 @@ func issue(leaf Leaf, by func(*x509.Certificate) (*x509.Certificate, crypto.Sign
 	}
 	template := certificateTemplate(leaf)
 	issuer, signer := template, leaf.Key
-	if by != nil {
-		issuer, signer = by(template)
+	var chain []*x509.Certificate
+	if ca != nil {
+		issuer, signer, chain = ca.Certificate, ca.key, ca.Chain
 	}
 	certificate, err := sign(template, issuer, leaf.Key.Public(), signer)
 	if err != nil {

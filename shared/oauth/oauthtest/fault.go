@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -86,9 +87,8 @@ func withHeader(name, value string, f Fault) Fault {
 // WrongContentType sends a good answer as text/html.
 func WrongContentType(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
 	answer := record(next, r)
-	w.Header().Set("Content-Type", "text/html")
-	w.WriteHeader(answer.code)
-	_, _ = w.Write(answer.body.Bytes())
+	answer.header.Set("Content-Type", "text/html")
+	answer.send(w, answer.body.Bytes())
 }
 
 // recorder keeps an answer. (The one of net/http/httptest brings a flag with it,
@@ -109,63 +109,97 @@ func record(next http.Handler, r *http.Request) *recorder {
 	return answer
 }
 
-// Members changes members of a good answer; a nil value removes one.
-func Members(changes map[string]any) Fault {
+// send sends the answer with another body.
+func (a *recorder) send(w http.ResponseWriter, body []byte) {
+	maps.Copy(w.Header(), a.header)
+	w.WriteHeader(a.code)
+	_, _ = w.Write(body)
+}
+
+// Rewrite changes the body of a good answer, after the token was issued; for what
+// [Members] cannot say.
+func Rewrite(change func(body []byte) []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
 		answer := record(next, r)
-		var members map[string]any
-		if json.Unmarshal(answer.body.Bytes(), &members) != nil || answer.code != http.StatusOK {
-			w.WriteHeader(answer.code)
-			_, _ = w.Write(answer.body.Bytes())
-			return
+		body := answer.body.Bytes()
+		if answer.code == http.StatusOK {
+			body = change(body)
 		}
-		maps.Copy(members, changes)
-		for name, value := range changes {
-			if value == nil {
-				delete(members, name)
-			}
-		}
-		maps.Copy(w.Header(), answer.Header())
-		writeJSON(w, http.StatusOK, members)
+		answer.send(w, body)
 	}
+}
+
+// Members changes members of a good answer; a nil value removes one. It panics on
+// a value that is not JSON.
+func Members(changes map[string]any) Fault {
+	raw := make(map[string]json.RawMessage, len(changes))
+	for name, value := range changes {
+		text, err := json.Marshal(value)
+		if err != nil {
+			panic("oauthtest: a changed member is not JSON: " + err.Error())
+		}
+		raw[name] = text
+	}
+	return Rewrite(func(body []byte) []byte {
+		var members map[string]json.RawMessage
+		if json.Unmarshal(body, &members) != nil {
+			return body
+		}
+		maps.Copy(members, raw)
+		maps.DeleteFunc(members, func(_ string, value json.RawMessage) bool { return string(value) == "null" })
+		changed, err := json.Marshal(members)
+		if err != nil {
+			panic("internal error: impossible: " + err.Error())
+		}
+		return changed
+	})
 }
 
 // Late waits before it passes the request on. It gives up when the client does.
 func Late(d time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
-		if wait(r, d, done) {
-			next.ServeHTTP(w, r)
-		}
+		wait(r, d, done)
+		next.ServeHTTP(w, r)
 	}
 }
 
-func wait(r *http.Request, d time.Duration, done <-chan struct{}) bool {
+// wait breaks the connection when the client or the server gives up: to return
+// would be an answer.
+func wait(r *http.Request, d time.Duration, done <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+		return
 	case <-r.Context().Done():
 	case <-done:
 	}
-	return false
+	panic(http.ErrAbortHandler)
 }
 
-// Hang never answers.
+// Hang never answers. It ends when the client gives up, or with the server.
 func Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler, done <-chan struct{}) {
-	select {
-	case <-r.Context().Done():
-	case <-done:
+	wait(r, math.MaxInt64, done)
+}
+
+// LateBody sends the head of a good answer and waits before the body.
+func LateBody(d time.Duration) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+		answer := record(next, r)
+		answer.send(w, nil)
+		_ = http.NewResponseController(w).Flush()
+		wait(r, d, done)
+		_, _ = w.Write(answer.body.Bytes())
 	}
 }
 
 // Drip sends a good answer byte by byte, with a pause before each.
 func Drip(pause time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
-		for _, b := range record(next, r).body.Bytes() {
-			if !wait(r, pause, done) {
-				return
-			}
+		answer := record(next, r)
+		answer.send(w, nil)
+		for _, b := range answer.body.Bytes() {
+			wait(r, pause, done)
 			_, _ = w.Write([]byte{b})
 			_ = http.NewResponseController(w).Flush()
 		}
@@ -199,14 +233,16 @@ func reset(w http.ResponseWriter) {
 
 // Truncated promises more than it sends of a good answer.
 func Truncated(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
-	body := record(next, r).body.Bytes()
-	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
-	_, _ = w.Write(body[:len(body)/2])
+	answer := record(next, r)
+	body := answer.body.Bytes()
+	answer.header.Set("Content-Length", strconv.Itoa(len(body)))
+	answer.send(w, body[:len(body)/2])
 }
 
-// Huge answers with n bytes.
+// Huge answers with n bytes of blanks, which may precede JSON.
 func Huge(status int, n int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
+		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
 		_, _ = io.CopyN(w, endless{}, int64(n))
 	}
@@ -215,6 +251,7 @@ func Huge(status int, n int) Fault {
 // Bomb answers with n bytes that are sent as a few.
 func Bomb(n int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
+		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
 		_, _ = io.CopyN(z, endless{}, int64(n))
@@ -240,7 +277,9 @@ func HugeHeader(n int) Fault {
 func Echo(status int, code string) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler, _ <-chan struct{}) {
 		_ = r.ParseForm()
-		writeError(w, status, code, fmt.Sprintf("bad: %s %s %s", r.Form.Get("client_secret"), r.Form.Get("client_assertion"), r.Header.Get("Authorization")))
+		_, secret, _ := r.BasicAuth()
+		writeError(w, status, code, fmt.Sprintf("bad: %s %s %s %s",
+			r.Form.Get("client_secret"), r.Form.Get("client_assertion"), r.Header.Get("Authorization"), secret))
 	}
 }
 

@@ -2,16 +2,12 @@ package oauthtest
 
 import (
 	"crypto"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"time"
 )
@@ -22,16 +18,6 @@ const (
 	TokenPath = "/oauth2/token"
 	// XSUAAPath is that of XSUAA, whose answers to a failed logon differ.
 	XSUAAPath = "/oauth/token"
-)
-
-const (
-	// lockAfter failed logons a client is locked for lockTime, as at SAP Cloud
-	// Identity Services.
-	lockAfter = 5
-	lockTime  = time.Hour
-
-	defaultLifetime = time.Hour
-	maxForm         = 64 << 10
 )
 
 // Config configures a [Server]. The zero value is ready to use.
@@ -69,8 +55,7 @@ type Server struct {
 	requests []Request              // guarded by mu
 	fault    Fault                  // guarded by mu
 	faults   int                    // how many more requests it hits, -1: all; guarded by mu
-	conns    int                    // connections accepted; guarded by mu
-	metadata int                    // metadata requests; guarded by mu
+	counts   counts                 // guarded by mu
 }
 
 // TB is what [NewServer] needs of a *testing.T.
@@ -112,7 +97,10 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, s.listen(config)
+	if err := s.listen(config); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Server) tlsConfig() (*tls.Config, error) {
@@ -136,6 +124,7 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 	if s.cfg.TLS != nil {
 		s.cfg.TLS(config)
 	}
+	s.countHandshakes(config)
 	return config, nil
 }
 
@@ -164,14 +153,6 @@ func (s *Server) listen(config *tls.Config) error {
 	}
 	go func() { _ = s.http.ServeTLS(listener, "", "") }()
 	return nil
-}
-
-func (s *Server) countConnection(_ net.Conn, state http.ConnState) {
-	if state == http.StateNew {
-		s.mu.Lock()
-		s.conns++
-		s.mu.Unlock()
-	}
 }
 
 // Close ends the server and every answer that is under way.
@@ -203,133 +184,3 @@ func (s *Server) CAPool() *x509.CertPool {
 	pool.AddCert(s.ca.Certificate)
 	return pool
 }
-
-// Request is a token request as it was received. It holds what the client
-// sent, secrets included.
-type Request struct {
-	Path        string
-	Header      http.Header
-	Form        url.Values
-	Certificate *x509.Certificate // nil: none was offered
-	Resumed     bool              // the TLS session was resumed
-	TLSVersion  uint16
-
-	chain []*x509.Certificate // what came with Certificate
-}
-
-// Requests returns the token requests received so far, misbehaved ones included.
-func (s *Server) Requests() []Request {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return append([]Request(nil), s.requests...)
-}
-
-// Connections returns how many connections were accepted.
-func (s *Server) Connections() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.conns
-}
-
-// MetadataRequests returns how often the metadata was asked for.
-func (s *Server) MetadataRequests() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.metadata
-}
-
-// Exchanges returns how many tokens were issued, to all clients together.
-func (s *Server) Exchanges() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for _, c := range s.clients {
-		n += c.exchanges
-	}
-	return n
-}
-
-// FailedLogons returns how many failed logons were counted for a client.
-func (s *Server) FailedLogons(id string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.clients[id]; c != nil {
-		return c.failedLogons
-	}
-	return 0
-}
-
-// Locked reports whether a client is locked now.
-func (s *Server) Locked(id string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.clients[id]
-	return c != nil && s.cfg.Now().Before(c.lockedUntil)
-}
-
-// Register registers a client, or replaces one of the same ID with its counts
-// reset.
-func (s *Server) Register(c Client) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clients[c.ID] = &registered{Client: c}
-}
-
-// SetSecrets replaces the secrets of a client and keeps its counts.
-func (s *Server) SetSecrets(id string, secrets ...string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.clients[id]
-	if c == nil {
-		return errors.New("oauthtest: no such client")
-	}
-	c.Secrets = secrets
-	return nil
-}
-
-// Client is a registered client.
-type Client struct {
-	// ID is the client identifier; required.
-	ID string
-	// Methods are the registered names of the methods it may use; required.
-	Methods []string
-	// Secrets are good side by side.
-	Secrets []string
-	// RawBasic makes client_secret_basic be read without form-decoding, as
-	// XSUAA does.
-	RawBasic bool
-	// SubjectDN is the subject of the certificate for tls_client_auth, as
-	// pkix.Name prints it.
-	SubjectDN string
-	// Thumbprint is the SHA-256 of the certificate for
-	// self_signed_tls_client_auth, in hex; see [Thumbprint].
-	Thumbprint string
-	// Keys verify assertions, by kid; the kid "" is for assertions without one.
-	Keys map[string]crypto.PublicKey
-	// Audiences are taken in assertions; nil: the issuer and the token endpoint.
-	Audiences []string
-	// Scopes and Resources may be asked for; nil: any.
-	Scopes, Resources []string
-	// Lifetime is that of its tokens; zero: an hour.
-	Lifetime time.Duration
-	// AppTID must be sent as app_tid; empty: need not.
-	AppTID string
-}
-
-// registered is a client with its counts, which the server's mu guards.
-type registered struct {
-	Client
-	exchanges    int
-	failedLogons int
-	inARow       int
-	lockedUntil  time.Time
-}
-
-// Thumbprint returns the SHA-256 of a certificate in hex.
-func Thumbprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
-}
-
-// String names the path only: the rest holds secrets.
-func (r Request) String() string { return "POST " + r.Path }

@@ -21,18 +21,21 @@ import (
 
 // serveToken is the token endpoint: record, misbehave if told to, else answer.
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
-	body, _ := io.ReadAll(io.LimitReader(r.Body, maxForm+1))
+	request, body := readRequest(r)
 	// For a fault that lets the request through.
 	r.Body = io.NopCloser(bytes.NewReader(body))
-	request := Request{Path: r.URL.Path, Header: r.Header.Clone(), Resumed: r.TLS.DidResume, TLSVersion: r.TLS.Version}
-	request.Form, _ = url.ParseQuery(string(body))
-	if certificates := r.TLS.PeerCertificates; len(certificates) > 0 {
-		request.Certificate, request.chain = certificates[0], certificates[1:]
-	}
 	s.mu.Lock()
 	s.requests = append(s.requests, request)
 	fault := s.nextFault()
 	s.mu.Unlock()
+	// Even what went wrong has a correlation identifier, as in the servers' logs.
+	if request.Path == XSUAAPath {
+		w.Header().Set("X-Vcap-Request-Id", rand.Text())
+	} else {
+		w.Header().Set("X-Ids-Id", rand.Text())
+	}
+	w.Header().Set("Server", "SAP")
+	w.Header().Set("Cache-Control", "private,no-cache,no-store")
 	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, request) })
 	if fault != nil {
 		fault(w, r, next, s.done)
@@ -43,22 +46,20 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 
 // answer verifies the request and issues a token.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, request Request) {
-	h := w.Header()
-	h.Set("X-Ids-Id", rand.Text())
-	h.Set("Server", "SAP")
-	h.Set("Cache-Control", "private,no-cache,no-store")
-	if problem := badForm(r, request.Form); problem != "" {
-		writeError(w, http.StatusBadRequest, "invalid_request", problem)
+	proofs := findProofs(request)
+	if code, problem := badForm(r, request); code != "" {
+		writeError(w, http.StatusBadRequest, code, problem)
+		return
+	}
+	if len(proofs) > 1 {
+		writeError(w, http.StatusBadRequest, "invalid_request", "the client is authenticated by more than one method")
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, claimed := s.authenticate(request)
-	if claimed != nil && s.cfg.Now().Before(claimed.lockedUntil) {
-		c = nil
-	}
-	if c == nil {
-		s.failLogon(w, request.Path, claimed)
+	c, claimed := s.authenticate(request, proofs[0])
+	if c == nil || c.locked(s.cfg.Now()) {
+		s.failLogon(w, request, claimed)
 		return
 	}
 	c.inARow = 0
@@ -67,28 +68,35 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, request Request)
 		return
 	}
 	c.exchanges++
-	writeJSON(w, http.StatusOK, s.token(c, request))
+	writeJSON(w, http.StatusOK, s.token(c, request, proofs[0].method))
 }
 
-// badForm says what is wrong with a request before anybody is authenticated.
-func badForm(r *http.Request, form url.Values) string {
+// badForm says what is wrong with a request before anybody is authenticated, in
+// the terms of RFC 6749 section 5.2.
+func badForm(r *http.Request, request Request) (code, problem string) {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case r.Method != http.MethodPost:
-		return "the method must be POST"
+		return "invalid_request", "the method must be POST"
 	case media != "application/x-www-form-urlencoded":
-		return "the body must be a form"
+		return "invalid_request", "the body must be a form"
 	case r.URL.RawQuery != "":
-		return "parameters belong in the body"
-	case form.Get("grant_type") != "client_credentials":
-		return "grant_type must be client_credentials"
+		return "invalid_request", "parameters belong in the body"
+	case request.problem != "":
+		return "invalid_request", request.problem
 	}
-	for name, values := range form {
+	for name, values := range request.Form {
 		if len(values) > 1 && name != "resource" {
-			return "a parameter is repeated"
+			return "invalid_request", "a parameter is repeated"
 		}
 	}
-	return ""
+	switch request.Form.Get("grant_type") {
+	case "client_credentials":
+		return "", ""
+	case "":
+		return "invalid_request", "grant_type is missing"
+	}
+	return "unsupported_grant_type", "grant_type must be client_credentials"
 }
 
 // refuses checks what an authenticated client asks for.
@@ -103,6 +111,11 @@ func (c *registered) refuses(form url.Values) (code, problem string) {
 			return "invalid_target", "the resource is not a dependency of the client"
 		}
 	}
+	switch form.Get("token_format") {
+	case "", "jwt", "opaque":
+	default:
+		return "invalid_request", "token_format must be jwt or opaque"
+	}
 	if c.AppTID != "" && form.Get("app_tid") != c.AppTID {
 		return "invalid_request", "app_tid is missing"
 	}
@@ -111,20 +124,22 @@ func (c *registered) refuses(form url.Values) (code, problem string) {
 
 // failLogon counts a failed logon of the claimed client, which may be nil, and
 // answers as the server behind the path does. mu must be held.
-func (s *Server) failLogon(w http.ResponseWriter, path string, claimed *registered) {
+func (s *Server) failLogon(w http.ResponseWriter, r Request, claimed *registered) {
+	description := "Client not found"
 	if claimed != nil {
-		claimed.failedLogons++
-		if claimed.inARow++; claimed.inARow >= lockAfter && !s.cfg.NeverLock {
-			claimed.lockedUntil = s.cfg.Now().Add(lockTime)
-		}
+		claimed.fail(s.cfg.Now(), s.cfg.NeverLock)
+		description = "Client authentication failed"
 	}
-	if path == XSUAAPath {
+	if r.Path == XSUAAPath {
 		w.Header().Set("WWW-Authenticate", `Basic realm="UAA/client", error="unauthorized", error_description="Bad credentials"`)
-		w.Header().Set("X-Vcap-Request-Id", rand.Text())
 		writeError(w, http.StatusUnauthorized, "unauthorized", "Bad credentials")
 		return
 	}
-	writeError(w, http.StatusUnauthorized, "invalid_client", "Client authentication failed")
+	// RFC 6749 section 5.2 wants the scheme that the client used.
+	if r.Header.Get("Authorization") != "" {
+		w.Header().Set("WWW-Authenticate", `Basic realm="oauthtest"`)
+	}
+	writeError(w, http.StatusUnauthorized, "invalid_client", description)
 }
 
 func writeError(w http.ResponseWriter, status int, code, description string) {
@@ -137,8 +152,8 @@ func writeJSON(w http.ResponseWriter, status int, members map[string]any) {
 	_ = json.NewEncoder(w).Encode(members)
 }
 
-// token makes the token answer.
-func (s *Server) token(c *registered, r Request) map[string]any {
+// token makes the token answer to a client that was authenticated by method.
+func (s *Server) token(c *registered, r Request, method string) map[string]any {
 	lifetime := c.Lifetime
 	if lifetime == 0 {
 		lifetime = defaultLifetime
@@ -151,7 +166,7 @@ func (s *Server) token(c *registered, r Request) map[string]any {
 		members["scope"] = scope
 	}
 	members["access_token"] = rand.Text() + rand.Text()
-	if r.Form.Get("token_format") == "opaque" {
+	if format := r.Form.Get("token_format"); format == "opaque" || format == "" && c.Opaque {
 		return members
 	}
 	now := s.cfg.Now()
@@ -165,7 +180,8 @@ func (s *Server) token(c *registered, r Request) map[string]any {
 	if tid := r.Form.Get("app_tid"); tid != "" {
 		claims["app_tid"] = tid
 	}
-	if p, _ := findProof(r); p.method == "tls_client_auth" {
+	// Bound to the certificate only if that was the proof (RFC 8705 section 3).
+	if method == "tls_client_auth" {
 		sum := sha256.Sum256(r.Certificate.Raw)
 		claims["cnf"] = map[string]string{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}
 	}
@@ -197,7 +213,7 @@ func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request) {
 // serveMetadata answers as RFC 8414 section 3.2 and OpenID Connect Discovery do.
 func (s *Server) serveMetadata(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
-	s.metadata++
+	s.counts.metadata++
 	s.mu.Unlock()
 	members := map[string]any{
 		"issuer":                                s.Issuer(),
