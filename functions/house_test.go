@@ -33,7 +33,7 @@ var mayImport = []importRule{
 		"a function turns events into requests; AWS and the environment come wired by app"},
 	{"shared/app", []string{"shared/awsapi", "shared/oauth", "shared/registry", "shared/token"},
 		"app wires everything, so it may know everybody but the functions"},
-	{"shared/token", []string{"shared/cache", "shared/oauth", "shared/registry", "shared/strictjson"},
+	{"shared/token", []string{"shared/cache", "shared/fleet", "shared/oauth", "shared/registry", "shared/strictjson"},
 		"the core knows neither AWS nor events, so that every way in has the same rules"},
 	{"shared/awsapi", []string{"shared/registry"},
 		"awsapi implements what its users declare; nobody but app knows it"},
@@ -42,6 +42,7 @@ var mayImport = []importRule{
 	{"shared/oauth", []string{"shared/strictjson"},
 		"the exchange knows nothing of documents and caches"},
 	{"shared/oauth/oauthtest", nil, "a server that judges oauth must not share its code"},
+	{"shared/fleet", []string{"shared/cache"}, "the table holds sealed rows, and knows nothing of what they are about"},
 	{"shared/cache", nil, "the cache is generic"},
 	{"shared/strictjson", nil, "everybody reads with it, so it stands at the bottom"},
 }

@@ -49,7 +49,8 @@ type row struct {
 	Status int
 	Error  string
 	Says   string
-	// Asked is who may have been asked meanwhile: "nobody", "secret" or "server".
+	// Asked is who may have been asked meanwhile: "nobody", "secret", "anybody",
+	// or who must have been: "server".
 	// Empty: the server for 200, else nobody.
 	Asked string
 	// Same: all inputs of rows with this mark get one token by one exchange.

@@ -88,7 +88,7 @@ func (h *handler) oneGrant(ctx context.Context, caller string, raw []byte) (clie
 	if err != nil {
 		return r.Client, nil, err
 	}
-	return r.Client, grant.Token.AppendJSON(nil, h.now()), nil
+	return r.Client, grant.AppendJSON(nil, h.now()), nil
 }
 
 func parseOne(raw []byte) (token.Request, error) {

@@ -11,7 +11,6 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"tokenvendor/shared/cache"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/token"
 )
@@ -54,10 +53,11 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 // vend calls the vendor and logs what is not in the ordinary.
 func (h *handler) vend(ctx context.Context, caller string, r token.Request) (token.Grant, error) {
 	start := h.now()
+	r.Caller = caller
 	grant, err := h.vendor.Vend(ctx, r)
-	if err == nil && grant.Outcome != cache.Hit {
+	if err == nil && grant.Outcome != token.Hit {
 		h.log.Info("token fetched", "requestId", r.RequestID, "caller", caller, "client", r.Client,
-			"certificateBound", grant.CertificateBound, "correlationId", grant.Token.CorrelationID(),
+			"outcome", string(grant.Outcome), "certificateBound", grant.CertificateBound, "correlationId", grant.Token.CorrelationID(),
 			"milliseconds", h.now().Sub(start).Milliseconds())
 	}
 	return grant, err

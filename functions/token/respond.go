@@ -19,7 +19,7 @@ func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
 		dst = append(dst, `,"Token-Vendor-Warning":"certificate-bound"`...)
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
-	body := grant.Token.AppendJSON(make([]byte, 0, grant.Token.Size()), now)
+	body := grant.AppendJSON(make([]byte, 0, grant.Token.Size()), now)
 	return append(appendString(dst, body), '}')
 }
 

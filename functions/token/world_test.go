@@ -129,7 +129,7 @@ func (w *world) checkForms(t *testing.T) {
 }
 
 // ReadSecret implements registry.SecretReader.
-func (w *world) ReadSecret(_ context.Context, name string) (registry.Secret, error) {
+func (w *world) ReadSecret(_ context.Context, name string, _ bool) (registry.Secret, error) {
 	w.reads.Add(1)
 	text, ok := w.secrets[strings.TrimPrefix(name, testPrefix)]
 	if !ok && w.anyClient {
@@ -150,7 +150,7 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, `{"__type":"ValidationException","Message":"cnry-message"}`)
 		return
 	}
-	secret, err := w.ReadSecret(r.Context(), in.SecretId)
+	secret, err := w.ReadSecret(r.Context(), in.SecretId, false)
 	if errors.Is(err, registry.ErrNotFound) {
 		rw.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(rw, `{"__type":"ResourceNotFoundException","Message":"cnry-message"}`)

@@ -17,8 +17,12 @@ import (
 	"tokenvendor/shared/registry"
 )
 
-// readTimeout bounds one read with its retries.
-const readTimeout = 4 * time.Second
+const (
+	// readTimeout bounds one read with its retries.
+	readTimeout = 4 * time.Second
+	// onceTimeout bounds a read that may fail without harm.
+	onceTimeout = time.Second
+)
 
 // stageCurrent is the staging label of the version that callers get.
 const stageCurrent = "AWSCURRENT"
@@ -34,14 +38,19 @@ func NewSecrets(cfg aws.Config) *Secrets {
 
 // ReadSecret returns the current version of the secret of that name. The stage
 // is always named: an emulator was seen to answer with another version
-// otherwise. It takes at most four seconds.
-func (s *Secrets) ReadSecret(ctx context.Context, name string) (registry.Secret, error) {
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+// otherwise. It takes at most four seconds; once, it takes at most one and is not
+// tried again.
+func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (registry.Secret, error) {
+	timeout, max := readTimeout, attempts
+	if once {
+		timeout, max = onceTimeout, 1
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{
 		SecretId:     aws.String(name),
 		VersionStage: aws.String(stageCurrent),
-	})
+	}, func(o *secretsmanager.Options) { o.RetryMaxAttempts = max })
 	if err != nil {
 		return registry.Secret{}, secretError(ctx, err)
 	}
@@ -83,7 +92,7 @@ func secretError(ctx context.Context, err error) error {
 		"InvalidRequestException":
 		return fmt.Errorf("%w (%s)", registry.ErrNotFound, code)
 	case "AccessDeniedException", "AccessDenied", "DecryptionFailure", "KMSAccessDeniedException",
-		"UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
+		"KMSInvalidStateException", "DisabledException", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
 		"InvalidParameterException", "ValidationException":
 		return fmt.Errorf("%w (%s)", registry.ErrDenied, code)
 	}

@@ -118,7 +118,7 @@ func TestReadSecret(t *testing.T) {
 				}
 				answerJSON(http.StatusOK, secretBody(test.change))(w, r)
 			})
-			got, err := secrets.ReadSecret(t.Context(), secretName)
+			got, err := secrets.ReadSecret(t.Context(), secretName, false)
 			if err != nil || string(got.Text) != test.text || got.Version != test.version {
 				t.Errorf("got %d bytes of version %q, %v", len(got.Text), got.Version, err)
 			}
@@ -141,7 +141,7 @@ func TestOtherSecretIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			secrets, _ := newSecrets(t, answerJSON(http.StatusOK, secretBody(change)))
-			got, err := secrets.ReadSecret(t.Context(), secretName)
+			got, err := secrets.ReadSecret(t.Context(), secretName, false)
 			if !errors.Is(err, registry.ErrUnavailable) || got.Text != nil {
 				t.Fatalf("got %d bytes and %v", len(got.Text), err)
 			}
@@ -168,7 +168,7 @@ func readAll(t *testing.T, reads []*read) {
 	t.Helper()
 	var all sync.WaitGroup
 	for _, r := range reads {
-		all.Go(func() { _, r.err = r.secrets.ReadSecret(t.Context(), secretName) })
+		all.Go(func() { _, r.err = r.secrets.ReadSecret(t.Context(), secretName, false) })
 	}
 	all.Wait()
 }
@@ -232,7 +232,7 @@ func TestThrottledOnce(t *testing.T) {
 		}
 		answerJSON(http.StatusOK, secretBody(nil))(w, r)
 	})
-	if got, err := secrets.ReadSecret(t.Context(), secretName); err != nil || string(got.Text) != "text" || calls.Load() != 2 {
+	if got, err := secrets.ReadSecret(t.Context(), secretName, false); err != nil || string(got.Text) != "text" || calls.Load() != 2 {
 		t.Errorf("%d bytes after %d calls, %v", len(got.Text), calls.Load(), err)
 	}
 }
@@ -269,7 +269,7 @@ func TestHang(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := secrets.ReadSecret(ctx, secretName)
+	_, err := secrets.ReadSecret(ctx, secretName, false)
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v", err)
 	}
@@ -297,7 +297,7 @@ func TestRedirectSinkReceivesNothing(t *testing.T) {
 	defer sink.Close()
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		secrets, _ := newSecrets(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, sink.URL, status) })
-		_, err := secrets.ReadSecret(t.Context(), secretName)
+		_, err := secrets.ReadSecret(t.Context(), secretName, false)
 		if !errors.Is(err, registry.ErrUnavailable) {
 			t.Errorf("%d: %v", status, err)
 		}
@@ -334,7 +334,7 @@ func TestClientOfTheSDK(t *testing.T) {
 		if !ok || client.Timeout != attemptTimeout || client.CheckRedirect == nil || !errors.Is(client.CheckRedirect(nil, nil), http.ErrUseLastResponse) {
 			t.Error("the SDK's client follows redirects or has no time-out")
 		}
-		if _, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName); !errors.Is(err, test.want) {
+		if _, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, false); !errors.Is(err, test.want) {
 			t.Errorf("with the bundle %v: %v", test.bundle != "", err)
 		}
 	}

@@ -1,13 +1,17 @@
 // Package cache keeps values that are costly to load: for each key one load at a
-// time, however many ask, and no value past its end. It knows nothing of tokens
-// or documents and imports the standard library only.
+// time, however many ask; a newer value before the old one ends; the old one
+// while no newer can be had; and none past its end. It knows nothing of tokens or
+// documents and imports the standard library only.
+//
+// Time is the wall clock throughout: the monotonic one stops while a function is
+// frozen.
 package cache
 
 import (
-	"container/list"
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,174 +22,220 @@ type Outcome int
 const (
 	// Hit: the value was there.
 	Hit Outcome = iota
-	// Loaded: this caller started the load.
+	// Loaded: this caller started the load, and there was nothing before.
 	Loaded
+	// Refreshed: this caller's load replaced a value that would have done.
+	Refreshed
 	// Joined: another caller's load was under way.
 	Joined
+	// Stale: the value should have been replaced, but that failed.
+	Stale
 )
 
-// ErrPanic is what the callers of a load get that panicked. The panic's text
-// may hold a secret, so it is left behind.
-var ErrPanic = errors.New("internal error: the load panicked")
+// The errors of [Cache.Get] beside those of loads.
+var (
+	// ErrPanic is what the callers of a load get that panicked. The panic's text
+	// may hold a secret, so it is left behind.
+	ErrPanic = errors.New("internal error: the load panicked")
+	// ErrBusy: too many callers wait for the load of this key already.
+	ErrBusy = errors.New("too many wait for the same value")
+	// ErrExpired: the value was past its end when it came.
+	ErrExpired = errors.New("the value ended before it came")
+)
+
+// RestError is what callers get while a key rests after a failed load.
+type RestError struct {
+	// Err is the load's error.
+	Err error
+	// Until is when the next load may be.
+	Until time.Time
+}
+
+// Error implements error.
+func (e *RestError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the load's error.
+func (e *RestError) Unwrap() error { return e.Err }
+
+// Entry is what a load brings.
+type Entry[V any] struct {
+	Value V
+	// Refresh is when a newer value is looked for, while this one still serves;
+	// zero: not before it expires.
+	Refresh time.Time
+	// Expire is when the value is given out no more; zero: it is not kept, and
+	// goes only to those who wait for it.
+	Expire time.Time
+}
+
+// A Load fetches a value. ctx has the values of the caller that started it, but a
+// deadline of its own.
+type Load[V any] func(ctx context.Context, last Last[V]) (Entry[V], error)
+
+// Last is what there was when a load began.
+type Last[V any] struct {
+	// Value is the last value, which may be past its end; the zero value: none.
+	Value V
+	// Serves says that the load may fail without harm: Value is still good.
+	Serves bool
+	// Failures is how many loads failed in a row before.
+	Failures int
+}
+
+// Reaction is what follows from a failed load.
+type Reaction struct {
+	// Rest is how long the key is not loaded again; meanwhile callers for whom
+	// there is no value get the error. Zero: the next caller tries.
+	Rest time.Duration
+	// Keep, when not zero, is for how long from now an older value may serve at
+	// most; negative: it is dropped.
+	Keep time.Duration
+}
 
 // Config configures a [Cache].
 type Config[V any] struct {
-	// Size is what a value counts against MaxSize; nil: each counts 1.
+	// OnError says what follows from err, the failures'th in a row for its key,
+	// 1 being the first; warm says that an unexpired value was there when they
+	// began. nil: nothing is remembered.
+	OnError func(err error, failures int, warm bool) Reaction
+	// Size is what a value counts against MaxSize; nil: nothing.
 	Size func(V) int
-	// MaxSize bounds the sum of sizes; the least recently used values leave
-	// first. Zero: 1000.
-	MaxSize int
+	// MaxSize bounds the sum of sizes, MaxEntries the number of keys, remembered
+	// errors included; the least recently used leave first. Zero: no bound on the
+	// sum, 1000 keys.
+	MaxSize, MaxEntries int
+	// MaxWaiters bounds the callers that wait for one load; zero: 256.
+	MaxWaiters int
 	// LoadTimeout bounds a load; zero: 20 seconds.
 	LoadTimeout time.Duration
-	// Now is the wall clock; nil means time.Now.
+	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
 // Cache keeps values by key. It is safe for concurrent use. It starts no
-// goroutine but the one of a load, which ends with the load's own deadline.
+// goroutine but the one of a load, which ends by the load's own deadline; a hit
+// takes a read lock for the time of a map access.
 type Cache[K comparable, V any] struct {
-	size        func(V) int
-	maxSize     int
-	loadTimeout time.Duration
-	now         func() time.Time
+	cfg Config[V]
 
-	mu      sync.Mutex
-	used    int                 // sum of sizes; guarded by mu
-	entries map[K]*list.Element // values are *entry[K, V]; guarded by mu
-	order   *list.List          // most recently used first; guarded by mu
-	flights map[K]*flight[V]    // loads under way; guarded by mu
+	mu    sync.RWMutex
+	slots map[K]*slot[V] // guarded by mu
+	used  int            // sum of sizes; guarded by mu
 }
 
-type entry[K comparable, V any] struct {
-	key    K
-	value  V
-	expire time.Time
+// slot is what is known of one key.
+type slot[V any] struct {
+	// state is replaced whole, with the cache's mu held; never nil.
+	state atomic.Pointer[state[V]]
+	// loading mirrors flight, for those who don't hold mu.
+	loading atomic.Bool
+	// usedAt is when a caller asked last, in Unix milliseconds.
+	usedAt atomic.Int64
+	// flight is the load under way; nil: none. Guarded by the cache's mu.
+	flight *flight[V]
 }
 
-type flight[V any] struct {
-	done  chan struct{} // closed when value and err are set
-	value V
-	err   error
+// state is immutable.
+type state[V any] struct {
+	entry    Entry[V]
+	has      bool // entry is one
+	size     int
+	failures int  // loads that failed in a row
+	warm     bool // there was an unexpired value when they began
+	err      error
+	rest     time.Time // no load before
 }
-
-// A Load fetches a value and says until when it may be used; the zero time
-// means that it must not be kept. Its ctx has the values of the caller that
-// started it, but a deadline of its own.
-type Load[V any] func(ctx context.Context) (value V, expire time.Time, err error)
 
 // New returns an empty cache.
 func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
-	c := &Cache[K, V]{
-		size:        cfg.Size,
-		maxSize:     cfg.MaxSize,
-		loadTimeout: cfg.LoadTimeout,
-		now:         cfg.Now,
-		entries:     make(map[K]*list.Element),
-		order:       list.New(),
-		flights:     make(map[K]*flight[V]),
+	if cfg.OnError == nil {
+		cfg.OnError = func(error, int, bool) Reaction { return Reaction{} }
 	}
-	if c.size == nil {
-		c.size = func(V) int { return 1 }
+	if cfg.Size == nil {
+		cfg.Size = func(V) int { return 0 }
 	}
-	if c.maxSize == 0 {
-		c.maxSize = 1000
+	if cfg.MaxEntries == 0 {
+		cfg.MaxEntries = 1000
 	}
-	if c.loadTimeout == 0 {
-		c.loadTimeout = 20 * time.Second
+	if cfg.MaxWaiters == 0 {
+		cfg.MaxWaiters = 256
 	}
-	if c.now == nil {
-		c.now = time.Now
+	if cfg.LoadTimeout == 0 {
+		cfg.LoadTimeout = 20 * time.Second
 	}
-	return c
+	now := cfg.Now
+	if now == nil {
+		now = time.Now
+	}
+	cfg.Now = func() time.Time { return now().Round(0) }
+	return &Cache[K, V]{cfg: cfg, slots: make(map[K]*slot[V])}
 }
 
-// Get returns the value of key if it is unexpired and good says so (nil: any
-// is good), else what load brings. Callers that ask meanwhile share that load
-// and its error, and take its value without asking good again. An error is not
-// kept. When ctx ends first, its error is returned and the load goes on; when it
-// has ended already, nothing is started.
+// Get returns the value of key, if there is one that good (nil: any) accepts. When
+// it is time for a newer one, one caller loads it; the others go on with the old
+// one, and that caller too if the load fails. Without an acceptable value all wait
+// for one load, share its error, and take its value without asking good again;
+// while the key rests after a failure, they get that error at once.
+//
+// When ctx ends first, its error is returned, or the old value, and the load goes
+// on; when ctx has ended already, nothing is started.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, good func(V) bool, load Load[V]) (V, Outcome, error) {
+	c.mu.RLock()
+	s := c.slots[key]
+	c.mu.RUnlock()
+	if s != nil {
+		now := c.cfg.Now()
+		if st := s.state.Load(); st.usable(now, good) && (!st.due(now) || s.loading.Load()) {
+			s.touch(now)
+			return st.entry.Value, st.outcome(now), nil
+		}
+	}
+	return c.miss(ctx, key, good, load)
+}
+
+// usable reports whether there is a value that will do.
+func (s *state[V]) usable(now time.Time, good func(V) bool) bool {
+	return s.has && now.Before(s.entry.Expire) && (good == nil || good(s.entry.Value))
+}
+
+// due reports whether a newer value should be looked for.
+func (s *state[V]) due(now time.Time) bool {
+	return !s.entry.Refresh.IsZero() && !now.Before(s.entry.Refresh) && !now.Before(s.rest)
+}
+
+// outcome of giving out the value as it is.
+func (s *state[V]) outcome(now time.Time) Outcome {
+	if s.failures > 0 && now.Before(s.rest) {
+		return Stale
+	}
+	return Hit
+}
+
+// touch notes the use. Under load most uses find their millisecond noted, and
+// don't write where other processors read.
+func (s *slot[V]) touch(now time.Time) {
+	if at := now.UnixMilli(); s.usedAt.Load() != at {
+		s.usedAt.Store(at)
+	}
+}
+
+// Remove forgets the values for which match is true; loads under way go on.
+func (c *Cache[K, V]) Remove(match func(key K, value V) bool) {
 	c.mu.Lock()
-	if value, ok := c.lookup(key); ok && (good == nil || good(value)) {
-		c.mu.Unlock()
-		return value, Hit, nil
-	}
-	f, outcome := c.flights[key], Joined
-	if err := ctx.Err(); err != nil {
-		c.mu.Unlock()
-		return *new(V), Joined, err
-	}
-	if f == nil {
-		f, outcome = &flight[V]{done: make(chan struct{})}, Loaded
-		c.flights[key] = f
-		go c.run(ctx, key, f, load)
-	}
-	c.mu.Unlock()
-	select {
-	case <-f.done:
-		return f.value, outcome, f.err
-	case <-ctx.Done():
-		return *new(V), outcome, ctx.Err()
-	}
-}
-
-// run performs a load. A panic in it must not end the process: other events
-// may be in flight.
-func (c *Cache[K, V]) run(ctx context.Context, key K, f *flight[V], load Load[V]) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.loadTimeout)
-	defer cancel()
-	var expire time.Time
-	f.err = ErrPanic
-	defer func() {
-		if recover() != nil {
-			f.err = ErrPanic
+	defer c.mu.Unlock()
+	for key, s := range c.slots {
+		if st := s.state.Load(); st.has && match(key, st.entry.Value) {
+			c.replace(key, s, &state[V]{})
 		}
-		c.mu.Lock()
-		delete(c.flights, key)
-		if f.err == nil {
-			c.store(key, f.value, expire)
-		}
-		c.mu.Unlock()
-		close(f.done)
-	}()
-	f.value, expire, f.err = load(ctx)
-}
-
-// lookup must be called with mu held.
-func (c *Cache[K, V]) lookup(key K) (value V, ok bool) {
-	element, ok := c.entries[key]
-	if !ok {
-		return value, false
-	}
-	e := element.Value.(*entry[K, V])
-	// Round(0): the monotonic clock stops while a function is frozen.
-	if !c.now().Round(0).Before(e.expire) {
-		c.remove(element)
-		return value, false
-	}
-	c.order.MoveToFront(element)
-	return e.value, true
-}
-
-// store must be called with mu held.
-func (c *Cache[K, V]) store(key K, value V, expire time.Time) {
-	if element, ok := c.entries[key]; ok {
-		c.remove(element)
-	}
-	if expire.IsZero() || c.size(value) > c.maxSize {
-		return
-	}
-	c.entries[key] = c.order.PushFront(&entry[K, V]{key: key, value: value, expire: expire.Round(0)})
-	c.used += c.size(value)
-	for c.used > c.maxSize {
-		c.remove(c.order.Back())
 	}
 }
 
-// remove must be called with mu held.
-func (c *Cache[K, V]) remove(element *list.Element) {
-	e := element.Value.(*entry[K, V])
-	delete(c.entries, e.key)
-	c.order.Remove(element)
-	c.used -= c.size(e.value)
+// replace sets the state of a slot, and drops slots that hold nothing. mu must be
+// held.
+func (c *Cache[K, V]) replace(key K, s *slot[V], st *state[V]) {
+	c.used += st.size - s.state.Load().size
+	s.state.Store(st)
+	if !st.has && st.err == nil && s.flight == nil {
+		delete(c.slots, key)
+	}
 }

@@ -37,6 +37,8 @@ type Request struct {
 	// Parameters are further form parameters. They cannot replace those that
 	// the exchange itself sends.
 	Parameters map[string]string
+	// MaxAttempts bounds the attempts; zero: three.
+	MaxAttempts int
 	// CorrelationID is sent as X-CorrelationID, which SAP's servers log; empty:
 	// none.
 	CorrelationID string
@@ -80,13 +82,17 @@ func NewExchanger(cfg ExchangerConfig) *Exchanger {
 func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
+	attempts := r.MaxAttempts
+	if attempts == 0 {
+		attempts = maxAttempts
+	}
 	for attempt := 1; ; attempt++ {
 		token, failure := x.attempt(ctx, c, r)
 		if failure == nil {
 			x.budget.refill(c.endpoint.Host)
 			return token, nil
 		}
-		if attempt == maxAttempts || !failure.retriable() || !x.pause(ctx, c.endpoint.Host, attempt, failure) {
+		if attempt == attempts || !failure.retriable() || !x.pause(ctx, c.endpoint.Host, attempt, failure) {
 			return nil, failure
 		}
 	}

@@ -272,7 +272,7 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, value string) {
-		if d := retryAfter(value, now); d < 0 || d > maxRetryAfter {
+		if d := retryAfter(value, now); d < 0 || d > MaxRetryAfter {
 			t.Errorf("%v", d)
 		}
 	})

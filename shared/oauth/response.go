@@ -15,8 +15,8 @@ import (
 // maxBody is how much of an answer is read, decompressed; more is an error.
 const maxBody = 1 << 20
 
-// maxRetryAfter bounds what a server may ask for.
-const maxRetryAfter = 5 * time.Minute
+// MaxRetryAfter bounds the pause that a server may ask for.
+const MaxRetryAfter = 5 * time.Minute
 
 func answerLimits() strictjson.Limits { return strictjson.Limits{Depth: 32, Members: 1000} }
 
@@ -112,13 +112,13 @@ func retryAfter(value string, now time.Time) time.Duration {
 	}
 	if len(value) <= 10 && strings.Trim(value, "0123456789") == "" {
 		seconds, _ := strconv.Atoi(value)
-		return min(time.Duration(seconds)*time.Second, maxRetryAfter)
+		return min(time.Duration(seconds)*time.Second, MaxRetryAfter)
 	}
 	date, err := http.ParseTime(value)
 	if err != nil {
 		return 0
 	}
-	return min(max(date.Sub(now), 0), maxRetryAfter)
+	return min(max(date.Sub(now), 0), MaxRetryAfter)
 }
 
 // correlationID returns the id under which the server logged the request.

@@ -30,19 +30,19 @@ type Secret struct {
 	Version string
 }
 
-// SecretReader reads the current version (AWSCURRENT) of a secret. Its error
-// wraps [ErrNotFound], [ErrDenied] or [ErrUnavailable] and holds neither a value
+// SecretReader reads the current version (AWSCURRENT) of a secret; once: it does
+// not try again, because there is an older version to go on with. Its error wraps [ErrNotFound], [ErrDenied] or [ErrUnavailable] and holds neither a value
 // nor an ARN.
 type SecretReader interface {
-	ReadSecret(ctx context.Context, name string) (Secret, error)
+	ReadSecret(ctx context.Context, name string, once bool) (Secret, error)
 }
 
 // SecretReaderFunc is a function as a [SecretReader].
-type SecretReaderFunc func(ctx context.Context, name string) (Secret, error)
+type SecretReaderFunc func(ctx context.Context, name string, once bool) (Secret, error)
 
 // ReadSecret implements [SecretReader].
-func (f SecretReaderFunc) ReadSecret(ctx context.Context, name string) (Secret, error) {
-	return f(ctx, name)
+func (f SecretReaderFunc) ReadSecret(ctx context.Context, name string, once bool) (Secret, error) {
+	return f(ctx, name, once)
 }
 
 // DiscoverFunc reads the metadata of an issuer. The connection trusts roots
@@ -94,14 +94,16 @@ func discoverer(addresses oauth.AddressPolicy) DiscoverFunc {
 }
 
 // Load reads the secret of a client and makes the client ready. Nothing is
-// kept: the caller caches. The error wraps [ErrNotFound] (also for a name that
+// kept: the caller caches. old is what the caller has of it (nil: nothing); it is
+// returned again if it is as good as new, so that its connections live on. once
+// says that old still serves if the read fails. The error wraps [ErrNotFound] (also for a name that
 // no client can have), [ErrDenied] or [ErrUnavailable], or is a
 // [*DocumentError].
-func (r *Registry) Load(ctx context.Context, name string) (*Client, error) {
+func (r *Registry) Load(ctx context.Context, name string, old *Client, once bool) (*Client, error) {
 	if !ValidName(name) {
 		return nil, fmt.Errorf("%w: not a client name", ErrNotFound)
 	}
-	secret, err := r.cfg.Secrets.ReadSecret(ctx, r.cfg.Prefix+name)
+	secret, err := r.cfg.Secrets.ReadSecret(ctx, r.cfg.Prefix+name, once)
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	}
@@ -123,6 +125,9 @@ func (r *Registry) Load(ctx context.Context, name string) (*Client, error) {
 		return nil, problems.error(name, secret.Version)
 	}
 	client.Name, client.Version = name, secret.Version
+	if old != nil && old.Version == client.Version && old.OAuth.TokenEndpoint() == client.OAuth.TokenEndpoint() {
+		return old, nil
+	}
 	return client, nil
 }
 

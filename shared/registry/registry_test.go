@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 func documentReader(document []byte) SecretReader {
-	return SecretReaderFunc(func(_ context.Context, name string) (Secret, error) {
+	return SecretReaderFunc(func(_ context.Context, name string, _ bool) (Secret, error) {
 		if name != "token-vendor/clients/billing" {
 			return Secret{}, ErrNotFound
 		}
@@ -134,7 +134,7 @@ func describeProof(t *testing.T, document []byte, line func(string, any)) {
 func TestLoadErrors(t *testing.T) {
 	fail := func(err error) func(*Config) {
 		return func(cfg *Config) {
-			cfg.Secrets = SecretReaderFunc(func(context.Context, string) (Secret, error) {
+			cfg.Secrets = SecretReaderFunc(func(context.Context, string, bool) (Secret, error) {
 				return Secret{}, fmt.Errorf("reading: %w", err)
 			})
 		}
@@ -189,7 +189,7 @@ func TestValidName(t *testing.T) {
 		if ValidName(name) {
 			t.Errorf("%q is taken", name)
 		}
-		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name)
+		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name, nil, false)
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %v", name, err)
 		}

@@ -81,9 +81,15 @@ type Error struct {
 	RetryAfter time.Duration
 	// CorrelationID is the authorization server's name for the request.
 	CorrelationID string
+	// Fuse is until when the credential is not sent again, because the
+	// authorization server refused it; zero: this is not about that.
+	Fuse time.Time
 	// reread says that the client's document is at fault, so that a newer
 	// version of it may do better.
 	reread bool
+	// rest is how long the same is not tried again, where that was settled
+	// already; 0: it wasn't.
+	rest time.Duration
 }
 
 // Error implements error.

@@ -5,16 +5,20 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/registry"
 )
 
 // rejectionMemory is how long a refused version of a credential is not tried
 // again.
 const rejectionMemory = 10 * time.Minute
 
-// logons keeps the lock rule: SAP Cloud Identity Services locks a client for an
-// hour, for everybody, after five failed logons, so a version of a credential
+// logons keeps the lock rule, the fuse: SAP Cloud Identity Services locks a client
+// for an hour, for everybody, after five failed logons, so a version of a credential
 // that was refused once is not sent again. To make that exact, exchanges of one
-// client happen one after the other: two at once could both fail.
+// client happen one after the other: two at once could both fail. With a table all
+// environments keep the rule together.
 type logons struct {
 	mu      sync.Mutex
 	clients map[string]*logon // by client name; guarded by mu
@@ -27,6 +31,8 @@ type logon struct {
 	// refusals are by version: one may become current again by a label that
 	// is moved back.
 	refusals map[string]refusal
+	// rereads is guarded by the mu of logons.
+	rereads pace
 }
 
 type refusal struct {
@@ -34,10 +40,9 @@ type refusal struct {
 	until   time.Time
 }
 
-// enter waits for the client's turn. release must be called when it succeeds.
-func (l *logons) enter(ctx context.Context, client string) (s *logon, release func(), err error) {
-	l.mu.Lock()
-	s = l.clients[client]
+// of returns what is known of a client. mu must be held.
+func (l *logons) of(client string) *logon {
+	s := l.clients[client]
 	if s == nil {
 		if l.clients == nil {
 			l.clients = make(map[string]*logon)
@@ -45,6 +50,21 @@ func (l *logons) enter(ctx context.Context, client string) (s *logon, release fu
 		s = &logon{turn: make(chan struct{}, 1), refusals: make(map[string]refusal)}
 		l.clients[client] = s
 	}
+	return s
+}
+
+// mayReread says whether the document of a client whose credential was refused may
+// be read again now.
+func (l *logons) mayReread(client string, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.of(client).rereads.take(now, rereads, rereadsInterval) == 0
+}
+
+// enter waits for the client's turn. release must be called when it succeeds.
+func (l *logons) enter(ctx context.Context, client string) (s *logon, release func(), err error) {
+	l.mu.Lock()
+	s = l.of(client)
 	l.mu.Unlock()
 	select {
 	case s.turn <- struct{}{}:
@@ -57,13 +77,48 @@ func (l *logons) enter(ctx context.Context, client string) (s *logon, release fu
 // refused returns the failure of version while it is remembered, else nil.
 func (s *logon) refused(version string, now time.Time) *Error {
 	if r, ok := s.refusals[version]; ok && now.Before(r.until) {
-		return r.failure
+		return blown(r.failure, r.until)
 	}
 	return nil
 }
 
 // refuse remembers that version was refused, and forgets what is over.
-func (s *logon) refuse(version string, failure *Error, now time.Time) {
+func (s *logon) refuse(version string, failure *Error, until, now time.Time) {
 	maps.DeleteFunc(s.refusals, func(_ string, r refusal) bool { return !now.Before(r.until) })
-	s.refusals[version] = refusal{failure: failure, until: now.Add(rejectionMemory)}
+	s.refusals[version] = refusal{failure: failure, until: until}
+}
+
+// blown makes failure say that the credential is not sent again.
+func blown(failure *Error, until time.Time) *Error {
+	e := *failure
+	e.Fuse = until
+	e.Detail = failure.Description + "; the fuse is blown: this version of the credential is not sent again before " + until.UTC().Format(time.RFC3339)
+	return &e
+}
+
+// fleetTurn waits for the client's turn among all environments; nil when there is
+// no table. The error says that another one's logon failed.
+func (v *Vendor) fleetTurn(ctx context.Context, visit *fleet.Visit, client *registry.Client, s *logon) (*fleet.Lease, error) {
+	id := client.Name + "\x00" + client.Version
+	for failures := 0; ; {
+		turn, row := visit.Take(ctx, fleet.LogonRow, id)
+		switch {
+		case turn != nil:
+			return turn, nil
+		case row == nil && failures == 0, failures > patience:
+			return nil, nil
+		case row == nil:
+			failures++
+		case !row.Leased && row.Failures > 0:
+			failure := v.failedElsewhere(row)
+			failure.RetryAfter, failure.rest, failure.reread = 0, 0, true
+			s.refuse(client.Version, failure, row.Until, v.now())
+			return nil, blown(failure, row.Until)
+		default:
+			failures = 1
+		}
+		if !visit.Wait(ctx) {
+			return nil, nil
+		}
+	}
 }

@@ -29,6 +29,8 @@ type Request struct {
 	MinTTL time.Duration
 	// Rejected is the [Fingerprint] of a token that a resource server refused.
 	Rejected string
+	// Caller is who asks; it decides when he should ask again.
+	Caller string
 	// RequestID names the request in our log and, as the correlation id, in the
 	// authorization server's.
 	RequestID string

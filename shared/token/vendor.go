@@ -1,37 +1,28 @@
 // Package token is the core: [Vendor.Vend] answers a request for an access
-// token of a named client, out of memory or by an exchange at the client's
-// authorization server.
+// token of a named client, out of memory, or with what another environment of the
+// fleet fetched, or by an exchange at the client's authorization server.
 //
 // It refuses what the client's document doesn't allow, never sends a credential
 // again that was refused, and never gives out a token past its life. It knows
-// nothing of HTTP events or AWS; it imports registry, oauth and cache.
+// nothing of HTTP events or AWS; it imports registry, oauth, cache and fleet.
 package token
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"tokenvendor/shared/cache"
+	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
-)
-
-const (
-	// maxTokenBytes bounds the memory for tokens.
-	maxTokenBytes = 32 << 20
-	// maxClients bounds the documents in memory.
-	maxClients = 1000
-	// clientLife is how long a document is used before it is read again.
-	clientLife = 5 * time.Minute
 )
 
 // Clients loads clients by name; the registry does. Its errors are those of
 // [registry.Registry.Load].
 type Clients interface {
-	Load(ctx context.Context, name string) (*registry.Client, error)
+	Load(ctx context.Context, name string, old *registry.Client, once bool) (*registry.Client, error)
 }
 
 // Config configures a [Vendor].
@@ -40,18 +31,43 @@ type Config struct {
 	Clients Clients
 	// Exchanger is required.
 	Exchanger *oauth.Exchanger
+	// Fleet is what this environment shares with the others; nil: nothing.
+	Fleet *fleet.Fleet
+	// Count is told of what operators should see, by the names of the Count
+	// constants; nil: nobody is.
+	Count func(name string)
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Rand returns a number in [0, 1) for jitter; nil means math/rand/v2.
+	Rand func() float64
 }
+
+// What is counted.
+const (
+	// CountExchange: an exchange was begun.
+	CountExchange = "Exchanges"
+	// CountFailedLogon: an authorization server refused a client's credential.
+	CountFailedLogon = "FailedLogons"
+	// CountFuse: a credential was not sent because it was refused before.
+	CountFuse = "FuseBlown"
+	// CountThrottled: an exchange was not made to spare the authorization server.
+	CountThrottled = "ExchangesWithheld"
+	// CountDocument: a document that worked is now broken, gone or forbidden.
+	CountDocument = "DocumentsFailed"
+)
 
 // Vendor vends tokens. It is safe for concurrent use.
 type Vendor struct {
 	source    Clients
 	exchanger *oauth.Exchanger
+	fleet     *fleet.Fleet
+	count     func(string)
 	now       func() time.Time
+	rand      func() float64
 	clients   *cache.Cache[string, *registry.Client]
-	tokens    *cache.Cache[key, *oauth.Token]
+	tokens    *cache.Cache[key, *held]
 	logons    logons
+	issuers   issuers
 }
 
 // New returns a Vendor with empty caches.
@@ -60,25 +76,56 @@ func New(cfg Config) *Vendor {
 	if now == nil {
 		now = time.Now
 	}
-	// The monotonic clock stops while a function is frozen.
-	wall := func() time.Time { return now().Round(0) }
-	return &Vendor{
+	v := &Vendor{
 		source:    cfg.Clients,
 		exchanger: cfg.Exchanger,
-		now:       wall,
-		clients:   cache.New[string](cache.Config[*registry.Client]{MaxSize: maxClients, Now: wall}),
-		tokens:    cache.New[key](cache.Config[*oauth.Token]{Size: (*oauth.Token).Size, MaxSize: maxTokenBytes, Now: wall}),
+		fleet:     cfg.Fleet,
+		count:     cfg.Count,
+		// The monotonic clock stops while a function is frozen.
+		now:  func() time.Time { return now().Round(0) },
+		rand: cfg.Rand,
 	}
+	if v.count == nil {
+		v.count = func(string) {}
+	}
+	if v.rand == nil {
+		v.rand = rand.Float64
+	}
+	v.clients = cache.New[string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: now, OnError: v.afterClientError})
+	v.tokens = cache.New[key](cache.Config[*held]{
+		Size: (*held).size, MaxSize: maxTokenBytes, MaxEntries: maxTokens, Now: now, OnError: v.afterTokenError,
+	})
+	return v
 }
 
-// Grant is a token with what is worth saying about it.
-type Grant struct {
-	Token *oauth.Token
-	// Outcome says where the token came from.
-	Outcome cache.Outcome
-	// CertificateBound says that only the holder of the client's certificate can
-	// use the token, and that the document did not call that fine.
-	CertificateBound bool
+// Outcome says where a token came from.
+type Outcome string
+
+// The outcomes.
+const (
+	Hit       Outcome = "hit"       // it was in memory
+	Refreshed Outcome = "refreshed" // this request replaced one before its end
+	Exchanged Outcome = "exchanged" // this request made the exchange
+	Joined    Outcome = "joined"    // another request's exchange was under way
+	Shared    Outcome = "shared"    // another environment had it
+	Stale     Outcome = "stale"     // it should have been replaced, but that failed
+)
+
+// outcomeOf is the outcome of a token that the cache gave out.
+func outcomeOf(o cache.Outcome, t *held) Outcome {
+	switch {
+	case o == cache.Hit:
+		return Hit
+	case o == cache.Stale:
+		return Stale
+	case t.shared:
+		return Shared
+	case o == cache.Joined:
+		return Joined
+	case o == cache.Refreshed:
+		return Refreshed
+	}
+	return Exchanged
 }
 
 // Vend answers r. It returns by the deadline of ctx. The error is an [*Error].
@@ -96,24 +143,10 @@ func (v *Vendor) Vend(ctx context.Context, r Request) (Grant, error) {
 	if !errors.As(err, &failure) || !failure.reread {
 		return grant, err
 	}
-	old := client.Version
-	client, err = v.client(ctx, r.Client, func(c *registry.Client) bool { return c.Version != old })
-	if err != nil || client.Version == old {
+	if client = v.newer(ctx, client); client == nil {
 		return Grant{}, failure
 	}
 	return v.vend(ctx, client, r)
-}
-
-// client returns the client, from memory if good says so (nil: any is good).
-func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Client) bool) (*registry.Client, error) {
-	client, _, err := v.clients.Get(ctx, name, good, func(ctx context.Context) (*registry.Client, time.Time, error) {
-		client, err := v.source.Load(ctx, name)
-		return client, v.now().Add(clientLife), err
-	})
-	if err != nil {
-		return nil, documentFailure(err)
-	}
-	return client, nil
 }
 
 func (v *Vendor) vend(ctx context.Context, client *registry.Client, r Request) (Grant, error) {
@@ -121,76 +154,86 @@ func (v *Vendor) vend(ctx context.Context, client *registry.Client, r Request) (
 	if err != nil {
 		return Grant{}, err
 	}
-	token, outcome, err := v.tokens.Get(ctx, keyOf(client, want), v.acceptable(r), func(ctx context.Context) (*oauth.Token, time.Time, error) {
+	key, good := keyOf(client, want), v.acceptable(r)
+	token, outcome, err := v.tokens.Get(ctx, key, good, func(ctx context.Context, last cache.Last[*held]) (cache.Entry[*held], error) {
 		want.CorrelationID = r.RequestID
-		token, err := v.exchange(ctx, client, want)
-		if err != nil {
-			return nil, time.Time{}, err
-		}
-		return token, keepUntil(token), nil
+		return v.load(ctx, &wish{
+			client: client, want: want, key: key, good: good, forced: r.Rejected != "",
+			old: last.Value, fallback: last.Serves, failed: last.Failures > 0,
+		})
 	})
 	if err != nil {
-		return Grant{}, AsError(err)
+		return Grant{}, v.atRest(AsError(err), err)
 	}
 	bound := token.CertificateBound() && client.CertificateBound != registry.BoundAllow
 	if bound && client.CertificateBound == registry.BoundRefuse {
 		return Grant{}, &Error{Kind: Misconfigured, Description: "the token is bound to the vendor's certificate, and the client's document refuses that"}
 	}
-	return Grant{Token: token, Outcome: outcome, CertificateBound: bound}, nil
+	return Grant{Token: token.Token, Outcome: outcomeOf(outcome, token), CertificateBound: bound, held: token, caller: r.Caller}, nil
 }
 
 // exchange makes one exchange, unless the client's credential is known to be
-// refused.
-func (v *Vendor) exchange(ctx context.Context, client *registry.Client, want oauth.Request) (*oauth.Token, error) {
+// refused, here or in the fleet, or the authorization server wants to be left
+// alone.
+func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.Lease, w *wish) (*oauth.Token, error) {
+	client := w.client
 	logon, leave, err := v.logons.enter(ctx, client.Name)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
 	if failure := logon.refused(client.Version, v.now()); failure != nil {
+		v.count(CountFuse)
 		return nil, failure
 	}
-	token, err := v.exchanger.Exchange(ctx, client.OAuth, want)
+	turn, err := v.fleetTurn(ctx, visit, client, logon)
+	if err != nil {
+		v.count(CountFuse)
+		return nil, err
+	}
+	rest := fleet.Rest{Until: v.now()}
+	defer func() { turn.Finish(ctx, rest) }()
+	host := client.IssuerHost
+	if err := v.enterIssuer(ctx, visit, host, w.fallback); err != nil {
+		return nil, err
+	}
+	if lease != nil && time.Until(lease.End) < waitMargin && !lease.Renew(ctx) {
+		return nil, &Error{Kind: Unavailable, Description: "another environment took over", rest: elsewhereRest}
+	}
+	token, failure := v.call(ctx, lease, turn, w)
+	v.leaveIssuer(ctx, visit, host, failure)
+	if failure == nil {
+		return token, nil
+	}
+	e := exchangeFailure(failure)
+	if failure.FailedLogon() {
+		v.count(CountFailedLogon)
+		until := v.now().Add(rejectionMemory)
+		logon.refuse(client.Version, e, until, v.now())
+		rest = fleet.Rest{Until: until, Failures: 1, Note: noteOf(e)}
+		e = blown(e, until)
+	}
+	return nil, e
+}
+
+// call is the exchange itself, within the leases. With a token to fall back on, or
+// when it failed before, it is not tried again at once.
+func (v *Vendor) call(ctx context.Context, lease, turn *fleet.Lease, w *wish) (*oauth.Token, *oauth.Error) {
+	for _, l := range [...]*fleet.Lease{lease, turn} {
+		if l != nil {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, l.End.Sub(v.now())-leaseMargin)
+			defer cancel()
+		}
+	}
+	if w.fallback || w.failed {
+		w.want.MaxAttempts = 1
+	}
+	v.count(CountExchange)
+	token, err := v.exchanger.Exchange(ctx, w.client.OAuth, w.want)
 	var failure *oauth.Error
-	if errors.As(err, &failure) {
-		e := exchangeFailure(failure)
-		if failure.FailedLogon() {
-			logon.refuse(client.Version, e, v.now())
-		}
-		return nil, e
+	if err != nil && !errors.As(err, &failure) {
+		failure = &oauth.Error{Reason: oauth.NoProof}
 	}
-	return token, err
-}
-
-// acceptable says whether a token in memory will do for r: enough life is left
-// (or it is so new that another would live no longer), and it isn't the one that
-// a resource server refused.
-func (v *Vendor) acceptable(r Request) func(*oauth.Token) bool {
-	if r.MinTTL == 0 && r.Rejected == "" {
-		return nil
-	}
-	return func(t *oauth.Token) bool {
-		now, life := v.now(), t.Expiry().Sub(t.Issued())
-		fresh := now.Sub(t.Issued()) < life/10
-		if r.Rejected != "" && Fingerprint(t) == r.Rejected {
-			return false
-		}
-		return fresh || t.Expiry().Sub(now) >= r.MinTTL
-	}
-}
-
-// keepUntil is when a token is given out no more: a caller needs time to use it.
-func keepUntil(t *oauth.Token) time.Time {
-	if t.Expiry().IsZero() {
-		return time.Time{}
-	}
-	life := t.Expiry().Sub(t.Issued())
-	return t.Expiry().Add(-min(30*time.Second, life/20))
-}
-
-// Fingerprint is the SHA-256 of the access token, in lower-case hex: how a token
-// is named where it must not be shown.
-func Fingerprint(t *oauth.Token) string {
-	sum := sha256.Sum256([]byte(t.AccessToken().Expose()))
-	return hex.EncodeToString(sum[:])
+	return token, failure
 }

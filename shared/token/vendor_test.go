@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"tokenvendor/shared/cache"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/registry"
@@ -29,14 +28,16 @@ type bench struct {
 	offset  time.Duration              // the clock is ahead by this; guarded by mu
 	secrets map[string]registry.Secret // by client name; guarded by mu
 	readErr error                      // guarded by mu
+	counts  map[string]int             // guarded by mu
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), secrets: make(map[string]registry.Secret)}
+	b := &bench{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), secrets: make(map[string]registry.Secret), counts: make(map[string]int)}
 	clients := registry.New(registry.Config{Secrets: b, Addresses: oauth.AddressPolicy{Private: true}})
 	b.vendor = token.New(token.Config{
 		Clients:   clients,
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: b.now, Rand: func() float64 { return 0 }}),
+		Count:     b.count,
 		Now:       b.now,
 	})
 	b.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
@@ -50,6 +51,24 @@ func (b *bench) now() time.Time {
 	return time.Now().Add(b.offset)
 }
 
+func (b *bench) count(name string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counts[name]++
+}
+
+func (b *bench) counted(name string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.counts[name]
+}
+
+func (b *bench) setReadErr(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.readErr = err
+}
+
 func (b *bench) pass(d time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -57,7 +76,7 @@ func (b *bench) pass(d time.Duration) {
 }
 
 // ReadSecret implements registry.SecretReader.
-func (b *bench) ReadSecret(_ context.Context, name string) (registry.Secret, error) {
+func (b *bench) ReadSecret(_ context.Context, name string, _ bool) (registry.Secret, error) {
 	b.reads.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -126,12 +145,12 @@ func TestTokenIsKept(t *testing.T) {
 	first := b.mustVend(token.Request{})
 	b.pass(30 * time.Minute)
 	second := b.mustVend(token.Request{})
-	if first.Outcome != cache.Loaded || second.Outcome != cache.Hit || token.Fingerprint(first.Token) != token.Fingerprint(second.Token) {
+	if first.Outcome != token.Exchanged || second.Outcome != token.Hit || token.Fingerprint(first.Token) != token.Fingerprint(second.Token) {
 		t.Errorf("outcomes %v, %v", first.Outcome, second.Outcome)
 	}
 	b.wantCounts(1, 0)
 	b.pass(29*time.Minute + 35*time.Second) // less than 30 s are left
-	if third := b.mustVend(token.Request{}); third.Outcome == cache.Hit {
+	if third := b.mustVend(token.Request{}); third.Outcome == token.Hit {
 		t.Error("a token is given out at its very end")
 	}
 	b.wantCounts(2, 0)
@@ -261,6 +280,7 @@ func TestDocumentErrors(t *testing.T) {
 		registry.ErrDenied: token.Misconfigured, registry.ErrUnavailable: token.Unavailable, context.DeadlineExceeded: token.Timeout, errors.New("?"): token.Internal,
 	} {
 		b.readErr = err
+		b.pass(10 * time.Minute) // what failed rests
 		b.wantKind(token.Request{Client: "fresh"}, want)
 	}
 	b.wantCounts(0, 0)
@@ -320,6 +340,7 @@ func TestServerFaults(t *testing.T) {
 			}
 			b.server.Behave()
 			b.put("billing", "v2", nil) // what was refused stays refused
+			b.pass(10 * time.Minute)    // what failed rests
 			b.mustVend(token.Request{})
 		})
 	}

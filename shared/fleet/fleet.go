@@ -1,0 +1,230 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"tokenvendor/shared/cache"
+)
+
+const (
+	// visitTime is what the table may cost one load in all, waiting for another
+	// environment's work aside; callTime is what one call may.
+	visitTime = 150 * time.Millisecond
+	callTime  = 130 * time.Millisecond
+	// openTime bounds opening the epoch.
+	openTime = time.Second
+	// afterFailures failures in a row the table is left alone for skipTime.
+	afterFailures = 2
+	skipTime      = 30 * time.Second
+)
+
+// Item is a row as the table has it. Zero members are absent.
+type Item struct {
+	// Name is the hash key.
+	Name string
+	// Until is when the row is free, in Unix milliseconds.
+	Until int64
+	// Owner names the lease that the row is under; empty: none.
+	Owner string
+	// State is Until, Owner and more, sealed. Value is the result of the work,
+	// sealed.
+	State, Value []byte
+	// ExpiresAt is when DynamoDB may delete the row, in Unix seconds.
+	ExpiresAt int64
+}
+
+// Condition says what a row must be like for a write. Exactly one member is set.
+type Condition struct {
+	// FreeAt: there is no such row, or its Until isn't after this time (Unix
+	// milliseconds).
+	FreeAt int64
+	// OwnedBy: it is under this lease, and its Until is not before OwnedAt.
+	OwnedBy string
+	OwnedAt int64
+	// Like: its Until and State are those of this item; one without a name: there
+	// is no such row.
+	Like *Item
+}
+
+// Table is a DynamoDB table. Its errors hold no values.
+type Table interface {
+	// Get reads a row consistently; nil: there is none.
+	Get(ctx context.Context, name string) (*Item, error)
+	// Update sets the members of a row that are not absent in item, and removes
+	// Owner if it is. It returns the row as it was before (nil: there was none),
+	// also when ok is false because the condition does not hold.
+	Update(ctx context.Context, item Item, condition Condition) (old *Item, ok bool, err error)
+}
+
+// ErrNoKey is wrapped by the errors of [Keys] for an encrypted key that can never
+// be opened.
+var ErrNoKey = errors.New("this is no key of ours")
+
+// Keys is a KMS key that encrypts data keys, bound to an epoch.
+type Keys interface {
+	// Generate makes a data key of 32 bytes.
+	Generate(ctx context.Context, epoch string) (plain, encrypted []byte, err error)
+	// Decrypt opens one.
+	Decrypt(ctx context.Context, epoch string, encrypted []byte) (plain []byte, err error)
+}
+
+// Config configures a [Fleet].
+type Config struct {
+	// Table and Keys are required.
+	Table Table
+	Keys  Keys
+	// Count is told of what operators should see, by the names of the Count
+	// constants; nil: nobody is.
+	Count func(name string)
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+	// Rand returns a number in [0, 1) for pauses; nil: math/rand/v2.
+	Rand func() float64
+}
+
+// What is counted.
+const (
+	// CountRefused: a row of the table was not made by this deployment, or not for
+	// this place.
+	CountRefused = "TableRefused"
+	// CountFailed: the table, or the key, could not be used.
+	CountFailed = "TableFailed"
+)
+
+// Fleet is the table with its keys. It is safe for concurrent use. A nil *Fleet
+// is one without a table.
+type Fleet struct {
+	table  Table
+	keys   Keys
+	count  func(string)
+	now    func() time.Time
+	rand   func() float64
+	epochs *cache.Cache[string, *seal]
+
+	mu        sync.Mutex
+	failures  int       // in a row; guarded by mu
+	skipUntil time.Time // guarded by mu
+}
+
+// New returns a Fleet. Nothing is called before [Fleet.Open] or the first visit.
+func New(cfg Config) *Fleet {
+	f := &Fleet{table: cfg.Table, keys: cfg.Keys, count: cfg.Count, now: cfg.Now, rand: cfg.Rand}
+	if f.count == nil {
+		f.count = func(string) {}
+	}
+	if f.now == nil {
+		f.now = time.Now
+	}
+	if f.rand == nil {
+		f.rand = rand.Float64
+	}
+	f.epochs = cache.New[string](cache.Config[*seal]{
+		MaxEntries: 2, LoadTimeout: openTime, Now: f.now,
+		OnError: func(error, int, bool) cache.Reaction { return cache.Reaction{Rest: skipTime} },
+	})
+	return f
+}
+
+// Open prepares the first visit: the connection is made and the epoch's key
+// opened. It takes at most a second, and an error is none: the fleet is then
+// tried again later.
+func (f *Fleet) Open(ctx context.Context) {
+	if f == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
+	_, _ = f.seal(ctx)
+}
+
+// wall returns the time without the monotonic clock, which stops while a function
+// is frozen.
+func (f *Fleet) wall() time.Time { return f.now().Round(0) }
+
+// Visit is one load's use of the table. It is used by one goroutine, or by several
+// for different rows. A nil *Visit is one without a table: everything is free and
+// nothing is kept.
+type Visit struct {
+	f    *Fleet
+	seal *seal
+
+	mu   sync.Mutex
+	left time.Duration // guarded by mu
+}
+
+// Visit begins one; nil when the table can't be used now.
+func (f *Fleet) Visit(ctx context.Context) *Visit {
+	if f == nil || f.skipped() {
+		return nil
+	}
+	start := time.Now()
+	opening, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	s, err := f.seal(opening)
+	if err != nil {
+		return nil
+	}
+	return &Visit{f: f, seal: s, left: visitTime - time.Since(start)}
+}
+
+func (f *Fleet) skipped() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.wall().Before(f.skipUntil)
+}
+
+// note keeps count of failures in a row.
+func (f *Fleet) note(failed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !failed {
+		f.failures = 0
+		return
+	}
+	if f.failures++; f.failures >= afterFailures {
+		f.skipUntil = f.wall().Add(skipTime)
+	}
+}
+
+// call performs one call of the table within the visit's time; false: it failed,
+// and the visit is over.
+func (v *Visit) call(ctx context.Context, do func(context.Context) error) bool {
+	v.mu.Lock()
+	limit := min(v.left, callTime)
+	v.mu.Unlock()
+	if limit <= 0 || ctx.Err() != nil {
+		return false
+	}
+	start := time.Now()
+	calling, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := do(calling)
+	if ctx.Err() == nil {
+		v.f.note(err != nil)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.left -= time.Since(start)
+	if err != nil {
+		v.left = 0
+		v.f.count(CountFailed)
+	}
+	return err == nil
+}
+
+// Wait waits a while before a row is looked at again that another environment
+// works on, which isn't the table's fault: it may be asked as if anew. False: ctx
+// ended first.
+func (v *Visit) Wait(ctx context.Context) bool {
+	if v.f.pause(ctx) != nil {
+		return false
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.left = visitTime
+	return true
+}

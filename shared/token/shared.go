@@ -1,0 +1,165 @@
+package token
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"tokenvendor/shared/cache"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/oauth"
+)
+
+const (
+	// waitMargin is what a load must have left to go on by itself, after waiting
+	// for another environment's exchange.
+	waitMargin = 5500 * time.Millisecond
+	// leaseMargin is what is left of a lease to write the result.
+	leaseMargin = 300 * time.Millisecond
+	// elsewhereRest is how soon an environment looks again for the token that
+	// another is fetching, while it has the old one.
+	elsewhereRest = 2 * time.Second
+	// patience is how often the table may fail somebody who waits for another
+	// environment's exchange, before he makes his own.
+	patience = 2
+)
+
+// sharedToken is the value of a token's row.
+type sharedToken struct {
+	Client  string    `json:"client"`
+	Version string    `json:"version"`
+	Token   []byte    `json:"token"`
+	Forced  time.Time `json:"forced,omitzero"`
+}
+
+// note is what a row says of a failure.
+type note struct {
+	Kind        Kind      `json:"kind"`
+	Description string    `json:"description"`
+	Upstream    *Upstream `json:"upstream,omitempty"`
+}
+
+// lease takes the lease of w's token; or it finds what another environment did
+// about it (done, or err). All are nil when there is no table to ask.
+func (v *Vendor) lease(ctx context.Context, visit *fleet.Visit, w *wish) (_ *fleet.Lease, done *cache.Entry[*held], err error) {
+	waiting, failures := false, 0
+	for {
+		lease, row := visit.Take(ctx, fleet.TokenRow, string(w.key[:]))
+		var there *held
+		if row != nil {
+			there = v.readShared(row.Value, w)
+		}
+		if lease == nil && row != nil && !row.Leased && row.Failures == 0 && !w.accepts(v, there) {
+			lease, row = visit.Seize(ctx, row)
+		}
+		switch {
+		case lease != nil:
+			// Nobody works on it. An old token that only this row had still serves
+			// if we fail.
+			if !w.fallback && w.accepts(v, there) {
+				w.old, w.fallback, w.borrowed = there, true, true
+			}
+			return lease, nil, nil
+		case row == nil && (!waiting || failures == patience):
+			return nil, nil, nil
+		case row == nil:
+			failures++
+		case w.accepts(v, there) && (!w.fallback || there.Issued().After(w.old.Issued())):
+			e := v.entry(there)
+			if now := v.now(); !now.Before(e.Refresh) {
+				e.Refresh = now.Add(v.upTo(elsewhereRest, 0.5))
+			}
+			return nil, &e, nil
+		case w.fallback:
+			return nil, v.unchanged(w, row), nil
+		case !row.Leased && row.Failures > 0:
+			return nil, nil, v.failedElsewhere(row)
+		}
+		waiting = true
+		if left, ok := ctx.Deadline(); ok && time.Until(left) < waitMargin || !visit.Wait(ctx) {
+			return nil, nil, nil
+		}
+	}
+}
+
+// unchanged keeps the token in memory until it is time to look at the row again.
+func (v *Vendor) unchanged(w *wish, row *fleet.Row) *cache.Entry[*held] {
+	refresh := v.now().Add(v.upTo(elsewhereRest, 0.5))
+	if !row.Leased && row.Until.After(refresh) {
+		refresh = row.Until
+	}
+	return &cache.Entry[*held]{Value: w.old, Refresh: refresh, Expire: w.old.end()}
+}
+
+// readShared reads a row's token; nil: there is none for w. The row was sealed for
+// this key, so what differs is a mistake of ours.
+func (v *Vendor) readShared(value []byte, w *wish) *held {
+	var s sharedToken
+	if len(value) == 0 || json.Unmarshal(value, &s) != nil || s.Client != w.client.Name || s.Version != w.client.Version {
+		return nil
+	}
+	t, err := oauth.ReadRecord(s.Token)
+	if err != nil {
+		return nil
+	}
+	return &held{Token: t, client: s.Client, version: s.Version, forced: s.Forced, shared: true}
+}
+
+// failedElsewhere is the error of an exchange that another environment made.
+func (v *Vendor) failedElsewhere(row *fleet.Row) *Error {
+	var n note
+	if json.Unmarshal(row.Note, &n) != nil || int(n.Kind) <= 0 || int(n.Kind) >= len(answers) {
+		n = note{Kind: Unavailable, Description: "the authorization server failed a moment ago"}
+	}
+	rest := max(row.Until.Sub(v.now()), time.Second)
+	return &Error{
+		Kind: n.Kind, Description: n.Description, Upstream: n.Upstream,
+		Detail: "as another environment found: " + n.Description, RetryAfter: rest, rest: rest,
+	}
+}
+
+func noteOf(e *Error) []byte {
+	b, err := json.Marshal(note{Kind: e.Kind, Description: e.Description, Upstream: e.Upstream})
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return b
+}
+
+// leaveFailed ends a lease whose exchange failed. A failure that time may heal is
+// everybody's; one of the credential stands in the row of its logons.
+func (v *Vendor) leaveFailed(ctx context.Context, lease *fleet.Lease, w *wish, e *Error) {
+	if lease == nil {
+		return
+	}
+	rest := fleet.Rest{Until: v.now()}
+	if e.Kind == Throttled || e.Kind == Unavailable || e.Kind == Timeout {
+		rest.Failures, rest.Note = lease.Failures+1, noteOf(e)
+		e.rest = v.restFor(e, rest.Failures, w.fallback)
+		rest.Until = rest.Until.Add(e.rest)
+	}
+	lease.Finish(ctx, rest)
+}
+
+// leaveToken ends a lease with a token for all.
+func (v *Vendor) leaveToken(ctx context.Context, lease *fleet.Lease, e cache.Entry[*held]) {
+	if lease == nil {
+		return
+	}
+	t := e.Value
+	rest := fleet.Rest{Until: e.Refresh, Keep: e.Expire}
+	if rest.Until.IsZero() {
+		rest.Until = e.Expire
+	}
+	if e.Expire.IsZero() {
+		// Not to be kept; the row is free for the next.
+		lease.Finish(ctx, fleet.Rest{Until: v.now()})
+		return
+	}
+	value, err := json.Marshal(sharedToken{Client: t.client, Version: t.version, Token: t.Record(), Forced: t.forced})
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	rest.Value = value
+	lease.Finish(ctx, rest)
+}
