@@ -31,7 +31,9 @@ type handler struct {
 	vendor vendor
 	gate   gate
 	log    *slog.Logger
-	now    func() time.Time
+	// flush writes the metrics; nil: there are none.
+	flush func()
+	now   func() time.Time
 }
 
 // Invoke implements lambda.Handler. An error is a [messages.InvokeResponse_Error],
@@ -42,6 +44,9 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-margin))
 		defer cancel()
+	}
+	if h.flush != nil {
+		defer h.flush()
 	}
 	e := readEvent(payload)
 	if !e.http {

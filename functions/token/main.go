@@ -25,8 +25,10 @@ func main() {
 	// aws-lambda-go prints every function error with package log; this makes
 	// JSON of it too.
 	slog.SetDefault(a.Log)
+	a.Warm(context.Background())
 	lambda.Start(&handler{
 		vendor: a.Vendor,
+		flush:  a.Metrics.Flush,
 		gate:   gate{proof: a.Environment.EnvelopeProof, alias: a.Environment.HTTPAlias, samLocal: a.Environment.SAMLocal},
 		log:    a.Log,
 		now:    time.Now,

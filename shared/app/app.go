@@ -10,8 +10,12 @@ import (
 	"io"
 	"log/slog"
 	"runtime/debug"
+	"sync"
+	"time"
 
 	"tokenvendor/shared/awsapi"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
@@ -22,6 +26,9 @@ type App struct {
 	Environment Environment
 	Vendor      *token.Vendor
 	Log         *slog.Logger
+	Metrics     *metrics.Metrics
+
+	fleet *fleet.Fleet
 }
 
 // Config is what New takes from the process.
@@ -40,21 +47,57 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	if err := errors.Join(envErr, awsErr); err != nil {
 		return nil, err
 	}
-	warmTrustStore()
-	vendor := token.New(token.Config{
+	a := &App{
+		Environment: env,
+		Log:         newLog(cfg.Output, env.LogLevel),
+		Metrics:     metrics.New(metrics.Config{Output: cfg.Output, Namespace: env.MetricsNamespace}),
+	}
+	if env.CacheTable != "" {
+		a.fleet = fleet.New(fleet.Config{
+			Table: awsapi.NewTable(awsConfig, env.CacheTable),
+			Keys:  awsapi.NewKeys(awsConfig, env.CacheKeyID, env.CacheTable),
+			Count: a.Metrics.Count,
+		})
+	}
+	a.Vendor = token.New(token.Config{
 		Clients: registry.New(registry.Config{
 			Secrets:   awsapi.NewSecrets(awsConfig),
 			Prefix:    env.ClientSecretPrefix,
 			Addresses: env.Addresses,
 		}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "token-vendor/" + version()}),
+		Fleet:     a.fleet,
+		Count:     a.Metrics.Count,
 	})
-	return &App{Environment: env, Vendor: vendor, Log: newLog(cfg.Output, env.LogLevel)}, nil
+	return a, nil
 }
 
-// warmTrustStore parses the system's certificates while the function starts,
-// when it has a whole processor: on a small function the first exchange would
-// wait many times longer for it. The result is kept by crypto/x509.
+// prefetchTime bounds Warm: Lambda gives a start ten seconds.
+const prefetchTime = 6 * time.Second
+
+// Warm does, while the function starts and has a whole processor, what the first
+// request would wait for: it parses the trust store, opens the shared table, and
+// fetches the tokens of the clients that the environment names. It never fails;
+// what it could not do, the first request does.
+func (a *App) Warm(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, prefetchTime)
+	defer cancel()
+	warmTrustStore()
+	a.fleet.Open(ctx)
+	var all sync.WaitGroup
+	for _, name := range a.Environment.PrefetchClients {
+		all.Go(func() {
+			if _, err := a.Vendor.Vend(ctx, token.Request{Client: name}); err != nil {
+				a.Log.Warn("token not prefetched", "client", name, "error", token.AsError(err).Kind.Code(), "detail", token.AsError(err).Detail)
+			}
+		})
+	}
+	all.Wait()
+	a.Metrics.Flush()
+}
+
+// warmTrustStore parses the system's certificates: on a small function the first
+// exchange would wait many times longer for it. The result is kept by crypto/x509.
 func warmTrustStore() { _, _ = x509.SystemCertPool() }
 
 // newLog writes the keys that Lambda's own JSON log lines have.

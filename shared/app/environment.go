@@ -1,13 +1,16 @@
 package app
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 )
 
 // Environment is what the process's variables say, checked.
@@ -22,13 +25,26 @@ type Environment struct {
 	// SAMLocal says that the SAM CLI runs the function on a developer's machine,
 	// where events have neither identity nor proof.
 	SAMLocal bool
+	// CacheTable is the DynamoDB table that the environments share; empty: none.
+	CacheTable string
+	// CacheKeyID is the KMS key that seals it; set with CacheTable.
+	CacheKeyID string
+	// PrefetchClients are the clients whose tokens are fetched at the start.
+	PrefetchClients []string
+	// MetricsNamespace is that of the CloudWatch metrics.
+	MetricsNamespace string
 	// Addresses are those that authorization servers may have.
 	Addresses oauth.AddressPolicy
 	// LogLevel is the least level that is logged.
 	LogLevel slog.Level
 }
 
-const defaultPrefix = "token-vendor/clients/"
+const (
+	defaultPrefix    = "token-vendor/clients/"
+	defaultNamespace = "TokenVendor"
+	// maxPrefetch clients are enough for one function's start.
+	maxPrefetch = 100
+)
 
 // readEnvironment returns all problems at once, each naming its variable and
 // never its value.
@@ -38,6 +54,9 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
 		HTTPAlias:          getenv("HTTP_ALIAS"),
 		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
+		CacheTable:         getenv("CACHE_TABLE"),
+		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),
+		MetricsNamespace:   cmp.Or(getenv("METRICS_NAMESPACE"), defaultNamespace),
 	}
 	if env.ClientSecretPrefix == "" {
 		env.ClientSecretPrefix = defaultPrefix
@@ -50,7 +69,17 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		// To go on would be to allow what the operator wants denied.
 		problems = append(problems, errors.New("POLICY_MODE must be iam"))
 	}
+	if env.CacheTable != "" && env.CacheKeyID == "" {
+		// Tokens in the clear, where whoever reads the table finds them.
+		problems = append(problems, errors.New("CACHE_KMS_KEY_ID must be set with CACHE_TABLE"))
+	}
+	if len(env.MetricsNamespace) > 255 || strings.ContainsFunc(env.MetricsNamespace, notNamespaceByte) {
+		problems = append(problems, errors.New("METRICS_NAMESPACE is not a namespace of CloudWatch"))
+	}
 	var err error
+	if env.PrefetchClients, err = clientNames(getenv("PREFETCH_CLIENTS")); err != nil {
+		problems = append(problems, err)
+	}
 	if env.Addresses, err = addressPolicy(getenv("ALLOW_PRIVATE_ENDPOINTS")); err != nil {
 		problems = append(problems, err)
 	}
@@ -65,6 +94,31 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 // notNameByte is true for what AWS allows in no secret's name.
 func notNameByte(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/_+=.@-", r)
+}
+
+// notNamespaceByte is true for what CloudWatch allows in no namespace.
+func notNamespaceByte(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(".-_/#:", r)
+}
+
+// clientNames reads a comma-separated list.
+func clientNames(value string) ([]string, error) {
+	var names []string
+	for name := range strings.SplitSeq(value, ",") {
+		if name = strings.TrimSpace(name); name == "" && value == "" {
+			break
+		}
+		if !registry.ValidName(name) {
+			return nil, errors.New("PREFETCH_CLIENTS must be a list of client names with commas between them")
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	if len(names) > maxPrefetch {
+		return nil, errors.New("PREFETCH_CLIENTS names more than 100 clients")
+	}
+	return names, nil
 }
 
 // addressPolicy reads true, false, or a comma-separated list of networks.

@@ -36,6 +36,11 @@ func TestEnvironment(t *testing.T) {
 		{"AWS_SAM_LOCAL", "true", func(e Environment) bool { return e.SAMLocal }},
 		{"AWS_SAM_LOCAL", "1", func(e Environment) bool { return !e.SAMLocal }},
 		{"POLICY_MODE", "iam", func(Environment) bool { return true }},
+		{"CACHE_KMS_KEY_ID", "alias/x", func(e Environment) bool { return e.CacheKeyID == "alias/x" && e.CacheTable == "" }},
+		{"METRICS_NAMESPACE", "Team/Tokens", func(e Environment) bool { return e.MetricsNamespace == "Team/Tokens" }},
+		{"METRICS_NAMESPACE", "", func(e Environment) bool { return e.MetricsNamespace == "TokenVendor" }},
+		{"PREFETCH_CLIENTS", "", func(e Environment) bool { return e.PrefetchClients == nil }},
+		{"PREFETCH_CLIENTS", "billing, payroll,billing", func(e Environment) bool { return fmt.Sprint(e.PrefetchClients) == "[billing payroll]" }},
 		{"LOG_LEVEL", "debug", func(e Environment) bool { return e.LogLevel == slog.LevelDebug }},
 		{"LOG_LEVEL", "WARN", func(e Environment) bool { return e.LogLevel == slog.LevelWarn }},
 		{"ALLOW_PRIVATE_ENDPOINTS", "false", func(e Environment) bool { return !e.Addresses.Private }},
@@ -62,6 +67,10 @@ func TestBadEnvironment(t *testing.T) {
 		{"POLICY_MODE", "document"},
 		{"POLICY_MODE", "IAM"},
 		{"POLICY_MODE", "cnry"},
+		{"PREFETCH_CLIENTS", "billing,Cnry"},
+		{"PREFETCH_CLIENTS", "cnry,"},
+		{"PREFETCH_CLIENTS", "cnry/*"},
+		{"METRICS_NAMESPACE", "cnry cnry"},
 		{"LOG_LEVEL", "cnry"},
 		{"ALLOW_PRIVATE_ENDPOINTS", "yes"},
 		{"ALLOW_PRIVATE_ENDPOINTS", "cnry.example"},
@@ -76,6 +85,18 @@ func TestBadEnvironment(t *testing.T) {
 		if !strings.Contains(err.Error(), test.name) || strings.Contains(err.Error(), test.value) || strings.Contains(err.Error(), "cnry") {
 			t.Errorf("%s=%s: %q must name the variable and not repeat its value", test.name, test.value, err)
 		}
+	}
+}
+
+// TestTableNeedsKey: without one, whoever reads the table would read tokens.
+func TestTableNeedsKey(t *testing.T) {
+	table := map[string]string{"CACHE_TABLE": "cnry"}
+	if _, err := readEnvironment(getenv(table)); err == nil || !strings.Contains(err.Error(), "CACHE_KMS_KEY_ID") || strings.Contains(err.Error(), "cnry") {
+		t.Errorf("error %v", err)
+	}
+	table["CACHE_KMS_KEY_ID"] = "alias/cnry"
+	if env, err := readEnvironment(getenv(table)); err != nil || env.CacheTable != "cnry" || env.CacheKeyID != "alias/cnry" {
+		t.Errorf("%+v, %v", env, err)
 	}
 }
 

@@ -100,7 +100,11 @@ func (v *Visit) Take(ctx context.Context, kind Kind, id string) (lease *Lease, r
 	}
 	row, sound := v.read(name, old, now)
 	if lease == nil && !sound {
-		return v.Seize(ctx, row)
+		// Whoever spoils rows faster than they are repaired costs us the table, no
+		// more.
+		if lease, row, sound = v.seize(ctx, row); !sound {
+			return nil, nil
+		}
 	}
 	if lease != nil {
 		lease.Failures = row.Failures
@@ -111,19 +115,25 @@ func (v *Visit) Take(ctx context.Context, kind Kind, id string) (lease *Lease, r
 // Seize takes the lease of a row that is not free, if nothing about it changed
 // since it was read: for one whose value is of no use to the caller.
 func (v *Visit) Seize(ctx context.Context, row *Row) (*Lease, *Row) {
-	if v == nil {
+	lease, there, sound := v.seize(ctx, row)
+	if !sound {
 		return nil, nil
 	}
+	return lease, there
+}
+
+// seize also says whether the row, if it could not be taken, is one of ours.
+func (v *Visit) seize(ctx context.Context, row *Row) (lease *Lease, there *Row, sound bool) {
 	lease, old, answered := v.lease(ctx, row.item.Name, Condition{Like: row.item})
 	if !answered {
-		return nil, nil
+		return nil, nil, false
 	}
 	if lease != nil {
 		lease.Failures = row.Failures
-		return lease, row
+		return lease, row, true
 	}
-	row, _ = v.read(row.item.Name, old, v.f.wall())
-	return nil, row
+	there, sound = v.read(row.item.Name, old, v.f.wall())
+	return nil, there, sound
 }
 
 // lease is one conditional write.

@@ -1,0 +1,97 @@
+// Package metrics writes counts as CloudWatch metrics in the embedded metric
+// format: one JSON line on the function's output, out of which CloudWatch Logs makes
+// metrics, so that nothing has to be called.
+//
+// Source: docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+package metrics
+
+import (
+	"encoding/json"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Config configures a [Metrics].
+type Config struct {
+	// Output receives the lines; required.
+	Output io.Writer
+	// Namespace is that of the metrics; required.
+	Namespace string
+	// Now is the clock; nil: time.Now.
+	Now func() time.Time
+}
+
+// Metrics collects counts between two lines. It is safe for concurrent use.
+type Metrics struct {
+	cfg Config
+	// any says that there is something to write, so that an event without news
+	// costs one read.
+	any atomic.Bool
+
+	mu     sync.Mutex
+	counts map[string]int // guarded by mu
+}
+
+// New returns a Metrics without counts.
+func New(cfg Config) *Metrics {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Metrics{cfg: cfg, counts: make(map[string]int)}
+}
+
+// Count adds one to the metric of that name.
+func (m *Metrics) Count(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.counts[name]++
+	m.any.Store(true)
+}
+
+// Flush writes what was counted since the last line, if anything was, in one
+// write. A line that cannot be written is lost: metrics must not stop tokens.
+func (m *Metrics) Flush() {
+	if !m.any.Load() {
+		return
+	}
+	m.mu.Lock()
+	counts := m.counts
+	m.counts = make(map[string]int)
+	m.any.Store(false)
+	m.mu.Unlock()
+	if len(counts) > 0 {
+		_, _ = m.cfg.Output.Write(m.line(counts))
+	}
+}
+
+// definition is MetricDefinition of the specification.
+type definition struct {
+	Name string
+	Unit string
+}
+
+// directive is MetricDirective.
+type directive struct {
+	Namespace  string
+	Dimensions [][]string
+	Metrics    []definition
+}
+
+func (m *Metrics) line(counts map[string]int) []byte {
+	d := directive{Namespace: m.cfg.Namespace, Dimensions: [][]string{{}}}
+	line := make(map[string]any, len(counts)+1)
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		d.Metrics = append(d.Metrics, definition{Name: name, Unit: "Count"})
+		line[name] = counts[name]
+	}
+	line["_aws"] = map[string]any{"Timestamp": m.cfg.Now().UnixMilli(), "CloudWatchMetrics": []directive{d}}
+	text, err := json.Marshal(line)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return append(text, '\n')
+}

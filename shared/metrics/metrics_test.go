@@ -1,0 +1,81 @@
+package metrics_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/metrics"
+)
+
+// TestLine has the shape of the specification's example.
+func TestLine(t *testing.T) {
+	var out bytes.Buffer
+	m := metrics.New(metrics.Config{Output: &out, Namespace: "TokenVendor", Now: func() time.Time { return time.UnixMilli(1574109732004) }})
+	m.Flush()
+	if out.Len() != 0 {
+		t.Error("a line although nothing was counted")
+	}
+	m.Count("Exchanges")
+	m.Count("FailedLogons")
+	m.Count("Exchanges")
+	m.Flush()
+	m.Flush()
+	want := `{"_aws":{"Timestamp":1574109732004,"CloudWatchMetrics":[{"Namespace":"TokenVendor","Dimensions":[[]],` +
+		`"Metrics":[{"Name":"Exchanges","Unit":"Count"},{"Name":"FailedLogons","Unit":"Count"}]}]},"Exchanges":2,"FailedLogons":1}`
+	var got, wanted any
+	if json.Unmarshal([]byte(want), &wanted) != nil || json.Unmarshal(out.Bytes(), &got) != nil || !reflect.DeepEqual(got, wanted) {
+		t.Errorf("got %s, want %s", out.String(), want)
+	}
+	if bytes.Count(out.Bytes(), []byte("\n")) != 1 {
+		t.Error("not one line")
+	}
+}
+
+// writer counts writes and sums up a metric.
+type writer struct {
+	mu  sync.Mutex
+	sum int
+}
+
+func (w *writer) Write(line []byte) (int, error) {
+	var counts struct{ X int }
+	if err := json.Unmarshal(line, &counts); err != nil {
+		return 0, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.sum += counts.X
+	return len(line), nil
+}
+
+// TestNothingIsLost when several events end at once.
+func TestNothingIsLost(t *testing.T) {
+	w := &writer{}
+	m := metrics.New(metrics.Config{Output: w, Namespace: "n"})
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for range 100 {
+				m.Count("X")
+				m.Flush()
+			}
+		})
+	}
+	all.Wait()
+	m.Flush()
+	if w.sum != 1600 {
+		t.Errorf("%d were written, want 1600", w.sum)
+	}
+}
+
+func BenchmarkFlushOfNothing(b *testing.B) {
+	m := metrics.New(metrics.Config{Namespace: "n"})
+	b.ReportAllocs()
+	for b.Loop() {
+		m.Flush()
+	}
+}
