@@ -1,22 +1,29 @@
 package main
 
 import (
+	"context"
 	"strings"
 	"testing"
 )
 
-// BenchmarkHit answers an event of 3 KB with a token that is in memory.
-func BenchmarkHit(b *testing.B) {
-	w := newWorld(b)
-	h := newHandler(w.vendor(), closedGate(), new(output))
+// hit returns a handler and an event of 3 KB whose token is in memory.
+func hit(tb testing.TB) (h *handler, w *world, ctx context.Context, payload []byte) {
+	w = newWorld(tb)
+	h = newHandler(w.vendor(), closedGate(), new(output))
 	s := shapes()["REST API role"]
 	s.Headers = map[string]text{"X-Padding": text(strings.Repeat("x", 900))}
 	s.media, s.body = "form", "grant_type=client_credentials&scope=read+write"
-	payload := s.invocation(b).payload
-	ctx := lambdaContext(b.Context(), "id", testAlias)
-	if a := readAnswer(b, call(b, h, ctx, "id", payload), false); a.status != 200 {
-		b.Fatalf("got %d %s", a.status, a.text)
+	payload = s.invocation(tb).payload
+	ctx = lambdaContext(tb.Context(), "id", testAlias)
+	if a := readAnswer(tb, call(tb, h, ctx, "id", payload), false); a.status != 200 {
+		tb.Fatalf("got %d %s", a.status, a.text)
 	}
+	return h, w, ctx, payload
+}
+
+// BenchmarkHit is the function's work from the event's bytes to the answer's.
+func BenchmarkHit(b *testing.B) {
+	h, w, ctx, payload := hit(b)
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -26,5 +33,34 @@ func BenchmarkHit(b *testing.B) {
 	}
 	if w.exchanges.Load() != 1 {
 		b.Error("the token was not kept")
+	}
+}
+
+// BenchmarkDecodedHit is its part from the decoded event to the encoded answer.
+func BenchmarkDecodedHit(b *testing.B) {
+	h, w, ctx, payload := hit(b)
+	decoded := readEvent(payload)
+	b.ReportAllocs()
+	for b.Loop() {
+		e := decoded
+		if answer := h.http(ctx, &e, payload); len(answer) == 0 {
+			b.Fatal("no answer")
+		}
+	}
+	if w.exchanges.Load() != 1 {
+		b.Error("the token was not kept")
+	}
+}
+
+// TestHitAllocates little: what a hit allocates is most of what it costs.
+func TestHitAllocates(t *testing.T) {
+	h, _, ctx, payload := hit(t)
+	decoded := readEvent(payload)
+	allocations := testing.AllocsPerRun(100, func() {
+		e := decoded
+		h.http(ctx, &e, payload)
+	})
+	if allocations > 40 {
+		t.Errorf("%v allocations from the decoded event to the answer, want at most 40", allocations)
 	}
 }

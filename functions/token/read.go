@@ -164,13 +164,16 @@ func valueEnd(text []byte) int {
 }
 
 func stringEnd(text []byte) int {
-	for i := 1; i < len(text); i++ {
-		switch text[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
+	for i := 1; i < len(text); {
+		n := bytes.IndexByte(text[i:], '"')
+		if n < 0 {
+			break
 		}
+		escape := bytes.IndexByte(text[i:i+n], '\\')
+		if escape < 0 {
+			return i + n + 1
+		}
+		i += escape + 2
 	}
 	return len(text)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,6 +21,7 @@ func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
 	body := grant.AppendJSON(make([]byte, 0, grant.Token.Size()), now)
+	dst = slices.Grow(dst, len(body)*5/4) // its quotes are escaped
 	return append(appendString(dst, body), '}')
 }
 

@@ -206,8 +206,11 @@ func String(value json.RawMessage) (s string, ok bool) {
 	if plain := value[1 : len(value)-1]; bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
 		return string(plain), true
 	}
-	return s, json.Unmarshal(value, &s) == nil
+	return unescaped(value)
 }
+
+// unescaped stands apart, because its s must be on the heap.
+func unescaped(value json.RawMessage) (s string, ok bool) { return s, json.Unmarshal(value, &s) == nil }
 
 // Strings returns a list of JSON strings, a single string counting as a list of
 // one; ok is false for anything else.
@@ -215,8 +218,21 @@ func Strings(value json.RawMessage) (list []string, ok bool) {
 	if s, ok := String(value); ok {
 		return []string{s}, true
 	}
+	if len(value) == 0 || value[0] != '[' {
+		return nil, false
+	}
+	// Most lists have one plain string.
+	if inner := bytes.TrimSpace(value[1 : len(value)-1]); bytes.Count(inner, []byte{'"'}) == 2 && inner[0] == '"' && inner[len(inner)-1] == '"' {
+		if s, ok := String(inner); ok {
+			return []string{s}, true
+		}
+	}
+	return manyStrings(value)
+}
+
+func manyStrings(value json.RawMessage) (list []string, ok bool) {
 	var items []json.RawMessage
-	if len(value) == 0 || value[0] != '[' || json.Unmarshal(value, &items) != nil {
+	if json.Unmarshal(value, &items) != nil {
 		return nil, false
 	}
 	list = make([]string, len(items))

@@ -27,8 +27,10 @@ func keyOf(client *registry.Client, r oauth.Request) key {
 	}
 	b = appendList(b, r.Resource)
 	b = binary.BigEndian.AppendUint64(b, uint64(len(r.Parameters)))
-	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
-		b = appendField(appendField(b, name), r.Parameters[name])
+	if len(r.Parameters) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
+			b = appendField(appendField(b, name), r.Parameters[name])
+		}
 	}
 	return sha256.Sum256(b)
 }

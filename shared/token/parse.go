@@ -3,7 +3,6 @@ package token
 import (
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/url"
 	"slices"
 	"strconv"
@@ -143,7 +142,12 @@ func forbidden(name string) bool {
 func (p parameters) request(client string) (Request, error) {
 	r := Request{Client: client}
 	// Sorted, so that of two problems always the same one is reported.
-	for _, name := range slices.Sorted(maps.Keys(p)) {
+	names := make([]string, 0, len(p))
+	for name := range p {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		if name == "resource" {
 			continue
 		}

@@ -40,7 +40,10 @@ type Request struct {
 // is a bound for the caller as well as a default, unless allow_parameters names
 // it; what it doesn't set is free.
 func (r Request) resolve(c *registry.Client) (oauth.Request, error) {
-	want := oauth.Request{Parameters: maps.Clone(c.Parameters)}
+	want := oauth.Request{}
+	if len(c.Parameters) > 0 {
+		want.Parameters = maps.Clone(c.Parameters)
+	}
 	scope, ok := within(r.Scope, c.Scope, c.Allow["scope"])
 	if !ok {
 		return want, &Error{Kind: InvalidScope, Description: "scope goes beyond the client's document"}
@@ -59,12 +62,12 @@ func (r Request) resolve(c *registry.Client) (oauth.Request, error) {
 }
 
 func (r Request) addParameters(c *registry.Client, want *oauth.Request) error {
-	if want.Parameters == nil {
-		want.Parameters = make(map[string]string)
-	}
 	tid, ok := bounded(r.AppTID, c.Parameters["app_tid"], c.Allow["app_tid"])
 	if !ok {
 		return malformed("app_tid differs from the client's document")
+	}
+	if want.Parameters == nil && (tid != "" || len(r.Parameters) > 0) {
+		want.Parameters = make(map[string]string)
 	}
 	if tid != "" {
 		want.Parameters["app_tid"] = tid

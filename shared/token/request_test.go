@@ -65,9 +65,6 @@ func TestResolve(t *testing.T) {
 				}
 				return
 			}
-			if test.want.Parameters == nil {
-				test.want.Parameters = map[string]string{}
-			}
 			if err != nil || !sameWish(got, test.want) {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
