@@ -10,10 +10,15 @@ REMOVED = object()
 TOKEN_ROLE = "Resources/TokenRole/Properties"
 ROLE = TOKEN_ROLE + "/Policies/0/PolicyDocument/Statement"
 FUNCTION = "Resources/TokenFunction/Properties"
+VARIABLES = FUNCTION + "/Environment/Variables"
 API = "Resources/Api/Properties"
 POLICY = API + "/Auth/ResourcePolicy/CustomStatements"
 KEY_USE = "Resources/SecretsKey/Properties/KeyPolicy/Statement/1"
 SETTINGS = API + "/MethodSettings/0"
+TABLE = "Resources/SharedCacheTable"
+CACHE_KEY = "Resources/SharedCacheKey"
+CACHE_KEY_POLICY = CACHE_KEY + "/Properties/KeyPolicy/Statement"
+SHARE, OPEN, SEAL = (f"{ROLE}/{position}/Fn::If/1" for position in (3, 4, 5))
 
 ANYWHERE = {
     "Effect": "Allow",
@@ -32,6 +37,18 @@ TO_QUEUE = {"OnSuccess": {"Destination": "<queue>"}}
 DEAD_LETTERS = {"Type": "SQS", "TargetArn": "arn:aws:sqs:eu-central-1:123456789012:dead"}
 OWN_ACCOUNT = {"AWS": {"Ref": "AWS::AccountId"}}
 BARE_LOG_GROUP = {"Type": "AWS::Logs::LogGroup", "DeletionPolicy": "Retain", "Properties": {}}
+MORE_TABLES = {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${AWS::StackName}-*"}
+NOTHING = {"Ref": "AWS::NoValue"}
+STREAM = {"StreamViewType": "NEW_IMAGE"}
+INDEX = {"IndexName": "expiry", "KeySchema": [{"AttributeName": "name", "KeyType": "HASH"}], "Projection": {"ProjectionType": "ALL"}}
+ALWAYS = {"Fn::Equals": ["1", "1"]}
+ITEMS = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
+SHARE_ALWAYS = {"Effect": "Allow", "Action": ITEMS, "Resource": {"Fn::GetAtt": ["SharedCacheTable", "Arn"]}}
+OPEN_ALWAYS = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"Fn::GetAtt": ["SharedCacheKey", "Arn"]}}
+TABLE_NAME = "Condition/StringEquals/kms:EncryptionContext:aws:dynamodb:tableName"
+WITHOUT_CACHE = "${ClientSecretPrefix} ${PrefetchClients} ${LogLevel} ${MemorySize} ${Architecture} ${Tracing}"
+TOO_LONG = {"Fn::Sub": WITHOUT_CACHE + 20 * " " + "${SharedCache}"}
+NEVER = {"Fn::Equals": ["0", "1"]}
 PERMISSION = {
     "Type": "AWS::Lambda::Permission",
     "Properties": {
@@ -47,6 +64,9 @@ BREAKS = [
     ("I-01", "every log group", [(ROLE + "/2/Resource", ALL_LOG_GROUPS)]),
     ("I-01", "all but one action", [(ROLE + "/2/Action", REMOVED), (ROLE + "/2/NotAction", "logs:DeleteLogGroup")]),
     ("I-01", "a key policy with a wildcard", [("Resources/SecretsKey/Properties/KeyPolicy/Statement/0/Action", "kms:*")]),
+    ("I-01", "every action on the table", [(SHARE + "/Action", "dynamodb:*")]),
+    ("I-01", "every table", [(SHARE + "/Resource", "*")]),
+    ("I-01", "every use of the cache's key", [(CACHE_KEY_POLICY + "/1/Action", "kms:*")]),
     ("I-02", "a role that SAM makes", [(FUNCTION + "/Role", REMOVED)]),
     ("I-02", "a managed policy", [(TOKEN_ROLE + "/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"])]),
     ("I-02", "a role that people may take", [(TOKEN_ROLE + "/AssumeRolePolicyDocument/Statement/0/Principal/AWS", "123456789012")]),
@@ -56,6 +76,7 @@ BREAKS = [
     ("I-03", "writing secrets", [(ROLE + "/0/Action", ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"])]),
     ("I-04", "kms:Decrypt without Secrets Manager", [(ROLE + "/1/Condition/StringEquals", REMOVED)]),
     ("I-04", "kms:Decrypt for any secret", [(ROLE + "/1/Condition/StringLike", REMOVED)]),
+    ("I-04", "kms:Decrypt for the cache where there is none", [(ROLE + "/4/Fn::If/2", OPEN_ALWAYS)]),
     ("I-04", "a key for other accounts", [(KEY_USE + "/Condition/StringEquals/kms:CallerAccount", REMOVED)]),
     ("I-04", "a key that is never rotated", [("Resources/SecretsKey/Properties/EnableKeyRotation", False)]),
     ("I-04", "a key that goes with the stack", [("Resources/SecretsKey/DeletionPolicy", "Delete")]),
@@ -74,9 +95,9 @@ BREAKS = [
     ("I-11", "a place where tokens are kept", [("Resources/DirectInvokeConfig/Properties/DestinationConfig", TO_QUEUE)]),
     ("I-11", "a dead-letter queue", [(FUNCTION + "/DeadLetterQueue", DEAD_LETTERS)]),
     ("I-12", "a state machine that logs tokens", [("Resources/Machine", MACHINE)]),
-    ("I-13", "a proof in clear", [(FUNCTION + "/Environment/Variables/ENVELOPE_PROOF", "clear"), (API + "/Variables/envelopeProof", "clear")]),
+    ("I-13", "a proof in clear", [(VARIABLES + "/ENVELOPE_PROOF", "clear"), (API + "/Variables/envelopeProof", "clear")]),
     ("I-13", "another proof in the stage", [(API + "/Variables", REMOVED)]),
-    ("I-13", "a secret in the environment", [(FUNCTION + "/Environment/Variables/CLIENT_SECRET", "clear")]),
+    ("I-13", "a secret in the environment", [(VARIABLES + "/CLIENT_SECRET", "clear")]),
     ("I-13", "a proof among the clients' secrets", [("Resources/EnvelopeProof/Properties/Name", "token-vendor/clients/proof")]),
     ("I-14", "no throttling", [(SETTINGS + "/ThrottlingRateLimit", REMOVED)]),
     ("I-14", "no reserved concurrency", [(FUNCTION + "/ReservedConcurrentExecutions", REMOVED)]),
@@ -87,12 +108,65 @@ BREAKS = [
     ("I-15", "a second stage", [(API + "/OpenApiVersion", REMOVED)]),
     ("I-15", "a Function URL", [(FUNCTION + "/FunctionUrlConfig", {"AuthType": "AWS_IAM"})]),
     ("I-16", "a permission without a source", [("Resources/Open", PERMISSION)]),
-    ("I-16", "another alias than the one that is believed", [(FUNCTION + "/Environment/Variables/HTTP_ALIAS", "other")]),
+    ("I-16", "another alias than the one that is believed", [(VARIABLES + "/HTTP_ALIAS", "other")]),
     ("I-17", "a log that is kept for ever", [("Resources/AccessLogGroup", BARE_LOG_GROUP)]),
     ("I-17", "no access log", [(API + "/AccessLogSetting", REMOVED)]),
     ("I-17", "an access log without the caller", [(API + "/AccessLogSetting/Format", '{"id": "$context.requestId"}')]),
     ("I-17", "a log that leaves", [("Resources/Filter", {"Type": "AWS::Logs::SubscriptionFilter", "Properties": {}})]),
     ("I-17", "lines that Lambda drops", [(FUNCTION + "/LoggingConfig/ApplicationLogLevel", "WARN")]),
+    ("I-18", "a table under a key of AWS", [(TABLE + "/Properties/SSESpecification/KMSMasterKeyId", REMOVED)]),
+    ("I-18", "a table under another's key", [(TABLE + "/Properties/SSESpecification/KMSMasterKeyId", "alias/aws/dynamodb")]),
+    ("I-18", "a table that DynamoDB alone encrypts", [(TABLE + "/Properties/SSESpecification", REMOVED)]),
+    ("I-18", "items that stay for ever", [(TABLE + "/Properties/TimeToLiveSpecification", REMOVED)]),
+    ("I-18", "items that stay for now", [(TABLE + "/Properties/TimeToLiveSpecification/Enabled", False)]),
+    ("I-18", "expiry by another attribute", [(TABLE + "/Properties/TimeToLiveSpecification/AttributeName", "ttl")]),
+    ("I-18", "backups", [(TABLE + "/Properties/PointInTimeRecoverySpecification/PointInTimeRecoveryEnabled", True)]),
+    ("I-18", "backups left as they are", [(TABLE + "/Properties/PointInTimeRecoverySpecification", REMOVED)]),
+    ("I-18", "provisioned billing", [(TABLE + "/Properties/BillingMode", "PROVISIONED")]),
+    ("I-18", "billing that is left to its default", [(TABLE + "/Properties/BillingMode", REMOVED)]),
+    ("I-18", "a stream", [(TABLE + "/Properties/StreamSpecification", STREAM)]),
+    ("I-18", "an index", [(TABLE + "/Properties/GlobalSecondaryIndexes", [INDEX])]),
+    ("I-18", "another key", [(TABLE + "/Properties/KeySchema/0/AttributeName", "id")]),
+    ("I-18", "a binary key", [(TABLE + "/Properties/AttributeDefinitions/0/AttributeType", "B")]),
+    ("I-18", "a table that stays after the stack", [(TABLE + "/DeletionPolicy", "Retain")]),
+    ("I-18", "a table that is protected from deletion", [(TABLE + "/Properties/DeletionProtectionEnabled", True)]),
+    ("I-18", "a global table", [("Resources/Global", {"Type": "AWS::DynamoDB::GlobalTable", "Properties": {}})]),
+    ("cache-table", "reading the whole table", [(SHARE + "/Action", [*ITEMS, "dynamodb:Scan"])]),
+    ("cache-table", "querying the table", [(SHARE + "/Action", [*ITEMS, "dynamodb:Query"])]),
+    ("cache-table", "deleting the table", [(SHARE + "/Action", [*ITEMS, "dynamodb:DeleteTable"])]),
+    ("cache-table", "deleting items", [(SHARE + "/Action", [*ITEMS, "dynamodb:DeleteItem"])]),
+    ("cache-table", "other tables", [(SHARE + "/Resource", [{"Fn::GetAtt": ["SharedCacheTable", "Arn"]}, MORE_TABLES])]),
+    ("cache-table", "a grant where there is no table", [(ROLE + "/3/Fn::If/2", SHARE_ALWAYS)]),
+    ("cache-key", "the key for anything", [(SEAL + "/Condition", REMOVED)]),
+    ("cache-key", "the key for another table", [(SEAL + "/Condition/StringEquals/kms:EncryptionContext:table", "other")]),
+    ("cache-key", "more than sealing", [(SEAL + "/Action", ["kms:Decrypt", "kms:GenerateDataKey", "kms:Encrypt"])]),
+    ("cache-key", "grants for others", [(SEAL + "/Action", ["kms:Decrypt", "kms:GenerateDataKey", "kms:CreateGrant"])]),
+    ("cache-key", "the table's key without DynamoDB", [(OPEN + "/Condition/StringEquals/kms:ViaService", REMOVED)]),
+    ("cache-key", "the key of every table", [(f"{OPEN}/{TABLE_NAME}", REMOVED)]),
+    ("cache-key", "new keys through DynamoDB", [(OPEN + "/Action", ["kms:Decrypt", "kms:GenerateDataKey"])]),
+    ("cache-key", "a key for other accounts", [(CACHE_KEY_POLICY + "/1/Condition/StringEquals/kms:CallerAccount", REMOVED)]),
+    ("cache-key", "a key policy without DynamoDB", [(CACHE_KEY_POLICY + "/1/Condition/StringEquals/kms:ViaService", REMOVED)]),
+    ("cache-key", "a key policy for anything", [(CACHE_KEY_POLICY + "/2/Condition/StringEquals/kms:EncryptionContext:table", REMOVED)]),
+    ("cache-key", "a key policy for another table", [(CACHE_KEY_POLICY + "/2/Condition/StringEquals/kms:EncryptionContext:table", "other")]),
+    ("cache-key", "a table by another name than its key knows", [(TABLE + "/Properties/TableName", REMOVED)]),
+    ("cache-key", "a key that is never rotated", [(CACHE_KEY + "/Properties/EnableKeyRotation", REMOVED)]),
+    ("cache-key", "a key that outlives its table", [(CACHE_KEY + "/DeletionPolicy", "Retain")]),
+    ("cache", "a table without permissions", [(ROLE + "/3", NOTHING)]),
+    ("cache", "a table without permission to write", [(SHARE + "/Action", "dynamodb:GetItem")]),
+    ("cache", "a table that its users cannot open", [(ROLE + "/4", NOTHING)]),
+    ("cache", "a key that seals nothing", [(ROLE + "/5", NOTHING)]),
+    ("cache", "a key that only opens", [(SEAL + "/Action", "kms:Decrypt")]),
+    ("cache", "a shared cache that nobody chose", [("Conditions/WithSharedCache", ALWAYS)]),
+    ("cache", "a choice without effect", [("Conditions/WithSharedCache", NEVER)]),
+    ("cache", "a table and a key that nobody chose", [(TABLE + "/Condition", REMOVED), (CACHE_KEY + "/Condition", REMOVED)]),
+    ("cache", "a key that nobody chose", [(CACHE_KEY + "/Condition", REMOVED)]),
+    ("cache", "an alias of no key", [("Resources/SharedCacheKeyAlias/Condition", REMOVED)]),
+    ("cache", "a function that knows of no table", [(VARIABLES + "/CACHE_TABLE", "")]),
+    ("cache", "a function that is told of a table in vain", [(VARIABLES + "/CACHE_TABLE/Fn::If/2", "table")]),
+    ("cache", "a function without the key", [(VARIABLES + "/CACHE_KMS_KEY_ID", "")]),
+    ("cache", "a function that fetches nothing ahead", [(VARIABLES + "/PREFETCH_CLIENTS", "")]),
+    ("version", "an alias that does not know of the cache", [(FUNCTION + "/VersionDescription", {"Fn::Sub": WITHOUT_CACHE})]),
+    ("version", "a description that is too long", [(FUNCTION + "/VersionDescription", TOO_LONG)]),
     ("version", "an alias that keeps the old log level", [(FUNCTION + "/VersionDescription", "one for all")]),
     ("version", "a version without description", [(FUNCTION + "/VersionDescription", REMOVED)]),
 ]

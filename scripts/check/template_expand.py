@@ -45,6 +45,16 @@ SCENARIOS = {
         "Tracing": "PassThrough",
         "Architecture": "x86_64",
     },
+    # With the longest values of everything that a version's description says.
+    "cached": {
+        "SharedCache": "true",
+        "PrefetchClients": ",".join(["billing", "orders", 63 * "c", "x"]),
+        "ClientSecretPrefix": "token-vendor/" + 114 * "c" + "/",
+        "LogLevel": "error",
+        "MemorySize": 10240,
+        "Tracing": "PassThrough",
+        "Architecture": "x86_64",
+    },
 }
 
 
@@ -53,6 +63,14 @@ class NoManagedPolicies:
 
     def load(self):
         return {}
+
+
+class Deployment(dict):
+    """The resources by logical name; chosen holds the parameters' values by name."""
+
+    def __init__(self, chosen):
+        super().__init__()
+        self.chosen = chosen
 
 
 class _Absent:
@@ -87,10 +105,10 @@ def parameters(template, scenario):
 
 
 def expand(template, scenario):
-    """Returns the resources as they would be deployed: {logical name: resource}."""
+    """Returns the resources as they would be deployed."""
     made = sam(template, scenario)
-    resolver = _Resolver(made, parameters(template, scenario))
-    resources = {}
+    resources = Deployment(parameters(template, scenario))
+    resolver = _Resolver(made, resources.chosen)
     for name, resource in made["Resources"].items():
         if "Condition" in resource and not resolver.condition(resource["Condition"]):
             continue

@@ -1,78 +1,25 @@
 """The rules that the expanded template must keep. Each takes the resources of template_expand.expand and yields what is
 wrong, in words. The numbers are those of the project's list of infrastructure rules; those that are missing here are
-about resources that the template does not have.
+about resources that the template does not have. Those of the shared cache stand in template_cache.
 """
 
 import json
 import re
 
+import template_cache
 from template_expand import ACCOUNT
+from template_read import (
+    KEY_USE, api_statements, condition, environment, identity_statements, key_statements, logical, many, of, trusted, walk,
+)
 
 # Actions that AWS cannot scope to a resource.
 UNSCOPED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords", "sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"}
-KEY_USE = {"kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"}
 # What joins the access log to the function's log and names the caller.
 LOGGED = {
     "$context.requestId", "$context.extendedRequestId", "$context.identity.userArn", "$context.identity.caller",
     "$context.identity.sourceIp", "$context.identity.vpceId", "$context.resourcePath", "$context.status", "$context.responseLatency",
 }
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace", "x-amazon-apigateway-any-method"}
-
-
-def of(resources, kind):
-    return [(name, r.get("Properties", {})) for name, r in resources.items() if r["Type"] == kind]
-
-
-def many(value):
-    return [] if value is None else value if isinstance(value, list) else [value]
-
-
-def walk(node):
-    """Yields each (key, value) pair at any depth."""
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield key, value
-            yield from walk(value)
-    elif isinstance(node, list):
-        for item in node:
-            yield from walk(item)
-
-
-def trusted(role):
-    statements = many(role.get("AssumeRolePolicyDocument", {}).get("Statement"))
-    return {service for s in statements for service in many(s.get("Principal", {}).get("Service"))}
-
-
-def identity_statements(resources):
-    """Yields (where, statement, services that may take the role) of every identity policy."""
-    for name, role in of(resources, "AWS::IAM::Role"):
-        for policy in many(role.get("Policies")):
-            for statement in many(policy["PolicyDocument"]["Statement"]):
-                yield f"{name} {statement.get('Sid', '')}", statement, trusted(role)
-    for kind in ("AWS::IAM::Policy", "AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"):
-        for name, policy in of(resources, kind):
-            for statement in many(policy["PolicyDocument"]["Statement"]):
-                yield f"{name} {statement.get('Sid', '')}", statement, set()
-
-
-def key_statements(resources):
-    for name, key in of(resources, "AWS::KMS::Key"):
-        for statement in many(key["KeyPolicy"]["Statement"]):
-            yield f"{name} {statement.get('Sid', '')}", statement
-
-
-def api_statements(resources):
-    for name, api in of(resources, "AWS::ApiGateway::RestApi"):
-        for statement in many(api["Body"].get("x-amazon-apigateway-policy", {}).get("Statement")):
-            yield f"{name} {statement.get('Sid', '')}", statement
-
-
-def condition(statement, operator, key):
-    return many(statement.get("Condition", {}).get(operator, {}).get(key))
-
-
-def environment(function):
-    return function.get("Environment", {}).get("Variables", {})
 
 
 def no_wildcards(resources):
@@ -101,7 +48,7 @@ def own_roles(resources):
         if role.get("ManagedPolicyArns"):
             yield f"{name}: has managed policies"
     for name, function in of(resources, "AWS::Lambda::Function"):
-        role = re.sub(r"^<(.*)\.Arn>$", r"\1", str(function.get("Role")))
+        role = logical(function.get("Role"))
         if role not in roles:
             yield f"{name}: its role is not in the template"
         elif role in seen:
@@ -129,18 +76,21 @@ def reads_current_only(resources):
 
 
 def keys_through_secrets_manager(resources):
-    for where, statement in [(w, s) for w, s, _ in identity_statements(resources)] + list(key_statements(resources)):
+    others = template_cache.keys(resources)
+    identity = [(w, s) for w, s, _ in identity_statements(resources) if logical(s.get("Resource")) not in others]
+    policies = [(w, s) for w, s in key_statements(resources) if w.split()[0] not in others]
+    for where, statement in identity + policies:
         if statement["Effect"] != "Allow" or not KEY_USE & set(many(statement.get("Action"))):
             continue
         if condition(statement, "StringEquals", "kms:ViaService") != ["secretsmanager.eu-central-1.amazonaws.com"]:
             yield f"{where}: without Secrets Manager"
         if not condition(statement, "StringLike", "kms:EncryptionContext:SecretARN"):
             yield f"{where}: for any secret"
-    for where, statement in key_statements(resources):
+    for where, statement in policies:
         if KEY_USE & set(many(statement.get("Action"))) and condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT]:
             yield f"{where}: for other accounts"
     for name, key in of(resources, "AWS::KMS::Key"):
-        if not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") != "Retain":
+        if name not in others and (not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") != "Retain"):
             yield f"{name}: is not rotated, or goes with the stack"
 
 
@@ -317,9 +267,12 @@ def versions_follow_parameters(resources):
         function = functions[version["FunctionName"].strip("<>")]
         chosen = [function["MemorySize"], function.get("TracingConfig", {}).get("Mode"), *function["Architectures"]]
         chosen += [environment(function).get(key) for key in ("CLIENT_SECRET_PREFIX", "LOG_LEVEL")]
-        description = str(version.get("Description", "")).split()
-        for value in chosen:
-            if str(value) not in description:
+        chosen += [resources.chosen["SharedCache"], resources.chosen["PrefetchClients"]]
+        description = str(version.get("Description", ""))
+        if len(description) > 256:
+            yield f"{name}: its description is longer than 256 characters"
+        for value in filter(None, chosen):
+            if str(value) not in description.split():
                 yield f"{name}: stays when {value} is chosen differently"
 
 
@@ -327,7 +280,7 @@ RULES = {
     "I-01": ("no wildcard actions; wildcard resources only where AWS has no others", no_wildcards),
     "I-02": ("each function has its own role, for Lambda alone, without managed policies", own_roles),
     "I-03": ("GetSecretValue reaches current versions of clients' secrets in this account only", reads_current_only),
-    "I-04": ("keys are used through Secrets Manager for clients' secrets only", keys_through_secrets_manager),
+    "I-04": ("the secrets' key is used through Secrets Manager for clients' secrets only", keys_through_secrets_manager),
     "I-05": ("kms:Sign is bound to the clients' aliases", signs_by_alias),
     "I-08": ("the resource policy allows nobody of the own account, and others by exact path", resource_policy),
     "I-09": ("no execution log with data", no_data_trace),
@@ -339,5 +292,6 @@ RULES = {
     "I-15": ("AWS_IAM on every method of the one API and its one stage", signed_calls_only),
     "I-16": ("API Gateway alone may call, for this API, through the alias that is believed", permissions),
     "I-17": ("logs are kept, stay here, and say who called", logs),
+    **template_cache.RULES,
     "version": ("a changed parameter reaches the function's aliases", versions_follow_parameters),
 }

@@ -1,0 +1,70 @@
+"""What every rule reads out of the resources of template_expand.expand: properties, statements, conditions."""
+
+import re
+
+# What turns a key's ciphertext into text or back, or lets others do it.
+KEY_USE = {
+    "kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext",
+    "kms:ReEncryptFrom", "kms:ReEncryptTo",
+}
+
+
+def of(resources, kind):
+    return [(name, r.get("Properties", {})) for name, r in resources.items() if r["Type"] == kind]
+
+
+def many(value):
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def logical(reference):
+    """Returns the logical name in "<Logical>" or "<Logical.Attribute>", and anything else as it is."""
+    return re.sub(r"^<(\w+)(\.\w+)?>$", r"\1", str(reference))
+
+
+def walk(node):
+    """Yields each (key, value) pair at any depth."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key, value
+            yield from walk(value)
+    elif isinstance(node, list):
+        for item in node:
+            yield from walk(item)
+
+
+def trusted(role):
+    statements = many(role.get("AssumeRolePolicyDocument", {}).get("Statement"))
+    return {service for s in statements for service in many(s.get("Principal", {}).get("Service"))}
+
+
+def identity_statements(resources):
+    """Yields (where, statement, services that may take the role) of every identity policy."""
+    for name, role in of(resources, "AWS::IAM::Role"):
+        for policy in many(role.get("Policies")):
+            for statement in many(policy["PolicyDocument"]["Statement"]):
+                yield f"{name} {statement.get('Sid', '')}", statement, trusted(role)
+    for kind in ("AWS::IAM::Policy", "AWS::IAM::RolePolicy", "AWS::IAM::ManagedPolicy"):
+        for name, policy in of(resources, kind):
+            for statement in many(policy["PolicyDocument"]["Statement"]):
+                yield f"{name} {statement.get('Sid', '')}", statement, set()
+
+
+def key_statements(resources):
+    for name, key in of(resources, "AWS::KMS::Key"):
+        for statement in many(key["KeyPolicy"]["Statement"]):
+            yield f"{name} {statement.get('Sid', '')}", statement
+
+
+def api_statements(resources):
+    for name, api in of(resources, "AWS::ApiGateway::RestApi"):
+        for statement in many(api["Body"].get("x-amazon-apigateway-policy", {}).get("Statement")):
+            yield f"{name} {statement.get('Sid', '')}", statement
+
+
+def condition(statement, operator, key):
+    return many(statement.get("Condition", {}).get(operator, {}).get(key))
+
+
+def environment(function):
+    return function.get("Environment", {}).get("Variables", {})

@@ -1,0 +1,161 @@
+package awsapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+
+	localdynamodb "tokenvendor/scripts/local/dynamodb"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/fleet/fleettest"
+)
+
+// newTable returns an empty table: of the endpoint that DYNAMODB_URL names, such as
+// moto_server's or dynalite's, else of the local stack's.
+func newTable(t *testing.T) (*Table, *dynamodb.Client) {
+	t.Helper()
+	url := os.Getenv("DYNAMODB_URL")
+	if url == "" {
+		server := httptest.NewServer(localdynamodb.New(localdynamodb.Config{Region: "eu-central-1", Account: "123456789012"}))
+		t.Cleanup(server.Close)
+		url = server.URL
+	}
+	cfg := configOf(t, "AWS_ENDPOINT_URL_DYNAMODB", url)
+	client, name := dynamodb.NewFromConfig(cfg), fmt.Sprintf("table-%d", rand.Uint64())
+	_, err := client.CreateTable(t.Context(), &dynamodb.CreateTableInput{
+		TableName: &name, BillingMode: types.BillingModePayPerRequest,
+		AttributeDefinitions: []types.AttributeDefinition{{AttributeName: aws.String(attributeName), AttributeType: types.ScalarAttributeTypeS}},
+		KeySchema:            []types.KeySchemaElement{{AttributeName: aws.String(attributeName), KeyType: types.KeyTypeHash}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waiter := dynamodb.NewTableExistsWaiter(client, func(o *dynamodb.TableExistsWaiterOptions) { o.MinDelay = 10 * time.Millisecond })
+	if err := waiter.Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: &name}, 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	return NewTable(cfg, name), client
+}
+
+// configOf is the configuration of an environment whose one service is at url.
+func configOf(t *testing.T, variable, url string) aws.Config {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
+	t.Setenv("AWS_REGION", "eu-central-1")
+	t.Setenv(variable, url)
+	cfg, err := LoadConfig(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// TestTable plays the same random history with DynamoDB and with the table in
+// memory that the tests of fleet and token stand on.
+func TestTable(t *testing.T) {
+	table, _ := newTable(t)
+	var model fleettest.Table
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	name := func() string { return fmt.Sprint("row", random.IntN(3)) }
+	for step := range 300 {
+		item := fleet.Item{Name: name(), Until: 1 + random.Int64N(10), ExpiresAt: 1 + random.Int64N(10), State: []byte{byte(random.IntN(3))}}
+		if random.IntN(2) == 0 {
+			item.Owner = fmt.Sprint("owner", random.IntN(3))
+		}
+		if random.IntN(2) == 0 {
+			item.Value = []byte{byte(random.IntN(256))}
+		}
+		var condition fleet.Condition
+		switch random.IntN(3) {
+		case 0:
+			condition.FreeAt = random.Int64N(10)
+		case 1:
+			condition.OwnedBy, condition.OwnedAt = fmt.Sprint("owner", random.IntN(3)), random.Int64N(10)
+		case 2:
+			condition.Like = &fleet.Item{}
+			if there, _ := model.Get(t.Context(), item.Name); there != nil && random.IntN(4) > 0 {
+				condition.Like = there
+			}
+		}
+		old, ok, err := table.Update(t.Context(), item, condition)
+		wantOld, wantOK, _ := model.Update(t.Context(), item, condition)
+		if err != nil || ok != wantOK || !reflect.DeepEqual(old, wantOld) {
+			t.Fatalf("seed %d, step %d: %+v if %+v: %+v, %v, %v; want %+v, %v", seed, step, item, condition, old, ok, err, wantOld, wantOK)
+		}
+		got, err := table.Get(t.Context(), item.Name)
+		want, _ := model.Get(t.Context(), item.Name)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("seed %d, step %d: the row is %+v, %v; want %+v", seed, step, got, err, want)
+		}
+	}
+	if got, err := table.Get(t.Context(), "nobody"); got != nil || err != nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestStrangeRow: whoever can write the table may use other types.
+func TestStrangeRow(t *testing.T) {
+	table, client := newTable(t)
+	strange := map[string]types.AttributeValue{
+		attributeName: &types.AttributeValueMemberS{Value: "row"}, attributeUntil: &types.AttributeValueMemberS{Value: "x"},
+		attributeState: &types.AttributeValueMemberN{Value: "1"}, attributeValue: &types.AttributeValueMemberBOOL{Value: true}, attributeOwner: blob([]byte("x")),
+	}
+	if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: table.name, Item: strange}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := table.Get(t.Context(), "row"); err != nil || !reflect.DeepEqual(got, &fleet.Item{Name: "row"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestTableErrors: one call, no wait, and nothing of AWS's text.
+func TestTableErrors(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"throttled": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException","message":"cnry arn:aws:x"}`))
+		},
+		"missing": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"__type":"com.amazonaws.dynamodb.v20120810#ResourceNotFoundException","message":"cnry arn:aws:x"}`))
+		},
+		"garbage": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("cnry")) },
+		"500":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"hang": func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body) // or the server doesn't see the caller leave
+			<-r.Context().Done()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var calls atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { calls.Add(1); answer(w, r) }))
+			defer server.Close()
+			table := NewTable(configOf(t, "AWS_ENDPOINT_URL_DYNAMODB", server.URL), "cnry-table")
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			_, _, err := table.Update(ctx, fleet.Item{Name: "cnry-row", Until: 1}, fleet.Condition{FreeAt: 1})
+			if err == nil || calls.Load() != 1 || strings.Contains(err.Error(), "cnry") || strings.Contains(err.Error(), "arn:") {
+				t.Errorf("%d calls, error %v", calls.Load(), err)
+			}
+			if name == "hang" && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
