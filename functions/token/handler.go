@@ -110,6 +110,9 @@ func (h *handler) refused(requestID string, who subject, err error) *token.Error
 		slog.Int("status", e.Kind.Status()), slog.String("error", e.Kind.Code()), slog.String("detail", e.Detail),
 		slog.String("description", e.Description), slog.String("correlationId", e.CorrelationID),
 	}
+	if !e.Fuse.IsZero() {
+		attrs = append(attrs, slog.Time("fuseUntil", e.Fuse))
+	}
 	if e.Upstream != nil {
 		attrs = append(attrs, slog.Int("upstreamStatus", e.Upstream.Status), slog.String("upstreamError", e.Upstream.Code))
 	}

@@ -5,6 +5,12 @@
 //
 // compares the token function with a function that answers a constant (warm)
 // and with plain Go that uses the AWS SDK and golang.org/x/oauth2 (cold).
+//
+//	go run ./scripts/bench fleet [-table=false] [-issuer-down | …]
+//
+// runs many processes of the token function as one fleet, lets them start cold and
+// their tokens expire, and counts at the servers what they did; flags make things
+// break meanwhile.
 package main
 
 import (
@@ -30,10 +36,11 @@ func main() {
 // run runs the subcommand that args begin with.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	subcommands := map[string]func(context.Context, []string, io.Writer) error{
+		"fleet": fleet,
 		"speed": speed,
 	}
 	if len(args) == 0 || subcommands[args[0]] == nil {
-		return errors.New("usage: bench speed [-rounds N] [-calls N]")
+		return errors.New("usage: bench speed | fleet [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
 }

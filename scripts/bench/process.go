@@ -64,29 +64,40 @@ func (p *process) read() (path string, err error) {
 	return r.URL.Path, err
 }
 
-// call sends an event to the waiting process and returns how long the answer
-// took. The poll that follows is read outside of that time.
+// call sends an HTTP event to the waiting process, which must answer with a token,
+// and returns how long the answer took.
 func (p *process) call(event []byte) (time.Duration, error) {
-	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: id\r\n"+
+	took, failed, err := p.send(event, "id")
+	if err == nil && (failed || !bytes.HasPrefix(p.answer.Bytes(), []byte(`{"statusCode":200`))) {
+		err = errors.New("the function did not answer with a token")
+	}
+	return took, err
+}
+
+// send sends an event to the waiting process and returns how long the answer took,
+// which is left in p.answer, and whether it was a function error. The poll that
+// follows is read outside of that time.
+func (p *process) send(event []byte, id string) (took time.Duration, failed bool, err error) {
+	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: %s\r\n"+
 		"Lambda-Runtime-Deadline-Ms: %d\r\nLambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:bench\r\nContent-Length: %d\r\n\r\n",
-		time.Now().Add(25*time.Second).UnixMilli(), len(event))
+		id, time.Now().Add(25*time.Second).UnixMilli(), len(event))
 	begin := time.Now()
 	if _, err := p.conn.Write(append([]byte(head), event...)); err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	path, err := p.read()
-	took := time.Since(begin)
+	took = time.Since(begin)
 	if err != nil {
-		return 0, err
+		return took, false, err
 	}
-	if !strings.HasSuffix(path, "/response") || !bytes.HasPrefix(p.answer.Bytes(), []byte(`{"statusCode":200`)) {
-		return 0, errors.New("the function did not answer with a token")
-	}
+	answer := bytes.Clone(p.answer.Bytes())
 	if _, err := io.WriteString(p.conn, "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"); err != nil {
-		return 0, err
+		return took, false, err
 	}
 	_, err = p.read()
-	return took, err
+	p.answer.Reset()
+	p.answer.Write(answer)
+	return took, strings.HasSuffix(path, "/error"), err
 }
 
 // peak returns the most memory that the process has held, in bytes; 0 where the

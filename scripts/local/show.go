@@ -30,7 +30,11 @@ add a client of your own; its token is there on the next call:
   AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws secretsmanager create-secret --region %s --endpoint-url %s --name %s%s --secret-string file://%s
   %s
 
-Secrets Manager %s   authorization server %s   CA %s
+what lies in the table that the function's processes share, sealed:
+  AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws dynamodb scan --region %s --endpoint-url %s --table-name %s
+
+Secrets Manager %s   DynamoDB %s   KMS %s
+authorization server %s   CA %s
 
 up until Ctrl-C
 `,
@@ -41,7 +45,9 @@ up until Ctrl-C
 		region, s.function.URL(), functionName, s.directPath(),
 		region, s.secretsURL, prefix, spareClient, s.sparePath(),
 		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+spareClient),
-		s.secretsURL, s.issuer.Issuer(), s.caFile)
+		region, s.tableURL, cacheTable,
+		s.secretsURL, s.tableURL, s.keysURL,
+		s.issuer.Issuer(), s.caFile)
 }
 
 // description is what -json writes. The secrets in it are good for this run of
@@ -54,6 +60,10 @@ type description struct {
 	FunctionName       string                 `json:"function_name"`
 	SecretsManagerURL  string                 `json:"secrets_manager_url"`
 	ClientSecretPrefix string                 `json:"client_secret_prefix"`
+	DynamoDBURL        string                 `json:"dynamodb_url"`
+	CacheTable         string                 `json:"cache_table"`
+	KMSURL             string                 `json:"kms_url"`
+	CacheKey           string                 `json:"cache_kms_key_id"`
 	Issuer             string                 `json:"issuer"`
 	TokenEndpoint      string                 `json:"token_endpoint"`
 	CAFile             string                 `json:"ca_file"`
@@ -87,6 +97,7 @@ func (s *stack) writeJSON(file string) error {
 	d := description{
 		Region: region, Account: account, TokenURL: s.apiURL, LambdaURL: s.function.URL(), FunctionName: functionName,
 		SecretsManagerURL: s.secretsURL, ClientSecretPrefix: prefix,
+		DynamoDBURL: s.tableURL, CacheTable: cacheTable, KMSURL: s.keysURL, CacheKey: cacheKey,
 		Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
 		Spare: spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"tokenvendor/scripts/local/apigateway"
+	"tokenvendor/scripts/local/dynamodb"
+	"tokenvendor/scripts/local/kms"
 	"tokenvendor/scripts/local/runtimeapi"
 	"tokenvendor/scripts/local/secretsmanager"
 	"tokenvendor/shared/oauth/oauthtest"
@@ -28,6 +30,8 @@ const (
 	functionName = "token-vendor"
 	httpAlias    = "http"
 	prefix       = "token-vendor/clients/"
+	cacheTable   = "token-vendor-cache"
+	cacheKey     = "alias/token-vendor-cache"
 )
 
 // stack is everything that runs. Close takes it down.
@@ -36,6 +40,10 @@ type stack struct {
 	caFile     string
 	secrets    *secretsmanager.Server
 	secretsURL string
+	table      *dynamodb.Server
+	tableURL   string
+	keys       *kms.Server
+	keysURL    string
 	issuer     *oauthtest.Server
 	function   *runtimeapi.Runtime
 	apiURL     string // ends in /token/
@@ -56,6 +64,7 @@ func start(ctx context.Context, out, log io.Writer) (*stack, error) {
 		{"building the function", func() error { return s.build(ctx) }},
 		{"", s.startIssuer},
 		{"", s.startSecrets},
+		{"", s.startCache},
 		{"", s.seed},
 		{"", func() error { return s.startFunction(proof, log) }},
 		{"", func() error { return s.startFront(proof) }},
@@ -115,6 +124,24 @@ func (s *stack) startSecrets() (err error) {
 	return err
 }
 
+// startCache serves the table that the function's processes share, and the key that
+// seals it.
+func (s *stack) startCache() (err error) {
+	s.table = dynamodb.New(dynamodb.Config{Region: region, Account: account})
+	if err := s.table.AddTable(cacheTable, "name", "expires_at"); err != nil {
+		return err
+	}
+	s.keys = kms.New(kms.Config{Region: region, Account: account})
+	if _, err := s.keys.AddKey("SYMMETRIC_DEFAULT", cacheKey); err != nil {
+		return err
+	}
+	if s.tableURL, err = s.serve(s.table); err != nil {
+		return err
+	}
+	s.keysURL, err = s.serve(s.keys)
+	return err
+}
+
 // startFunction runs the binary as AWS Lambda would. The documents bring the
 // CA of the authorization server with them; SSL_CERT_DIR lets documents that
 // don't, be tried on Linux (Go looks at it nowhere else).
@@ -124,6 +151,10 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 		Env: []string{
 			"AWS_ACCESS_KEY_ID=AKIALOCALFUNCTION", "AWS_SECRET_ACCESS_KEY=" + rand.Text(),
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.secretsURL,
+			"AWS_ENDPOINT_URL_DYNAMODB=" + s.tableURL,
+			"AWS_ENDPOINT_URL_KMS=" + s.keysURL,
+			"CACHE_TABLE=" + cacheTable,
+			"CACHE_KMS_KEY_ID=" + cacheKey,
 			"CLIENT_SECRET_PREFIX=" + prefix,
 			"ENVELOPE_PROOF=" + proof,
 			"HTTP_ALIAS=" + httpAlias,

@@ -85,7 +85,8 @@ type Last[V any] struct {
 // Reaction is what follows from a failed load.
 type Reaction struct {
 	// Rest is how long the key is not loaded again; meanwhile callers for whom
-	// there is no value get the error. Zero: the next caller tries.
+	// there is no value get the error. Zero: the next caller tries, and only the
+	// count of failures is kept.
 	Rest time.Duration
 	// Keep, when not zero, is for how long from now an older value may serve at
 	// most; negative: it is dropped.

@@ -2,7 +2,6 @@ package cache
 
 import (
 	"context"
-	"time"
 )
 
 // flight is a load under way.
@@ -61,7 +60,7 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, good func(V) bool, load 
 	case s.flight != nil:
 		s.flight.waiters++
 		return s.flight, there, Joined, nil
-	case old.err != nil && now.Before(old.rest):
+	case now.Before(old.rest):
 		return nil, there, Joined, &RestError{Err: old.err, Until: old.rest}
 	}
 	outcome := Loaded
@@ -145,10 +144,7 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 		st.warm = old.usable(now, nil)
 	}
 	reaction := c.cfg.OnError(f.err, st.failures, st.warm)
-	st.err, st.rest = nil, time.Time{}
-	if reaction.Rest > 0 {
-		st.err, st.rest = f.err, now.Add(reaction.Rest)
-	}
+	st.err, st.rest = f.err, now.Add(reaction.Rest)
 	if reaction.Keep > 0 && now.Add(reaction.Keep).Before(st.entry.Expire) {
 		st.entry.Expire = now.Add(reaction.Keep)
 	}

@@ -24,8 +24,11 @@ const (
 	// deniedRest and brokenRest are how long the same answer would come again.
 	deniedRest = time.Minute
 	brokenRest = time.Minute
-	// unknownRest is short: whoever adds a client has often asked for it before.
-	unknownRest = 10 * time.Second
+	// unknownRest is how long an unknown client is not looked for, once it was in
+	// vain unknownTries times: whoever adds a client has often asked for it just
+	// before, and will again right after.
+	unknownRest  = 10 * time.Second
+	unknownTries = 3
 
 	// rereads of a document whose credential was refused: so many at once, and one
 	// an interval, so that a correction counts at once and a fleet of failing
@@ -65,9 +68,11 @@ func (v *Vendor) reportDocument(err error, serving bool) {
 
 // afterClientError says how long an old document serves, and when it is read
 // again.
-func (v *Vendor) afterClientError(err error, _ int, warm bool) cache.Reaction {
+func (v *Vendor) afterClientError(err error, failures int, warm bool) cache.Reaction {
 	var document *registry.DocumentError
 	switch {
+	case errors.Is(err, registry.ErrNotFound) && failures < unknownTries:
+		return cache.Reaction{Keep: -1}
 	case errors.Is(err, registry.ErrNotFound):
 		return cache.Reaction{Rest: unknownRest, Keep: -1}
 	case errors.Is(err, registry.ErrDenied):

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
 
@@ -92,7 +93,8 @@ func (s *logon) refuse(version string, failure *Error, until, now time.Time) {
 func blown(failure *Error, until time.Time) *Error {
 	e := *failure
 	e.Fuse = until
-	e.Detail = failure.Description + "; the fuse is blown: this version of the credential is not sent again before " + until.UTC().Format(time.RFC3339)
+	e.Description = oauth.Printable(failure.Description + "; the fuse is blown: this version of the credential is not sent again before " + until.UTC().Format(time.RFC3339))
+	e.Detail = e.Description
 	return &e
 }
 

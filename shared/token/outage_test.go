@@ -256,6 +256,24 @@ func TestSecretDeleted(t *testing.T) {
 	b.wantOutcome(token.Exchanged)
 }
 
+// TestUnknownClient is looked for a few times, and not all the time; and works as
+// soon as it is there.
+func TestUnknownClient(t *testing.T) {
+	b := newBench(t)
+	for range 100 {
+		b.wantKind(token.Request{Client: "new"}, token.Denied)
+	}
+	if n := b.reads.Load(); n != 3 {
+		t.Errorf("%d reads for 100 calls, want 3", n)
+	}
+	b.wantKind(token.Request{Client: "newer"}, token.Denied)
+	b.put("newer", "v1", nil)
+	b.mustVend(token.Request{Client: "newer"})
+	b.put("new", "v1", nil)
+	b.pass(10 * time.Second)
+	b.mustVend(token.Request{Client: "new"})
+}
+
 // TestBrokenVersion: the old version serves on, and no logon is lost.
 func TestBrokenVersion(t *testing.T) {
 	b := newBench(t)

@@ -76,18 +76,18 @@ func (c *secret) place() string { return fmt.Sprintf("%020d/%s", c.created.UnixN
 
 func (q query) check(limit int) *apiError {
 	if q.MaxResults != nil && (*q.MaxResults < 1 || *q.MaxResults > limit) {
-		return &apiError{invalidParameter, fmt.Sprintf("MaxResults must be 1 to %d", limit)}
+		return fail(invalidParameter, fmt.Sprintf("MaxResults must be 1 to %d", limit))
 	}
 	if q.SortOrder != "" && q.SortOrder != "asc" && q.SortOrder != "desc" {
-		return &apiError{invalidParameter, "SortOrder must be asc or desc"}
+		return fail(invalidParameter, "SortOrder must be asc or desc")
 	}
 	for _, f := range q.Filters {
 		if attribute(f.Key) == nil || len(f.Values) == 0 {
-			return &apiError{invalidParameter, "a filter needs a known Key and Values"}
+			return fail(invalidParameter, "a filter needs a known Key and Values")
 		}
 	}
 	if at, name, ok := strings.Cut(q.NextToken, "/"); q.NextToken != "" && (!ok || len(at) != 20 || name == "") {
-		return &apiError{"InvalidNextTokenException", "NextToken is not one of ours"}
+		return fail("InvalidNextTokenException", "NextToken is not one of ours")
 	}
 	return nil
 }

@@ -1,6 +1,10 @@
 package secretsmanager
 
-import "slices"
+import (
+	"slices"
+
+	"tokenvendor/scripts/local/awsjson"
+)
 
 type getInput struct {
 	SecretID     string `json:"SecretId"`
@@ -14,7 +18,7 @@ type valueOutput struct {
 	SecretString  *string  `json:",omitempty"`
 	SecretBinary  []byte   `json:",omitempty"`
 	VersionStages []string `json:",omitempty"`
-	CreatedDate   seconds
+	CreatedDate   awsjson.Time
 }
 
 func (s *Server) getSecretValue(in getInput) (any, *apiError) { return s.value(in) }
@@ -28,7 +32,7 @@ func (s *Server) value(in getInput) (valueOutput, *apiError) {
 	if failure != nil {
 		return valueOutput{}, failure
 	}
-	return valueOutput{c.arn, c.name, v.id, v.text, v.binary, slices.Clone(v.stages), seconds(v.created)}, nil
+	return valueOutput{c.arn, c.name, v.id, v.text, v.binary, slices.Clone(v.stages), awsjson.Time(v.created)}, nil
 }
 
 // read returns the version of an id, of a stage, or of both when they agree.
@@ -41,10 +45,10 @@ func (c *secret) read(id, stage string) (*version, *apiError) {
 		v = c.staged(stage)
 	}
 	if v == nil {
-		return nil, &apiError{notFound, "Secrets Manager can't find the specified secret value for the version or staging label."}
+		return nil, fail(notFound, "Secrets Manager can't find the specified secret value for the version or staging label.")
 	}
 	if stage != "" && !slices.Contains(v.stages, stage) {
-		return nil, &apiError{invalidRequest, "The version does not have the staging label."}
+		return nil, fail(invalidRequest, "The version does not have the staging label.")
 	}
 	return v, nil
 }
@@ -73,7 +77,7 @@ func (s *Server) batchGetSecretValue(in batchInput) (any, *apiError) {
 	for _, id := range ids {
 		out, failure := s.value(getInput{SecretID: id})
 		if failure != nil {
-			failures = append(failures, batchError{id, failure.code, failure.message})
+			failures = append(failures, batchError{id, failure.Code, failure.Message})
 			continue
 		}
 		values = append(values, out)
@@ -86,9 +90,9 @@ func (s *Server) batch(in batchInput) (ids []string, next string, failure *apiEr
 	listed, filtered := len(in.SecretIDList) > 0, len(in.Filters) > 0
 	switch {
 	case listed == filtered, len(in.SecretIDList) > maxBatch:
-		return nil, "", &apiError{invalidParameter, "give SecretIdList, at most 20, or Filters"}
+		return nil, "", fail(invalidParameter, "give SecretIdList, at most 20, or Filters")
 	case listed && (in.MaxResults != nil || in.NextToken != ""):
-		return nil, "", &apiError{invalidParameter, "MaxResults and NextToken go with Filters"}
+		return nil, "", fail(invalidParameter, "MaxResults and NextToken go with Filters")
 	case listed:
 		return in.SecretIDList, "", nil
 	}
@@ -108,9 +112,9 @@ type description struct {
 	ARN, Name        string
 	Description      string              `json:",omitempty"`
 	KmsKeyID         string              `json:"KmsKeyId,omitempty"`
-	CreatedDate      seconds             `json:"CreatedDate"`
-	LastChangedDate  seconds             `json:"LastChangedDate"`
-	DeletedDate      *seconds            `json:",omitempty"`
+	CreatedDate      awsjson.Time        `json:"CreatedDate"`
+	LastChangedDate  awsjson.Time        `json:"LastChangedDate"`
+	DeletedDate      *awsjson.Time       `json:",omitempty"`
 	Tags             []tag               `json:",omitempty"`
 	VersionsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
 	// ListSecrets calls the same by another name.
@@ -120,10 +124,10 @@ type description struct {
 func describe(c *secret) description {
 	d := description{
 		ARN: c.arn, Name: c.name, Description: c.description, KmsKeyID: c.kmsKeyID,
-		CreatedDate: seconds(c.created), LastChangedDate: seconds(c.changed), Tags: slices.Clone(c.tags),
+		CreatedDate: awsjson.Time(c.created), LastChangedDate: awsjson.Time(c.changed), Tags: slices.Clone(c.tags),
 	}
 	if !c.deleted.IsZero() {
-		t := seconds(c.deleted)
+		t := awsjson.Time(c.deleted)
 		d.DeletedDate = &t
 	}
 	return d

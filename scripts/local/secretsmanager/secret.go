@@ -59,11 +59,11 @@ func (v value) given() bool { return v.SecretString != nil || v.SecretBinary != 
 func (v value) check() *apiError {
 	switch {
 	case v.SecretString != nil && v.SecretBinary != nil:
-		return &apiError{invalidParameter, "give SecretString or SecretBinary, not both"}
+		return fail(invalidParameter, "give SecretString or SecretBinary, not both")
 	case v.SecretString != nil && len(*v.SecretString) > maxValue, len(v.SecretBinary) > maxValue:
-		return &apiError{invalidParameter, "the value is longer than 65536 bytes"}
+		return fail(invalidParameter, "the value is longer than 65536 bytes")
 	case v.SecretString != nil && *v.SecretString == "", v.SecretBinary != nil && len(v.SecretBinary) == 0:
-		return &apiError{invalidParameter, "the value is empty"}
+		return fail(invalidParameter, "the value is empty")
 	}
 	return nil
 }
@@ -84,7 +84,7 @@ func (s *Server) newVersion(id string, v value) *version {
 // such as my-secret finds nothing, and never another secret.
 func (s *Server) find(id string) (*secret, *apiError) {
 	if id == "" || len(id) > 2048 {
-		return nil, &apiError{invalidParameter, "SecretId must have 1 to 2048 characters"}
+		return nil, fail(invalidParameter, "SecretId must have 1 to 2048 characters")
 	}
 	name, isARN := strings.CutPrefix(id, s.arnPrefix())
 	complete := isARN && endsInSuffix(name)
@@ -93,7 +93,7 @@ func (s *Server) find(id string) (*secret, *apiError) {
 	}
 	c := s.secrets[name]
 	if c == nil || complete && c.arn != id {
-		return nil, &apiError{notFound, "Secrets Manager can't find the specified secret."}
+		return nil, fail(notFound, "Secrets Manager can't find the specified secret.")
 	}
 	return c, nil
 }
@@ -102,7 +102,7 @@ func (s *Server) find(id string) (*secret, *apiError) {
 func (s *Server) findLive(id string) (*secret, *apiError) {
 	c, failure := s.find(id)
 	if failure == nil && !c.deleted.IsZero() {
-		return nil, &apiError{invalidRequest, "You can't perform this operation on the secret because it was marked for deletion."}
+		return nil, fail(invalidRequest, "You can't perform this operation on the secret because it was marked for deletion.")
 	}
 	return c, failure
 }
@@ -209,7 +209,7 @@ func tokenOrNew(token string) (string, *apiError) {
 		return newUUID(), nil
 	}
 	if len(token) < 32 || len(token) > 64 {
-		return "", &apiError{invalidParameter, "ClientRequestToken must have 32 to 64 characters"}
+		return "", fail(invalidParameter, "ClientRequestToken must have 32 to 64 characters")
 	}
 	return token, nil
 }

@@ -2,25 +2,19 @@
 // operations that this project and its users call, with the semantics of stages
 // and versions that rotation depends on. The AWS SDK and the AWS CLI talk to it.
 //
-// It refuses unsigned requests, but does not verify signatures, because it
-// listens on loopback only (the API Gateway of the local stack does verify); for
-// the same reason it refuses what a browser could send (an Origin, or a Host that
-// is not loopback). It does not encrypt, replicate, rotate or evaluate policies.
+// Package awsjson says what it lets in: signed requests of this machine. It does
+// not verify signatures (the API Gateway of the local stack does); it does not
+// encrypt, replicate, rotate or evaluate policies.
 // It imports the standard library only.
 //
 // Source: docs.aws.amazon.com/secretsmanager/latest/apireference.
 package secretsmanager
 
 import (
-	"crypto/rand"
-	"encoding/json"
-	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"strings"
 	"sync"
 	"time"
+
+	"tokenvendor/scripts/local/awsjson"
 )
 
 // Config configures a [Server].
@@ -31,25 +25,15 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Server is the endpoint. It is safe for concurrent use.
+// Server is the endpoint. It is safe for concurrent use. Of the [awsjson.Endpoint]
+// it has ServeHTTP, Calls, Fail, Hang and Inject.
 type Server struct {
-	cfg        Config
-	operations map[string]operation
+	*awsjson.Endpoint
+	cfg Config
 
 	mu      sync.Mutex
 	secrets map[string]*secret // by name; guarded by mu
-	calls   map[string]int     // by operation; guarded by mu
-	faults  map[string]fault   // by operation; guarded by mu
 }
-
-// operation decodes its input and runs with the server's mu held.
-type operation func(body []byte) (any, *apiError)
-
-// apiError is an error answer, by the name of its type in AWS's model.
-type apiError struct{ code, message string }
-
-// Error implements error, for Go callers.
-func (e *apiError) Error() string { return e.code + ": " + e.message }
 
 const (
 	invalidParameter = "InvalidParameterException"
@@ -57,123 +41,69 @@ const (
 	notFound         = "ResourceNotFoundException"
 	exists           = "ResourceExistsException"
 	limitExceeded    = "LimitExceededException"
-	internalError    = "InternalServiceError"
-	unsigned         = "MissingAuthenticationTokenException"
 )
+
+// maxBody leaves room for the largest secret: in JSON a byte of it takes up to
+// six (\u0000), and the other members need some too.
+const maxBody = 6*maxValue + 64<<10
 
 // New returns an empty Secrets Manager.
 func New(cfg Config) *Server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Server{cfg: cfg, secrets: make(map[string]*secret), calls: make(map[string]int), faults: make(map[string]fault)}
-	s.operations = map[string]operation{
-		"BatchGetSecretValue":      decode(s.batchGetSecretValue),
-		"CreateSecret":             decode(s.createSecret),
-		"DeleteSecret":             decode(s.deleteSecret),
-		"DescribeSecret":           decode(s.describeSecret),
-		"GetSecretValue":           decode(s.getSecretValue),
-		"ListSecrets":              decode(s.listSecrets),
-		"PutSecretValue":           decode(s.putSecretValue),
-		"RestoreSecret":            decode(s.restoreSecret),
-		"TagResource":              decode(s.tagResource),
-		"UntagResource":            decode(s.untagResource),
-		"UpdateSecret":             decode(s.updateSecret),
-		"UpdateSecretVersionStage": decode(s.updateSecretVersionStage),
-	}
+	s := &Server{cfg: cfg, secrets: make(map[string]*secret)}
+	s.Endpoint = awsjson.New(awsjson.Config{
+		Version: "1.1", Target: "secretsmanager.", MaxBody: maxBody, TooLarge: invalidParameter,
+		Operations: map[string]awsjson.Operation{
+			"BatchGetSecretValue":      decode(s, s.batchGetSecretValue),
+			"CreateSecret":             decode(s, s.createSecret),
+			"DeleteSecret":             decode(s, s.deleteSecret),
+			"DescribeSecret":           decode(s, s.describeSecret),
+			"GetSecretValue":           decode(s, s.getSecretValue),
+			"ListSecrets":              decode(s, s.listSecrets),
+			"PutSecretValue":           decode(s, s.putSecretValue),
+			"RestoreSecret":            decode(s, s.restoreSecret),
+			"TagResource":              decode(s, s.tagResource),
+			"UntagResource":            decode(s, s.untagResource),
+			"UpdateSecret":             decode(s, s.updateSecret),
+			"UpdateSecretVersionStage": decode(s, s.updateSecretVersionStage),
+		},
+	})
 	return s
 }
 
-// decode makes an operation of a function with a typed input.
-func decode[In any](run func(In) (any, *apiError)) operation {
-	return func(body []byte) (any, *apiError) {
-		var in In
-		if err := json.Unmarshal(body, &in); err != nil {
-			return nil, &apiError{"SerializationException", "the body is not the JSON of this operation"}
-		}
+// decode makes an operation of a function that runs with the server's mu held.
+func decode[In any](s *Server, run func(In) (any, *apiError)) awsjson.Operation {
+	return awsjson.Decode(func(in In) (any, *apiError) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.forgetDeleted()
 		return run(in)
-	}
+	})
 }
 
-// maxBody leaves room for the largest secret: in JSON a byte of it takes up to
-// six (\u0000), and the other members need some too.
-const maxBody = 6*maxValue + 64<<10
+// apiError is an error answer, by the name of its type in AWS's model.
+type apiError = awsjson.Error
 
-// ServeHTTP answers one call of the JSON 1.1 protocol.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("X-Amzn-Requestid", rand.Text())
-	out, failure := s.serve(r)
-	if failure != nil {
-		w.Header().Set("X-Amzn-Errortype", failure.code)
-		w.WriteHeader(status(failure.code))
-		out = map[string]string{"__type": failure.code, "Message": failure.message, "message": failure.message}
-	}
-	_ = json.NewEncoder(w).Encode(out)
-}
+// fail makes an error answer.
+func fail(code, message string) *apiError { return &apiError{Code: code, Message: message} }
 
-// status is 400 for nearly everything (CommonErrors.html).
-func status(code string) int {
-	switch code {
-	case unsigned:
-		return http.StatusForbidden
-	case internalError:
-		return http.StatusInternalServerError
-	case "ServiceUnavailable":
-		return http.StatusServiceUnavailable
-	}
-	return http.StatusBadRequest
-}
-
-func (s *Server) serve(r *http.Request) (any, *apiError) {
-	name, failure := s.accept(r)
-	if failure != nil {
-		return nil, failure
-	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
-	if err != nil || len(body) > maxBody {
-		return nil, &apiError{invalidParameter, "the request is too large or was cut off"}
-	}
-	if failure := s.meet(r.Context(), name); failure != nil {
-		return nil, failure
-	}
+// Seed makes text the current value of a secret, which it creates if need be.
+// It fails where the same call over HTTP would.
+func (s *Server) Seed(name, text string) (versionID string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.forgetDeleted()
-	return s.operations[name](body)
-}
-
-// accept returns the operation that a request may have. That there is a
-// signature is looked at, so that a client without credentials fails here as it
-// would at AWS; whether it is right is not.
-func (s *Server) accept(r *http.Request) (operation string, failure *apiError) {
-	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "secretsmanager.")
-	switch {
-	case !fromThisMachine(r):
-		return "", &apiError{"AccessDeniedException", "only programs on this machine may call"}
-	case r.Method != http.MethodPost || !ok || s.operations[name] == nil:
-		return "", &apiError{"UnknownOperationException", "no such operation"}
-	case !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 "):
-		return "", &apiError{unsigned, "the request is not signed"}
+	var failure *apiError
+	id := newUUID()
+	if s.secrets[name] == nil {
+		_, failure = s.createSecret(createInput{Name: name, value: value{SecretString: &text}, ClientRequestToken: id})
+	} else {
+		_, failure = s.putSecretValue(putInput{SecretID: name, value: value{SecretString: &text}, ClientRequestToken: id})
 	}
-	return name, nil
-}
-
-// fromThisMachine keeps browsers out: a page could otherwise reach loopback, by
-// itself or by a name that it makes resolve to it.
-func fromThisMachine(r *http.Request) bool {
-	host, _, err := net.SplitHostPort(r.Host)
-	if err != nil {
-		host = r.Host
+	if failure != nil {
+		return "", failure
 	}
-	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return len(r.Header.Values("Origin")) == 0 && (host == "localhost" || ip != nil && ip.IsLoopback())
-}
-
-// seconds is how the protocol writes a time: epoch seconds with a fraction.
-type seconds time.Time
-
-// MarshalJSON implements json.Marshaler.
-func (t seconds) MarshalJSON() ([]byte, error) {
-	return fmt.Appendf(nil, "%.3f", float64(time.Time(t).UnixMilli())/1000), nil
+	return id, nil
 }

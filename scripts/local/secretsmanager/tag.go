@@ -30,7 +30,7 @@ func merge(old, added []tag) ([]tag, *apiError) {
 	tags := slices.Clone(old)
 	for _, t := range added {
 		if t.Key == "" || len(t.Key) > 128 || len(t.Value) > 256 {
-			return nil, &apiError{invalidParameter, "a tag's key has 1 to 128 characters, its value at most 256"}
+			return nil, fail(invalidParameter, "a tag's key has 1 to 128 characters, its value at most 256")
 		}
 		if i := slices.IndexFunc(tags, func(o tag) bool { return o.Key == t.Key }); i >= 0 {
 			tags[i] = t
@@ -39,7 +39,7 @@ func merge(old, added []tag) ([]tag, *apiError) {
 		}
 	}
 	if len(tags) > maxTags {
-		return nil, &apiError{limitExceeded, "a secret has at most 50 tags"}
+		return nil, fail(limitExceeded, "a secret has at most 50 tags")
 	}
 	return tags, nil
 }

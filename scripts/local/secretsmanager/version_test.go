@@ -122,7 +122,7 @@ func TestConcurrentCalls(t *testing.T) {
 					d.call("UntagResource", "{'SecretId':'a','TagKeys':['k']}")
 				case 3:
 					d.call("ListSecrets", "{}")
-					d.Fail("Nothing", 1, "x")
+					d.Server.Fail("Nothing", 1, "x")
 				}
 			}
 		})

@@ -3,6 +3,8 @@ package secretsmanager
 import (
 	"slices"
 	"time"
+
+	"tokenvendor/scripts/local/awsjson"
 )
 
 type createInput struct {
@@ -22,7 +24,7 @@ type versionOutput struct {
 
 func (s *Server) createSecret(in createInput) (any, *apiError) {
 	if !goodName(in.Name) {
-		return nil, &apiError{invalidParameter, "Invalid name."}
+		return nil, fail(invalidParameter, "Invalid name.")
 	}
 	id, failure := tokenOrNew(in.ClientRequestToken)
 	if failure == nil {
@@ -52,12 +54,12 @@ func (s *Server) createSecret(in createInput) (any, *apiError) {
 // createdAlready makes a repeated creation of the same secret succeed.
 func (c *secret) createdAlready(id string, v value) (any, *apiError) {
 	if !c.deleted.IsZero() {
-		return nil, &apiError{invalidRequest, "You can't create this secret because a secret with this name is already scheduled for deletion."}
+		return nil, fail(invalidRequest, "You can't create this secret because a secret with this name is already scheduled for deletion.")
 	}
 	if old := c.version(id); old != nil && v.equals(old) {
 		return versionOutput{ARN: c.arn, Name: c.name, VersionID: id}, nil
 	}
-	return nil, &apiError{exists, "The operation failed because the secret already exists."}
+	return nil, fail(exists, "The operation failed because the secret already exists.")
 }
 
 type putInput struct {
@@ -81,11 +83,11 @@ func (s *Server) putSecretValue(in putInput) (any, *apiError) {
 	case failure != nil:
 		return nil, failure
 	case !in.given():
-		return nil, &apiError{invalidParameter, "give SecretString or SecretBinary"}
+		return nil, fail(invalidParameter, "give SecretString or SecretBinary")
 	case len(in.VersionStages) > maxStages:
 		return nil, tooManyStages()
 	case slices.ContainsFunc(in.VersionStages, badStage):
-		return nil, &apiError{invalidParameter, "a staging label has 1 to 256 characters"}
+		return nil, fail(invalidParameter, "a staging label has 1 to 256 characters")
 	}
 	stages := in.VersionStages
 	if len(stages) == 0 {
@@ -99,7 +101,7 @@ func (s *Server) putSecretValue(in putInput) (any, *apiError) {
 func (s *Server) putVersion(c *secret, id string, v value, stages []string) (any, *apiError) {
 	added := c.version(id)
 	if added != nil && !v.equals(added) {
-		return nil, &apiError{exists, "You can't use ClientRequestToken of an existing version with another value."}
+		return nil, fail(exists, "You can't use ClientRequestToken of an existing version with another value.")
 	}
 	if added == nil {
 		// The first version is current whatever it is asked to be.
@@ -153,7 +155,7 @@ func (s *Server) updateValue(c *secret, in updateInput) (any, *apiError) {
 		return nil, failure
 	}
 	if c.version(id) != nil {
-		return nil, &apiError{exists, "A version with this ClientRequestToken already exists."}
+		return nil, fail(exists, "A version with this ClientRequestToken already exists.")
 	}
 	return s.putVersion(c, id, in.value, []string{current})
 }
@@ -161,7 +163,7 @@ func (s *Server) updateValue(c *secret, in updateInput) (any, *apiError) {
 func badStage(stage string) bool { return stage == "" || len(stage) > 256 }
 
 func tooManyStages() *apiError {
-	return &apiError{limitExceeded, "a version has at most 20 staging labels"}
+	return fail(limitExceeded, "a version has at most 20 staging labels")
 }
 
 type stageInput struct {
@@ -195,15 +197,15 @@ func (c *secret) checkMove(in stageInput) *apiError {
 	to, from, holder := c.version(in.MoveToVersionID), c.version(in.RemoveFromVersionID), c.staged(in.VersionStage)
 	switch {
 	case badStage(in.VersionStage) || in.MoveToVersionID == "" && in.RemoveFromVersionID == "":
-		return &apiError{invalidParameter, "give VersionStage, and MoveToVersionId or RemoveFromVersionId"}
+		return fail(invalidParameter, "give VersionStage, and MoveToVersionId or RemoveFromVersionId")
 	case in.MoveToVersionID != "" && to == nil, in.RemoveFromVersionID != "" && from == nil:
-		return &apiError{notFound, "Secrets Manager can't find the specified secret version."}
+		return fail(notFound, "Secrets Manager can't find the specified secret version.")
 	case from != nil && from != holder:
-		return &apiError{invalidParameter, "The staging label is not attached to the version in RemoveFromVersionId."}
+		return fail(invalidParameter, "The staging label is not attached to the version in RemoveFromVersionId.")
 	case to != nil && holder != nil && holder != to && from == nil:
-		return &apiError{invalidParameter, "The staging label is attached to another version; name it in RemoveFromVersionId."}
+		return fail(invalidParameter, "The staging label is attached to another version; name it in RemoveFromVersionId.")
 	case to == nil && in.VersionStage == current:
-		return &apiError{invalidParameter, "AWSCURRENT can be moved to another version, but not removed."}
+		return fail(invalidParameter, "AWSCURRENT can be moved to another version, but not removed.")
 	case to != nil && to != holder && len(to.stages) >= maxStages:
 		return tooManyStages()
 	}
@@ -224,7 +226,7 @@ func (s *Server) deleteSecret(in deleteInput) (any, *apiError) {
 		days = *in.RecoveryWindowInDays
 	}
 	if days < 7 || days > 30 || in.ForceDeleteWithoutRecovery && in.RecoveryWindowInDays != nil {
-		return nil, &apiError{invalidParameter, "RecoveryWindowInDays must be 7 to 30, and not beside ForceDeleteWithoutRecovery"}
+		return nil, fail(invalidParameter, "RecoveryWindowInDays must be 7 to 30, and not beside ForceDeleteWithoutRecovery")
 	}
 	if in.ForceDeleteWithoutRecovery {
 		return s.forceDelete(in.SecretID)
@@ -234,22 +236,22 @@ func (s *Server) deleteSecret(in deleteInput) (any, *apiError) {
 		return nil, failure
 	}
 	c.deleted = s.cfg.Now().AddDate(0, 0, days)
-	return deleteOutput{c.arn, c.name, seconds(c.deleted)}, nil
+	return deleteOutput{c.arn, c.name, awsjson.Time(c.deleted)}, nil
 }
 
 type deleteOutput struct {
 	ARN, Name    string
-	DeletionDate seconds
+	DeletionDate awsjson.Time
 }
 
 // forceDelete succeeds without a secret too, so that it can be repeated; AWS does
 // not say which ARN it answers with then.
 func (s *Server) forceDelete(id string) (any, *apiError) {
 	c, failure := s.find(id)
-	if failure != nil && failure.code != notFound {
+	if failure != nil && failure.Code != notFound {
 		return nil, failure
 	}
-	now := seconds(s.cfg.Now())
+	now := awsjson.Time(s.cfg.Now())
 	if c == nil {
 		return deleteOutput{id, id, now}, nil
 	}

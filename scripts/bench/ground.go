@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+
+	"tokenvendor/scripts/local/awsjson"
+	"tokenvendor/scripts/local/dynamodb"
+	"tokenvendor/scripts/local/kms"
+	"tokenvendor/scripts/local/secretsmanager"
+	"tokenvendor/shared/oauth/oauthtest"
+)
+
+// ground is the servers that a fleet stands on.
+type ground struct {
+	issuer  *oauthtest.Server
+	secrets *secretsmanager.Server
+	table   *dynamodb.Server
+	keys    *kms.Server
+	env     []string
+	servers []*httptest.Server
+}
+
+const (
+	region, account = "eu-central-1", "123456789012"
+	secretName      = "token-vendor/clients/billing"
+	tableName       = "bench-cache"
+	firstSecret     = "first"
+	secondSecret    = "second"
+	// hardly is a number of calls that no drill makes.
+	hardly = 1 << 30
+)
+
+func newGround(dir string, d drill) (g *ground, err error) {
+	issuer, err := oauthtest.Start(oauthtest.Config{NeverLock: true})
+	if err != nil {
+		return nil, err
+	}
+	g = &ground{
+		issuer:  issuer,
+		secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account}),
+		table:   dynamodb.New(dynamodb.Config{Region: region, Account: account}),
+		keys:    kms.New(kms.Config{Region: region, Account: account}),
+	}
+	issuer.Register(oauthtest.Client{ID: "bench", Methods: []string{"client_secret_post"}, Secrets: []string{firstSecret}, Lifetime: d.life})
+	ca := filepath.Join(dir, "ca.pem")
+	secret := firstSecret
+	if d.wrongSecret {
+		secret = "wrong"
+	}
+	key, keyErr := g.keys.AddKey("SYMMETRIC_DEFAULT", "alias/bench-cache")
+	if err := errors.Join(keyErr, g.table.AddTable(tableName, "name", "expires_at"), g.put(secret), os.WriteFile(ca, issuer.CAPEM(), 0o600)); err != nil {
+		g.stop()
+		return nil, err
+	}
+	g.env = []string{
+		"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + g.serve(g.secrets),
+		"AWS_ENDPOINT_URL_DYNAMODB=" + g.serve(g.table),
+		"AWS_ENDPOINT_URL_KMS=" + g.serve(g.keys),
+		"SSL_CERT_FILE=" + ca, "SSL_CERT_DIR=" + filepath.Join(dir, "none"), "ALLOW_PRIVATE_ENDPOINTS=true",
+	}
+	if d.table {
+		g.env = append(g.env, "CACHE_TABLE="+tableName, "CACHE_KMS_KEY_ID="+key)
+	}
+	return g, nil
+}
+
+func (g *ground) serve(handler http.Handler) (url string) {
+	server := httptest.NewServer(handler)
+	g.servers = append(g.servers, server)
+	return server.URL
+}
+
+func (g *ground) stop() {
+	for _, server := range g.servers {
+		server.CloseClientConnections()
+		server.Close()
+	}
+	g.issuer.Close()
+}
+
+// put makes a new version of the client's document current.
+func (g *ground) put(secret string) error {
+	document, err := json.Marshal(map[string]string{"token_endpoint": g.issuer.TokenEndpoint(), "client_id": "bench", "client_secret": secret})
+	if err != nil {
+		return err
+	}
+	_, err = g.secrets.Seed(secretName, string(document))
+	return err
+}
+
+// correct puts the right secret in the place of a wrong one.
+func (g *ground) correct() error { return g.put(firstSecret) }
+
+// rotate lets the old secret die as the new one becomes current.
+func (g *ground) rotate() error {
+	return errors.Join(g.issuer.SetSecrets("bench", secondSecret), g.put(secondSecret))
+}
+
+// tableDown lets every call of the table wait until its caller gives up.
+func (g *ground) tableDown(down bool) {
+	times := 0
+	if down {
+		times = hardly
+	}
+	for _, operation := range []string{"GetItem", "UpdateItem"} {
+		g.table.Inject(operation, times, awsjson.Fault{Hang: true})
+	}
+}
+
+// counts is what the servers have counted.
+type counts struct {
+	exchanges, asked, failedLogons, reads, table, keys int
+}
+
+func (g *ground) counts() counts {
+	return counts{
+		exchanges: g.issuer.Exchanges(), asked: len(g.issuer.Requests()), failedLogons: g.issuer.FailedLogons("bench"),
+		reads: g.secrets.Calls("GetSecretValue"),
+		table: g.table.Calls("GetItem") + g.table.Calls("UpdateItem"),
+		keys:  g.keys.Calls("GenerateDataKey") + g.keys.Calls("Decrypt"),
+	}
+}
+
+func (c counts) minus(d counts) counts {
+	return counts{c.exchanges - d.exchanges, c.asked - d.asked, c.failedLogons - d.failedLogons, c.reads - d.reads, c.table - d.table, c.keys - d.keys}
+}
