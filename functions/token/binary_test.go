@@ -49,6 +49,13 @@ var buildBinary = sync.OnceValues(func() (string, error) {
 // Runtime API, with the AWS SDK and the environment as they are in Lambda.
 func binaryRig(t *testing.T, w *world, env ...string) *rig {
 	t.Helper()
+	return concurrentRig(t, w, 1, env...)
+}
+
+// concurrentRig is one whose process takes so many events at a time, as on Lambda
+// Managed Instances.
+func concurrentRig(t *testing.T, w *world, concurrency int, env ...string) *rig {
+	t.Helper()
 	binary, err := buildBinary()
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +65,7 @@ func binaryRig(t *testing.T, w *world, env ...string) *rig {
 	logs, stderr := new(output), new(output)
 	function, err := runtimeapi.Start(runtimeapi.Config{
 		Binary: binary, FunctionName: "cnry-function", Region: "eu-central-1", Account: "111122223333", Timeout: 20 * time.Second,
-		Stdout: logs, Stderr: stderr,
+		MaxConcurrency: concurrency, Stdout: logs, Stderr: stderr,
 		Env: append([]string{
 			"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=cnry-key", "AWS_SESSION_TOKEN=cnry-session",
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL,
@@ -107,6 +114,49 @@ func TestBinaryLogsAtEveryLevel(t *testing.T) {
 	f := binaryRig(t, w, "LOG_LEVEL=debug")
 	for _, payload := range []string{`{"client":"billing"}`, `{"client":"billing"}`, `{"client":"broken"}`, `{"client":"payroll"}`, `{"client":"billing","scope":"refused"}`} {
 		f.invoke(t, invocation{payload: []byte(payload)})
+	}
+	checkOutput(t, f)
+}
+
+// TestColdCallersThroughTheBinary: a hundred callers at once, up to 64 of them in
+// one process, cost one secret and one exchange.
+func TestColdCallersThroughTheBinary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the function and runs it")
+	}
+	w := newWorld(t)
+	f := concurrentRig(t, w, 64)
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if r := f.invoke(t, invocation{payload: []byte(`{"client":"billing"}`)}); r.failed {
+				t.Error("no token")
+			}
+		})
+	}
+	all.Wait()
+	if reads, exchanges := w.reads.Load(), w.exchanges.Load(); reads != 1 || exchanges != 1 {
+		t.Errorf("%d secrets read, %d exchanges; want 1, 1", reads, exchanges)
+	}
+	checkOutput(t, f)
+}
+
+// TestPrefetchThroughTheBinary: the token is there before the first event, and a
+// client that can't be had doesn't keep the function from starting.
+func TestPrefetchThroughTheBinary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the function and runs it")
+	}
+	w := newWorld(t)
+	f := binaryRig(t, w, "PREFETCH_CLIENTS=billing,broken,nobody")
+	if r := f.invoke(t, invocation{payload: []byte(`{"client":"broken"}`)}); !r.failed {
+		t.Error("a broken client's token")
+	}
+	if w.exchanges.Load() != 1 {
+		t.Errorf("%d exchanges before anybody asked for it, want 1", w.exchanges.Load())
+	}
+	if r := f.invoke(t, invocation{payload: []byte(`{"client":"billing"}`)}); r.failed || w.exchanges.Load() != 1 {
+		t.Errorf("%d exchanges, failed: %v", w.exchanges.Load(), r.failed)
 	}
 	checkOutput(t, f)
 }
