@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// visitTime is what the table may cost one load in all, waiting for another
-	// environment's work aside; callTime is what one call may.
-	visitTime = 150 * time.Millisecond
-	callTime  = 130 * time.Millisecond
+	// visitTime is what the table may cost one load before its work, waiting for
+	// another environment's work aside; finishTime what it may cost afterwards, at
+	// least.
+	visitTime  = 120 * time.Millisecond
+	finishTime = 30 * time.Millisecond
 	// openTime bounds opening the epoch.
 	openTime = time.Second
 	// afterFailures failures in a row the table is left alone for skipTime.
@@ -162,7 +163,7 @@ func (f *Fleet) Visit(ctx context.Context) *Visit {
 		return nil
 	}
 	start := time.Now()
-	opening, cancel := context.WithTimeout(ctx, callTime)
+	opening, cancel := context.WithTimeout(ctx, visitTime)
 	defer cancel()
 	s, err := f.seal(opening)
 	if err != nil {
@@ -190,14 +191,15 @@ func (f *Fleet) note(failed bool) {
 	}
 }
 
-// call performs one call of the table within the visit's time; false: it failed,
-// and the visit is over.
-func (v *Visit) call(ctx context.Context, do func(context.Context) error) bool {
+// call performs one call of the table within the visit's time. A call that failed
+// ends the visit, but for what has to be finished; sent is false if there was no
+// time for it at all.
+func (v *Visit) call(ctx context.Context, least time.Duration, do func(context.Context) error) (answered, sent bool) {
 	v.mu.Lock()
-	limit := min(v.left, callTime)
+	limit := max(v.left, least)
 	v.mu.Unlock()
 	if limit <= 0 || ctx.Err() != nil {
-		return false
+		return false, false
 	}
 	start := time.Now()
 	calling, cancel := context.WithTimeout(ctx, limit)
@@ -213,7 +215,7 @@ func (v *Visit) call(ctx context.Context, do func(context.Context) error) bool {
 		v.left = 0
 		v.f.count(CountFailed)
 	}
-	return err == nil
+	return err == nil, true
 }
 
 // Wait waits a while before a row is looked at again that another environment

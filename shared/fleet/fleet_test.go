@@ -175,10 +175,12 @@ func TestTableTrouble(t *testing.T) {
 			for i := range 5 {
 				start := time.Now()
 				v := f.Visit(t.Context())
-				if lease, row := v.Take(t.Context(), fleet.TokenRow, "a"); lease != nil || row != nil {
+				lease, row := v.Take(t.Context(), fleet.TokenRow, "a")
+				if lease.Held() || row != nil {
 					t.Errorf("%s: got something", name)
 				}
 				v.Take(t.Context(), fleet.LogonRow, "a")
+				lease.Finish(t.Context(), fleet.Rest{})
 				if waited := time.Since(start); waited > 150*time.Millisecond || i >= 2 && (waited != 0 || v != nil) {
 					t.Errorf("%s: call %d cost %v", name, i, waited)
 				}
@@ -190,6 +192,26 @@ func TestTableTrouble(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLateAnswer: who got no answer in time may have got the lease. It leaves its
+// result all the same, so that nobody waits for the lease to end.
+func TestLateAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		f.Open(t.Context())
+		g.table.MisbehaveAfter(fleettest.Hang)
+		lease, row := take(t, f)
+		if lease.Held() || row != nil {
+			t.Fatal("there was an answer")
+		}
+		lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Minute), Value: []byte("v")})
+		g.table.MisbehaveAfter(nil)
+		if _, row := take(t, g.fleet(nil)); row == nil || row.Leased || string(row.Value) != "v" {
+			t.Errorf("the row says %+v", row)
+		}
+	})
 }
 
 // TestKeyTrouble: without the key there is no table, and little time is lost.

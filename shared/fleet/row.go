@@ -83,11 +83,15 @@ type Lease struct {
 	End time.Time
 	// Failures is how often in a row the work failed before.
 	Failures int
+	// doubtful: the table didn't say whether it gave the lease.
+	doubtful bool
 }
 
 // Take takes the lease of the row of that kind for id, if it is free. Else lease
-// is nil and row says why. Both are nil when the table can't be used. A row that
-// was not made by this deployment counts as free.
+// is nil and row says why. A row that was not made by this deployment counts as
+// free. When the table does not answer, row is nil, and lease is one that may have
+// been given: whoever has it works as if there were no table, and finishes it, so
+// that the others need not wait for its end.
 func (v *Visit) Take(ctx context.Context, kind Kind, id string) (lease *Lease, row *Row) {
 	if v == nil {
 		return nil, nil
@@ -96,14 +100,14 @@ func (v *Visit) Take(ctx context.Context, kind Kind, id string) (lease *Lease, r
 	now := v.f.wall()
 	lease, old, answered := v.lease(ctx, name, Condition{FreeAt: now.UnixMilli()})
 	if !answered {
-		return nil, nil
+		return lease, nil
 	}
 	row, sound := v.read(name, old, now)
 	if lease == nil && !sound {
 		// Whoever spoils rows faster than they are repaired costs us the table, no
 		// more.
 		if lease, row, sound = v.seize(ctx, row); !sound {
-			return nil, nil
+			return lease, nil
 		}
 	}
 	if lease != nil {
@@ -113,11 +117,12 @@ func (v *Visit) Take(ctx context.Context, kind Kind, id string) (lease *Lease, r
 }
 
 // Seize takes the lease of a row that is not free, if nothing about it changed
-// since it was read: for one whose value is of no use to the caller.
+// since it was read: for one whose value is of no use to the caller. It returns
+// what [Visit.Take] does.
 func (v *Visit) Seize(ctx context.Context, row *Row) (*Lease, *Row) {
 	lease, there, sound := v.seize(ctx, row)
 	if !sound {
-		return nil, nil
+		return lease, nil
 	}
 	return lease, there
 }
@@ -126,7 +131,7 @@ func (v *Visit) Seize(ctx context.Context, row *Row) (*Lease, *Row) {
 func (v *Visit) seize(ctx context.Context, row *Row) (lease *Lease, there *Row, sound bool) {
 	lease, old, answered := v.lease(ctx, row.item.Name, Condition{Like: row.item})
 	if !answered {
-		return nil, nil, false
+		return lease, nil, false
 	}
 	if lease != nil {
 		lease.Failures = row.Failures
@@ -140,11 +145,12 @@ func (v *Visit) seize(ctx context.Context, row *Row) (lease *Lease, there *Row, 
 func (v *Visit) lease(ctx context.Context, name string, condition Condition) (lease *Lease, old *Item, answered bool) {
 	lease = &Lease{v: v, name: name, owner: rand.Text(), End: v.f.wall().Add(leaseTime)}
 	ok := false
-	answered = v.call(ctx, func(ctx context.Context) (err error) {
+	answered, sent := v.call(ctx, 0, func(ctx context.Context) (err error) {
 		old, ok, err = v.f.table.Update(ctx, v.item(name, state{Until: lease.End.UnixMilli(), Owner: lease.owner}, lease.End), condition)
 		return err
 	})
-	if !ok {
+	lease.doubtful = !answered
+	if answered && !ok || !sent {
 		lease = nil
 	}
 	return lease, old, answered
@@ -228,12 +234,15 @@ func (l *Lease) Finish(ctx context.Context, rest Rest) {
 // write writes only if the lease still holds.
 func (l *Lease) write(ctx context.Context, item Item) (ok bool) {
 	mine := Condition{OwnedBy: l.owner, OwnedAt: l.v.f.wall().UnixMilli()}
-	l.v.call(ctx, func(ctx context.Context) (err error) {
+	l.v.call(ctx, finishTime, func(ctx context.Context) (err error) {
 		_, ok, err = l.v.f.table.Update(ctx, item, mine)
 		return err
 	})
 	return ok
 }
+
+// Held reports whether the lease is known to be ours.
+func (l *Lease) Held() bool { return l != nil && !l.doubtful }
 
 // Last is a row as [Visit.Change] left it.
 type Last struct{ item *Item }
@@ -255,7 +264,7 @@ func (v *Visit) Change(ctx context.Context, kind Kind, id string, last *Last, ch
 		item := v.item(name, state{Until: 1, Note: change(row.Note)}, v.f.wall())
 		var old *Item
 		ok := false
-		answered := v.call(ctx, func(ctx context.Context) (err error) {
+		answered, _ := v.call(ctx, 0, func(ctx context.Context) (err error) {
 			old, ok, err = v.f.table.Update(ctx, item, Condition{Like: there})
 			return err
 		})

@@ -62,7 +62,7 @@ func (l *logons) mayReread(client string, now time.Time) bool {
 	return l.of(client).rereads.take(now, rereads, rereadsInterval) == 0
 }
 
-// enter waits for the client's turn. release must be called when it succeeds.
+// enter waits for the client's turn. release must be called.
 func (l *logons) enter(ctx context.Context, client string) (s *logon, release func(), err error) {
 	l.mu.Lock()
 	s = l.of(client)
@@ -71,7 +71,7 @@ func (l *logons) enter(ctx context.Context, client string) (s *logon, release fu
 	case s.turn <- struct{}{}:
 		return s, func() { <-s.turn }, nil
 	case <-ctx.Done():
-		return nil, nil, timeout()
+		return nil, func() {}, timeout()
 	}
 }
 
@@ -98,19 +98,19 @@ func blown(failure *Error, until time.Time) *Error {
 	return &e
 }
 
-// fleetTurn waits for the client's turn among all environments; nil when there is
-// no table. The error says that another one's logon failed.
+// fleetTurn waits for the client's turn among all environments, which may be a
+// doubtful one or nil when the table can't be used. The error says that another
+// environment's logon failed.
 func (v *Vendor) fleetTurn(ctx context.Context, visit *fleet.Visit, client *registry.Client, s *logon) (*fleet.Lease, error) {
 	id := client.Name + "\x00" + client.Version
 	for failures := 0; ; {
 		turn, row := visit.Take(ctx, fleet.LogonRow, id)
 		switch {
-		case turn != nil:
+		case turn.Held(), row == nil && failures == 0, failures > patience:
 			return turn, nil
-		case row == nil && failures == 0, failures > patience:
-			return nil, nil
 		case row == nil:
 			failures++
+			turn.Finish(ctx, fleet.Rest{Until: v.now()})
 		case !row.Leased && row.Failures > 0:
 			failure := v.failedElsewhere(row)
 			failure.RetryAfter, failure.rest, failure.reread = 0, 0, true

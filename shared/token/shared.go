@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"tokenvendor/shared/cache"
@@ -53,7 +54,7 @@ func (v *Vendor) lease(ctx context.Context, visit *fleet.Visit, w *wish) (_ *fle
 			lease, row = visit.Seize(ctx, row)
 		}
 		switch {
-		case lease != nil:
+		case lease.Held():
 			// Nobody works on it. An old token that only this row had still serves
 			// if we fail.
 			if !w.fallback && w.accepts(v, there) {
@@ -61,9 +62,10 @@ func (v *Vendor) lease(ctx context.Context, visit *fleet.Visit, w *wish) (_ *fle
 			}
 			return lease, nil, nil
 		case row == nil && (!waiting || failures == patience):
-			return nil, nil, nil
+			return lease, nil, nil
 		case row == nil:
 			failures++
+			lease.Finish(ctx, fleet.Rest{Until: v.now()})
 		case w.accepts(v, there) && (!w.fallback || there.Issued().After(w.old.Issued())):
 			e := v.entry(there)
 			if now := v.now(); !now.Before(e.Refresh) {
@@ -126,40 +128,45 @@ func noteOf(e *Error) []byte {
 	return b
 }
 
-// leaveFailed ends a lease whose exchange failed. A failure that time may heal is
-// everybody's; one of the credential stands in the row of its logons.
-func (v *Vendor) leaveFailed(ctx context.Context, lease *fleet.Lease, w *wish, e *Error) {
-	if lease == nil {
-		return
+// settle ends the leases of an exchange that brought e, or err.
+func (v *Vendor) settle(ctx context.Context, lease, turn *fleet.Lease, turnRest fleet.Rest, w *wish, e cache.Entry[*held], err error) {
+	var rest fleet.Rest
+	if err != nil {
+		rest = v.failureRest(lease, w, AsError(err))
+	} else {
+		rest = v.tokenRest(e)
 	}
+	var all sync.WaitGroup
+	all.Go(func() { turn.Finish(ctx, turnRest) })
+	lease.Finish(ctx, rest)
+	all.Wait()
+}
+
+// failureRest leaves a failure that time may heal for everybody. One of the
+// credential stands in the row of its logons.
+func (v *Vendor) failureRest(lease *fleet.Lease, w *wish, e *Error) fleet.Rest {
 	rest := fleet.Rest{Until: v.now()}
-	if e.Kind == Throttled || e.Kind == Unavailable || e.Kind == Timeout {
+	if lease.Held() && (e.Kind == Throttled || e.Kind == Unavailable || e.Kind == Timeout) {
 		rest.Failures, rest.Note = lease.Failures+1, noteOf(e)
 		e.rest = v.restFor(e, rest.Failures, w.fallback)
 		rest.Until = rest.Until.Add(e.rest)
 	}
-	lease.Finish(ctx, rest)
+	return rest
 }
 
-// leaveToken ends a lease with a token for all.
-func (v *Vendor) leaveToken(ctx context.Context, lease *fleet.Lease, e cache.Entry[*held]) {
-	if lease == nil {
-		return
+// tokenRest leaves a token for all, if it may be kept.
+func (v *Vendor) tokenRest(e cache.Entry[*held]) fleet.Rest {
+	if e.Expire.IsZero() {
+		return fleet.Rest{Until: v.now()}
 	}
 	t := e.Value
-	rest := fleet.Rest{Until: e.Refresh, Keep: e.Expire}
-	if rest.Until.IsZero() {
-		rest.Until = e.Expire
-	}
-	if e.Expire.IsZero() {
-		// Not to be kept; the row is free for the next.
-		lease.Finish(ctx, fleet.Rest{Until: v.now()})
-		return
-	}
 	value, err := json.Marshal(sharedToken{Client: t.client, Version: t.version, Token: t.Record(), Forced: t.forced})
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
-	rest.Value = value
-	lease.Finish(ctx, rest)
+	rest := fleet.Rest{Until: e.Refresh, Keep: e.Expire, Value: value}
+	if rest.Until.IsZero() {
+		rest.Until = e.Expire
+	}
+	return rest
 }

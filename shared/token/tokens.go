@@ -153,22 +153,20 @@ func (v *Vendor) load(ctx context.Context, w *wish) (cache.Entry[*held], error) 
 	if done != nil {
 		return *done, nil
 	}
-	token, err := v.exchange(ctx, visit, lease, w)
-	if err != nil {
-		e := AsError(err)
-		v.leaveFailed(ctx, lease, w, e)
-		if w.borrowed {
-			return cache.Entry[*held]{Value: w.old, Refresh: v.now().Add(max(e.rest, elsewhereRest)), Expire: w.old.end()}, nil
-		}
-		return cache.Entry[*held]{}, e
+	e, err := v.exchange(ctx, visit, lease, w)
+	if err != nil && w.borrowed {
+		return cache.Entry[*held]{Value: w.old, Refresh: v.now().Add(max(AsError(err).rest, elsewhereRest)), Expire: w.old.end()}, nil
 	}
+	return e, err
+}
+
+// granted is a token that an exchange brought for w.
+func (v *Vendor) granted(token *oauth.Token, w *wish) cache.Entry[*held] {
 	t := &held{Token: token, client: w.client.Name, version: w.client.Version}
 	if w.forced {
 		t.forced = v.now()
 	}
-	e := v.entry(t)
-	v.leaveToken(ctx, lease, e)
-	return e, nil
+	return v.entry(t)
 }
 
 // Fingerprint is the SHA-256 of the access token, in lower-case hex: how a token

@@ -174,53 +174,52 @@ func (v *Vendor) vend(ctx context.Context, client *registry.Client, r Request) (
 
 // exchange makes one exchange, unless the client's credential is known to be
 // refused, here or in the fleet, or the authorization server wants to be left
-// alone.
-func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.Lease, w *wish) (*oauth.Token, error) {
+// alone. It ends the lease.
+func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.Lease, w *wish) (e cache.Entry[*held], err error) {
 	client := w.client
+	var turn *fleet.Lease
+	turnRest := fleet.Rest{Until: v.now()}
 	logon, leave, err := v.logons.enter(ctx, client.Name)
-	if err != nil {
-		return nil, err
-	}
 	defer leave()
+	defer func() { v.settle(ctx, lease, turn, turnRest, w, e, err) }()
+	if err != nil {
+		return e, err
+	}
 	if failure := logon.refused(client.Version, v.now()); failure != nil {
 		v.count(CountFuse)
-		return nil, failure
+		return e, failure
 	}
-	turn, err := v.fleetTurn(ctx, visit, client, logon)
-	if err != nil {
+	if turn, err = v.fleetTurn(ctx, visit, client, logon); err != nil {
 		v.count(CountFuse)
-		return nil, err
+		return e, err
 	}
-	rest := fleet.Rest{Until: v.now()}
-	defer func() { turn.Finish(ctx, rest) }()
-	host := client.IssuerHost
-	if err := v.enterIssuer(ctx, visit, host, w.fallback); err != nil {
-		return nil, err
+	if err := v.enterIssuer(ctx, visit, client.IssuerHost, w.fallback); err != nil {
+		return e, err
 	}
-	if lease != nil && time.Until(lease.End) < waitMargin && !lease.Renew(ctx) {
-		return nil, &Error{Kind: Unavailable, Description: "another environment took over", rest: elsewhereRest}
+	if lease.Held() && time.Until(lease.End) < waitMargin && !lease.Renew(ctx) {
+		return e, &Error{Kind: Unavailable, Description: "another environment took over", rest: elsewhereRest}
 	}
 	token, failure := v.call(ctx, lease, turn, w)
-	v.leaveIssuer(ctx, visit, host, failure)
+	v.leaveIssuer(ctx, visit, client.IssuerHost, failure)
 	if failure == nil {
-		return token, nil
+		return v.granted(token, w), nil
 	}
-	e := exchangeFailure(failure)
+	refusal := exchangeFailure(failure)
 	if failure.FailedLogon() {
 		v.count(CountFailedLogon)
 		until := v.now().Add(rejectionMemory)
-		logon.refuse(client.Version, e, until, v.now())
-		rest = fleet.Rest{Until: until, Failures: 1, Note: noteOf(e)}
-		e = blown(e, until)
+		logon.refuse(client.Version, refusal, until, v.now())
+		turnRest = fleet.Rest{Until: until, Failures: 1, Note: noteOf(refusal)}
+		refusal = blown(refusal, until)
 	}
-	return nil, e
+	return e, refusal
 }
 
 // call is the exchange itself, within the leases. With a token to fall back on, or
 // when it failed before, it is not tried again at once.
 func (v *Vendor) call(ctx context.Context, lease, turn *fleet.Lease, w *wish) (*oauth.Token, *oauth.Error) {
 	for _, l := range [...]*fleet.Lease{lease, turn} {
-		if l != nil {
+		if l.Held() {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, l.End.Sub(v.now())-leaseMargin)
 			defer cancel()

@@ -33,7 +33,8 @@ type Table struct {
 	mu    sync.Mutex
 	items map[string]fleet.Item // guarded by mu
 	calls int                   // guarded by mu
-	fault Fault                 // guarded by mu
+	fault Fault                 // before a call; guarded by mu
+	late  Fault                 // after it took effect; guarded by mu
 }
 
 // Misbehave puts a fault before every call; nil: none.
@@ -41,6 +42,14 @@ func (t *Table) Misbehave(f Fault) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.fault = f
+}
+
+// MisbehaveAfter puts a fault between the effect of every update and its answer;
+// nil: none.
+func (t *Table) MisbehaveAfter(f Fault) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.late = f
 }
 
 // Calls returns how often the table was called.
@@ -79,6 +88,19 @@ func (t *Table) Update(ctx context.Context, item fleet.Item, condition fleet.Con
 	if err := t.meet(ctx); err != nil {
 		return nil, false, err
 	}
+	old, ok := t.update(item, condition)
+	t.mu.Lock()
+	late := t.late
+	t.mu.Unlock()
+	if late != nil {
+		if err := late(ctx); err != nil {
+			return nil, false, err
+		}
+	}
+	return old, ok, nil
+}
+
+func (t *Table) update(item fleet.Item, condition fleet.Condition) (*fleet.Item, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	there, exists := t.items[item.Name]
@@ -88,7 +110,7 @@ func (t *Table) Update(ctx context.Context, item fleet.Item, condition fleet.Con
 		old = &copied
 	}
 	if !holds(condition, there, exists) {
-		return old, false, nil
+		return old, false
 	}
 	if item.Value == nil {
 		item.Value = there.Value
@@ -97,7 +119,7 @@ func (t *Table) Update(ctx context.Context, item fleet.Item, condition fleet.Con
 		t.items = make(map[string]fleet.Item)
 	}
 	t.items[item.Name] = item
-	return old, true, nil
+	return old, true
 }
 
 func holds(c fleet.Condition, there fleet.Item, exists bool) bool {
