@@ -57,6 +57,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 			Table: awsapi.NewTable(awsConfig, env.CacheTable),
 			Keys:  awsapi.NewKeys(awsConfig, env.CacheKeyID, env.CacheTable),
 			Count: a.Metrics.Count,
+			Warn:  func(err error) { a.Log.Warn("shared cache not used", "detail", err.Error()) },
 		})
 	}
 	a.Vendor = token.New(token.Config{

@@ -29,6 +29,7 @@ func (f *Fleet) seal(ctx context.Context) (*seal, error) {
 		s, err := f.open(ctx, epoch)
 		if err != nil {
 			f.count(CountFailed)
+			f.warn(err)
 		}
 		return cache.Entry[*seal]{Value: s, Expire: f.wall().Add(2 * epochKept)}, err
 	})

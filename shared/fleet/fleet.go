@@ -81,6 +81,9 @@ type Config struct {
 	// Count is told of what operators should see, by the names of the Count
 	// constants; nil: nobody is.
 	Count func(name string)
+	// Warn is told why the table was not used, at most a few times a minute; nil:
+	// nobody is.
+	Warn func(err error)
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Rand returns a number in [0, 1) for pauses; nil: math/rand/v2.
@@ -102,6 +105,7 @@ type Fleet struct {
 	table  Table
 	keys   Keys
 	count  func(string)
+	warn   func(error)
 	now    func() time.Time
 	rand   func() float64
 	epochs *cache.Cache[string, *seal]
@@ -113,9 +117,12 @@ type Fleet struct {
 
 // New returns a Fleet. Nothing is called before [Fleet.Open] or the first visit.
 func New(cfg Config) *Fleet {
-	f := &Fleet{table: cfg.Table, keys: cfg.Keys, count: cfg.Count, now: cfg.Now, rand: cfg.Rand}
+	f := &Fleet{table: cfg.Table, keys: cfg.Keys, count: cfg.Count, warn: cfg.Warn, now: cfg.Now, rand: cfg.Rand}
 	if f.count == nil {
 		f.count = func(string) {}
+	}
+	if f.warn == nil {
+		f.warn = func(error) {}
 	}
 	if f.now == nil {
 		f.now = time.Now
@@ -214,6 +221,7 @@ func (v *Visit) call(ctx context.Context, least time.Duration, do func(context.C
 	if err != nil {
 		v.left = 0
 		v.f.count(CountFailed)
+		v.f.warn(err)
 	}
 	return err == nil, true
 }

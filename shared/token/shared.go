@@ -68,7 +68,7 @@ func (v *Vendor) lease(ctx context.Context, visit *fleet.Visit, w *wish) (_ *fle
 			lease.Finish(ctx, fleet.Rest{Until: v.now()})
 		case w.accepts(v, there) && (!w.fallback || there.Issued().After(w.old.Issued())):
 			e := v.entry(there)
-			if now := v.now(); !now.Before(e.Refresh) {
+			if now := v.now(); !e.Refresh.IsZero() && !now.Before(e.Refresh) {
 				e.Refresh = now.Add(v.upTo(elsewhereRest, 0.5))
 			}
 			return nil, &e, nil
