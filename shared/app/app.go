@@ -83,9 +83,10 @@ const prefetchTime = 6 * time.Second
 func (a *App) Warm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, prefetchTime)
 	defer cancel()
-	warmTrustStore()
-	a.fleet.Open(ctx)
 	var all sync.WaitGroup
+	all.Go(func() { a.fleet.Open(ctx) })
+	warmTrustStore()
+	all.Wait()
 	for _, name := range a.Environment.PrefetchClients {
 		all.Go(func() {
 			if _, err := a.Vendor.Vend(ctx, token.Request{Client: name}); err != nil {
