@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/cache"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
@@ -109,6 +110,10 @@ func AsError(err error) *Error {
 		return e
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return timeout()
+	case errors.Is(err, cache.ErrBusy):
+		return &Error{Kind: Unavailable, Description: "too many wait for the same already", RetryAfter: time.Second}
+	case errors.Is(err, cache.ErrExpired):
+		return &Error{Kind: Unavailable, Description: "the token ended before it came", RetryAfter: time.Second}
 	}
 	return &Error{Kind: Internal, Description: "internal error"}
 }
@@ -144,7 +149,7 @@ func documentFailure(err error) *Error {
 	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, oauth.ErrDiscovery):
 		return &Error{Kind: Unavailable, Description: "the client's document cannot be read now", Detail: err.Error(), RetryAfter: time.Second}
 	}
-	return &Error{Kind: Internal, Description: "internal error"}
+	return AsError(err)
 }
 
 // exchangeFailure turns an error of the exchange into ours. The server's 401 is

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenvendor/shared/cache"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
@@ -66,6 +67,9 @@ func TestAsError(t *testing.T) {
 		{"foreign, joined", errors.Join(io.EOF, errors.New(foreign)), Internal},
 		{"deadline", fmt.Errorf(foreign+": %w", context.DeadlineExceeded), Timeout},
 		{"canceled", context.Canceled, Timeout},
+		{"too many wait", cache.ErrBusy, Unavailable},
+		{"frozen until it was over", cache.ErrExpired, Unavailable},
+		{"at rest", &cache.RestError{Err: ours}, Denied},
 		{"nil", nil, Internal},
 	} {
 		e := AsError(test.err)
@@ -93,6 +97,7 @@ func TestDocumentFailure(t *testing.T) {
 		{"metadata of the issuer", fmt.Errorf("client x: %w", oauth.ErrDiscovery), Unavailable, "cannot be read now"},
 		{"too late", fmt.Errorf("client x: %w", context.DeadlineExceeded), Timeout, "in time"},
 		{"bad document", fmt.Errorf("client x: %w", document), Misconfigured, "client_id must be a string; alg is"},
+		{"too many wait", cache.ErrBusy, Unavailable, "too many"},
 		{"another", errors.New("arn:aws:secretsmanager:x"), Internal, "internal error"},
 	} {
 		e := documentFailure(test.err)
