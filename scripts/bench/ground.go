@@ -52,7 +52,7 @@ func newGround(dir string, d drill) (g *ground, err error) {
 	if d.wrongSecret {
 		secret = "wrong"
 	}
-	key, keyErr := g.keys.AddKey("SYMMETRIC_DEFAULT", "alias/bench-cache")
+	key, keyErr := g.keys.AddKey("SYMMETRIC_DEFAULT", "")
 	if err := errors.Join(keyErr, g.table.AddTable(tableName, "name", "expires_at"), g.put(secret), os.WriteFile(ca, issuer.CAPEM(), 0o600)); err != nil {
 		g.stop()
 		return nil, err

@@ -97,7 +97,7 @@ func (s *stack) writeJSON(file string) error {
 	d := description{
 		Region: region, Account: account, TokenURL: s.apiURL, LambdaURL: s.function.URL(), FunctionName: functionName,
 		SecretsManagerURL: s.secretsURL, ClientSecretPrefix: prefix,
-		DynamoDBURL: s.tableURL, CacheTable: cacheTable, KMSURL: s.keysURL, CacheKey: cacheKey,
+		DynamoDBURL: s.tableURL, CacheTable: cacheTable, KMSURL: s.keysURL, CacheKey: "alias/" + cacheKey,
 		Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
 		Spare: spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
 	}

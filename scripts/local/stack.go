@@ -31,7 +31,7 @@ const (
 	httpAlias    = "http"
 	prefix       = "token-vendor/clients/"
 	cacheTable   = "token-vendor-cache"
-	cacheKey     = "alias/token-vendor-cache"
+	cacheKey     = "token-vendor-cache" // behind alias/
 )
 
 // stack is everything that runs. Close takes it down.
@@ -154,7 +154,7 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 			"AWS_ENDPOINT_URL_DYNAMODB=" + s.tableURL,
 			"AWS_ENDPOINT_URL_KMS=" + s.keysURL,
 			"CACHE_TABLE=" + cacheTable,
-			"CACHE_KMS_KEY_ID=" + cacheKey,
+			"CACHE_KMS_KEY_ID=alias/" + cacheKey,
 			"CLIENT_SECRET_PREFIX=" + prefix,
 			"ENVELOPE_PROOF=" + proof,
 			"HTTP_ALIAS=" + httpAlias,

@@ -149,3 +149,41 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 		t.Errorf("left behind: %q, %v", left, err)
 	}
 }
+
+// TestSharedTable: the real function leaves its tokens in the table, and nobody who
+// reads it finds any there, nor the client, nor the scope, nor the secret.
+func TestSharedTable(t *testing.T) {
+	s := startStack(t)
+	_, answer, err := s.call(t.Context(), s.principals[0], firstClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var token struct {
+		AccessToken  string `json:"access_token"`
+		RefreshAfter int    `json:"refresh_after"`
+	}
+	if err := json.Unmarshal(answer, &token); err != nil || token.AccessToken == "" || token.RefreshAfter == 0 {
+		t.Fatalf("the answer is no token with a time to refresh it, %v", err)
+	}
+	rows, values := 0, 0
+	for _, item := range s.table.Items(cacheTable) {
+		rows++
+		for name, value := range item {
+			if name == "value" {
+				values++
+			}
+			for _, secret := range []string{token.AccessToken, token.AccessToken[:20], firstClient, spareSecret, "access_token", "Bearer"} {
+				if strings.Contains(value.Text, secret) {
+					t.Errorf("the attribute %s shows what should be sealed", name)
+				}
+			}
+		}
+	}
+	// The key of the epoch, the token, the client's logons, the server.
+	if rows != 4 || values != 2 {
+		t.Errorf("%d rows with %d values, want 4 with 2", rows, values)
+	}
+	if n := s.keys.Calls("GenerateDataKey") + s.keys.Calls("Decrypt"); n != 1 {
+		t.Errorf("%d KMS calls, want 1", n)
+	}
+}
