@@ -121,7 +121,7 @@ func TestRefresh(t *testing.T) {
 		want(t, c, s, 1, cache.Loaded)
 		time.Sleep(79*time.Second - 1)
 		want(t, c, s, 1, cache.Hit)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		var all sync.WaitGroup
 		all.Go(func() { want(t, c, s, 2, cache.Refreshed) })
 		synctest.Wait()

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 )
 
 // flight is a load under way.
@@ -27,7 +28,7 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, good func(V) bool, load L
 				return st.entry.Value, Stale, nil
 			}
 		}
-		if err != ErrExpired {
+		if !errors.Is(err, ErrExpired) {
 			return value, outcome, err
 		}
 	}
