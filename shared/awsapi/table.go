@@ -119,6 +119,8 @@ func (w write) set(attribute string, v types.AttributeValue) string {
 func (w write) condition(c fleet.Condition) string {
 	until := w.name(attributeUntil)
 	switch {
+	case c.Any:
+		return "attribute_not_exists(" + until + ") OR attribute_exists(" + until + ")"
 	case c.Like != nil && c.Like.Name == "":
 		return "attribute_not_exists(" + w.name(attributeName) + ")"
 	case c.Like != nil:

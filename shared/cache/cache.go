@@ -88,6 +88,10 @@ type Reaction struct {
 	// there is no value get the error. Zero: the next caller tries, and only the
 	// count of failures is kept.
 	Rest time.Duration
+	// Postpone, when not zero and an older value still serves, takes the place of
+	// Rest: the value is looked at again then, but who needs another one may have it
+	// loaded at once.
+	Postpone time.Duration
 	// Keep, when not zero, is for how long from now an older value may serve at
 	// most; negative: it is dropped.
 	Keep time.Duration
@@ -175,8 +179,9 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 // Get returns the value of key, if there is one that good (nil: any) accepts. When
 // it is time for a newer one, one caller loads it; the others go on with the old
 // one, and that caller too if the load fails. Without an acceptable value all wait
-// for one load, share its error, and take its value without asking good again;
-// while the key rests after a failure, they get that error at once.
+// for one load and share its error; the caller who started it takes its value
+// whatever good says of it. While the key rests after a failure, they get that error
+// at once.
 //
 // When ctx ends first, its error is returned, or the old value, and the load goes
 // on; when ctx has ended already, nothing is started.

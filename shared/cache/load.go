@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // flight is a load under way.
@@ -13,10 +14,11 @@ type flight[V any] struct {
 	waiters int // guarded by the cache's mu
 }
 
-// miss is Get for what isn't simply there. It tries twice, in case that a load
-// that spanned a freeze brought what is over by now.
+// miss is Get for what isn't simply there. It tries again in case that a load
+// that spanned a freeze brought what is over by now, or that another caller's load
+// brought what doesn't do.
 func (c *Cache[K, V]) miss(ctx context.Context, key K, good func(V) bool, load Load[V]) (V, Outcome, error) {
-	for range 2 {
+	for try := range 2 {
 		f, there, outcome, err := c.begin(ctx, key, good, load)
 		if f == nil {
 			return there, outcome, err
@@ -27,6 +29,9 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, good func(V) bool, load L
 			if st := c.peek(key); st.usable(c.cfg.Now(), good) {
 				return st.entry.Value, Stale, nil
 			}
+		}
+		if try == 0 && err == nil && outcome == Joined && good != nil && !good(value) {
+			continue // that load was for somebody with other wishes
 		}
 		if !errors.Is(err, ErrExpired) {
 			return value, outcome, err
@@ -149,8 +154,11 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 	if reaction.Keep > 0 && now.Add(reaction.Keep).Before(st.entry.Expire) {
 		st.entry.Expire = now.Add(reaction.Keep)
 	}
-	if reaction.Keep < 0 || !now.Before(st.entry.Expire) {
+	switch {
+	case reaction.Keep < 0 || !now.Before(st.entry.Expire):
 		st.entry, st.has, st.size = Entry[V]{}, false, 0
+	case reaction.Postpone > 0:
+		st.entry.Refresh, st.rest = now.Add(reaction.Postpone), time.Time{}
 	}
 	return &st
 }

@@ -11,10 +11,11 @@ import (
 )
 
 const (
-	// visitTime is what the table may cost one load before its work, waiting for
-	// another environment's work aside; finishTime what it may cost afterwards, at
-	// least.
-	visitTime  = 120 * time.Millisecond
+	// visitTime is what the table may cost one load, waiting for another
+	// environment's work aside. Of it finishTime at least is kept for leaving the
+	// result, and as much as a call has taken: a lease that is not ended holds the
+	// others up for its whole time.
+	visitTime  = 150 * time.Millisecond
 	finishTime = 30 * time.Millisecond
 	// openTime bounds opening the epoch.
 	openTime = time.Second
@@ -49,6 +50,8 @@ type Condition struct {
 	// Like: its Until and State are those of this item; one without a name: there
 	// is no such row.
 	Like *Item
+	// Any: whatever is there.
+	Any bool
 }
 
 // Table is a DynamoDB table. Its errors hold no values.
@@ -160,8 +163,9 @@ type Visit struct {
 	f    *Fleet
 	seal *seal
 
-	mu   sync.Mutex
-	left time.Duration // guarded by mu
+	mu      sync.Mutex
+	left    time.Duration // guarded by mu
+	slowest time.Duration // of the calls that were answered; guarded by mu
 }
 
 // Visit begins one; nil when the table can't be used now.
@@ -170,7 +174,7 @@ func (f *Fleet) Visit(ctx context.Context) *Visit {
 		return nil
 	}
 	start := time.Now()
-	opening, cancel := context.WithTimeout(ctx, visitTime)
+	opening, cancel := context.WithTimeout(ctx, visitTime-finishTime)
 	defer cancel()
 	s, err := f.seal(opening)
 	if err != nil {
@@ -198,32 +202,55 @@ func (f *Fleet) note(failed bool) {
 	}
 }
 
+// room is how long a call may take; 0: there is no time for it. One that finishes
+// something always has some.
+func (v *Visit) room(finishing bool) time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if finishing {
+		return max(v.left, finishTime)
+	}
+	room := v.left - max(finishTime, v.slowest)
+	if room < v.slowest {
+		return 0
+	}
+	return max(0, room)
+}
+
+// roomFor reports whether there is time for so many calls.
+func (v *Visit) roomFor(calls int) bool {
+	room := v.room(false)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return room > 0 && room >= time.Duration(calls)*v.slowest
+}
+
 // call performs one call of the table within the visit's time. A call that failed
 // ends the visit, but for what has to be finished; sent is false if there was no
 // time for it at all.
-func (v *Visit) call(ctx context.Context, least time.Duration, do func(context.Context) error) (answered, sent bool) {
-	v.mu.Lock()
-	limit := max(v.left, least)
-	v.mu.Unlock()
-	if limit <= 0 || ctx.Err() != nil {
+func (v *Visit) call(ctx context.Context, finishing bool, do func(context.Context) error) (answered, sent bool) {
+	room := v.room(finishing)
+	if room == 0 || ctx.Err() != nil {
 		return false, false
 	}
 	start := time.Now()
-	calling, cancel := context.WithTimeout(ctx, limit)
+	calling, cancel := context.WithTimeout(ctx, room)
 	defer cancel()
 	err := do(calling)
+	took := time.Since(start)
 	if ctx.Err() == nil {
 		v.f.note(err != nil)
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.left -= time.Since(start)
-	if err != nil {
-		v.left = 0
-		v.f.count(CountFailed)
-		v.f.warn(err)
+	if v.left -= took; err == nil {
+		v.slowest = max(v.slowest, took)
+		return true, true
 	}
-	return err == nil, true
+	v.left = 0
+	v.f.count(CountFailed)
+	v.f.warn(err)
+	return false, true
 }
 
 // Wait waits a while before a row is looked at again that another environment

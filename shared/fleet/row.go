@@ -1,8 +1,10 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"time"
 )
@@ -15,8 +17,9 @@ const (
 	// hold everybody else up.
 	maxLease = 10 * time.Second
 	// maxRest is how far ahead the end of a rest is believed; no token lives
-	// longer.
-	maxRest = 24 * time.Hour
+	// longer. maxPause is that of a rest after a failure.
+	maxRest  = 24 * time.Hour
+	maxPause = 11 * time.Minute
 	// keptAfter is how long a row is kept after its end, for clocks that differ.
 	keptAfter = time.Hour
 )
@@ -62,6 +65,8 @@ type Row struct {
 	Value []byte
 
 	item *Item
+	// foreign: this deployment did not write it.
+	foreign bool
 }
 
 // state is what a row's State holds, sealed. Until and Owner stand beside it in
@@ -71,6 +76,10 @@ type state struct {
 	Owner    string `json:"owner,omitempty"`
 	Failures int    `json:"failures,omitempty"`
 	Note     []byte `json:"note,omitempty"`
+	// Digest is the SHA-256 of the row's Value as it lies there, so that an older
+	// one can't be put in its place; nil while the row is leased, because whoever
+	// takes the lease doesn't know the value yet.
+	Digest []byte `json:"digest,omitempty"`
 }
 
 // Lease is the right to work on a row, until End. A nil *Lease is one without a
@@ -83,7 +92,7 @@ type Lease struct {
 	End time.Time
 	// Failures is how often in a row the work failed before.
 	Failures int
-	// doubtful: the table didn't say whether it gave the lease.
+	// doubtful: the table didn't say whether it gave the lease, or prolonged it.
 	doubtful bool
 }
 
@@ -129,7 +138,11 @@ func (v *Visit) Seize(ctx context.Context, row *Row) (*Lease, *Row) {
 
 // seize also says whether the row, if it could not be taken, is one of ours.
 func (v *Visit) seize(ctx context.Context, row *Row) (lease *Lease, there *Row, sound bool) {
-	lease, old, answered := v.lease(ctx, row.item.Name, Condition{Like: row.item})
+	condition := Condition{Like: row.item}
+	if row.foreign {
+		condition = Condition{Any: true} // it may not even have attributes of our types
+	}
+	lease, old, answered := v.lease(ctx, row.item.Name, condition)
 	if !answered {
 		return lease, nil, false
 	}
@@ -145,7 +158,7 @@ func (v *Visit) seize(ctx context.Context, row *Row) (lease *Lease, there *Row, 
 func (v *Visit) lease(ctx context.Context, name string, condition Condition) (lease *Lease, old *Item, answered bool) {
 	lease = &Lease{v: v, name: name, owner: rand.Text(), End: v.f.wall().Add(leaseTime)}
 	ok := false
-	answered, sent := v.call(ctx, 0, func(ctx context.Context) (err error) {
+	answered, sent := v.call(ctx, false, func(ctx context.Context) (err error) {
 		old, ok, err = v.f.table.Update(ctx, v.item(name, state{Until: lease.End.UnixMilli(), Owner: lease.owner}, lease.End), condition)
 		return err
 	})
@@ -179,11 +192,14 @@ func (v *Visit) read(name string, item *Item, now time.Time) (row *Row, sound bo
 	var s state
 	plain, ok := v.seal.open(name, placeState, item.State)
 	sound = ok && json.Unmarshal(plain, &s) == nil && s.Until == item.Until && s.Owner == item.Owner
-	if sound {
+	if row.foreign = !sound; sound {
 		row.Leased, row.Until, row.Failures, row.Note = s.Owner != "", time.UnixMilli(s.Until), s.Failures, s.Note
 	}
 	if len(item.Value) > 0 {
 		row.Value, ok = v.seal.open(name, placeValue, item.Value)
+		if sum := sha256.Sum256(item.Value); ok && s.Digest != nil && !bytes.Equal(s.Digest, sum[:]) {
+			row.Value, ok = nil, false
+		}
 		// Whoever works on the row will replace it.
 		sound = sound && (ok || row.Leased)
 	} else {
@@ -194,13 +210,16 @@ func (v *Visit) read(name string, item *Item, now time.Time) (row *Row, sound bo
 	}
 	// What is too far ahead isn't rubbish, but from a clock that is.
 	longest := maxRest
-	if row.Leased {
+	switch {
+	case row.Leased:
 		longest = maxLease
+	case row.Failures > 0:
+		longest = maxPause
 	}
 	return row, sound && row.Until.Sub(now) <= longest
 }
 
-// Renew prolongs the lease; false: it is lost.
+// Renew prolongs the lease; false: it is lost, or may be.
 func (l *Lease) Renew(ctx context.Context) bool {
 	if l == nil {
 		return true
@@ -210,6 +229,7 @@ func (l *Lease) Renew(ctx context.Context) bool {
 	if ok {
 		l.End = end
 	}
+	l.doubtful = !ok
 	return ok
 }
 
@@ -224,17 +244,22 @@ func (l *Lease) Finish(ctx context.Context, rest Rest) {
 	if rest.Keep.After(keep) {
 		keep = rest.Keep
 	}
-	item := l.v.item(l.name, state{Until: rest.Until.UnixMilli(), Failures: rest.Failures, Note: rest.Note}, keep)
+	s := state{Until: rest.Until.UnixMilli(), Failures: rest.Failures, Note: rest.Note}
+	var value []byte
 	if rest.Value != nil {
-		item.Value = l.v.seal.close(l.name, placeValue, rest.Value)
+		value = l.v.seal.close(l.name, placeValue, rest.Value)
+		sum := sha256.Sum256(value)
+		s.Digest = sum[:]
 	}
+	item := l.v.item(l.name, s, keep)
+	item.Value = value
 	l.write(ctx, item)
 }
 
 // write writes only if the lease still holds.
 func (l *Lease) write(ctx context.Context, item Item) (ok bool) {
 	mine := Condition{OwnedBy: l.owner, OwnedAt: l.v.f.wall().UnixMilli()}
-	l.v.call(ctx, finishTime, func(ctx context.Context) (err error) {
+	l.v.call(ctx, true, func(ctx context.Context) (err error) {
 		_, ok, err = l.v.f.table.Update(ctx, item, mine)
 		return err
 	})
@@ -259,13 +284,18 @@ func (v *Visit) Change(ctx context.Context, kind Kind, id string, last *Last, ch
 	if last != nil && last.item.Name == name {
 		there = last.item
 	}
-	for {
+	// What follows needs the table more than this does.
+	for v.roomFor(3) {
 		row, _ := v.read(name, there, v.f.wall())
+		condition := Condition{Like: there}
+		if row.foreign {
+			condition = Condition{Any: true}
+		}
 		item := v.item(name, state{Until: 1, Note: change(row.Note)}, v.f.wall())
 		var old *Item
 		ok := false
-		answered, _ := v.call(ctx, 0, func(ctx context.Context) (err error) {
-			old, ok, err = v.f.table.Update(ctx, item, Condition{Like: there})
+		answered, _ := v.call(ctx, false, func(ctx context.Context) (err error) {
+			old, ok, err = v.f.table.Update(ctx, item, condition)
 			return err
 		})
 		if !answered {
@@ -278,4 +308,5 @@ func (v *Visit) Change(ctx context.Context, kind Kind, id string, last *Last, ch
 			there = &Item{}
 		}
 	}
+	return nil, false
 }

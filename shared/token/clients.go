@@ -40,6 +40,9 @@ const (
 // client returns the client, from memory if good says so (nil: any is good).
 func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Client) bool) (*registry.Client, error) {
 	client, _, err := v.clients.Get(ctx, name, good, func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
+		if good != nil && !v.logons.mayReread(name, v.now()) {
+			return cache.Entry[*registry.Client]{}, errNotAgain
+		}
 		client, err := v.source.Load(ctx, name, last.Value, last.Serves)
 		if errors.Is(err, registry.ErrNotFound) {
 			v.tokens.Remove(func(_ key, t *held) bool { return t.client == name })
@@ -68,25 +71,26 @@ func (v *Vendor) reportDocument(err error, serving bool) {
 
 // afterClientError says how long an old document serves, and when it is read
 // again.
-func (v *Vendor) afterClientError(err error, failures int, warm bool) cache.Reaction {
+func (v *Vendor) afterClientError(err error, failures int, _ bool) cache.Reaction {
 	var document *registry.DocumentError
 	switch {
+	case errors.Is(err, errNotAgain):
+		return cache.Reaction{}
 	case errors.Is(err, registry.ErrNotFound) && failures < unknownTries:
 		return cache.Reaction{Keep: -1}
 	case errors.Is(err, registry.ErrNotFound):
 		return cache.Reaction{Rest: unknownRest, Keep: -1}
 	case errors.Is(err, registry.ErrDenied):
-		return cache.Reaction{Rest: deniedRest, Keep: deniedLife}
-	case errors.As(err, &document) && !warm:
-		// Somebody is writing it.
-		return cache.Reaction{}
+		return cache.Reaction{Rest: deniedRest, Postpone: deniedRest, Keep: deniedLife}
 	case errors.As(err, &document):
-		return cache.Reaction{Rest: brokenRest}
-	case warm:
-		return cache.Reaction{Rest: v.upTo(clientRefresh, 0.8)}
+		// Without an older version somebody is writing the first.
+		return cache.Reaction{Postpone: brokenRest}
 	}
-	return cache.Reaction{Rest: v.upTo(firstRest, 0.2)}
+	return cache.Reaction{Rest: v.upTo(firstRest, 0.2), Postpone: v.upTo(clientRefresh, 0.8)}
 }
+
+// errNotAgain: the document was read again a moment ago.
+var errNotAgain = errors.New("the document was read again a moment ago")
 
 // upTo returns a random part of d, at least the share least.
 func (v *Vendor) upTo(d time.Duration, least float64) time.Duration {
@@ -96,9 +100,6 @@ func (v *Vendor) upTo(d time.Duration, least float64) time.Duration {
 // newer reads the document again for a caller whose call failed by its fault; nil:
 // there is no newer version.
 func (v *Vendor) newer(ctx context.Context, old *registry.Client) *registry.Client {
-	if !v.logons.mayReread(old.Name, v.now()) {
-		return nil
-	}
 	client, err := v.client(ctx, old.Name, func(c *registry.Client) bool { return c.Version != old.Version })
 	if err != nil || client.Version == old.Version {
 		return nil
@@ -113,7 +114,7 @@ func (v *Vendor) atRest(e *Error, err error) *Error {
 		return e
 	}
 	again := *e
-	if e.Kind == Throttled || e.Kind == Unavailable || e.Kind == Timeout {
+	if e.temporary() {
 		again.RetryAfter = max(rest.Until.Sub(v.now()), time.Second)
 	}
 	return &again

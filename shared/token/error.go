@@ -118,6 +118,11 @@ func AsError(err error) *Error {
 	return &Error{Kind: Internal, Description: "internal error"}
 }
 
+// temporary reports whether time may heal e.
+func (e *Error) temporary() bool {
+	return e.Kind == Throttled || e.Kind == Unavailable || e.Kind == Timeout
+}
+
 // malformed returns an error of kind Malformed; description must be our words.
 func malformed(description string) *Error { return &Error{Kind: Malformed, Description: description} }
 

@@ -46,5 +46,6 @@ func (g Grant) RefreshAfter(now time.Time) time.Duration {
 	// What is left at the latest moment is for the caller's own pace.
 	window := g.held.end().Sub(start) * 3 / 4
 	share := float64(h.Sum32()) / (1 << 32)
-	return max(0, start.Sub(now)+time.Duration(float64(window)*share))
+	// Never at once: the same token would come again.
+	return max(time.Second, start.Sub(now)+time.Duration(float64(window)*share))
 }

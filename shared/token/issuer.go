@@ -20,8 +20,10 @@ const (
 	// address.
 	fleetBurst    = 50
 	fleetInterval = time.Second / 9
-	// budgetWait is how long an exchange waits for its place.
-	budgetWait = 3 * time.Second
+	// probeTime is how long others wait for what comes of a probe, looking again
+	// every probeLook.
+	probeTime = 6 * time.Second
+	probeLook = 300 * time.Millisecond
 
 	// A server that answered 429 without a word on when, is left alone for
 	// firstSilence, doubling to longSilence; then one exchange probes it.
@@ -32,39 +34,56 @@ const (
 )
 
 // standing is what is known of an authorization server; with a table, what all
-// environments know together.
+// environments know together. Times are in Unix milliseconds.
 type standing struct {
-	// Next is that of [pace], in Unix milliseconds.
+	// Next is that of [pace].
 	Next int64 `json:"next"`
-	// Silent is until when the server is left alone, in Unix milliseconds; 0: it
-	// isn't.
-	Silent int64 `json:"silent,omitempty"`
-	// Throttled is how often in a row it asked for that.
-	Throttled int `json:"throttled,omitempty"`
+	// Throttled is how often in a row it asked to be left alone; Silent is until
+	// when, and Probe until when somebody is finding out whether it still does.
+	Throttled int   `json:"throttled,omitempty"`
+	Silent    int64 `json:"silent,omitempty"`
+	Probe     int64 `json:"probe,omitempty"`
 }
 
-// enter takes a place for one exchange, or says how long there is none. Of those
-// who come when a silence is over, the first probes and the others wait for what
-// comes of it.
-func (s *standing) enter(now time.Time, burst int, interval time.Duration) (wait time.Duration, silent bool) {
-	if s.Silent != 0 {
-		if wait := time.UnixMilli(s.Silent).Sub(now); wait > 0 {
-			return min(wait, oauth.MaxRetryAfter), true
-		}
-		s.Silent = now.Add(longSilence).UnixMilli()
+// silent returns how long the server is to be left alone. Longer than a server may
+// ask for is a clock of somebody else's.
+func (s *standing) silent(now time.Time) time.Duration {
+	if wait := time.UnixMilli(s.Silent).Sub(now); s.Throttled > 0 && wait <= oauth.MaxRetryAfter {
+		return max(0, wait)
 	}
+	return 0
+}
+
+// probe makes the caller the one who finds out whether a server still wants to be
+// left alone; else it returns how long another caller is doing so.
+func (s *standing) probe(now time.Time) time.Duration {
+	if s.Throttled == 0 {
+		return 0
+	}
+	if wait := time.UnixMilli(s.Probe).Sub(now); wait > 0 && wait <= probeTime {
+		return wait
+	}
+	s.Probe = now.Add(probeTime).UnixMilli()
+	return 0
+}
+
+// place takes a place for one exchange.
+func (s *standing) place(now time.Time, burst int, interval, patience time.Duration) (wait time.Duration, ok bool) {
 	p := pace{next: time.UnixMilli(s.Next)}
-	wait = p.take(now, burst, interval)
+	wait, ok = p.take(now, burst, interval, patience)
 	s.Next = p.next.UnixMilli()
-	return wait, false
+	return wait, ok
 }
 
 // throttle begins a silence.
 func (s *standing) throttle(now time.Time, retryAfter time.Duration) {
 	silence := max(retryAfter, min(firstSilence<<min(s.Throttled, 10), longSilence))
 	s.Throttled++
-	s.Silent = now.Add(silence).UnixMilli()
+	s.Silent, s.Probe = now.Add(silence).UnixMilli(), 0
 }
+
+// forgive ends it: the server has answered something else.
+func (s *standing) forgive() { s.Throttled, s.Silent, s.Probe = 0, 0, 0 }
 
 // issuers keeps the standing of the authorization servers by host.
 type issuers struct {
@@ -82,56 +101,112 @@ type issuer struct {
 func (i *issuers) of(host string) *issuer {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if known := i.hosts[host]; known != nil {
+		return known
+	}
 	if i.hosts == nil || len(i.hosts) >= maxIssuers {
 		i.hosts = make(map[string]*issuer)
 	}
-	if i.hosts[host] == nil {
-		i.hosts[host] = &issuer{}
-	}
+	i.hosts[host] = &issuer{}
 	return i.hosts[host]
 }
 
-// enterIssuer waits for a place for one exchange with the host. Without one in
-// time, or when there is a token to fall back on, the error says when to come
-// again.
-func (v *Vendor) enterIssuer(ctx context.Context, visit *fleet.Visit, host string, fallback bool) error {
-	i := v.issuers.of(host)
+// enterIssuer waits for a place for one exchange with the client's authorization
+// server. Who has a token to fall back on doesn't wait: again is when to look again.
+// The error says that there will be no place in time.
+func (v *Vendor) enterIssuer(ctx context.Context, visit *fleet.Visit, w *wish) (again time.Duration, err error) {
+	i := v.issuers.of(w.client.IssuerHost)
+	patience := time.Duration(0)
+	if deadline, ok := ctx.Deadline(); ok && !w.fallback {
+		patience = min(time.Until(deadline)-waitMargin, maxPatience)
+	}
 	for begun := v.now(); ; {
-		wait, silent := v.place(ctx, visit, i, host)
-		if wait == 0 {
-			return nil
-		}
-		if silent || fallback || v.now().Add(wait).Sub(begun) > budgetWait {
+		a := v.approach(ctx, visit, i, w.client.IssuerHost, max(0, patience-v.now().Sub(begun)))
+		switch {
+		case a.ok && a.wait == 0:
+			return 0, nil
+		case w.fallback:
 			v.count(CountThrottled)
-			e := &Error{Kind: Throttled, Description: "the budget of exchanges with the authorization server is used up", RetryAfter: wait}
-			if silent {
-				e.Description = "the authorization server asked to be left alone for a while"
+			return max(a.wait, elsewhereRest), nil
+		case a.silent > 0:
+			v.count(CountThrottled)
+			return 0, withheld("the authorization server asked to be left alone for a while", a.silent)
+		case a.ok:
+			return 0, pause(ctx, a.wait)
+		case a.probing && v.now().Sub(begun) < patience:
+			if err := pause(ctx, probeLook); err != nil {
+				return 0, err
 			}
-			e.Detail = e.Description
-			return e
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return timeout()
+		case a.probing:
+			return 0, withheld("somebody is finding out whether the authorization server still wants to be left alone", time.Second)
+		default:
+			v.count(CountThrottled)
+			return 0, withheld("the budget of exchanges with the authorization server is used up", a.wait)
 		}
 	}
 }
 
-// place asks both budgets. The fleet's is only asked where ours has room.
-func (v *Vendor) place(ctx context.Context, visit *fleet.Visit, i *issuer, host string) (wait time.Duration, silent bool) {
-	i.mu.Lock()
-	wait, silent = i.own.enter(v.now(), environmentBurst, environmentInterval)
-	i.mu.Unlock()
-	if wait > 0 {
-		return wait, silent
+// withheld is the error of an exchange that was not made, to spare the server.
+func withheld(why string, again time.Duration) *Error {
+	return &Error{Kind: Throttled, Description: why, Detail: why, RetryAfter: max(again, time.Second), rest: max(again, time.Second)}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return timeout()
 	}
-	v.change(ctx, visit, i, host, func(s *standing) {
-		wait, silent = s.enter(v.now(), fleetBurst, fleetInterval)
-	})
-	return wait, silent
+}
+
+// approach is what a caller learns who wants to call a server.
+type approach struct {
+	silent  time.Duration // it is to be left alone for so long
+	probing bool          // somebody is finding out whether it still is
+	ok      bool          // there is a place,
+	wait    time.Duration // when this is over
+}
+
+// approach asks what this environment knows, and then, where there is a table, what
+// all know: that decides.
+func (v *Vendor) approach(ctx context.Context, visit *fleet.Visit, i *issuer, host string, patience time.Duration) (a approach) {
+	now := v.now()
+	ask := func(s *standing, burst int, interval time.Duration) {
+		a = approach{silent: s.silent(now)}
+		if a.silent > 0 {
+			a.wait = a.silent
+			return
+		}
+		if a.wait = s.probe(now); a.wait > 0 {
+			a.probing = true
+			return
+		}
+		a.wait, a.ok = s.place(now, burst, interval, patience)
+	}
+	i.mu.Lock()
+	known := max(i.own.silent(now), i.fleet.silent(now))
+	i.mu.Unlock()
+	if known > 0 {
+		return approach{silent: known, wait: known}
+	}
+	if visit != nil && v.change(ctx, visit, i, host, func(s *standing) { ask(s, fleetBurst, fleetInterval) }) {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.own.forgive()
+		if !a.ok {
+			return a
+		}
+		wait, ok := i.own.place(now, environmentBurst, environmentInterval, patience)
+		a.wait, a.ok = max(a.wait, wait), ok
+		return a
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	ask(&i.own, environmentBurst, environmentInterval)
+	return a
 }
 
 // leaveIssuer notes what came of the exchange: failure is nil if a token did.
@@ -143,12 +218,12 @@ func (v *Vendor) leaveIssuer(ctx context.Context, visit *fleet.Visit, host strin
 		case throttled:
 			s.throttle(v.now(), failure.RetryAfter)
 		case answered:
-			s.Silent, s.Throttled = 0, 0
+			s.forgive()
 		}
 	}
 	i := v.issuers.of(host)
 	i.mu.Lock()
-	quiet := !throttled && i.own.Silent == 0 && i.fleet.Silent == 0
+	quiet := !throttled && i.own.Throttled == 0 && i.fleet.Throttled == 0
 	say(&i.own)
 	i.mu.Unlock()
 	if !quiet {
@@ -156,9 +231,9 @@ func (v *Vendor) leaveIssuer(ctx context.Context, visit *fleet.Visit, host strin
 	}
 }
 
-// change applies f to what the fleet knows. The table is not waited for with a lock
-// held.
-func (v *Vendor) change(ctx context.Context, visit *fleet.Visit, i *issuer, host string, f func(*standing)) {
+// change applies f to what the fleet knows; false: the table can't be used. The
+// table is not waited for with a lock held.
+func (v *Vendor) change(ctx context.Context, visit *fleet.Visit, i *issuer, host string, f func(*standing)) bool {
 	i.mu.Lock()
 	last := i.last
 	i.mu.Unlock()
@@ -178,4 +253,5 @@ func (v *Vendor) change(ctx context.Context, visit *fleet.Visit, i *issuer, host
 		i.last, i.fleet = last, s
 		i.mu.Unlock()
 	}
+	return ok
 }

@@ -8,7 +8,6 @@ import (
 
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
-	"tokenvendor/shared/registry"
 )
 
 // rejectionMemory is how long a refused version of a credential is not tried
@@ -59,20 +58,30 @@ func (l *logons) of(client string) *logon {
 func (l *logons) mayReread(client string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.of(client).rereads.take(now, rereads, rereadsInterval) == 0
+	_, ok := l.of(client).rereads.take(now, rereads, rereadsInterval, 0)
+	return ok
 }
 
-// enter waits for the client's turn. release must be called.
-func (l *logons) enter(ctx context.Context, client string) (s *logon, release func(), err error) {
+// enter waits for the client's turn, for d at most. leave is nil if it did not come.
+func (l *logons) enter(ctx context.Context, client string, d time.Duration) (s *logon, leave func()) {
 	l.mu.Lock()
 	s = l.of(client)
 	l.mu.Unlock()
+	leave = func() { <-s.turn }
 	select {
 	case s.turn <- struct{}{}:
-		return s, func() { <-s.turn }, nil
-	case <-ctx.Done():
-		return nil, func() {}, timeout()
+		return s, leave
+	default:
 	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case s.turn <- struct{}{}:
+		return s, leave
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return s, nil
 }
 
 // refused returns the failure of version while it is remembered, else nil.
@@ -98,29 +107,62 @@ func blown(failure *Error, until time.Time) *Error {
 	return &e
 }
 
+// localTurn waits for the client's turn in this environment, and keeps the lease
+// meanwhile. Who has a token to fall back on doesn't wait; leave is nil then, or when
+// ctx ended.
+func (v *Vendor) localTurn(ctx context.Context, lease *fleet.Lease, w *wish) (s *logon, leave func()) {
+	for {
+		patience := renewAfter
+		if w.fallback {
+			patience = 0
+		}
+		s, leave = v.logons.enter(ctx, w.client.Name, patience)
+		if leave != nil || w.fallback || ctx.Err() != nil {
+			return s, leave
+		}
+		v.keep(ctx, lease)
+	}
+}
+
+// keep prolongs a lease of which much is over. That it is lost is no reason to stop:
+// the fence will refuse its result, which costs an exchange at most.
+func (v *Vendor) keep(ctx context.Context, lease *fleet.Lease) {
+	if lease.Held() && lease.End.Sub(v.now()) < waitMargin {
+		lease.Renew(ctx)
+	}
+}
+
 // fleetTurn waits for the client's turn among all environments, which may be a
-// doubtful one or nil when the table can't be used. The error says that another
-// environment's logon failed.
-func (v *Vendor) fleetTurn(ctx context.Context, visit *fleet.Visit, client *registry.Client, s *logon) (*fleet.Lease, error) {
-	id := client.Name + "\x00" + client.Version
+// doubtful one or nil when the table can't be used; busy says that it did not wait,
+// because there is a token to fall back on. The error says that another environment's
+// logon failed.
+func (v *Vendor) fleetTurn(ctx context.Context, visit *fleet.Visit, lease *fleet.Lease, w *wish, s *logon) (turn *fleet.Lease, busy bool, err error) {
+	id := w.client.Name + "\x00" + w.client.Version
 	for failures := 0; ; {
 		turn, row := visit.Take(ctx, fleet.LogonRow, id)
+		if !turn.Held() && row != nil && !row.Leased && row.Failures == 0 {
+			// Free, but for a clock that is ahead of ours.
+			turn, row = visit.Seize(ctx, row)
+		}
 		switch {
 		case turn.Held(), row == nil && failures == 0, failures > patience:
-			return turn, nil
+			return turn, false, nil
 		case row == nil:
 			failures++
 			turn.Finish(ctx, fleet.Rest{Until: v.now()})
 		case !row.Leased && row.Failures > 0:
 			failure := v.failedElsewhere(row)
-			failure.RetryAfter, failure.rest, failure.reread = 0, 0, true
-			s.refuse(client.Version, failure, row.Until, v.now())
-			return nil, blown(failure, row.Until)
+			failure.rest, failure.reread = 0, true
+			s.refuse(w.client.Version, failure, row.Until, v.now())
+			return nil, false, blown(failure, row.Until)
+		case w.fallback:
+			return nil, true, nil
 		default:
 			failures = 1
 		}
+		v.keep(ctx, lease)
 		if !visit.Wait(ctx) {
-			return nil, nil
+			return nil, false, nil
 		}
 	}
 }

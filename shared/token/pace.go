@@ -10,17 +10,22 @@ type pace struct {
 	next time.Time
 }
 
-// take takes one of a bucket of size, which gets one back every interval. When the
-// bucket is empty, nothing is taken, and wait is when there will be one.
-func (p *pace) take(now time.Time, size int, interval time.Duration) (wait time.Duration) {
-	full := p.next
-	// Further ahead than an empty bucket is a clock of somebody else's.
-	if full.Before(now) || full.Sub(now) > time.Duration(size)*interval {
+// take takes one of a bucket of size, which gets one back every interval. What the
+// bucket doesn't have yet is taken in advance, if it will within patience: wait is
+// when. ok is false when nothing was taken.
+func (p *pace) take(now time.Time, size int, interval, patience time.Duration) (wait time.Duration, ok bool) {
+	full, whole := p.next, time.Duration(size)*interval
+	// Much further ahead than anybody waits is a clock of somebody else's.
+	if full.Before(now) || full.Sub(now) > whole+maxPatience {
 		full = now
 	}
-	if wait = full.Add(interval).Sub(now) - time.Duration(size)*interval; wait > 0 {
-		return wait
+	wait = max(0, full.Add(interval).Sub(now)-whole)
+	if wait > patience {
+		return wait, false
 	}
 	p.next = full.Add(interval)
-	return 0
+	return wait, true
 }
+
+// maxPatience is how far ahead a place is taken at most.
+const maxPatience = 15 * time.Second

@@ -13,8 +13,10 @@ import (
 
 const (
 	// waitMargin is what a load must have left to go on by itself, after waiting
-	// for another environment's exchange.
+	// for another environment's exchange; and a lease, for an exchange to begin.
 	waitMargin = 5500 * time.Millisecond
+	// renewAfter is how often a lease is looked at while its holder waits.
+	renewAfter = 2 * time.Second
 	// leaseMargin is what is left of a lease to write the result.
 	leaseMargin = 300 * time.Millisecond
 	// elsewhereRest is how soon an environment looks again for the token that
@@ -36,6 +38,7 @@ type sharedToken struct {
 // note is what a row says of a failure.
 type note struct {
 	Kind        Kind      `json:"kind"`
+	Fuse        bool      `json:"fuse,omitempty"`
 	Description string    `json:"description"`
 	Upstream    *Upstream `json:"upstream,omitempty"`
 }
@@ -54,12 +57,14 @@ func (v *Vendor) lease(ctx context.Context, visit *fleet.Visit, w *wish) (_ *fle
 			lease, row = visit.Seize(ctx, row)
 		}
 		switch {
+		case lease.Held() && !w.fallback && w.accepts(v, there):
+			// Cold, but the row has a token that is only due to be replaced: who
+			// comes next does that, and nobody waits.
+			lease.Finish(ctx, fleet.Rest{Until: v.now()})
+			w.old = there
+			e := v.later(w, 0)
+			return nil, &e, nil
 		case lease.Held():
-			// Nobody works on it. An old token that only this row had still serves
-			// if we fail.
-			if !w.fallback && w.accepts(v, there) {
-				w.old, w.fallback, w.borrowed = there, true, true
-			}
 			return lease, nil, nil
 		case row == nil && (!waiting || failures == patience):
 			return lease, nil, nil
@@ -86,11 +91,11 @@ func (v *Vendor) lease(ctx context.Context, visit *fleet.Visit, w *wish) (_ *fle
 
 // unchanged keeps the token in memory until it is time to look at the row again.
 func (v *Vendor) unchanged(w *wish, row *fleet.Row) *cache.Entry[*held] {
-	refresh := v.now().Add(v.upTo(elsewhereRest, 0.5))
-	if !row.Leased && row.Until.After(refresh) {
-		refresh = row.Until
+	e := v.later(w, elsewhereRest)
+	if !row.Leased && row.Until.After(e.Refresh) {
+		e.Refresh = row.Until
 	}
-	return &cache.Entry[*held]{Value: w.old, Refresh: refresh, Expire: w.old.end()}
+	return &e
 }
 
 // readShared reads a row's token; nil: there is none for w. The row was sealed for
@@ -113,15 +118,19 @@ func (v *Vendor) failedElsewhere(row *fleet.Row) *Error {
 	if json.Unmarshal(row.Note, &n) != nil || int(n.Kind) <= 0 || int(n.Kind) >= len(answers) {
 		n = note{Kind: Unavailable, Description: "the authorization server failed a moment ago"}
 	}
-	rest := max(row.Until.Sub(v.now()), time.Second)
-	return &Error{
-		Kind: n.Kind, Description: n.Description, Upstream: n.Upstream,
-		Detail: "as another environment found: " + n.Description, RetryAfter: rest, rest: rest,
+	e := &Error{Kind: n.Kind, Description: n.Description, Upstream: n.Upstream, Detail: "as another environment found: " + n.Description}
+	if e.reread = n.Kind == Misconfigured; n.Fuse {
+		return blown(e, row.Until)
 	}
+	e.rest = max(row.Until.Sub(v.now()), time.Second)
+	if e.temporary() {
+		e.RetryAfter = e.rest
+	}
+	return e
 }
 
 func noteOf(e *Error) []byte {
-	b, err := json.Marshal(note{Kind: e.Kind, Description: e.Description, Upstream: e.Upstream})
+	b, err := json.Marshal(note{Kind: e.Kind, Fuse: !e.Fuse.IsZero(), Description: e.Description, Upstream: e.Upstream})
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
@@ -142,14 +151,19 @@ func (v *Vendor) settle(ctx context.Context, lease, turn *fleet.Lease, turnRest 
 	all.Wait()
 }
 
-// failureRest leaves a failure that time may heal for everybody. One of the
-// credential stands in the row of its logons.
+// failureRest leaves a failure for everybody who wants this token, unless it is ours
+// alone or the caller's.
 func (v *Vendor) failureRest(lease *fleet.Lease, w *wish, e *Error) fleet.Rest {
 	rest := fleet.Rest{Until: v.now()}
-	if lease.Held() && (e.Kind == Throttled || e.Kind == Unavailable || e.Kind == Timeout) {
-		rest.Failures, rest.Note = lease.Failures+1, noteOf(e)
-		e.rest = v.restFor(e, rest.Failures, w.fallback)
-		rest.Until = rest.Until.Add(e.rest)
+	switch {
+	case !lease.Held():
+	case !e.Fuse.IsZero():
+		rest.Failures, rest.Note, rest.Until = 1, noteOf(e), e.Fuse
+	case e.temporary() || e.Kind == Misconfigured:
+		if e.rest == 0 {
+			e.rest = v.restFor(e, lease.Failures+1, w.fallback)
+		}
+		rest.Failures, rest.Note, rest.Until = lease.Failures+1, noteOf(e), rest.Until.Add(e.rest)
 	}
 	return rest
 }

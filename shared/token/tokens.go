@@ -109,10 +109,9 @@ func (v *Vendor) afterTokenError(err error, failures int, warm bool) cache.React
 
 // restFor is how long nobody needs to try what failed so often with e.
 func (v *Vendor) restFor(e *Error, failures int, warm bool) time.Duration {
-	temporary := e.Kind == Throttled || e.Kind == Unavailable || e.Kind == Timeout
 	rest := v.upTo(firstRest, 0.2)
 	switch {
-	case !temporary && !warm:
+	case !e.temporary() && !warm:
 	case warm:
 		rest = min(refreshRest<<min(failures-1, 10), longRest)
 		rest += time.Duration(float64(rest) * restJitter * v.rand())
@@ -129,10 +128,9 @@ type wish struct {
 	key    key
 	good   func(*held) bool
 	forced bool
-	// old is the last token (nil: none); fallback says that it still serves, and
-	// borrowed that only the fleet had it.
-	old                *held
-	fallback, borrowed bool
+	// old is the last token (nil: none); fallback says that it still serves.
+	old      *held
+	fallback bool
 	// failed says that the last exchange for it failed.
 	failed bool
 }
@@ -153,11 +151,12 @@ func (v *Vendor) load(ctx context.Context, w *wish) (cache.Entry[*held], error) 
 	if done != nil {
 		return *done, nil
 	}
-	e, err := v.exchange(ctx, visit, lease, w)
-	if err != nil && w.borrowed {
-		return cache.Entry[*held]{Value: w.old, Refresh: v.now().Add(max(AsError(err).rest, elsewhereRest)), Expire: w.old.end()}, nil
-	}
-	return e, err
+	return v.exchange(ctx, visit, lease, w)
+}
+
+// later is the token that there is, to be looked after again when d is over.
+func (v *Vendor) later(w *wish, d time.Duration) cache.Entry[*held] {
+	return cache.Entry[*held]{Value: w.old, Refresh: v.now().Add(v.upTo(d, 0.5)), Expire: w.old.end()}
 }
 
 // granted is a token that an exchange brought for w.

@@ -174,33 +174,43 @@ func (v *Vendor) vend(ctx context.Context, client *registry.Client, r Request) (
 
 // exchange makes one exchange, unless the client's credential is known to be
 // refused, here or in the fleet, or the authorization server wants to be left
-// alone. It ends the lease.
+// alone. Who has a token to fall back on waits for nobody. It ends the lease.
 func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.Lease, w *wish) (e cache.Entry[*held], err error) {
-	client := w.client
 	var turn *fleet.Lease
 	turnRest := fleet.Rest{Until: v.now()}
-	logon, leave, err := v.logons.enter(ctx, client.Name)
-	defer leave()
-	defer func() { v.settle(ctx, lease, turn, turnRest, w, e, err) }()
-	if err != nil {
-		return e, err
+	logon, leave := v.localTurn(ctx, lease, w)
+	if leave != nil {
+		defer leave()
 	}
-	if failure := logon.refused(client.Version, v.now()); failure != nil {
+	defer func() { v.settle(ctx, lease, turn, turnRest, w, e, err) }()
+	version := w.client.Version
+	switch {
+	case leave == nil && w.fallback:
+		return v.later(w, elsewhereRest), nil
+	case leave == nil:
+		return e, timeout()
+	}
+	if failure := logon.refused(version, v.now()); failure != nil {
 		v.count(CountFuse)
 		return e, failure
 	}
-	if turn, err = v.fleetTurn(ctx, visit, client, logon); err != nil {
+	switch again, err := v.enterIssuer(ctx, visit, w); {
+	case err != nil:
+		return e, err
+	case again > 0:
+		return v.later(w, again), nil
+	}
+	turn, busy, err := v.fleetTurn(ctx, visit, lease, w, logon)
+	switch {
+	case err != nil:
 		v.count(CountFuse)
 		return e, err
+	case busy:
+		return v.later(w, elsewhereRest), nil
 	}
-	if err := v.enterIssuer(ctx, visit, client.IssuerHost, w.fallback); err != nil {
-		return e, err
-	}
-	if lease.Held() && time.Until(lease.End) < waitMargin && !lease.Renew(ctx) {
-		return e, &Error{Kind: Unavailable, Description: "another environment took over", rest: elsewhereRest}
-	}
+	v.keep(ctx, lease)
 	token, failure := v.call(ctx, lease, turn, w)
-	v.leaveIssuer(ctx, visit, client.IssuerHost, failure)
+	v.leaveIssuer(ctx, visit, w.client.IssuerHost, failure)
 	if failure == nil {
 		return v.granted(token, w), nil
 	}
@@ -208,7 +218,7 @@ func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.
 	if failure.FailedLogon() {
 		v.count(CountFailedLogon)
 		until := v.now().Add(rejectionMemory)
-		logon.refuse(client.Version, refusal, until, v.now())
+		logon.refuse(version, refusal, until, v.now())
 		turnRest = fleet.Rest{Until: until, Failures: 1, Note: noteOf(refusal)}
 		refusal = blown(refusal, until)
 	}
@@ -225,7 +235,7 @@ func (v *Vendor) call(ctx context.Context, lease, turn *fleet.Lease, w *wish) (*
 			defer cancel()
 		}
 	}
-	if w.fallback || w.failed {
+	if w.fallback || w.failed || lease.Held() && lease.Failures > 0 {
 		w.want.MaxAttempts = 1
 	}
 	v.count(CountExchange)

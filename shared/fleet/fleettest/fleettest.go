@@ -124,6 +124,8 @@ func (t *Table) update(item fleet.Item, condition fleet.Condition) (*fleet.Item,
 
 func holds(c fleet.Condition, there fleet.Item, exists bool) bool {
 	switch {
+	case c.Any:
+		return true
 	case c.Like != nil && c.Like.Name == "":
 		return !exists
 	case c.Like != nil:
