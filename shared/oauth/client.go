@@ -174,7 +174,8 @@ func tlsConfig(roots *x509.CertPool, certificate *tls.Certificate) *tls.Config {
 		// Go sends no certificate, silently, when none is issued by a CA of the
 		// server's list; a callback always offers it, so that the server's
 		// refusal is seen.
-		cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			noteAsked(info.Context())
 			return certificate, nil
 		}
 	}

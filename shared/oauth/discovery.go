@@ -64,13 +64,16 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 	req.Header.Set("User-Agent", defaultUserAgent)
 	resp, err := client.Do(req)
 	if err != nil {
-		failure := (&Client{}).transportError(err)
+		failure := (&Client{}).transportError(err, &sightings{})
 		if failure.Temporary() {
 			return nil, 0, fmt.Errorf("%w: %v", ErrDiscovery, failure)
 		}
 		return nil, 0, fmt.Errorf("issuer: %v", failure)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < http.StatusOK {
+		return nil, 0, fmt.Errorf("issuer: %v", switched())
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
 		return nil, 0, ErrDiscovery

@@ -73,6 +73,8 @@ type Error struct {
 	ClockSkew time.Duration
 	// temporary: NoProof wrapped ErrTemporary.
 	temporary bool
+	// final: the proof was shown and must not be shown again by itself.
+	final bool
 }
 
 // Error implements error.
@@ -96,10 +98,29 @@ func (e *Error) Error() string {
 
 // FailedLogon reports whether the server may have counted the exchange as a
 // failed logon: SAP Cloud Identity Services answers invalid_client with 400 or
-// 401, older XSUAA answers 401 with the code "unauthorized".
+// 401, older XSUAA answers 401 with the code "unauthorized", and gateways are known
+// to make a 200 or a 503 of it. A 401 whose code is about what was asked for is
+// none: the client was known, and must not be blocked by a caller's bad scope.
 func (e *Error) FailedLogon() bool {
-	return e.Reason == CertificateRefused ||
-		e.Reason == Refused && (e.Status == 401 || e.Code == "invalid_client")
+	switch {
+	case e.Reason == CertificateRefused:
+		return true
+	case e.Reason != Refused && e.Reason != Unusable:
+		return false
+	case e.Code == "invalid_client":
+		return true
+	}
+	return e.Status == 401 && !aboutRequest(e.Code)
+}
+
+// aboutRequest reports whether an error code says that the client was authenticated
+// (RFC 6749 section 5.2, RFC 8707 section 2).
+func aboutRequest(code string) bool {
+	switch code {
+	case "invalid_scope", "invalid_target", "unsupported_grant_type", "unauthorized_client":
+		return true
+	}
+	return false
 }
 
 // Temporary reports whether the same exchange may succeed later without
@@ -118,7 +139,10 @@ func (e *Error) Temporary() bool {
 
 // retriable reports whether trying again now cannot count as a failed logon.
 func (e *Error) retriable() bool {
-	if e.Reason == Unreachable {
+	switch {
+	case e.final || e.FailedLogon():
+		return false
+	case e.Reason == Unreachable:
 		return true
 	}
 	switch e.Status {

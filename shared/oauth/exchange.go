@@ -122,6 +122,7 @@ func (x *Exchanger) pause(ctx context.Context, host string, attempt int, failure
 func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
+	ctx, seen := watch(ctx)
 	form, header := c.form(r), x.header(r)
 	if err := c.auth.Authenticate(ctx, form, header); err != nil {
 		return nil, noProof(err)
@@ -138,9 +139,12 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	start := x.now()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.transportError(err)
+		return nil, c.transportError(err, seen)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode < http.StatusOK {
+		return nil, switched()
+	}
 	return readResponse(resp, start, proofs(form, header))
 }
 

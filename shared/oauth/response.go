@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"bytes"
 	"encoding/base64"
 	"io"
 	"net/http"
@@ -24,7 +25,7 @@ func answerLimits() strictjson.Limits { return strictjson.Limits{Depth: 32, Memb
 // request began; sent are the proofs that the server may echo.
 func readResponse(resp *http.Response, start time.Time, sent []string) (*Token, *Error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	failure := &Error{Status: resp.StatusCode, CorrelationID: correlationID(resp.Header)}
+	failure := &Error{Status: resp.StatusCode, CorrelationID: correlationID(resp.Header, sent)}
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		failure.Reason = Redirected
@@ -38,10 +39,12 @@ func readResponse(resp *http.Response, start time.Time, sent []string) (*Token, 
 	default:
 		token, detail := parseToken(body, start)
 		if detail == "" {
-			token.correlationID = failure.CorrelationID
+			token.correlationID = correlationID(resp.Header, append(sent, token.access.Expose()))
 			return token, nil
 		}
 		failure.Reason, failure.Detail = Unusable, detail
+		failure.readError(body, sent)
+		failure.Description = ""
 	}
 	// A server may end its answer properly when it sees that we gave up.
 	if failure.Reason == Unusable && resp.Request.Context().Err() != nil {
@@ -57,13 +60,7 @@ func (e *Error) refused(header http.Header, body []byte, start time.Time, sent [
 	if e.Status == 429 || e.Status == 503 {
 		e.RetryAfter = retryAfter(header.Get("Retry-After"), start)
 	}
-	if members, err := strictjson.Object(body, answerLimits()); err == nil {
-		// SAP's administration API has an object under "error"; that is no code.
-		code, _ := strictjson.String(members["error"])
-		e.Code = errorCode(code, sent)
-		description, _ := strictjson.String(members["error_description"])
-		e.Description = Printable(redactEcho(description, sent))
-	}
+	e.readError(body, sent)
 	if e.FailedLogon() {
 		// Here a description is about the credential; SAP's says nothing more
 		// than the code does.
@@ -74,9 +71,33 @@ func (e *Error) refused(header http.Header, body []byte, start time.Time, sent [
 	}
 }
 
+// readError reads error and error_description. A body that isn't the JSON that it
+// should be (a byte order mark, another encoding, a stray brace, a member twice, cut
+// off) may still say that the credential is refused, which must not be missed: the
+// next four times lock the client.
+func (e *Error) readError(body []byte, sent []string) {
+	members, err := strictjson.Object(bytes.TrimPrefix(body, []byte(byteOrderMark)), answerLimits())
+	if err != nil {
+		if bytes.Contains(body, []byte("invalid_client")) {
+			e.Code = "invalid_client"
+		}
+		return
+	}
+	// SAP's administration API has an object under "error"; that is no code.
+	code, _ := strictjson.String(members["error"])
+	e.Code = errorCode(code, sent)
+	description, _ := strictjson.String(members["error_description"])
+	e.Description = Printable(redactEcho(description, sent))
+}
+
 // errorCode returns code if RFC 6749 section 5.2 allows its characters and it
 // is not one of the proofs that were sent.
 func errorCode(code string, sent []string) string {
+	switch code {
+	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+		"invalid_scope", "invalid_target", "unauthorized":
+		return code // whatever the secret looks like
+	}
 	if len(code) > 64 || strings.ContainsFunc(code, notNQSCHAR) || redactEcho(code, sent) != code {
 		return ""
 	}
@@ -112,7 +133,7 @@ func retryAfter(value string, now time.Time) time.Duration {
 	}
 	if len(value) <= 10 && strings.Trim(value, "0123456789") == "" {
 		seconds, _ := strconv.Atoi(value)
-		return min(time.Duration(seconds)*time.Second, MaxRetryAfter)
+		return time.Duration(min(seconds, int(MaxRetryAfter/time.Second))) * time.Second
 	}
 	date, err := http.ParseTime(value)
 	if err != nil {
@@ -121,11 +142,13 @@ func retryAfter(value string, now time.Time) time.Duration {
 	return min(max(date.Sub(now), 0), MaxRetryAfter)
 }
 
-// correlationID returns the id under which the server logged the request.
-func correlationID(header http.Header) string {
+// correlationID returns the id under which the server logged the request, unless it
+// echoes what was sent, or the token.
+func correlationID(header http.Header, secrets []string) string {
 	for _, name := range []string{"X-Ids-Id", "X-Vcap-Request-Id", "X-Correlationid"} {
 		id := header.Get(name)
-		if id != "" && len(id) <= 64 && strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == "" {
+		if id != "" && len(id) <= 64 && strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == "" &&
+			redactEcho(id, secrets) == id {
 			return id
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"html"
 	"math"
 	"net/url"
 	"slices"
@@ -17,6 +18,8 @@ import (
 const (
 	// maxToken is the largest access token that is passed on.
 	maxToken = 64 << 10
+	// byteOrderMark may precede JSON (RFC 8259 section 8.1).
+	byteOrderMark = "\ufeff"
 	// maxLife bounds expires_in.
 	maxLife = 24 * time.Hour
 )
@@ -83,11 +86,11 @@ func parseToken(body []byte, start time.Time) (t *Token, detail string) {
 		return nil, "the answer is empty"
 	}
 	// RFC 8259 section 8.1 lets a reader ignore a byte order mark.
-	members, err := strictjson.Object(bytes.TrimPrefix(body, []byte("\ufeff")), answerLimits())
+	members, err := strictjson.Object(bytes.TrimPrefix(body, []byte(byteOrderMark)), answerLimits())
 	if err != nil {
 		return nil, "the answer is not one JSON object with each member once"
 	}
-	if _, ok := members["error"]; ok {
+	if raw, ok := members["error"]; ok && string(raw) != "null" {
 		return nil, "the answer has an error beside status 200"
 	}
 	access, ok := strictjson.String(members["access_token"])
@@ -205,17 +208,37 @@ func basicSecrets(basic string) []string {
 	return secrets
 }
 
+// unescape undoes what escapes of a URL there are, among others that are none.
+func unescape(text string) string {
+	b := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c == '+' {
+			c = ' '
+		}
+		if c == '%' && i+2 < len(text) {
+			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				c = byte(n)
+				i += 2
+			}
+		}
+		b = append(b, c)
+	}
+	return string(b)
+}
+
 // redactEcho hides a text of the server that holds a piece of one of our
 // proofs, as it was sent or escaped for a URL: servers are known to quote what
 // they did not like.
 func redactEcho(text string, sent []string) string {
 	const piece = 8 // bytes that no text shares with a secret by chance
 	text = text[:min(len(text), 4<<10)]
-	unescaped, _ := url.QueryUnescape(text)
+	unescaped := unescape(text)
+	entities := html.UnescapeString(text)
 	for _, proof := range sent {
 		for i := 0; i == 0 || i+piece <= len(proof); i++ {
 			part := proof[i:min(i+piece, len(proof))]
-			if part != "" && (strings.Contains(text, part) || strings.Contains(unescaped, part)) {
+			if part != "" && (strings.Contains(text, part) || strings.Contains(unescaped, part) || strings.Contains(entities, part)) {
 				return redacted
 			}
 		}

@@ -283,3 +283,18 @@ func TestPKCS12CostlyMAC(t *testing.T) {
 		}
 	}
 }
+
+// TestKeyUnderAnotherLabel: labels are known to be exchanged by hand.
+func TestKeyUnderAnotherLabel(t *testing.T) {
+	m := testMaterial()
+	for name, key := range map[string]string{
+		"PKCS#8 as PKCS#1": blockPEM("RSA PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(m.rsa))),
+		"PKCS#1 as PKCS#8": blockPEM("PRIVATE KEY", x509.MarshalPKCS1PrivateKey(m.rsa)),
+		"SEC1 as PKCS#8":   blockPEM("PRIVATE KEY", must(x509.MarshalECPrivateKey(m.ec256))),
+		"PKCS#8 as SEC1":   blockPEM("EC PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(m.ec256))),
+	} {
+		if _, err := load(t, native(map[string]any{"private_key": key}), nil); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

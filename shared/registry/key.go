@@ -50,21 +50,30 @@ func parseKeyBlock(b block, password text) (key any, problem string) {
 	case strings.HasSuffix(b.label, "CERTIFICATE"):
 		return nil, "holds a certificate, which does not belong there"
 	}
-	var err error
 	switch b.label {
-	case "RSA PRIVATE KEY":
-		key, err = x509.ParsePKCS1PrivateKey(b.der)
-	case "EC PRIVATE KEY":
-		key, err = x509.ParseECPrivateKey(b.der)
-	case "PRIVATE KEY":
-		key, err = x509.ParsePKCS8PrivateKey(b.der)
+	case "RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY":
 	default:
 		return nil, "holds a PEM block that is not a private key"
 	}
-	if err != nil || hasTrailer(b.der) {
+	if key = readKey(b.der); key == nil || hasTrailer(b.der) {
 		return nil, unreadable
 	}
 	return key, ""
+}
+
+// readKey reads PKCS#8, PKCS#1 or SEC1, whichever it is: labels are known to be
+// exchanged by hand. nil: none of them.
+func readKey(der []byte) any {
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		return key
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key
+	}
+	return nil
 }
 
 func parseEncryptedKey(der []byte, password text) (key any, problem string) {

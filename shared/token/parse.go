@@ -61,6 +61,9 @@ func (p parameters) addPair(pair string) error {
 	if err != nil || !utf8.ValidString(value) {
 		return malformed("the body is not a form")
 	}
+	if value == "" && name == "resource" {
+		return nil
+	}
 	if _, repeated := p[name]; repeated && name != "resource" {
 		return repeatedParameter(name)
 	}

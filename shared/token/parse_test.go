@@ -78,7 +78,7 @@ func TestParseRefuses(t *testing.T) {
 		{form: "scope=+cnry", json: `{"scope":"cnry\""}`, want: InvalidScope, says: "scope"},
 		{form: "scope=a%00", json: `{"scope":"cnry\u007f"}`, want: InvalidScope, says: "scope"},
 		{form: "resource=cnry", json: `{"resource":["urn:a","cnry"]}`, want: InvalidTarget, says: "resource"},
-		{form: "resource=urn:a&resource=", json: `{"resource":["urn:a",""]}`, want: InvalidTarget, says: "resource"},
+		{form: "resource=urn:a%23b", json: `{"resource":["urn:a",""]}`, want: InvalidTarget, says: "resource"},
 		{form: "audience=%0a", json: `{"audience":"cnry\n"}`, want: Malformed, says: "audience"},
 		{form: "client_secret=cnry", json: `{"client_secret":"cnry"}`, want: Malformed, says: "client_secret must not be sent"},
 		{form: "min_ttl=cnry", json: `{"min_ttl":"cnry"}`, want: Malformed, says: "min_ttl"},
@@ -289,4 +289,13 @@ func FuzzParseJSON(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestEmptyResource: a parameter without a value counts as left out, beside others
+// too.
+func TestEmptyResource(t *testing.T) {
+	r, err := ParseForm("c", []byte("resource=&resource=https%3A%2F%2Fa&resource="))
+	if err != nil || len(r.Resource) != 1 || r.Resource[0] != "https://a" {
+		t.Errorf("%v, %v", r.Resource, err)
+	}
 }
