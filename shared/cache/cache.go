@@ -109,6 +109,10 @@ type Config[V any] struct {
 	// errors included; the least recently used leave first. Zero: no bound on the
 	// sum, 1000 keys.
 	MaxSize, MaxEntries int
+	// Group names what a value belongs to, and MaxGroup bounds the values of one
+	// group, so that none takes the room of the others; nil: there are no groups.
+	Group    func(V) string
+	MaxGroup int
 	// MaxWaiters bounds the callers that wait for one load; zero: 256.
 	MaxWaiters int
 	// LoadTimeout bounds a load; zero: 20 seconds.

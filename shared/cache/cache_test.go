@@ -395,6 +395,29 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// TestGroup: one group's values don't drive out another's.
+func TestGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New[int](cache.Config[int64]{MaxGroup: 3, Group: func(v int64) string { return fmt.Sprint(v > 1) }})
+		s := &source{life: time.Hour}
+		for key := range 10 { // the first is the other group's
+			_, _, _ = c.Get(t.Context(), key, nil, s.load)
+			time.Sleep(time.Second)
+		}
+		for key := range 10 {
+			want := cache.Loaded
+			if key == 0 || key > 6 {
+				want = cache.Hit
+			}
+			if _, outcome, _ := c.Get(t.Context(), key, func(int64) bool { return true }, func(context.Context, cache.Last[int64]) (cache.Entry[int64], error) {
+				return cache.Entry[int64]{}, errDown
+			}); (outcome == cache.Hit) != (want == cache.Hit) {
+				t.Errorf("key %d: %v, want %v", key, outcome, want)
+			}
+		}
+	})
+}
+
 // TestRememberedErrorsAreBounded: nobody fills the memory with names that don't
 // exist.
 func TestRememberedErrorsAreBounded(t *testing.T) {

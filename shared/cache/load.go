@@ -166,6 +166,7 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 // evict makes room: what is over leaves first, then what was used least recently,
 // but not newest. mu must be held.
 func (c *Cache[K, V]) evict(newest K) {
+	c.evictGroup(newest)
 	if !c.over() {
 		return
 	}
@@ -176,18 +177,43 @@ func (c *Cache[K, V]) evict(newest K) {
 		}
 	}
 	for c.over() {
-		var oldest *slot[V]
-		var oldestKey K
-		for key, s := range c.slots {
-			if s.flight == nil && key != newest && (oldest == nil || s.usedAt.Load() < oldest.usedAt.Load()) {
-				oldest, oldestKey = s, key
-			}
-		}
-		if oldest == nil {
+		key, s, _ := c.oldest(newest, func(*state[V]) bool { return true })
+		if s == nil {
 			return
 		}
-		c.drop(oldestKey, oldest)
+		c.drop(key, s)
 	}
+}
+
+// evictGroup makes room in the group of newest. mu must be held.
+func (c *Cache[K, V]) evictGroup(newest K) {
+	s := c.slots[newest]
+	if c.cfg.Group == nil || s == nil || !s.state.Load().has {
+		return
+	}
+	group := c.cfg.Group(s.state.Load().entry.Value)
+	for {
+		key, s, others := c.oldest(newest, func(st *state[V]) bool { return st.has && c.cfg.Group(st.entry.Value) == group })
+		if s == nil || others < c.cfg.MaxGroup {
+			return
+		}
+		c.drop(key, s)
+	}
+}
+
+// oldest returns, of the slots that match and may leave, the one that was used least
+// recently (nil: there is none), and how many match beside newest. mu must be held.
+func (c *Cache[K, V]) oldest(newest K, match func(*state[V]) bool) (oldestKey K, oldest *slot[V], matching int) {
+	for key, s := range c.slots {
+		if key == newest || !match(s.state.Load()) {
+			continue
+		}
+		matching++
+		if s.flight == nil && (oldest == nil || s.usedAt.Load() < oldest.usedAt.Load()) {
+			oldest, oldestKey = s, key
+		}
+	}
+	return oldestKey, oldest, matching
 }
 
 func (c *Cache[K, V]) over() bool {

@@ -12,9 +12,12 @@ import (
 )
 
 const (
-	// maxTokenBytes and maxTokens bound the memory for tokens.
-	maxTokenBytes = 32 << 20
-	maxTokens     = 10_000
+	// maxTokenBytes and maxTokens bound the memory for tokens; maxClientTokens is
+	// how many of them one client may have, so that callers who vary a parameter
+	// don't drive out the others' tokens.
+	maxTokenBytes   = 32 << 20
+	maxTokens       = 10_000
+	maxClientTokens = 64
 	// refreshShare of its life a token is replaced after, give or take
 	// refreshJitter, so that environments that started together don't go on so.
 	refreshShare  = 0.8

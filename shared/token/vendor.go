@@ -93,7 +93,9 @@ func New(cfg Config) *Vendor {
 	}
 	v.clients = cache.New[string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: now, OnError: v.afterClientError})
 	v.tokens = cache.New[key](cache.Config[*held]{
-		Size: (*held).size, MaxSize: maxTokenBytes, MaxEntries: maxTokens, Now: now, OnError: v.afterTokenError,
+		Size: (*held).size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
+		Group: func(t *held) string { return t.client }, MaxGroup: maxClientTokens,
+		Now: now, OnError: v.afterTokenError,
 	})
 	return v
 }
