@@ -21,9 +21,9 @@ const (
 	fleetBurst    = 50
 	fleetInterval = time.Second / 9
 	// probeTime is how long others wait for what comes of a probe, looking again
-	// every probeLook.
+	// every probeLook, or a little later where there is a table.
 	probeTime = 6 * time.Second
-	probeLook = 300 * time.Millisecond
+	probeLook = 200 * time.Millisecond
 
 	// A server that answered 429 without a word on when, is left alone for
 	// firstSilence, doubling to longSilence; then one exchange probes it.
@@ -134,6 +134,9 @@ func (v *Vendor) enterIssuer(ctx context.Context, visit *fleet.Visit, w *wish) (
 		case a.ok:
 			return 0, pause(ctx, a.wait)
 		case a.probing && v.now().Sub(begun) < patience:
+			if visit != nil && !visit.Wait(ctx) {
+				return 0, timeout()
+			}
 			if err := pause(ctx, probeLook); err != nil {
 				return 0, err
 			}
