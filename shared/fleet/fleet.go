@@ -11,12 +11,18 @@ import (
 )
 
 const (
-	// visitTime is what the table may cost one load, waiting for another
-	// environment's work aside. Of it finishTime at least is kept for leaving the
-	// result, and as much as a call has taken: a lease that is not ended holds the
-	// others up for its whole time.
-	visitTime  = 150 * time.Millisecond
+	// callTime is how long the table may take to answer; a call without an answer
+	// ends a visit, but for finishTime to leave its result: a lease that is not ended
+	// holds the others up for its whole time.
+	callTime   = 120 * time.Millisecond
 	finishTime = 30 * time.Millisecond
+	// visitTime is what the calls of one load may take in all while the table does
+	// answer, waiting for another environment's work aside. It is long beside
+	// callTime: what the table knows can keep a client from being locked.
+	visitTime = 500 * time.Millisecond
+	// spareTime is how long a call may have taken for the table to be asked for
+	// what only helps.
+	spareTime = 25 * time.Millisecond
 	// openTime bounds opening the epoch.
 	openTime = time.Second
 	// afterFailures failures in a row the table is left alone for skipTime.
@@ -174,7 +180,7 @@ func (f *Fleet) Visit(ctx context.Context) *Visit {
 		return nil
 	}
 	start := time.Now()
-	opening, cancel := context.WithTimeout(ctx, visitTime-finishTime)
+	opening, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	s, err := f.seal(opening)
 	if err != nil {
@@ -207,22 +213,18 @@ func (f *Fleet) note(failed bool) {
 func (v *Visit) room(finishing bool) time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	room := min(v.left, callTime)
 	if finishing {
-		return max(v.left, finishTime)
+		return max(room, finishTime)
 	}
-	room := v.left - max(finishTime, v.slowest)
-	if room < v.slowest {
-		return 0
-	}
-	return max(0, room)
+	return max(room, 0)
 }
 
-// roomFor reports whether there is time for so many calls.
-func (v *Visit) roomFor(calls int) bool {
-	room := v.room(false)
+// spare reports whether the table is fast enough to be asked for what only helps.
+func (v *Visit) spare() bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return room > 0 && room >= time.Duration(calls)*v.slowest
+	return v.left > 0 && v.slowest <= spareTime
 }
 
 // call performs one call of the table within the visit's time. A call that failed

@@ -274,7 +274,8 @@ type Last struct{ item *Item }
 
 // Change replaces the note of a row that needs no lease, as change makes it of the
 // present one (nil: none). last, as it was returned before, saves a call if nobody
-// else changed the row since; nil is fine. False: the table could not be used.
+// else changed the row since; nil is fine. False: the table could not be used, or has
+// more important things to do.
 func (v *Visit) Change(ctx context.Context, kind Kind, id string, last *Last, change func(note []byte) []byte) (*Last, bool) {
 	if v == nil {
 		return nil, false
@@ -284,8 +285,7 @@ func (v *Visit) Change(ctx context.Context, kind Kind, id string, last *Last, ch
 	if last != nil && last.item.Name == name {
 		there = last.item
 	}
-	// What follows needs the table more than this does.
-	for v.roomFor(3) {
+	for v.spare() {
 		row, _ := v.read(name, there, v.f.wall())
 		condition := Condition{Like: there}
 		if row.foreign {
