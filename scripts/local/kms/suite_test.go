@@ -344,44 +344,51 @@ func TestGenerateDataKey(t *testing.T) {
 	}
 }
 
-// TestStates: what a key can do in which state.
-func TestStates(t *testing.T) {
-	s := newSuite(t)
-	symmetric, curve := s.create("SYMMETRIC_DEFAULT"), s.create("ECC_NIST_P256")
-	blob := s.encrypt(symmetric.KeyId, "x", nil)
-	digest := make([]byte, 32)
+// uses are what a key is for, one call each.
+func (s *suite) uses(symmetric, curve *types.KeyMetadata) map[string]func() error {
+	t := s.T
+	t.Helper()
+	blob, digest := s.encrypt(symmetric.KeyId, "x", nil), make([]byte, 32)
 	signed, err := s.api.Sign(t.Context(), &kms.SignInput{KeyId: curve.KeyId, Message: digest, MessageType: "DIGEST", SigningAlgorithm: "ECDSA_SHA_256"})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return map[string]func() error{
+		"Encrypt": func() error {
+			_, err := s.api.Encrypt(t.Context(), &kms.EncryptInput{KeyId: symmetric.KeyId, Plaintext: []byte("x")})
+			return err
+		},
+		"Decrypt": func() error {
+			_, err := s.api.Decrypt(t.Context(), &kms.DecryptInput{CiphertextBlob: blob})
+			return err
+		},
+		"GenerateDataKey": func() error {
+			_, err := s.api.GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: symmetric.KeyId, KeySpec: "AES_256"})
+			return err
+		},
+		"Sign": func() error {
+			_, err := s.api.Sign(t.Context(), &kms.SignInput{KeyId: curve.KeyId, Message: digest, MessageType: "DIGEST", SigningAlgorithm: "ECDSA_SHA_256"})
+			return err
+		},
+		"Verify": func() error {
+			_, err := s.api.Verify(t.Context(), &kms.VerifyInput{KeyId: curve.KeyId, Message: digest, MessageType: "DIGEST", SigningAlgorithm: "ECDSA_SHA_256", Signature: signed.Signature})
+			return err
+		},
+		"GetPublicKey": func() error {
+			_, err := s.api.GetPublicKey(t.Context(), &kms.GetPublicKeyInput{KeyId: curve.KeyId})
+			return err
+		},
+	}
+}
+
+// TestStates: what a key can do in which state.
+func TestStates(t *testing.T) {
+	s := newSuite(t)
+	symmetric, curve := s.create("SYMMETRIC_DEFAULT"), s.create("ECC_NIST_P256")
+	uses := s.uses(symmetric, curve)
 	try := func(want string) {
 		t.Helper()
-		for name, call := range map[string]func() error{
-			"Encrypt": func() error {
-				_, err := s.api.Encrypt(t.Context(), &kms.EncryptInput{KeyId: symmetric.KeyId, Plaintext: []byte("x")})
-				return err
-			},
-			"Decrypt": func() error {
-				_, err := s.api.Decrypt(t.Context(), &kms.DecryptInput{CiphertextBlob: blob})
-				return err
-			},
-			"GenerateDataKey": func() error {
-				_, err := s.api.GenerateDataKey(t.Context(), &kms.GenerateDataKeyInput{KeyId: symmetric.KeyId, KeySpec: "AES_256"})
-				return err
-			},
-			"Sign": func() error {
-				_, err := s.api.Sign(t.Context(), &kms.SignInput{KeyId: curve.KeyId, Message: digest, MessageType: "DIGEST", SigningAlgorithm: "ECDSA_SHA_256"})
-				return err
-			},
-			"Verify": func() error {
-				_, err := s.api.Verify(t.Context(), &kms.VerifyInput{KeyId: curve.KeyId, Message: digest, MessageType: "DIGEST", SigningAlgorithm: "ECDSA_SHA_256", Signature: signed.Signature})
-				return err
-			},
-			"GetPublicKey": func() error {
-				_, err := s.api.GetPublicKey(t.Context(), &kms.GetPublicKeyInput{KeyId: curve.KeyId})
-				return err
-			},
-		} {
+		for name, call := range uses {
 			if want == "" || !s.differs("does not look at a key's state in "+name) {
 				if err := call(); err != nil || want != "" {
 					s.wantCode(err, want)
@@ -435,14 +442,14 @@ func TestStates(t *testing.T) {
 		s.wantCode(enable(curve.KeyId), invalidState)
 		s.wantCode(disable(curve.KeyId), invalidState)
 		s.wantCode(remove(curve.KeyId), invalidState)
-		_, err = s.api.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/" + rand.Text()), TargetKeyId: curve.KeyId})
+		_, err := s.api.CreateAlias(t.Context(), &kms.CreateAliasInput{AliasName: aws.String("alias/" + rand.Text()), TargetKeyId: curve.KeyId})
 		s.wantCode(err, invalidState)
 	}
 	each(keep)
 	try(disabled)
 	each(enable)
 	try("")
-	_, err = s.api.ScheduleKeyDeletion(t.Context(), &kms.ScheduleKeyDeletionInput{KeyId: curve.KeyId, PendingWindowInDays: aws.Int32(6)})
+	_, err := s.api.ScheduleKeyDeletion(t.Context(), &kms.ScheduleKeyDeletionInput{KeyId: curve.KeyId, PendingWindowInDays: aws.Int32(6)})
 	if !s.differs("takes any window") {
 		s.wantCode(err, invalid)
 	}
