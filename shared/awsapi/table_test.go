@@ -82,7 +82,9 @@ func TestTable(t *testing.T) {
 			item.Value = []byte{byte(random.IntN(256))}
 		}
 		var condition fleet.Condition
-		switch random.IntN(3) {
+		switch random.IntN(4) {
+		case 3:
+			condition.Any = true
 		case 0:
 			condition.FreeAt = random.Int64N(10)
 		case 1:
