@@ -35,7 +35,7 @@ var mayImport = []importRule{
 		"app wires everything, so it may know everybody but the functions"},
 	{"shared/token", []string{"shared/cache", "shared/fleet", "shared/oauth", "shared/registry", "shared/strictjson"},
 		"the core knows neither AWS nor events, so that every way in has the same rules"},
-	{"shared/awsapi", []string{"shared/fleet", "shared/registry"},
+	{"shared/awsapi", []string{"shared/fleet", "shared/oauth", "shared/registry"},
 		"awsapi implements what its users declare; nobody but app knows it"},
 	{"shared/registry", []string{"shared/oauth", "shared/strictjson"},
 		"a document becomes an OAuth client and nothing else"},

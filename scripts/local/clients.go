@@ -32,7 +32,7 @@ type client struct {
 // seed registers one client of each kind and stores its document.
 func (s *stack) seed() error {
 	for _, make := range []func() (client, error){
-		s.plain, s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion,
+		s.plain, s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion, s.signingKey,
 	} {
 		c, err := make()
 		if err != nil {
@@ -156,6 +156,24 @@ func (s *stack) assertion() (client, error) {
 	c.register = oauthtest.Client{ID: "assertion-client", Methods: []string{c.method}, Keys: map[string]crypto.PublicKey{"k1": key.Public()}}
 	c.document = map[string]any{
 		"issuer": s.issuer.Issuer(), "client_id": c.register.ID, "ca_certificates": s.ca(), "private_key": text, "kid": "k1",
+	}
+	return c, nil
+}
+
+// signingKey is a client whose private key never leaves KMS.
+func (s *stack) signingKey() (client, error) {
+	c := client{name: "kms-key", format: "native, key in KMS", method: "private_key_jwt"}
+	alias := "token-vendor/" + c.name
+	if _, err := s.keys.AddKey("ECC_NIST_P256", alias); err != nil {
+		return c, err
+	}
+	public, err := s.keys.Public("alias/" + alias)
+	if err != nil {
+		return c, err
+	}
+	c.register = oauthtest.Client{ID: "kms-client", Methods: []string{c.method}, Keys: map[string]crypto.PublicKey{"k1": public}}
+	c.document = map[string]any{
+		"issuer": s.issuer.Issuer(), "client_id": c.register.ID, "ca_certificates": s.ca(), "kms_key_id": "alias/" + alias, "kid": "k1",
 	}
 	return c, nil
 }

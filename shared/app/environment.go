@@ -31,6 +31,9 @@ type Environment struct {
 	CacheKeyID string
 	// PrefetchClients are the clients whose tokens are fetched at the start.
 	PrefetchClients []string
+	// WebIdentityAudiences are what a client's document may ask STS to name as the
+	// audience of a token of the function's own identity.
+	WebIdentityAudiences []string
 	// MetricsNamespace is that of the CloudWatch metrics.
 	MetricsNamespace string
 	// Addresses are those that authorization servers may have.
@@ -80,6 +83,9 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 	if env.PrefetchClients, err = clientNames(getenv("PREFETCH_CLIENTS")); err != nil {
 		problems = append(problems, err)
 	}
+	if env.WebIdentityAudiences, err = audiences(getenv("WEB_IDENTITY_AUDIENCES")); err != nil {
+		problems = append(problems, err)
+	}
 	if env.Addresses, err = addressPolicy(getenv("ALLOW_PRIVATE_ENDPOINTS")); err != nil {
 		problems = append(problems, err)
 	}
@@ -119,6 +125,22 @@ func clientNames(value string) ([]string, error) {
 		return nil, errors.New("PREFETCH_CLIENTS names more than 100 clients")
 	}
 	return names, nil
+}
+
+// audiences reads a comma-separated list; STS takes audiences of up to 1000
+// characters.
+func audiences(value string) ([]string, error) {
+	var list []string
+	for audience := range strings.SplitSeq(value, ",") {
+		if audience = strings.TrimSpace(audience); audience == "" && value == "" {
+			break
+		}
+		if audience == "" || len(audience) > 1000 || strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return nil, errors.New("WEB_IDENTITY_AUDIENCES must be a list of audiences with commas between them")
+		}
+		list = append(list, audience)
+	}
+	return list, nil
 }
 
 // addressPolicy reads true, false, or a comma-separated list of networks.

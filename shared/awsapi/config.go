@@ -48,6 +48,18 @@ func LoadConfig(ctx context.Context) (aws.Config, error) {
 	return cfg, nil
 }
 
+// withTimeout returns a copy of a client of LoadConfig with another time for one
+// attempt. They share their connections.
+func withTimeout(client aws.HTTPClient, attempt time.Duration) aws.HTTPClient {
+	configured, ok := client.(*http.Client)
+	if !ok {
+		return client
+	}
+	c := *configured
+	c.Timeout = attempt
+	return &c
+}
+
 // withoutRedirects keeps the SDK from following a redirect with a signed
 // request. It takes over the transport that the configuration made, so that
 // AWS_CA_BUNDLE still counts.

@@ -86,17 +86,27 @@ func secretError(ctx context.Context, err error) error {
 		return fmt.Errorf("secretsmanager: %w", ctx.Err())
 	}
 	code := errorCode(err)
-	switch code {
-	case "ResourceNotFoundException",
+	switch {
+	case code == "ResourceNotFoundException",
 		// Scheduled for deletion.
-		"InvalidRequestException":
+		code == "InvalidRequestException":
 		return fmt.Errorf("%w (%s)", registry.ErrNotFound, code)
-	case "AccessDeniedException", "AccessDenied", "DecryptionFailure", "KMSAccessDeniedException",
-		"KMSInvalidStateException", "DisabledException", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
-		"InvalidParameterException", "ValidationException":
+	case refusal(code):
 		return fmt.Errorf("%w (%s)", registry.ErrDenied, code)
 	}
 	return fmt.Errorf("%w (%s)", registry.ErrUnavailable, code)
+}
+
+// refusal reports whether an error code says that the same call will fail until
+// somebody changes something.
+func refusal(code string) bool {
+	switch code {
+	case "AccessDeniedException", "AccessDenied", "DecryptionFailure", "KMSAccessDeniedException",
+		"KMSInvalidStateException", "DisabledException", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
+		"InvalidParameterException", "ValidationException", "ValidationError", "JWTPayloadSizeExceededException", "SessionDurationEscalationException":
+		return true
+	}
+	return false
 }
 
 // errorCode returns the error's code, or words of ours when there is none.

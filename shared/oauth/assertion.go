@@ -2,16 +2,9 @@ package oauth
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/rsa"
-	_ "crypto/sha256" // crypto.SHA256 in Algorithms
-	_ "crypto/sha512" // crypto.SHA384 in Algorithms
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -24,17 +17,6 @@ const AssertionTypeJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-
 // DefaultAssertionLifetime is how long an assertion is valid when
 // [Assertion.Lifetime] is zero.
 const DefaultAssertionLifetime = 60 * time.Second
-
-// A Signer signs with a private key that may live elsewhere.
-type Signer interface {
-	// Algorithm is the JWS name of the signature, such as RS256 (RFC 7518
-	// section 3.1).
-	Algorithm() string
-	// Sign returns the signature of message in the form that JWS asks for; for
-	// ECDSA that is r and s side by side (RFC 7518 section 3.4). It keeps the
-	// deadline of ctx, because a key may be a network away.
-	Sign(ctx context.Context, message []byte) ([]byte, error)
-}
 
 // Assertion proves the client by a JWT that it signs itself (private_key_jwt,
 // RFC 7523 section 2.2 and OpenID Connect Core section 9). Each attempt gets a
@@ -121,71 +103,23 @@ func segment(v any) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// localSigner signs with a key in memory.
-type localSigner struct {
-	key  crypto.Signer
-	alg  string
-	hash crypto.Hash
-	opts crypto.SignerOpts
-	// size is the length of r and of s in bytes; zero for RSA.
-	size int
+// IssuedAssertion proves the client by a JWT that somebody else issues, whom the
+// authorization server trusts to say who we are (RFC 7521 section 3, RFC 7523
+// section 3; SAP Cloud Identity Services: trust by issuer). Then there is no
+// credential of the client's to keep at all.
+type IssuedAssertion struct {
+	// Issue returns a new JWT for each attempt; it keeps the deadline of ctx. An
+	// error that wraps [ErrTemporary] may go away by itself. Required.
+	Issue func(ctx context.Context) (Secret, error)
 }
 
-// DefaultAlgorithm returns the JWS algorithm that a key signs with when nothing
-// else is said: RS256 for RSA, as the one that SAP's servers are known to take,
-// ES256 for P-256, ES384 for P-384; "" for another key.
-func DefaultAlgorithm(key crypto.PublicKey) string {
-	switch k := key.(type) {
-	case *rsa.PublicKey:
-		return "RS256"
-	case *ecdsa.PublicKey:
-		switch k.Curve {
-		case elliptic.P256():
-			return "ES256"
-		case elliptic.P384():
-			return "ES384"
-		}
-	}
-	return ""
-}
-
-// NewLocalSigner returns a [Signer] for a key in memory. alg is RS256, PS256,
-// ES256 or ES384 and must fit the key; empty means [DefaultAlgorithm].
-func NewLocalSigner(key crypto.Signer, alg string) (Signer, error) {
-	natural := DefaultAlgorithm(key.Public())
-	if alg == "" {
-		alg = natural
-	}
-	s := &localSigner{key: key, alg: alg, hash: crypto.SHA256}
-	switch {
-	case natural == "":
-		return nil, errors.New("the key is neither RSA nor on the curve P-256 or P-384")
-	case alg == "RS256" && natural == "RS256":
-		s.opts = crypto.SHA256
-	case alg == "PS256" && natural == "RS256":
-		// RFC 7518 section 3.5: the salt is as long as the hash.
-		s.opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
-	case alg == "ES256" && natural == "ES256":
-		s.opts, s.size = crypto.SHA256, 32
-	case alg == "ES384" && natural == "ES384":
-		s.hash, s.opts, s.size = crypto.SHA384, crypto.SHA384, 48
-	default:
-		return nil, errors.New("alg does not fit the key, or is not one of RS256, PS256, ES256, ES384")
-	}
-	return s, nil
-}
-
-func (s *localSigner) Algorithm() string { return s.alg }
-
-func (s *localSigner) Sign(_ context.Context, message []byte) ([]byte, error) {
-	h := s.hash.New()
-	h.Write(message)
-	signature, err := s.key.Sign(rand.Reader, h.Sum(nil), s.opts)
+// Authenticate implements [Authenticator].
+func (a IssuedAssertion) Authenticate(ctx context.Context, form url.Values, _ http.Header) error {
+	jwt, err := a.Issue(ctx)
 	if err != nil {
-		return nil, errors.New("the key failed to sign")
+		return fmt.Errorf("get the client assertion: %w", err)
 	}
-	if s.size == 0 {
-		return signature, nil
-	}
-	return JoinECDSA(signature, s.size)
+	form.Set("client_assertion_type", AssertionTypeJWTBearer)
+	form.Set("client_assertion", jwt.Expose())
+	return nil
 }

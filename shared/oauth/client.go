@@ -23,6 +23,9 @@ const (
 	PrivateKeyJWT           Method = "private_key_jwt"
 	TLSClientAuth           Method = "tls_client_auth"
 	SelfSignedTLSClientAuth Method = "self_signed_tls_client_auth"
+	// AWSWebIdentity is our own name for a private_key_jwt whose assertion AWS STS
+	// issues to the vendor's own role; see [IssuedAssertion].
+	AWSWebIdentity Method = "aws_web_identity"
 )
 
 // MutualTLS reports whether the method proves the client by its certificate in

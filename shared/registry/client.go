@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
@@ -57,24 +58,27 @@ type Client struct {
 	// IssuerHost is the host of the token endpoint, lower-cased, with its port
 	// where the URL has one.
 	IssuerHost string
+	// Shadow is a second credential that is only being tried; nil: there is none.
+	Shadow *Shadow
+}
+
+// Shadow is a credential that refreshes try beside the client's own, so that a team
+// can leave the old one with evidence. Its tokens are never given out.
+type Shadow struct {
+	OAuth  *oauth.Client
+	Method oauth.Method
+	// Share is the part of refreshes that try it, above 0 and at most 1.
+	Share float64
 }
 
 // client makes the client of a document that has no problems.
 func (r *Registry) client(d *document) (*Client, error) {
-	certificate := d.tlsCertificate()
-	client, err := oauth.NewClient(oauth.Config{
-		ID:            d.id.value,
-		TokenEndpoint: d.tokenEndpoint,
-		Method:        d.method,
-		Authenticator: r.authenticator(d),
-		Certificate:   certificate,
-		RootCAs:       d.options.roots,
-		Addresses:     r.cfg.Addresses,
-	})
+	client, err := r.oauthClient(d)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{
+		Name:             d.name,
 		OAuth:            client,
 		Method:           d.method,
 		Scope:            d.options.scope,
@@ -89,7 +93,26 @@ func (r *Registry) client(d *document) (*Client, error) {
 	if len(d.identity.chain) > 0 {
 		c.CertificateNotAfter = d.identity.chain[0].NotAfter
 	}
+	if shadow := d.options.shadow; shadow != nil {
+		client, err := r.oauthClient(shadow)
+		if err != nil {
+			return nil, err
+		}
+		c.Shadow = &Shadow{OAuth: client, Method: shadow.method, Share: d.options.shadowShare}
+	}
 	return c, nil
+}
+
+func (r *Registry) oauthClient(d *document) (*oauth.Client, error) {
+	return oauth.NewClient(oauth.Config{
+		ID:            d.id.value,
+		TokenEndpoint: d.tokenEndpoint,
+		Method:        d.method,
+		Authenticator: r.authenticator(d),
+		Certificate:   d.tlsCertificate(),
+		RootCAs:       d.options.roots,
+		Addresses:     r.cfg.Addresses,
+	})
 }
 
 // tlsCertificate returns what the TLS handshake offers; nil unless the client
@@ -117,6 +140,8 @@ func (r *Registry) authenticator(d *document) oauth.Authenticator {
 		}
 	case oauth.PrivateKeyJWT:
 		return r.assertion(d)
+	case oauth.AWSWebIdentity:
+		return r.webIdentity(d)
 	}
 	leaf := d.identity.chain[0]
 	return oauth.Certificate{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Now: r.cfg.Now}
@@ -125,25 +150,25 @@ func (r *Registry) authenticator(d *document) oauth.Authenticator {
 func (r *Registry) assertion(d *document) oauth.Assertion {
 	a := oauth.Assertion{
 		ClientID: d.id.value,
-		Audience: d.options.assertion.audience,
+		Audience: d.assertionAudience(),
 		Signer:   d.signer,
 		KeyID:    d.options.assertion.keyID,
 		Type:     d.options.assertion.typ,
 		Lifetime: d.options.assertion.lifetime,
 		Now:      r.cfg.Now,
 	}
-	// The issuer is the safer audience, since no other server shares it; the
-	// revision of RFC 7523 allows no other.
-	for _, audience := range []string{d.audience, d.tokenEndpoint} {
-		if a.Audience == "" {
-			a.Audience = audience
-		}
-	}
 	if len(d.identity.chain) > 0 {
 		sum := sha256.Sum256(d.identity.chain[0].Raw)
 		a.Thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
 	}
 	return a
+}
+
+// assertionAudience is what the document names, else the issuer: the safer audience,
+// since no other server shares it, and the only one that the revision of RFC 7523
+// allows.
+func (d *document) assertionAudience() string {
+	return cmp.Or(d.options.assertion.audience.value, d.audience, d.tokenEndpoint)
 }
 
 func hostOf(endpoint string) string {

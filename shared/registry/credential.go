@@ -12,6 +12,8 @@ type credential struct {
 	certificate            text
 	key, keyPassword       text
 	pkcs12, pkcs12Password text
+	// keyAlias names a private key in AWS KMS.
+	keyAlias text
 	// method is what the document names; not given: what is there decides.
 	method text
 	// kind is the credential-type of a service key.
@@ -26,10 +28,12 @@ func (d *document) chooseMethod(problems *report) oauth.Method {
 	switch {
 	case c.method.given():
 		return c.namedMethod(problems)
-	case c.secret.given() && (certified || c.key.given()):
+	case c.secret.given() && (certified || c.key.given() || c.keyAlias.given()):
 		return c.methodByKind(problems)
 	case c.secret.given():
 		return oauth.ClientSecretPost
+	case c.keyAlias.given():
+		return oauth.PrivateKeyJWT
 	case certified:
 		return oauth.TLSClientAuth
 	case c.key.given() && strings.HasSuffix(c.key.name, "private_key"):
@@ -46,12 +50,10 @@ func (d *document) chooseMethod(problems *report) oauth.Method {
 func (c credential) namedMethod(problems *report) oauth.Method {
 	switch m := oauth.Method(c.method.value); m {
 	case oauth.ClientSecretPost, oauth.ClientSecretBasic, oauth.PrivateKeyJWT,
-		oauth.TLSClientAuth, oauth.SelfSignedTLSClientAuth:
+		oauth.TLSClientAuth, oauth.SelfSignedTLSClientAuth, oauth.AWSWebIdentity:
 		return m
-	case "aws_web_identity":
-		problems.add(c.method.name, "is aws_web_identity, which is not supported by this version")
 	default:
-		problems.add(c.method.name, "must be client_secret_post, client_secret_basic, private_key_jwt, tls_client_auth or self_signed_tls_client_auth")
+		problems.add(c.method.name, "must be client_secret_post, client_secret_basic, private_key_jwt, tls_client_auth, self_signed_tls_client_auth or aws_web_identity")
 	}
 	return ""
 }

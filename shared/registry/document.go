@@ -21,6 +21,8 @@ const (
 
 // document is what every format comes down to.
 type document struct {
+	// name is the client's.
+	name       string
 	id         text
 	credential credential
 	place      place
@@ -39,7 +41,7 @@ type document struct {
 
 // parse reads and checks a document as far as that needs no network. It returns
 // nil when there are problems that leave nothing to go on with.
-func (r *Registry) parse(raw []byte, problems *report) *document {
+func (r *Registry) parse(name string, raw []byte, problems *report) *document {
 	// Editors on Windows put a byte order mark there.
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
 	if len(raw) > maxDocument {
@@ -55,7 +57,12 @@ func (r *Registry) parse(raw []byte, problems *report) *document {
 	if d == nil {
 		return nil
 	}
+	d.name = name
 	r.check(d, problems)
+	if shadow := d.options.shadow; shadow != nil {
+		shadow.inherit(d)
+		r.check(shadow, problems)
+	}
 	return d
 }
 
@@ -74,14 +81,18 @@ func syntaxProblem(err error) string {
 // seen.
 func (r *Registry) check(d *document, problems *report) {
 	d.method = d.chooseMethod(problems)
-	// Without a method the key is looked at all the same, so that its problems
-	// are not reported only after the first are solved.
-	if d.method != oauth.ClientSecretPost && d.method != oauth.ClientSecretBasic {
+	switch d.method {
+	case oauth.ClientSecretPost, oauth.ClientSecretBasic:
+		d.credential.checkSecret(problems)
+	case oauth.AWSWebIdentity:
+		r.checkWebIdentity(d, problems)
+	default:
+		// Without a method the key is looked at all the same, so that its problems
+		// are not reported only after the first are solved.
 		d.identity = d.credential.readIdentity(r.cfg.Now(), problems)
 		d.needIdentity(problems)
-	} else {
-		d.credential.checkSecret(problems)
 	}
+	r.checkKeyAlias(d, problems)
 	d.checkID(problems)
 	d.options.dropEmptyParameters()
 	r.checkPlace(d, problems)

@@ -114,7 +114,7 @@ func TestPKCS12(t *testing.T) {
 
 func checkPKCS12Chain(t *testing.T, document []byte, whole bool) {
 	t.Helper()
-	id := New(Config{Now: testNow}).parse(document, &report{}).identity
+	id := New(Config{Now: testNow}).parse("x", document, &report{}).identity
 	var names []string
 	for _, c := range id.chain {
 		names = append(names, c.Subject.CommonName)

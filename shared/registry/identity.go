@@ -120,7 +120,7 @@ func checkLeaf(member string, chain []*x509.Certificate, now time.Time, problems
 // the signer of assertions.
 func (d *document) needIdentity(problems *report) {
 	c := d.credential
-	if !c.key.given() && !c.pkcs12.given() && d.method != "" {
+	if !c.key.given() && !c.pkcs12.given() && !c.keyAlias.given() && d.method != "" {
 		more := ""
 		if d.place.service != "" {
 			more = ": where SAP never had it (X509_PROVIDED), give it as private_key beside service_key"

@@ -22,7 +22,7 @@ func nativeMembers() []string {
 		"certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password",
 		"kid", "alg", "assertion_audience", "assertion_type_header", "assertion_lifetime",
 		"basic_encoding", "ca_certificates", "scope", "resource", "audience", "token_format",
-		"parameters", "allow_parameters", "certificate_bound", "kms_key_id",
+		"parameters", "allow_parameters", "certificate_bound", "kms_key_id", "shadow",
 	}
 }
 
@@ -36,26 +36,29 @@ func readNative(o object) *document {
 			o.report.add(o.path+strictjson.Quote(name), "is not known here"+hint(name))
 		}
 	}
-	if o.given("kms_key_id") {
-		o.report.add(o.path+"kms_key_id", "is not supported by this version")
-	}
 	return &document{
-		id: o.line("client_id", maxLine),
-		credential: credential{
-			secret:         o.text("client_secret", maxSecret),
-			certificate:    o.text("certificate", maxDocument),
-			key:            o.text("private_key", maxDocument),
-			keyPassword:    o.oneOfPasswords(),
-			pkcs12:         o.text("pkcs12", maxDocument),
-			pkcs12Password: o.text("pkcs12_password", maxSecret),
-			method:         o.line("token_endpoint_auth_method", maxLine),
-		},
-		place: place{
-			endpoint: o.text("token_endpoint", maxLine),
-			issuer:   o.text("issuer", maxLine),
-		},
-		options: readOptions(o),
+		id:         o.line("client_id", maxLine),
+		credential: readCredential(o),
+		place:      readPlace(o),
+		options:    readOptions(o),
 	}
+}
+
+func readCredential(o object) credential {
+	return credential{
+		secret:         o.text("client_secret", maxSecret),
+		certificate:    o.text("certificate", maxDocument),
+		key:            o.text("private_key", maxDocument),
+		keyPassword:    o.oneOfPasswords(),
+		pkcs12:         o.text("pkcs12", maxDocument),
+		pkcs12Password: o.text("pkcs12_password", maxSecret),
+		keyAlias:       o.text("kms_key_id", maxLine),
+		method:         o.line("token_endpoint_auth_method", maxLine),
+	}
+}
+
+func readPlace(o object) place {
+	return place{endpoint: o.text("token_endpoint", maxLine), issuer: o.text("issuer", maxLine)}
 }
 
 // oneOfPasswords reads the password of private_key. Whoever has one password

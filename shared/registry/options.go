@@ -25,12 +25,18 @@ type options struct {
 	roots                 *x509.CertPool
 	encoding              oauth.BasicEncoding
 	assertion             assertionOptions
+	// shadow is the second credential that is being tried, with the share of
+	// refreshes that try it; nil: there is none.
+	shadow      *document
+	shadowShare float64
 }
 
 type assertionOptions struct {
-	audience, typ, keyID string
-	algorithm            text
-	lifetime             time.Duration
+	typ, keyID          string
+	audience, algorithm text
+	lifetime            time.Duration
+	// lifetimeName is how problems call the lifetime.
+	lifetimeName string
 }
 
 func emptyOptions() options {
@@ -46,18 +52,28 @@ func readOptions(o object) options {
 	opts.parameters = readParameters(o)
 	opts.allow = readAllow(o)
 	opts.roots = readRoots(o)
-	opts.encoding = oauth.BasicEncoding(o.choice("basic_encoding", string(oauth.BasicForm), string(oauth.BasicRaw)))
-	opts.assertion = assertionOptions{
-		audience:  o.line("assertion_audience", maxLine).value,
-		typ:       readType(o),
-		keyID:     o.line("kid", 256).value,
-		algorithm: text{o.path + "alg", o.choice("alg", "RS256", "PS256", "ES256", "ES384")},
-		lifetime:  readLifetime(o),
-	}
+	opts.encoding = readEncoding(o)
+	opts.assertion = readAssertion(o)
+	opts.shadow, opts.shadowShare = readShadow(o)
 	if bound := o.choice("certificate_bound", string(BoundWarn), string(BoundAllow), string(BoundRefuse)); bound != "" {
 		opts.bound = BoundPolicy(bound)
 	}
 	return opts
+}
+
+func readEncoding(o object) oauth.BasicEncoding {
+	return oauth.BasicEncoding(o.choice("basic_encoding", string(oauth.BasicForm), string(oauth.BasicRaw)))
+}
+
+func readAssertion(o object) assertionOptions {
+	return assertionOptions{
+		audience:     o.line("assertion_audience", maxLine),
+		typ:          readType(o),
+		keyID:        o.line("kid", 256).value,
+		algorithm:    text{o.path + "alg", o.choice("alg", "RS256", "PS256", "ES256", "ES384")},
+		lifetime:     readLifetime(o),
+		lifetimeName: o.path + "assertion_lifetime",
+	}
 }
 
 // readScope reads scope, the list of RFC 6749 section 3.3.

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -45,6 +46,40 @@ func (f SecretReaderFunc) ReadSecret(ctx context.Context, name string, once bool
 	return f(ctx, name, once)
 }
 
+// ErrNoKey: there is no such key, or it is not for signatures. It is what the
+// error of [SigningKeys.Public] wraps, besides [ErrDenied] and [ErrUnavailable].
+var ErrNoKey = errors.New("no such key for signatures")
+
+// SigningKeys are private keys that never leave the place where they are, AWS KMS.
+// Errors hold neither a value nor an ARN.
+type SigningKeys interface {
+	// Public returns the public key of the signing key behind an alias. Its error
+	// wraps [ErrNoKey], [ErrDenied] or [ErrUnavailable].
+	Public(ctx context.Context, alias string) (crypto.PublicKey, error)
+	// Sign signs a digest with it by a JWS algorithm; see [oauth.SignDigest].
+	Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error)
+}
+
+// WebIdentity issues JWTs that name the vendor's own role (AWS STS
+// GetWebIdentityToken). Its error wraps [oauth.ErrTemporary] if it may go away by
+// itself, and holds neither a value nor an ARN.
+type WebIdentity interface {
+	Issue(ctx context.Context, r WebIdentityRequest) (oauth.Secret, error)
+}
+
+// WebIdentityRequest is what a JWT of the vendor's own identity is to say.
+type WebIdentityRequest struct {
+	// Client is the client's name: a tag of the request, so that the authorization
+	// server can tell the vendor's clients apart.
+	Client string
+	// Audience is the one value of aud.
+	Audience string
+	// Algorithm is RS256 or ES384.
+	Algorithm string
+	// Lifetime is 1 minute to 1 hour, in whole seconds.
+	Lifetime time.Duration
+}
+
 // DiscoverFunc reads the metadata of an issuer. The connection trusts roots
 // (nil: the system's) and offers certificate (nil: none). An error that wraps
 // [oauth.ErrDiscovery] is temporary; the text of any other becomes a problem of
@@ -61,6 +96,14 @@ type Config struct {
 	// Addresses says where token endpoints may be. The zero value: at public
 	// addresses only.
 	Addresses oauth.AddressPolicy
+	// Keys signs for documents with kms_key_id; nil: they are refused.
+	Keys SigningKeys
+	// Identity issues the assertions of aws_web_identity; nil: it is refused.
+	Identity WebIdentity
+	// Audiences are those that a document may ask an assertion of Identity for.
+	// Whoever writes one document could otherwise have the vendor prove itself to
+	// any server that trusts it.
+	Audiences []string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Discover is called for a document that names an issuer outside SAP and no
@@ -108,23 +151,43 @@ func (r *Registry) Load(ctx context.Context, name string, old *Client, once bool
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	}
 	problems := &report{}
-	d := r.parse(secret.Text, problems)
-	if problems.empty() {
-		err = r.locate(ctx, d, problems)
-	}
-	if err != nil {
+	client, err := r.load(ctx, name, secret, old, problems)
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("client %s: %w", name, err)
+	case !problems.empty():
+		return nil, problems.error(name, secret.Version)
+	}
+	return client, nil
+}
+
+// load makes the client of a secret. It stops where the problems found leave
+// nothing to go on with.
+func (r *Registry) load(ctx context.Context, name string, secret Secret, old *Client, problems *report) (*Client, error) {
+	d := r.parse(name, secret.Text, problems)
+	for _, step := range [...]func(context.Context, *document, *report) error{r.locate, r.openKeys} {
+		if !problems.empty() {
+			return nil, nil
+		}
+		if err := step(ctx, d, problems); err != nil {
+			return nil, err
+		}
+		// The same version at the same place is as good as it was; its keys need
+		// not be asked for again.
+		if old != nil && old.Version == secret.Version && old.OAuth.TokenEndpoint() == d.tokenEndpoint && problems.empty() {
+			return old, nil
+		}
 	}
 	if !problems.empty() {
-		return nil, problems.error(name, secret.Version)
+		return nil, nil
 	}
 	client, err := r.client(d)
 	if err != nil {
 		// The oauth package names no values either.
 		problems.add("the document", "cannot be used: "+err.Error())
-		return nil, problems.error(name, secret.Version)
+		return nil, nil
 	}
-	client.Name, client.Version = name, secret.Version
+	client.Version = secret.Version
 	if old != nil && old.Version == client.Version && old.OAuth.TokenEndpoint() == client.OAuth.TokenEndpoint() {
 		return old, nil
 	}

@@ -110,7 +110,7 @@ func outcome(t *testing.T, document []byte) string {
 // describeProof looks inside, where a Client keeps its secrets to itself.
 func describeProof(t *testing.T, document []byte, line func(string, any)) {
 	r := New(Config{Now: testNow, Discover: discoverExample})
-	d := r.parse(document, &report{})
+	d := r.parse("x", document, &report{})
 	if err := r.locate(t.Context(), d, &report{}); err != nil {
 		t.Fatal(err)
 	}

@@ -89,5 +89,5 @@ func (c *credential) add(outer credential, problems *report) {
 		}
 	}
 	c.keyPassword, c.method = outer.keyPassword, outer.method
-	c.pkcs12, c.pkcs12Password = outer.pkcs12, outer.pkcs12Password
+	c.pkcs12, c.pkcs12Password, c.keyAlias = outer.pkcs12, outer.pkcs12Password, outer.keyAlias
 }

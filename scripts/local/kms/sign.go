@@ -132,6 +132,16 @@ func fits(public crypto.PublicKey, digest, signature []byte, opts crypto.SignerO
 	return false
 }
 
+// Public returns the public key of a signing key, by id, ARN or alias, for those who
+// need no client to have it.
+func (s *Server) Public(id string) (crypto.PublicKey, error) {
+	k, failure := s.usable(id, "SIGN_VERIFY")
+	if failure != nil {
+		return nil, failure
+	}
+	return k.signer.Public(), nil
+}
+
 func (s *Server) getPublicKey(in keyInput) (any, *apiError) {
 	k, failure := s.usable(in.KeyID, "")
 	switch {

@@ -1,0 +1,69 @@
+package awsapi
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/aws-sdk-go-v2/service/sts/types"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+)
+
+const (
+	// identityTimeout bounds a call of STS with its one repetition.
+	identityTimeout  = 3 * time.Second
+	identityAttempts = 2
+)
+
+// clientTag is the request tag that holds the client's name: STS writes it into the
+// token, for the authorization server to compare with the client_id.
+const clientTag = "token-vendor-client"
+
+// WebIdentity issues tokens that name the function's own role (AWS STS
+// GetWebIdentityToken), at the endpoint of its region: the global one does not have
+// the operation. It implements [registry.WebIdentity] and is safe for concurrent use.
+type WebIdentity struct {
+	// client is made when it is needed first.
+	client func() *sts.Client
+	now    func() time.Time
+}
+
+// NewWebIdentity returns an issuer for cfg's credentials and region.
+func NewWebIdentity(cfg aws.Config) *WebIdentity {
+	return &WebIdentity{
+		client: sync.OnceValue(func() *sts.Client {
+			return sts.NewFromConfig(cfg, func(o *sts.Options) { o.RetryMaxAttempts = identityAttempts })
+		}),
+		now: time.Now,
+	}
+}
+
+// Issue implements [registry.WebIdentity].
+func (w *WebIdentity) Issue(ctx context.Context, r registry.WebIdentityRequest) (oauth.Secret, error) {
+	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
+	defer cancel()
+	out, err := w.client().GetWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
+		Audience:         []string{r.Audience},
+		SigningAlgorithm: aws.String(r.Algorithm),
+		DurationSeconds:  aws.Int32(int32(r.Lifetime / time.Second)), // #nosec G115 -- an hour at most
+		Tags:             []types.Tag{{Key: aws.String(clientTag), Value: aws.String(r.Client)}},
+	})
+	var disabled *types.OutboundWebIdentityFederationDisabledException
+	switch {
+	case errors.As(err, &disabled):
+		return oauth.Secret{}, errors.New("sts: outbound identity federation is not enabled for the AWS account (iam enable-outbound-web-identity-federation)")
+	case err != nil:
+		return oauth.Secret{}, proofError(ctx, "sts", err)
+	case aws.ToString(out.WebIdentityToken) == "":
+		return oauth.Secret{}, errors.New("sts: the answer holds no token")
+	case out.Expiration != nil && !w.now().Before(*out.Expiration):
+		// It would count as a failed logon at the authorization server.
+		return oauth.Secret{}, errors.New("sts: the token has expired already")
+	}
+	return oauth.NewSecret(*out.WebIdentityToken), nil
+}

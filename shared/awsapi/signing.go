@@ -1,0 +1,101 @@
+package awsapi
+
+import (
+	"context"
+	"crypto"
+	"crypto/x509"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+)
+
+const (
+	// signTimeout bounds a call of KMS with its one repetition: signing is a step of
+	// an exchange, for which somebody waits.
+	signTimeout  = 2 * time.Second
+	signAttempts = 2
+)
+
+// SigningKeys are asymmetric KMS keys. It implements [registry.SigningKeys] and is
+// safe for concurrent use.
+type SigningKeys struct {
+	// client is made when it is needed first: most deployments have no such key.
+	client func() *kms.Client
+}
+
+// NewSigningKeys returns the keys of cfg's account and region.
+func NewSigningKeys(cfg aws.Config) *SigningKeys {
+	cfg.HTTPClient = withTimeout(cfg.HTTPClient, signTimeout/signAttempts)
+	return &SigningKeys{client: sync.OnceValue(func() *kms.Client {
+		return kms.NewFromConfig(cfg, func(o *kms.Options) { o.RetryMaxAttempts = signAttempts })
+	})}
+}
+
+// Public implements [registry.SigningKeys].
+func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKey, error) {
+	ctx, cancel := context.WithTimeout(ctx, signTimeout)
+	defer cancel()
+	out, err := k.client().GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &alias})
+	if err != nil {
+		return nil, publicKeyError(ctx, err)
+	}
+	public, err := x509.ParsePKIXPublicKey(out.PublicKey)
+	if err != nil || out.KeyUsage != types.KeyUsageTypeSignVerify {
+		return nil, fmt.Errorf("kms: %w", registry.ErrNoKey)
+	}
+	return public, nil
+}
+
+// publicKeyError sorts an error for documents, as secretError does.
+func publicKeyError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("kms: %w: %w", registry.ErrUnavailable, ctx.Err())
+	}
+	code := errorCode(err)
+	switch {
+	case code == "NotFoundException", code == "UnsupportedOperationException", code == "InvalidKeyUsageException":
+		return fmt.Errorf("kms: %w (%s)", registry.ErrNoKey, code)
+	case refusal(code):
+		return fmt.Errorf("kms: %w (%s)", registry.ErrDenied, code)
+	}
+	return fmt.Errorf("kms: %w (%s)", registry.ErrUnavailable, code)
+}
+
+// Sign implements [registry.SigningKeys]: KMS gets the digest only, and makes an
+// ECDSA signature in DER. The error wraps [oauth.ErrTemporary] unless somebody must
+// change something first.
+func (k *SigningKeys) Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error) {
+	spec := map[string]types.SigningAlgorithmSpec{
+		"RS256": types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
+		"PS256": types.SigningAlgorithmSpecRsassaPssSha256, // its salt is as long as the hash
+		"ES256": types.SigningAlgorithmSpecEcdsaSha256,
+		"ES384": types.SigningAlgorithmSpecEcdsaSha384,
+	}[algorithm]
+	ctx, cancel := context.WithTimeout(ctx, signTimeout)
+	defer cancel()
+	out, err := k.client().Sign(ctx, &kms.SignInput{KeyId: &alias, Message: digest, MessageType: types.MessageTypeDigest, SigningAlgorithm: spec})
+	if err != nil {
+		return nil, proofError(ctx, "kms", err)
+	}
+	return out.Signature, nil
+}
+
+// proofError sorts the error of a service that a client's proof comes from.
+func proofError(ctx context.Context, service string, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w: %w", service, oauth.ErrTemporary, ctx.Err())
+	}
+	code := errorCode(err)
+	switch {
+	case refusal(code), code == "NotFoundException", code == "InvalidKeyUsageException", code == "UnsupportedOperationException":
+		return fmt.Errorf("%s: %s", service, code)
+	}
+	return fmt.Errorf("%s: %w: %s", service, oauth.ErrTemporary, code)
+}
