@@ -1,0 +1,99 @@
+package policy
+
+import "strings"
+
+const (
+	lower   = "abcdefghijklmnopqrstuvwxyz"
+	letters = lower + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits  = "0123456789"
+)
+
+// only reports whether text is made of the characters of set.
+func only(text, set string) bool { return strings.Trim(text, set) == "" }
+
+// clientPattern reads a pattern of client names.
+func clientPattern(text string) (pattern, string) {
+	if len(text) > 63 || !only(text, lower+digits+"-*") {
+		return "", "has an element that is no client name; a pattern is made of a-z, 0-9, - and *"
+	}
+	return pattern(text), ""
+}
+
+// scopePattern reads a pattern of scope tokens (RFC 6749 section 3.3).
+func scopePattern(text string) (pattern, string) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return "", "has an element that is no scope"
+	}
+	return pattern(text), ""
+}
+
+// resourcePattern reads a pattern of resource indicators (RFC 8707 section 2).
+func resourcePattern(text string) (pattern, string) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\#<>`, r) }) {
+		return "", "has an element that is no resource"
+	}
+	return pattern(text), ""
+}
+
+// callerID reads the unique id of a role or user, such as AROAEXAMPLEID.
+func callerID(text string) (pattern, string) {
+	if len(text) > 128 || !only(text, letters+digits) {
+		return "", "has an element that is no unique id such as AROAEXAMPLEID"
+	}
+	return pattern(text), ""
+}
+
+const callerForm = "; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME or direct:ALIAS"
+
+// callerPattern reads a pattern of callers, in the form in which they are normalised
+// or as an ARN of IAM.
+func callerPattern(text string) (pattern, string) {
+	switch {
+	case !only(text, letters+digits+"_+=,.@/:*-"):
+		return "", "has an element that is no caller" + callerForm
+	case text == "direct", text == "sam-local", strings.HasPrefix(text, "direct:"):
+		return pattern(text), ""
+	case strings.HasPrefix(text, "arn:"):
+		return callerARN(text)
+	}
+	parts := strings.Split(text, ":")
+	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || !principalForm(parts[2]) {
+		return "", "has an element that matches no caller" + callerForm
+	}
+	return pattern(text), ""
+}
+
+// principalForm reports whether a pattern can match what follows the account.
+func principalForm(text string) bool {
+	kind, name, named := strings.Cut(text, "/")
+	if !named {
+		return text == "root" || text == "*"
+	}
+	return kind != "" && name != "" && !strings.Contains(name, "/")
+}
+
+// callerARN normalises an ARN of IAM. The path before a name is left out, since names
+// are unique in their account and a caller's path is not to be seen; a pattern with a
+// path would so match more than it says.
+func callerARN(text string) (pattern, string) {
+	parts := strings.Split(text, ":")
+	if len(parts) == 6 && parts[2] == "sts" {
+		return "", "has an element that names a session, which is the caller's choice: name the role"
+	}
+	if len(parts) != 6 || parts[2] != "iam" || parts[3] != "" || parts[1] == "" || parts[4] == "" {
+		return "", "has an element that is no ARN of a role or a user" + callerForm
+	}
+	account := parts[1] + ":" + parts[4] + ":"
+	if parts[5] == "root" {
+		return pattern(account + "root"), ""
+	}
+	kind, name, _ := strings.Cut(parts[5], "/")
+	last := strings.LastIndexByte(name, '/')
+	switch {
+	case kind != "role" && kind != "user", name == "" || strings.HasSuffix(name, "/"):
+		return "", "has an element that is no ARN of a role or a user" + callerForm
+	case last >= 0 && strings.Contains(name, "*"):
+		return "", "has an element with both a path and a *, but the path of a caller is not to be seen: leave the path out"
+	}
+	return pattern(account + kind + "/" + name[last+1:]), ""
+}
