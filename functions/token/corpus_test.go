@@ -167,7 +167,7 @@ func (r row) product(media string, add func(sample)) {
 	for _, shape := range shapes {
 		for _, method := range or(r.Method, "POST") {
 			for _, client := range or(r.Client, "billing") {
-				for _, arn := range or(r.ARN, "arn:aws:sts::111122223333:assumed-role/billing-job/cnry-session") {
+				for _, arn := range or(r.ARN, "arn:aws:sts::111122223333:assumed-role/billing-job/batch-7") {
 					for _, kind := range or(r.Type, text(media)) {
 						for _, body := range or(r.Body, "") {
 							s := sample{shape: shape, method: method, client: client, arn: arn, media: kind, body: body}
@@ -264,9 +264,9 @@ func (s sample) fillV1(e map[string]any, path string) {
 		e["multiValueQueryStringParameters"] = map[string]any{name: []string{value}}
 	}
 	e["requestContext"] = map[string]any{
-		"path": "/v1" + path, "stage": "v1", "httpMethod": string(s.method), "requestId": "cnry-gateway",
+		"path": "/v1" + path, "stage": "v1", "httpMethod": string(s.method), "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
 		"identity": map[string]any{
-			"userArn": string(s.arn), "accessKey": "cnry-key", "caller": "cnry-caller", "user": "cnry-user",
+			"userArn": string(s.arn), "accessKey": "cnry-key", "caller": "AROAEXAMPLEID:batch-7", "user": "cnry-user",
 			"sourceIp": "203.0.113.7", "userAgent": "cnry-agent",
 		},
 	}
@@ -280,8 +280,8 @@ func (s sample) fillV2(e map[string]any, path string) {
 	e["cookies"] = []string{"cnry-cookie=1"}
 	e["requestContext"] = map[string]any{
 		"http":  map[string]any{"method": string(s.method), "path": path, "sourceIp": "203.0.113.7", "userAgent": "cnry-agent"},
-		"stage": "$default", "requestId": "cnry-gateway",
-		"authorizer": map[string]any{"iam": map[string]any{"userArn": string(s.arn), "accessKey": "cnry-key", "callerId": "cnry-caller"}},
+		"stage": "$default", "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
+		"authorizer": map[string]any{"iam": map[string]any{"userArn": string(s.arn), "accessKey": "cnry-key", "callerId": "AROAEXAMPLEID:batch-7"}},
 	}
 }
 

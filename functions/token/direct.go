@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/strictjson"
 	"tokenvendor/shared/token"
 )
@@ -25,15 +26,14 @@ const (
 // direct answers {"client": …} with the token JSON and {"requests": […]} with
 // {"responses": […]}, one token JSON or error document for each, in order.
 func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
-	id, caller := requestID(ctx), invokedAs(ctx)
 	list, err := requestList(payload)
 	if err != nil {
-		return nil, functionError(h.refused(id, subject{caller: caller}, err))
+		return nil, functionError(h.vendor.Refuse(directRequest(ctx), err))
 	}
 	if list != nil {
-		return h.batch(ctx, caller, list), nil
+		return h.batch(ctx, list), nil
 	}
-	answer, failure := h.one(ctx, caller, payload)
+	answer, failure := h.one(ctx, payload)
 	if failure != nil {
 		return nil, functionError(failure)
 	}
@@ -67,28 +67,27 @@ func malformed(description string) error {
 }
 
 // one answers a single request.
-func (h *handler) one(ctx context.Context, caller string, raw []byte) ([]byte, *token.Error) {
-	id := requestID(ctx)
-	client, answer, err := h.oneGrant(ctx, caller, raw)
+func (h *handler) one(ctx context.Context, raw []byte) ([]byte, *token.Error) {
+	asked, answer, err := h.oneGrant(ctx, raw)
 	if err != nil {
-		return nil, h.refused(id, subject{caller, client}, err)
+		return nil, h.vendor.Refuse(asked, err)
 	}
 	return answer, nil
 }
 
-func (h *handler) oneGrant(ctx context.Context, caller string, raw []byte) (client string, answer []byte, err error) {
-	id := requestID(ctx)
-	defer h.rescue(id, &err)
+func (h *handler) oneGrant(ctx context.Context, raw []byte) (asked token.Request, answer []byte, err error) {
+	asked = directRequest(ctx)
+	defer h.rescue(asked.RequestID, &err)
 	r, err := parseOne(raw)
 	if err != nil {
-		return "", nil, err
+		return asked, nil, err
 	}
-	r.RequestID = id
-	grant, err := h.vend(ctx, caller, r)
+	r.RequestID, r.Origin, r.Caller = asked.RequestID, asked.Origin, asked.Caller
+	grant, err := h.vendor.Vend(ctx, r)
 	if err != nil {
-		return r.Client, nil, err
+		return r, nil, err
 	}
-	return r.Client, grant.AppendJSON(nil, h.now()), nil
+	return r, grant.AppendJSON(nil, h.now()), nil
 }
 
 func parseOne(raw []byte) (token.Request, error) {
@@ -99,7 +98,7 @@ func parseOne(raw []byte) (token.Request, error) {
 }
 
 // batch answers each request in its place; a bad one doesn't spoil the others.
-func (h *handler) batch(ctx context.Context, caller string, list []json.RawMessage) []byte {
+func (h *handler) batch(ctx context.Context, list []json.RawMessage) []byte {
 	answers := make([][]byte, len(list))
 	places := make(chan struct{}, maxParallel)
 	var all sync.WaitGroup
@@ -107,7 +106,7 @@ func (h *handler) batch(ctx context.Context, caller string, list []json.RawMessa
 		places <- struct{}{}
 		all.Go(func() {
 			defer func() { <-places }()
-			answer, failure := h.one(ctx, caller, raw)
+			answer, failure := h.one(ctx, raw)
 			if failure != nil {
 				answer = errorJSON(failure, requestID(ctx))
 			}
@@ -133,14 +132,24 @@ func joinAnswers(answers [][]byte, id string) []byte {
 	return append(out, "]}"...)
 }
 
-// invokedAs names the alias that Lambda was asked for: who may call which alias
-// is IAM's decision, so it stands for the caller. The ARN itself is not logged.
-func invokedAs(ctx context.Context) string {
+// directRequest is what is known of a direct invoke before its payload is read. Who
+// may call which alias is IAM's decision, so the alias stands for the caller.
+func directRequest(ctx context.Context) token.Request {
+	r := token.Request{RequestID: requestID(ctx), Caller: "direct", Origin: audit.Origin{Source: audit.Direct, Alias: invokedAlias(ctx)}}
+	if r.Origin.Alias != "" {
+		r.Caller += ":" + r.Origin.Alias
+	}
+	return r
+}
+
+// invokedAlias returns the alias that Lambda was asked for; empty: the function
+// itself. Lambda sets it, not the caller. The ARN itself is not logged.
+func invokedAlias(ctx context.Context) string {
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		// arn:aws:lambda:region:account:function:name[:alias]
 		if parts := strings.Split(lc.InvokedFunctionArn, ":"); len(parts) == 8 {
-			return "direct:" + parts[7]
+			return parts[7]
 		}
 	}
-	return "direct"
+	return ""
 }

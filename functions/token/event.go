@@ -6,8 +6,7 @@ import (
 	"crypto/subtle"
 	"strings"
 
-	"github.com/aws/aws-lambda-go/lambdacontext"
-
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
@@ -33,6 +32,9 @@ type event struct {
 	contentEncoding      []string
 	envelopeProof        string // stageVariables.envelopeProof
 	identityARN, userARN string // of v1, of v2
+	callerID             string // unique id and session, with a colon between them
+	domain               string // host that was called
+	origin               audit.Origin
 	body                 string
 	base64               bool
 }
@@ -43,6 +45,30 @@ func (e *event) known() bool {
 		return e.version == "2.0" && e.path == "" && !e.elb
 	}
 	return (e.version == "" || e.version == "1.0") && e.path != "" && e.rawPath == "" && !e.elb
+}
+
+// functionURL reports whether the event is of a Lambda Function URL.
+func (e *event) functionURL() bool { return e.v2 && strings.Contains(e.domain, ".lambda-url.") }
+
+// source returns the way in that the event has the shape of.
+func (e *event) source() audit.Source {
+	switch {
+	case !e.known():
+		return audit.Unknown
+	case e.functionURL():
+		return audit.URL
+	case e.v2:
+		return audit.HTTP
+	}
+	return audit.REST
+}
+
+// from says where an event that is believed came from.
+func (e *event) from(ctx context.Context) audit.Origin {
+	o := e.origin
+	o.Source, o.Alias = e.source(), invokedAlias(ctx)
+	o.CallerID, o.Session, _ = strings.Cut(e.callerID, ":")
+	return o
 }
 
 // client returns the name in the path. IAM judged the path as it was sent, so
@@ -76,6 +102,9 @@ type gate struct {
 	// alias must be the one that the function was invoked through, unless empty.
 	// Lambda sets it, not the caller.
 	alias string
+	// urlAlias is the alias that has a Function URL; empty: none has. An event of a
+	// Function URL has no stage variables, so its alias is all the proof there is.
+	urlAlias string
 	// samLocal: on a developer's machine there is no identity to be had.
 	samLocal bool
 }
@@ -85,8 +114,8 @@ func (g gate) caller(ctx context.Context, e *event) (string, error) {
 	if g.samLocal {
 		return "sam-local", nil
 	}
-	if !g.proven(e) || !g.throughAlias(ctx) {
-		return "", token.Refusal("forged: an HTTP event without proof that API Gateway made it")
+	if !g.believes(ctx, e) {
+		return "", token.Forgery("an HTTP event without proof that API Gateway made it")
 	}
 	arn := e.identityARN
 	if e.v2 {
@@ -99,6 +128,14 @@ func (g gate) caller(ctx context.Context, e *event) (string, error) {
 	return caller, nil
 }
 
+func (g gate) believes(ctx context.Context, e *event) bool {
+	alias := invokedAlias(ctx)
+	if e.functionURL() && g.urlAlias != "" {
+		return alias == g.urlAlias
+	}
+	return g.proven(e) && (g.alias == "" || alias == g.alias)
+}
+
 func (g gate) proven(e *event) bool {
 	if g.proof.IsZero() {
 		return true
@@ -107,19 +144,6 @@ func (g gate) proven(e *event) bool {
 	want := sha256.Sum256([]byte(g.proof.Expose()))
 	got := sha256.Sum256([]byte(e.envelopeProof))
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
-}
-
-func (g gate) throughAlias(ctx context.Context) bool {
-	if g.alias == "" {
-		return true
-	}
-	lc, ok := lambdacontext.FromContext(ctx)
-	if !ok {
-		return false
-	}
-	// arn:aws:lambda:region:account:function:name:alias
-	parts := strings.Split(lc.InvokedFunctionArn, ":")
-	return len(parts) == 8 && parts[7] == g.alias
 }
 
 // principal normalises the ARN of an IAM identity to partition, account, kind

@@ -84,7 +84,7 @@ func TestPrincipalsOfDifferentIdentities(t *testing.T) {
 func shapes() map[string]sample {
 	all := make(map[string]sample)
 	for kind, arn := range map[string]text{
-		"user": "arn:aws:iam::111122223333:user/team/jane", "role": "arn:aws:sts::111122223333:assumed-role/billing-job/cnry-session",
+		"user": "arn:aws:iam::111122223333:user/team/jane", "role": "arn:aws:sts::111122223333:assumed-role/billing-job/batch-7",
 		"federated": "arn:aws:sts::111122223333:federated-user/jane",
 	} {
 		good := sample{method: "POST", client: "billing", arn: arn}

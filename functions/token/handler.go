@@ -22,6 +22,7 @@ const margin = 500 * time.Millisecond
 // vendor is the core, as far as this function needs it.
 type vendor interface {
 	Vend(ctx context.Context, r token.Request) (token.Grant, error)
+	Refuse(r token.Request, err error) *token.Error
 }
 
 // handler answers events. It takes and returns bytes: Lambda's typed handlers
@@ -55,19 +56,6 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	return h.http(ctx, &e, payload), nil
 }
 
-// vend calls the vendor and logs what is not in the ordinary.
-func (h *handler) vend(ctx context.Context, caller string, r token.Request) (token.Grant, error) {
-	start := h.now()
-	r.Caller = caller
-	grant, err := h.vendor.Vend(ctx, r)
-	if err == nil && grant.Outcome != token.Hit {
-		h.log.Info("token fetched", "requestId", r.RequestID, "caller", caller, "client", r.Client,
-			"outcome", string(grant.Outcome), "certificateBound", grant.CertificateBound, "correlationId", grant.Token.CorrelationID(),
-			"milliseconds", h.now().Sub(start).Milliseconds())
-	}
-	return grant, err
-}
-
 // rescue, deferred, turns a panic into an error: the runtime would send its text
 // and stack to the caller and end the process, other events with it.
 func (h *handler) rescue(requestID string, err *error) {
@@ -92,32 +80,6 @@ func panicSite() string {
 			return ""
 		}
 	}
-}
-
-// subject is whom a log line is about: who asked, for which client's token.
-// Either is empty while it isn't known.
-type subject struct{ caller, client string }
-
-// refused logs an error and returns it as the core's type.
-func (h *handler) refused(requestID string, who subject, err error) *token.Error {
-	e := token.AsError(err)
-	level := slog.LevelWarn
-	if e.Kind == token.Internal || e.Kind == token.Misconfigured {
-		level = slog.LevelError
-	}
-	attrs := []slog.Attr{
-		slog.String("requestId", requestID), slog.String("caller", who.caller), slog.String("client", who.client),
-		slog.Int("status", e.Kind.Status()), slog.String("error", e.Kind.Code()), slog.String("detail", e.Detail),
-		slog.String("description", e.Description), slog.String("correlationId", e.CorrelationID),
-	}
-	if !e.Fuse.IsZero() {
-		attrs = append(attrs, slog.Time("fuseUntil", e.Fuse))
-	}
-	if e.Upstream != nil {
-		attrs = append(attrs, slog.Int("upstreamStatus", e.Upstream.Status), slog.String("upstreamError", e.Upstream.Code))
-	}
-	h.log.LogAttrs(context.Background(), level, "no token", attrs...)
-	return e
 }
 
 // requestID returns the invocation's id; empty outside of Lambda.

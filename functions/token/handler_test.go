@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -110,7 +111,7 @@ func TestErrorsOfTheCore(t *testing.T) {
 // not be finished, and the caller gets our 504, not the platform's.
 func TestNoTimeLeft(t *testing.T) {
 	w := newWorld(t)
-	h := newHandler(w.vendor(), closedGate(), new(output))
+	h := newHandler(w.vendor(io.Discard), closedGate(), new(output))
 	ctx, cancel := context.WithTimeout(lambdaContext(t.Context(), "id", testAlias), 300*time.Millisecond)
 	defer cancel()
 	a := readAnswer(t, call(t, h, ctx, "id", anHTTPEvent(t)), false)

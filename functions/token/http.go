@@ -7,37 +7,39 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/token"
 )
 
 // http answers an HTTP event with a proxy response.
 func (h *handler) http(ctx context.Context, e *event, payload []byte) []byte {
-	id := requestID(ctx)
-	who, grant, err := h.httpGrant(ctx, e, payload)
+	asked, grant, err := h.httpGrant(ctx, e, payload)
 	if err != nil {
-		return appendFailure(nil, h.refused(id, who, err), id)
+		return appendFailure(nil, h.vendor.Refuse(asked, err), asked.RequestID)
 	}
 	return appendGrant(nil, grant, h.now())
 }
 
 // httpGrant makes the checks in the order in which their problems are reported;
-// nothing is called before all have passed.
-func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte) (who subject, grant token.Grant, err error) {
-	id := requestID(ctx)
-	defer h.rescue(id, &err)
+// nothing is called before all have passed. asked is as much of the request as was
+// understood.
+func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte) (asked token.Request, grant token.Grant, err error) {
+	asked = token.Request{RequestID: requestID(ctx), Origin: audit.Origin{Source: e.source(), Alias: invokedAlias(ctx)}}
+	defer h.rescue(asked.RequestID, &err)
 	if !e.known() {
-		return who, grant, errShape()
+		return asked, grant, errShape()
 	}
-	if who.caller, err = h.gate.caller(ctx, e); err != nil {
-		return who, grant, err
+	if asked.Caller, err = h.gate.caller(ctx, e); err != nil {
+		return asked, grant, err
 	}
+	asked.Origin = e.from(ctx)
 	r, err := e.request(payload)
 	if err != nil {
-		return who, grant, err
+		return asked, grant, err
 	}
-	r.RequestID, who.client = id, r.Client
-	grant, err = h.vend(ctx, who.caller, r)
-	return who, grant, err
+	r.RequestID, r.Origin, r.Caller = asked.RequestID, asked.Origin, asked.Caller
+	grant, err = h.vendor.Vend(ctx, r)
+	return r, grant, err
 }
 
 // request reads the caller's wish out of the event.

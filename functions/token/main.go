@@ -29,7 +29,7 @@ func main() {
 	lambda.Start(&handler{
 		vendor: a.Vendor,
 		flush:  a.Metrics.Flush,
-		gate:   gate{proof: a.Environment.EnvelopeProof, alias: a.Environment.HTTPAlias, samLocal: a.Environment.SAMLocal},
+		gate:   gate{proof: a.Environment.EnvelopeProof, alias: a.Environment.HTTPAlias, urlAlias: a.Environment.URLAlias, samLocal: a.Environment.SAMLocal},
 		log:    a.Log,
 		now:    time.Now,
 	})

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"tokenvendor/shared/strictjson"
 )
@@ -72,19 +74,73 @@ func (e *event) context(name, value []byte) {
 	case `"elb"`:
 		e.elb = true
 	case `"identity"`:
-		e.members(value, e.textNamed(`"userArn"`, &e.identityARN))
+		e.members(value, e.identity)
 	case `"http"`:
 		e.v2 = value[0] != 'n'
 		// Two methods are those of two shapes at once.
 		e.mistyped = e.mistyped || e.method != ""
-		e.members(value, e.textNamed(`"method"`, &e.method))
+		e.members(value, func(name, value []byte) {
+			switch string(name) {
+			case `"method"`:
+				e.text(&e.method, value)
+			case `"sourceIp"`:
+				e.note(&e.origin.SourceIP, value)
+			}
+		})
 	case `"authorizer"`:
 		e.members(value, func(name, value []byte) {
 			if string(name) == `"iam"` {
-				e.members(value, e.textNamed(`"userArn"`, &e.userARN))
+				e.members(value, e.iam)
 			}
 		})
+	case `"requestId"`:
+		e.note(&e.origin.GatewayRequestID, value)
+	case `"extendedRequestId"`:
+		e.note(&e.origin.ExtendedRequestID, value)
+	case `"requestTimeEpoch"`, `"timeEpoch"`:
+		if ms, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+			e.origin.GatewayTime = time.UnixMilli(ms)
+		}
+	case `"domainName"`:
+		e.note(&e.domain, value)
 	}
+}
+
+// identity takes the members of requestContext.identity, of v1.
+func (e *event) identity(name, value []byte) {
+	switch string(name) {
+	case `"userArn"`:
+		e.text(&e.identityARN, value)
+	case `"caller"`:
+		e.note(&e.callerID, value)
+	case `"sourceIp"`:
+		e.note(&e.origin.SourceIP, value)
+	case `"vpceId"`:
+		e.note(&e.origin.VPCE, value)
+	}
+}
+
+// iam takes the members of requestContext.authorizer.iam, of v2.
+func (e *event) iam(name, value []byte) {
+	switch string(name) {
+	case `"userArn"`:
+		e.text(&e.userARN, value)
+	case `"callerId"`:
+		e.note(&e.callerID, value)
+	}
+}
+
+// note sets dst to a text that is only written down, if it has the form of an
+// identifier of AWS's or of an address.
+func (e *event) note(dst *string, value []byte) {
+	text, _ := strictjson.String(value)
+	if *dst = ""; len(text) <= 128 && !strings.ContainsFunc(text, notNoteByte) {
+		*dst = text
+	}
+}
+
+func notNoteByte(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.=:@+,/", r)
 }
 
 // header takes the two headers that say what the body is. A name may be in the

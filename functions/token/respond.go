@@ -20,7 +20,7 @@ func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
 		dst = append(dst, `,"Token-Vendor-Warning":"certificate-bound"`...)
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
-	body := grant.AppendJSON(make([]byte, 0, grant.Token.Size()), now)
+	body := grant.AppendJSON(make([]byte, 0, grant.Size()), now)
 	dst = slices.Grow(dst, len(body)*5/4) // its quotes are escaped
 	return append(appendString(dst, body), '}')
 }

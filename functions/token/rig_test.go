@@ -77,6 +77,18 @@ func (o *output) take() string {
 type vendorFunc func(ctx context.Context, r token.Request) (token.Grant, error)
 
 func (f vendorFunc) Vend(ctx context.Context, r token.Request) (token.Grant, error) { return f(ctx, r) }
+func (f vendorFunc) Refuse(_ token.Request, err error) *token.Error                 { return token.AsError(err) }
+
+// counted counts the calls of a core's Vend.
+type counted struct {
+	*token.Vendor
+	vends *atomic.Int64
+}
+
+func (c counted) Vend(ctx context.Context, r token.Request) (token.Grant, error) {
+	c.vends.Add(1)
+	return c.Vendor.Vend(ctx, r)
+}
 
 // closedGate is the gate as the template configures it.
 func closedGate() gate { return gate{proof: oauth.NewSecret(testProof), alias: testAlias} }
@@ -97,11 +109,8 @@ func lambdaContext(ctx context.Context, id, alias string) context.Context {
 
 // handlerRig is the real handler on the real core, in this process.
 func handlerRig(w *world, g gate) *rig {
-	core, vends, logs := w.vendor(), new(atomic.Int64), new(output)
-	h := newHandler(vendorFunc(func(ctx context.Context, r token.Request) (token.Grant, error) {
-		vends.Add(1)
-		return core.Vend(ctx, r)
-	}), g, logs)
+	vends, logs := new(atomic.Int64), new(output)
+	h := newHandler(counted{w.vendor(logs), vends}, g, logs)
 	events := new(atomic.Int64)
 	return &rig{world: w, vends: vends.Load, logs: logs, invoke: func(t testing.TB, in invocation) response {
 		t.Helper()

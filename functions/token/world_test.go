@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
@@ -163,8 +164,9 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 }
 
 // vendor is the real core on this world.
-func (w *world) vendor() *token.Vendor {
+func (w *world) vendor(lines io.Writer) *token.Vendor {
 	return token.New(token.Config{
+		Audit: audit.New(audit.Config{Output: lines}).Write,
 		Clients: registry.New(registry.Config{
 			Secrets: w, Prefix: testPrefix, Addresses: oauth.AddressPolicy{Private: true},
 		}),
@@ -177,7 +179,7 @@ func (w *world) grant(t testing.TB, client string) token.Grant {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	grant, err := w.vendor().Vend(ctx, token.Request{Client: client})
+	grant, err := w.vendor(io.Discard).Vend(ctx, token.Request{Client: client})
 	if err != nil {
 		t.Fatalf("no token: %v", err)
 	}

@@ -13,10 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/awsapi"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
 )
@@ -47,10 +49,11 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	if err := errors.Join(envErr, awsErr); err != nil {
 		return nil, err
 	}
+	out := newOutput(cfg.Output)
 	a := &App{
 		Environment: env,
-		Log:         newLog(cfg.Output, env.LogLevel),
-		Metrics:     metrics.New(metrics.Config{Output: cfg.Output, Namespace: env.MetricsNamespace}),
+		Log:         newLog(out, env.LogLevel),
+		Metrics:     metrics.New(metrics.Config{Output: out, Namespace: env.MetricsNamespace}),
 	}
 	if env.CacheTable != "" {
 		a.fleet = fleet.New(fleet.Config{
@@ -60,9 +63,10 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 			Warn:  func(err error) { a.Log.Warn("shared cache not used", "detail", err.Error()) },
 		})
 	}
+	secrets := awsapi.NewSecrets(awsConfig)
 	a.Vendor = token.New(token.Config{
 		Clients: registry.New(registry.Config{
-			Secrets:   awsapi.NewSecrets(awsConfig),
+			Secrets:   secrets,
 			Prefix:    env.ClientSecretPrefix,
 			Addresses: env.Addresses,
 			Keys:      awsapi.NewSigningKeys(awsConfig),
@@ -71,9 +75,25 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 		}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "token-vendor/" + version()}),
 		Fleet:     a.fleet,
+		Policy:    policyReader(secrets, env.PolicySecretID),
+		Audit:     audit.New(audit.Config{Output: out, Version: version()}).Write,
 		Count:     a.Metrics.Count,
 	})
 	return a, nil
+}
+
+// policyReader reads the policy from the secret of that name; nil without one.
+func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bool) (*policy.Policy, error) {
+	if name == "" {
+		return nil
+	}
+	return func(ctx context.Context, once bool) (*policy.Policy, error) {
+		secret, err := secrets.ReadSecret(ctx, name, once)
+		if err != nil {
+			return nil, err
+		}
+		return policy.Parse(secret.Text)
+	}
 }
 
 // prefetchTime bounds Warm: Lambda gives a start ten seconds.
@@ -92,9 +112,8 @@ func (a *App) Warm(ctx context.Context) {
 	all.Wait()
 	for _, name := range a.Environment.PrefetchClients {
 		all.Go(func() {
-			if _, err := a.Vendor.Vend(ctx, token.Request{Client: name}); err != nil {
-				a.Log.Warn("token not prefetched", "client", name, "error", token.AsError(err).Kind.Code(), "detail", token.AsError(err).Detail)
-			}
+			// What kept a token from coming stands in the audit line.
+			_ = a.Vendor.Prefetch(ctx, name)
 		})
 	}
 	all.Wait()

@@ -80,8 +80,12 @@ func TestWired(t *testing.T) {
 	}
 	a.Log.Info("quiet")
 	a.Log.Warn("loud", "key", "value")
+	decision, loud, _ := strings.Cut(log.String(), "\n")
+	if !strings.Contains(decision, `"type":"decision"`) || !strings.Contains(decision, `"client":"billing","allowed":false`) {
+		t.Errorf("the decision is not recorded: %s", decision)
+	}
 	var line map[string]any
-	if err := json.Unmarshal(log.Bytes(), &line); err != nil {
+	if err := json.Unmarshal([]byte(loud), &line); err != nil {
 		t.Fatalf("want one JSON object, the loud one: %v", err)
 	}
 	if line["message"] != "loud" || line["level"] != "WARN" || line["timestamp"] == nil || line["key"] != "value" {

@@ -22,6 +22,10 @@ type Environment struct {
 	EnvelopeProof oauth.Secret
 	// HTTPAlias is the alias through which HTTP events are believed; empty: any.
 	HTTPAlias string
+	// URLAlias is the alias that has a Function URL; empty: none has.
+	URLAlias string
+	// PolicySecretID is the secret that holds the policy; empty: IAM alone decides.
+	PolicySecretID string
 	// SAMLocal says that the SAM CLI runs the function on a developer's machine,
 	// where events have neither identity nor proof.
 	SAMLocal bool
@@ -44,6 +48,7 @@ type Environment struct {
 
 const (
 	defaultPrefix    = "token-vendor/clients/"
+	defaultPolicy    = "token-vendor/policy" // #nosec G101 -- the name of a secret
 	defaultNamespace = "TokenVendor"
 	// maxPrefetch clients are enough for one function's start.
 	maxPrefetch = 100
@@ -56,6 +61,7 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		ClientSecretPrefix: getenv("CLIENT_SECRET_PREFIX"),
 		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
 		HTTPAlias:          getenv("HTTP_ALIAS"),
+		URLAlias:           getenv("URL_ALIAS"),
 		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
 		CacheTable:         getenv("CACHE_TABLE"),
 		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),
@@ -68,10 +74,6 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 	if strings.ContainsFunc(env.ClientSecretPrefix, notNameByte) {
 		problems = append(problems, errors.New("CLIENT_SECRET_PREFIX holds characters that no secret's name has"))
 	}
-	if mode := getenv("POLICY_MODE"); mode != "" && mode != "iam" {
-		// To go on would be to allow what the operator wants denied.
-		problems = append(problems, errors.New("POLICY_MODE must be iam"))
-	}
 	if env.CacheTable != "" && env.CacheKeyID == "" {
 		// Tokens in the clear, where whoever reads the table finds them.
 		problems = append(problems, errors.New("CACHE_KMS_KEY_ID must be set with CACHE_TABLE"))
@@ -79,7 +81,14 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 	if len(env.MetricsNamespace) > 255 || strings.ContainsFunc(env.MetricsNamespace, notNamespaceByte) {
 		problems = append(problems, errors.New("METRICS_NAMESPACE is not a namespace of CloudWatch"))
 	}
+	if env.URLAlias != "" && env.URLAlias == env.HTTPAlias {
+		// A Function URL's event would pass without the proof.
+		problems = append(problems, errors.New("URL_ALIAS must differ from HTTP_ALIAS"))
+	}
 	var err error
+	if env.PolicySecretID, err = policySecret(getenv("POLICY_MODE"), getenv("POLICY_SECRET_ID"), env.ClientSecretPrefix); err != nil {
+		problems = append(problems, err)
+	}
 	if env.PrefetchClients, err = clientNames(getenv("PREFETCH_CLIENTS")); err != nil {
 		problems = append(problems, err)
 	}
@@ -105,6 +114,25 @@ func notNameByte(r rune) bool {
 // notNamespaceByte is true for what CloudWatch allows in no namespace.
 func notNamespaceByte(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(".-_/#:", r)
+}
+
+// policySecret returns the name of the secret that holds the policy; empty in the
+// mode iam.
+func policySecret(mode, id, prefix string) (string, error) {
+	id = cmp.Or(id, defaultPolicy)
+	switch {
+	case mode == "" || mode == "iam":
+		return "", nil
+	case mode != "document":
+		// To go on would be to allow what the operator wants denied.
+		return "", errors.New("POLICY_MODE must be iam or document")
+	case len(id) > 512 || strings.ContainsFunc(id, notNameByte):
+		return "", errors.New("POLICY_SECRET_ID is not the name of a secret")
+	case strings.HasPrefix(id, prefix):
+		// Whoever may write clients' documents would write the policy.
+		return "", errors.New("POLICY_SECRET_ID must not begin with CLIENT_SECRET_PREFIX")
+	}
+	return id, nil
 }
 
 // clientNames reads a comma-separated list.

@@ -64,7 +64,6 @@ func TestBadEnvironment(t *testing.T) {
 		{"CLIENT_SECRET_PREFIX", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:cnry/"},
 		// To take a mode that this build doesn't know for the default would allow
 		// what the operator wants denied.
-		{"POLICY_MODE", "document"},
 		{"POLICY_MODE", "IAM"},
 		{"POLICY_MODE", "cnry"},
 		{"PREFETCH_CLIENTS", "billing,Cnry"},

@@ -85,6 +85,10 @@ type Error struct {
 	// Fuse is until when the credential is not sent again, because the
 	// authorization server refused it; zero: this is not about that.
 	Fuse time.Time
+	// Forged says that somebody sent an event that only API Gateway may send.
+	Forged bool
+	// recorded says that the audit log has a line about it.
+	recorded bool
 	// reread says that the client's document is at fault, so that a newer
 	// version of it may do better.
 	reread bool
@@ -134,6 +138,14 @@ func timeout() *Error {
 // proven", so that nobody can tell them apart; detail is for the log.
 func Refusal(detail string) *Error {
 	return &Error{Kind: Denied, Description: "not allowed, or no such client", Detail: detail}
+}
+
+// Forgery is [Refusal] of an event that only API Gateway may send, and somebody else
+// did.
+func Forgery(detail string) *Error {
+	e := Refusal(detail)
+	e.Forged = true
+	return e
 }
 
 // documentFailure turns an error of the registry into ours.

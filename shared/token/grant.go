@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding/json"
 	"hash/fnv"
 	"strconv"
 	"time"
@@ -10,7 +11,10 @@ import (
 
 // Grant is a token with what is worth saying about it.
 type Grant struct {
+	// Token is nil in the answer to a dry run.
 	Token *oauth.Token
+	// Explanation is the answer to a dry run; else nil.
+	Explanation *Explanation
 	// Outcome says where the token came from.
 	Outcome Outcome
 	// CertificateBound says that only the holder of the client's certificate can
@@ -21,9 +25,20 @@ type Grant struct {
 	caller string
 }
 
-// AppendJSON appends the token JSON: that of [oauth.Token.AppendJSON], and
+// Size returns about how many bytes AppendJSON appends.
+func (g Grant) Size() int {
+	if g.Token == nil {
+		return 256
+	}
+	return g.Token.Size()
+}
+
+// AppendJSON appends the token JSON, or the explanation: that of [oauth.Token.AppendJSON], and
 // refresh_after, the seconds after which the caller should ask again.
 func (g Grant) AppendJSON(dst []byte, now time.Time) []byte {
+	if g.Token == nil {
+		return g.Explanation.appendJSON(dst)
+	}
 	dst = g.Token.AppendJSON(dst, now)
 	if g.held == nil || g.held.end().IsZero() {
 		return dst
@@ -31,6 +46,26 @@ func (g Grant) AppendJSON(dst []byte, now time.Time) []byte {
 	dst = append(dst[:len(dst)-1], `,"refresh_after":`...)
 	dst = strconv.AppendInt(dst, int64(g.RefreshAfter(now)/time.Second), 10)
 	return append(dst, '}')
+}
+
+// appendJSON appends the answer to a dry run. It has the members error and
+// error_description only if there would be no token.
+func (x *Explanation) appendJSON(dst []byte) []byte {
+	text, err := json.Marshal(struct {
+		DryRun      bool   `json:"dry_run"`
+		Allowed     bool   `json:"allowed"`
+		Mode        string `json:"mode"`
+		Rule        string `json:"rule,omitempty"`
+		WouldDeny   bool   `json:"would_deny,omitempty"`
+		Nearest     string `json:"nearest_rule,omitempty"`
+		Failed      string `json:"failed,omitempty"`
+		Error       string `json:"error,omitempty"`
+		Description string `json:"error_description,omitempty"`
+	}{true, x.Allowed, x.Mode, x.Rule, x.WouldDeny, x.Nearest, x.Failed, x.Error, oauth.Printable(x.Description)})
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return append(dst, text...)
 }
 
 // RefreshAfter is when the caller should ask again. Each caller has a moment of

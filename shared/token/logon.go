@@ -8,6 +8,7 @@ import (
 
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 )
 
 // rejectionMemory is how long a refused version of a credential is not tried
@@ -88,6 +89,23 @@ func (l *logons) enter(ctx context.Context, client string, d time.Duration) (s *
 func (s *logon) refused(version string, now time.Time) *Error {
 	if r, ok := s.refusals[version]; ok && now.Before(r.until) {
 		return blown(r.failure, r.until)
+	}
+	return nil
+}
+
+// known returns what is known against a client's credential without trying it.
+func (l *logons) known(c *registry.Client, now time.Time) error {
+	l.mu.Lock()
+	s := l.of(c.Name)
+	l.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	default:
+		return nil // it is being tried
+	}
+	if failure := s.refused(c.Version, now); failure != nil {
+		return failure
 	}
 	return nil
 }

@@ -119,6 +119,11 @@ func (p parameters) addMember(name string, raw json.RawMessage) error {
 			return malformed("min_ttl must be a whole number of seconds")
 		}
 		return p.add(name, string(raw))
+	case "dry_run":
+		if text := string(raw); text != "true" && text != "false" {
+			return malformed("dry_run must be true or false")
+		}
+		return p.add(name, string(raw))
 	}
 	if !ok {
 		return malformed(strictjson.Wrongly(name, "a string").Error())
@@ -224,6 +229,10 @@ func (r *Request) setOther(name, value string) error {
 		return r.setMinTTL(value)
 	case name == "rejected":
 		return r.setRejected(value)
+	case name == "dry_run":
+		if r.DryRun = value == "true"; !r.DryRun && value != "false" {
+			return malformed("dry_run must be true or false")
+		}
 	case forbidden(name):
 		return malformed(name + " must not be sent")
 	default:

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
@@ -29,8 +30,15 @@ type Request struct {
 	MinTTL time.Duration
 	// Rejected is the [Fingerprint] of a token that a resource server refused.
 	Rejected string
-	// Caller is who asks; it decides when he should ask again.
+	// DryRun asks whether there would be a token, and by which rule, instead of for
+	// the token.
+	DryRun bool
+	// Caller is the normalised principal who asks; the policy decides by it, and it
+	// decides when he should ask again.
 	Caller string
+	// Origin is where the request came from, for the audit line; the policy may also
+	// decide by its CallerID.
+	Origin audit.Origin
 	// RequestID names the request in our log and, as the correlation id, in the
 	// authorization server's.
 	RequestID string

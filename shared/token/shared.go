@@ -109,7 +109,7 @@ func (v *Vendor) readShared(value []byte, w *wish) *held {
 	if err != nil {
 		return nil
 	}
-	return &held{Token: t, client: s.Client, version: s.Version, forced: s.Forced, shared: true}
+	return &held{Token: t, client: s.Client, version: s.Version, fingerprint: Fingerprint(t), forced: s.Forced, shared: true}
 }
 
 // failedElsewhere is the error of an exchange that another environment made.

@@ -45,6 +45,8 @@ const (
 type held struct {
 	*oauth.Token
 	client, version string
+	// fingerprint is the token's [Fingerprint].
+	fingerprint string
 	// forced is when a caller's "rejected" brought it; zero: none did.
 	forced time.Time
 	// shared says that another environment of the fleet fetched it.
@@ -94,7 +96,7 @@ func (v *Vendor) acceptable(r Request) func(*held) bool {
 	}
 	return func(t *held) bool {
 		now := v.now()
-		if r.Rejected != "" && now.Sub(t.forced) >= forcedInterval && Fingerprint(t.Token) == r.Rejected {
+		if r.Rejected != "" && now.Sub(t.forced) >= forcedInterval && t.fingerprint == r.Rejected {
 			return false
 		}
 		return now.Sub(t.Issued()) < t.life()/10 || t.Expiry().Sub(now) >= r.MinTTL
@@ -164,7 +166,7 @@ func (v *Vendor) later(w *wish, d time.Duration) cache.Entry[*held] {
 
 // granted is a token that an exchange brought for w.
 func (v *Vendor) granted(token *oauth.Token, w *wish) cache.Entry[*held] {
-	t := &held{Token: token, client: w.client.Name, version: w.client.Version}
+	t := &held{Token: token, client: w.client.Name, version: w.client.Version, fingerprint: Fingerprint(token)}
 	if w.forced {
 		t.forced = v.now()
 	}

@@ -13,9 +13,11 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/cache"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
 )
 
@@ -33,6 +35,13 @@ type Config struct {
 	Exchanger *oauth.Exchanger
 	// Fleet is what this environment shares with the others; nil: nothing.
 	Fleet *fleet.Fleet
+	// Policy reads the policy; nil: IAM has decided already (mode iam). once says
+	// that the policy in memory still serves. Its errors are those of
+	// [registry.SecretReader], or a [*policy.DocumentError].
+	Policy func(ctx context.Context, once bool) (*policy.Policy, error)
+	// Audit records every decision before a token leaves; nil: nobody does. It may
+	// be called by several goroutines at once.
+	Audit func(*audit.Event) error
 	// Count is told of what operators should see, by the names of the Count
 	// constants; nil: nobody is.
 	Count func(name string)
@@ -54,6 +63,17 @@ const (
 	CountThrottled = "ExchangesWithheld"
 	// CountDocument: a document that worked is now broken, gone or forbidden.
 	CountDocument = "DocumentsFailed"
+	// CountPolicy: the policy is broken, gone or forbidden.
+	CountPolicy = "PolicyFailed"
+	// CountDenied: a request was refused by the policy or for the caller's identity.
+	CountDenied = "Denied"
+	// CountForged: an event was forged.
+	CountForged = "ForgedEvents"
+	// CountAudit: a decision could not be recorded, so that it had no effect.
+	CountAudit = "AuditFailures"
+	// CountShadowGood and CountShadowBad: a shadow credential was tried.
+	CountShadowGood = "ShadowSucceeded"
+	CountShadowBad  = "ShadowFailed"
 )
 
 // Vendor vends tokens. It is safe for concurrent use.
@@ -61,11 +81,13 @@ type Vendor struct {
 	source    Clients
 	exchanger *oauth.Exchanger
 	fleet     *fleet.Fleet
+	audit     func(*audit.Event) error
 	count     func(string)
 	now       func() time.Time
 	rand      func() float64
 	clients   *cache.Cache[string, *registry.Client]
 	tokens    *cache.Cache[key, *held]
+	policies  *policies // nil: mode iam
 	logons    logons
 	issuers   issuers
 }
@@ -80,6 +102,7 @@ func New(cfg Config) *Vendor {
 		source:    cfg.Clients,
 		exchanger: cfg.Exchanger,
 		fleet:     cfg.Fleet,
+		audit:     cfg.Audit,
 		count:     cfg.Count,
 		// The monotonic clock stops while a function is frozen.
 		now:  func() time.Time { return now().Round(0) },
@@ -91,6 +114,10 @@ func New(cfg Config) *Vendor {
 	if v.rand == nil {
 		v.rand = rand.Float64
 	}
+	if v.audit == nil {
+		v.audit = func(*audit.Event) error { return nil }
+	}
+	v.policies = newPolicies(cfg, v)
 	v.clients = cache.New[string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: now, OnError: v.afterClientError})
 	v.tokens = cache.New[key](cache.Config[*held]{
 		Size: (*held).size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
@@ -111,6 +138,7 @@ const (
 	Joined    Outcome = "joined"    // another request's exchange was under way
 	Shared    Outcome = "shared"    // another environment had it
 	Stale     Outcome = "stale"     // it should have been replaced, but that failed
+	Explained Outcome = "explained" // no token was asked for
 )
 
 // outcomeOf is the outcome of a token that the cache gave out.
@@ -130,17 +158,33 @@ func outcomeOf(o cache.Outcome, t *held) Outcome {
 	return Exchanged
 }
 
-// Vend answers r. It returns by the deadline of ctx. The error is an [*Error].
+// Vend decides r, records that, and answers. It returns by the deadline of ctx. The
+// error is an [*Error]. A grant that could not be recorded is an error too.
+func (v *Vendor) Vend(ctx context.Context, r Request) (Grant, error) {
+	d := v.open(r)
+	grant, err := v.answer(ctx, d)
+	if r.DryRun {
+		grant, err = d.explain(err)
+	}
+	return v.record(d, grant, err)
+}
+
+// answer asks the policy before anything else is looked at: who is denied must not
+// learn which clients there are.
 //
 // When the client's document turns out to be at fault, it is read again once,
 // and the request is tried again only if a newer version is there: a failed
 // logon counts at the authorization server.
-func (v *Vendor) Vend(ctx context.Context, r Request) (Grant, error) {
+func (v *Vendor) answer(ctx context.Context, d *decision) (Grant, error) {
+	r := &d.request
+	if err := v.permit(ctx, d); err != nil {
+		return Grant{}, err
+	}
 	client, err := v.client(ctx, r.Client, nil)
 	if err != nil {
 		return Grant{}, err
 	}
-	grant, err := v.vend(ctx, client, r)
+	grant, err := v.vend(ctx, client, d)
 	var failure *Error
 	if !errors.As(err, &failure) || !failure.reread {
 		return grant, err
@@ -148,15 +192,23 @@ func (v *Vendor) Vend(ctx context.Context, r Request) (Grant, error) {
 	if client = v.newer(ctx, client); client == nil {
 		return Grant{}, failure
 	}
-	return v.vend(ctx, client, r)
+	return v.vend(ctx, client, d)
 }
 
-func (v *Vendor) vend(ctx context.Context, client *registry.Client, r Request) (Grant, error) {
+func (v *Vendor) vend(ctx context.Context, client *registry.Client, d *decision) (Grant, error) {
+	r := &d.request
+	d.client = client
 	want, err := r.resolve(client)
 	if err != nil {
 		return Grant{}, err
 	}
-	key, good := keyOf(client, want), v.acceptable(r)
+	if err := d.allowWanted(want.Scope, want.Resource); err != nil {
+		return Grant{}, err
+	}
+	if r.DryRun {
+		return Grant{}, v.logons.known(client, v.now())
+	}
+	key, good := keyOf(client, want), v.acceptable(*r)
 	token, outcome, err := v.tokens.Get(ctx, key, good, func(ctx context.Context, last cache.Last[*held]) (cache.Entry[*held], error) {
 		want.CorrelationID = r.RequestID
 		return v.load(ctx, &wish{
@@ -166,6 +218,9 @@ func (v *Vendor) vend(ctx context.Context, client *registry.Client, r Request) (
 	})
 	if err != nil {
 		return Grant{}, v.atRest(AsError(err), err)
+	}
+	if err := d.allowGranted(token, want.Scope, want.Resource); err != nil {
+		return Grant{}, err
 	}
 	bound := token.CertificateBound() && client.CertificateBound != registry.BoundAllow
 	if bound && client.CertificateBound == registry.BoundRefuse {
@@ -214,6 +269,7 @@ func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.
 	token, failure := v.call(ctx, lease, turn, w)
 	v.leaveIssuer(ctx, visit, w.client.IssuerHost, failure)
 	if failure == nil {
+		v.tryShadow(ctx, visit, lease, logon, w)
 		return v.granted(token, w), nil
 	}
 	refusal := exchangeFailure(failure)
