@@ -129,7 +129,7 @@ func New(cfg Config) *Log { return &Log{cfg: cfg} }
 // Write writes the line of e. When it returns an error, the line may be missing, and
 // what e says must not happen.
 func (l *Log) Write(e *Event) error {
-	line := append(e.appendJSON(make([]byte, 0, 1024), l.cfg.Version), '\n')
+	line := e.json(l.cfg.Version)
 	n, err := l.cfg.Output.Write(line)
 	if err == nil && n < len(line) {
 		err = io.ErrShortWrite

@@ -6,92 +6,100 @@ import (
 	"unicode/utf8"
 )
 
-// The longest texts of strangers in a line, in bytes: a line stays below 4 KiB, so
-// that no log service cuts it.
+// A line stays below 4 KiB, so that no log service cuts it: maxText and maxList bound
+// one text and one list as they are written, maxTexts all of them. The long texts of
+// strangers come last.
 const (
-	maxText = 256
-	maxList = 512
+	maxText  = 256
+	maxList  = 512
+	maxTexts = 2700
 )
 
 // line is a JSON object under construction.
-type line []byte
+type line struct {
+	text []byte
+	// room is what is left for texts.
+	room int
+}
 
-// appendJSON appends the event as one JSON object without a line break.
-func (e *Event) appendJSON(dst []byte, version string) []byte {
-	l := line(append(dst, `{"schema":`...))
-	l = strconv.AppendInt(l, Schema, 10)
+// json returns the event as one line of JSON with its line break.
+func (e *Event) json(version string) []byte {
+	l := line{text: make([]byte, 0, 1024), room: maxTexts}
+	l.text = strconv.AppendInt(append(l.text, `{"schema":`...), Schema, 10)
 	l.always("type", string(e.Type))
-	l.always("time", e.Time.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+	l.always("time", stamp(e.Time))
 	l.always("request_id", e.RequestID)
 	l.origin(&e.Origin)
 	l.always("caller", e.Caller)
-	l.text("caller_id", e.Origin.CallerID)
-	l.text("session", e.Origin.Session)
+	l.given("caller_id", e.Origin.CallerID)
+	l.given("session", e.Origin.Session)
 	l.always("client", e.Client)
 	l.flag("dry_run", e.DryRun)
-	l.list("scope_asked", e.Scope)
-	l.list("resource", e.Resource)
-	l.text("audience", e.Audience)
-	l.text("token_format", e.TokenFormat)
 	l.name("allowed")
-	l = strconv.AppendBool(l, e.Allowed)
-	l.text("mode", e.Mode)
-	l.text("rule", e.Rule)
+	l.text = strconv.AppendBool(l.text, e.Allowed)
+	l.given("mode", e.Mode)
+	l.given("rule", e.Rule)
 	l.flag("would_deny", e.WouldDeny)
-	l.text("nearest_rule", e.Nearest)
-	l.text("failed", e.Failed)
+	l.given("nearest_rule", e.Nearest)
+	l.given("failed", e.Failed)
 	l.always("outcome", e.Outcome)
 	l.result(e)
 	l.number("duration_ms", e.Duration.Milliseconds())
-	l.text("version", version)
-	return append(l, '}')
+	l.given("version", version)
+	l.given("token_format", e.TokenFormat)
+	l.given("detail", e.Detail)
+	l.given("audience", e.Audience)
+	l.list("scope_asked", e.Scope)
+	l.list("scope_granted", e.GrantedScope)
+	l.list("resource", e.Resource)
+	return append(l.text, '}', '\n')
 }
 
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
 func (l *line) origin(o *Origin) {
-	l.text("gateway_request_id", o.GatewayRequestID)
-	l.text("extended_request_id", o.ExtendedRequestID)
+	l.given("gateway_request_id", o.GatewayRequestID)
+	l.given("extended_request_id", o.ExtendedRequestID)
 	if !o.GatewayTime.IsZero() {
-		l.always("gateway_time", o.GatewayTime.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+		l.always("gateway_time", stamp(o.GatewayTime))
 	}
 	l.always("source", string(o.Source))
-	l.text("source_ip", o.SourceIP)
-	l.text("vpce", o.VPCE)
-	l.text("alias", o.Alias)
+	l.given("source_ip", o.SourceIP)
+	l.given("vpce", o.VPCE)
+	l.given("alias", o.Alias)
 }
 
 // result is what came of the decision.
 func (l *line) result(e *Event) {
 	l.number("status", int64(e.Status))
-	l.text("error", e.Error)
-	l.text("detail", e.Detail)
+	l.given("error", e.Error)
 	l.number("upstream_status", int64(e.UpstreamStatus))
-	l.text("upstream_error", e.UpstreamError)
-	l.text("correlation_id", e.CorrelationID)
+	l.given("upstream_error", e.UpstreamError)
+	l.given("correlation_id", e.CorrelationID)
 	l.date("fuse_until", e.FuseUntil)
-	l.text("issuer_host", e.IssuerHost)
-	l.text("method", e.Method)
-	l.text("token_sha256", e.TokenSHA256)
-	l.list("scope_granted", e.GrantedScope)
+	l.given("issuer_host", e.IssuerHost)
+	l.given("method", e.Method)
+	l.given("token_sha256", e.TokenSHA256)
 	if !e.ExpiresAt.IsZero() {
 		l.number("expires_at", e.ExpiresAt.Unix())
 	}
 	l.number("refresh_after", int64(e.RefreshAfter/time.Second))
-	l.text("secret_version", e.SecretVersion)
+	l.given("secret_version", e.SecretVersion)
 	l.flag("certificate_bound", e.CertificateBound)
 	l.date("certificate_not_after", e.CertificateNotAfter)
 }
 
 // name appends a comma and a member's name, which is ours.
 func (l *line) name(name string) {
-	*l = append(append(append(*l, `,"`...), name...), `":`...)
+	l.text = append(append(append(l.text, `,"`...), name...), `":`...)
 }
 
 func (l *line) always(name, value string) {
 	l.name(name)
-	*l = appendText(*l, value, maxText)
+	l.quote(value, maxText)
 }
 
-func (l *line) text(name, value string) {
+func (l *line) given(name, value string) {
 	if value != "" {
 		l.always(name, value)
 	}
@@ -100,14 +108,14 @@ func (l *line) text(name, value string) {
 func (l *line) flag(name string, value bool) {
 	if value {
 		l.name(name)
-		*l = append(*l, "true"...)
+		l.text = append(l.text, "true"...)
 	}
 }
 
 func (l *line) number(name string, value int64) {
 	if value != 0 {
 		l.name(name)
-		*l = strconv.AppendInt(*l, value, 10)
+		l.text = strconv.AppendInt(l.text, value, 10)
 	}
 }
 
@@ -117,41 +125,42 @@ func (l *line) date(name string, value time.Time) {
 	}
 }
 
-// list appends a list of texts, as many as there is room for; of more, the last
-// element says how many.
+// list appends a list of texts, as many as there is room for; the last element says
+// how many are left out.
 func (l *line) list(name string, values []string) {
 	if len(values) == 0 {
 		return
 	}
 	l.name(name)
-	*l = append(*l, '[')
-	room := maxList
+	l.text = append(l.text, '[')
+	from := len(l.text)
 	for i, value := range values {
 		if i > 0 {
-			*l = append(*l, ',')
+			l.text = append(l.text, ',')
 		}
-		if room -= len(value); room < 0 && i > 0 {
-			*l = appendText(*l, "… and "+strconv.Itoa(len(values)-i)+" more", maxText)
+		if room := maxList - (len(l.text) - from); i > 0 && min(room, l.room) < len(value) {
+			l.text = append(append(append(l.text, `"+`...), strconv.Itoa(len(values)-i)...), '"')
 			break
 		}
-		*l = appendText(*l, value, maxText)
+		l.quote(value, maxText)
 	}
-	*l = append(*l, ']')
+	l.text = append(l.text, ']')
 }
 
-// appendText appends text as a JSON string of at most limit bytes of it. What is no
-// UTF-8, and the characters that some viewer takes for the end of a line or for a
-// command, are escaped, so that nobody can write a line of his own.
-func appendText(dst []byte, text string, limit int) []byte {
+// quote appends a text as a JSON string, of at most limit bytes and what is left for
+// texts. What is no UTF-8, and the characters that some viewer takes for the end of a
+// line or for a command, are escaped, so that nobody can write a line of his own.
+func (l *line) quote(text string, limit int) {
 	const hex = "0123456789abcdef"
-	cut := len(text) > limit
-	if cut {
-		for text = text[:limit]; text != "" && !utf8.RuneStart(text[len(text)-1]); {
-			text = text[:len(text)-1]
-		}
-	}
-	dst = append(dst, '"')
+	limit = min(limit, l.room)
+	dst := append(l.text, '"')
+	from := len(dst)
 	for i := 0; i < len(text); {
+		// The longest that one character becomes is an escape.
+		if len(dst)-from+6 > limit {
+			dst = append(dst, "..."...)
+			break
+		}
 		c := text[i]
 		if c >= ' ' && c < 0x7f {
 			if c == '"' || c == '\\' {
@@ -169,8 +178,6 @@ func appendText(dst []byte, text string, limit int) []byte {
 		}
 		i += size
 	}
-	if cut {
-		dst = append(dst, "…"...)
-	}
-	return append(dst, '"')
+	l.room -= len(dst) - from
+	l.text = append(dst, '"')
 }

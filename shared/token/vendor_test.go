@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/registry"
@@ -29,20 +30,35 @@ type bench struct {
 	secrets map[string]registry.Secret // by client name; guarded by mu
 	readErr error                      // guarded by mu
 	counts  map[string]int             // guarded by mu
+
+	policy      string        // guarded by mu
+	policyErr   error         // guarded by mu
+	policyReads int           // guarded by mu
+	events      []audit.Event // guarded by mu
+	auditErr    error         // guarded by mu
 }
 
 func newBench(t *testing.T) *bench {
 	b := &bench{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), secrets: make(map[string]registry.Secret), counts: make(map[string]int)}
-	clients := registry.New(registry.Config{Secrets: b, Addresses: oauth.AddressPolicy{Private: true}})
-	b.vendor = token.New(token.Config{
-		Clients:   clients,
-		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: b.now, Rand: func() float64 { return 0 }}),
-		Count:     b.count,
-		Now:       b.now,
-	})
+	b.vendor = token.New(b.config())
 	b.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
 	b.put("billing", "v1", nil)
 	return b
+}
+
+func (b *bench) config() token.Config {
+	return token.Config{
+		Clients:   registry.New(registry.Config{Secrets: b, Addresses: oauth.AddressPolicy{Private: true}}),
+		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: b.now, Rand: func() float64 { return 0 }}),
+		Count:     b.count,
+		Now:       b.now,
+		Audit: func(e *audit.Event) error {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.events = append(b.events, *e)
+			return b.auditErr
+		},
+	}
 }
 
 func (b *bench) now() time.Time {

@@ -1,0 +1,123 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+)
+
+func full(text string) Event {
+	list := []string{text, text, text, text, text, text, text}
+	at := time.Date(2026, 11, 23, 10, 15, 30, 123e6, time.FixedZone("", 3600))
+	return Event{
+		Type: Decision, Time: at, RequestID: text, Caller: text, Client: text, DryRun: true, Scope: list, Resource: list, Audience: text, TokenFormat: text,
+		Origin: Origin{
+			Source: REST, CallerID: text, Session: text, SourceIP: text, VPCE: text, Alias: text, GatewayRequestID: text, ExtendedRequestID: text, GatewayTime: at,
+		},
+		Allowed: true, Mode: "document", Rule: text, WouldDeny: true, Nearest: text, Failed: text, Outcome: "hit", Status: 502, Error: text, Detail: text,
+		UpstreamStatus: 401, UpstreamError: text, CorrelationID: text, FuseUntil: at, IssuerHost: text, Method: text, TokenSHA256: text, GrantedScope: list,
+		ExpiresAt: at, RefreshAfter: time.Minute, SecretVersion: text, CertificateBound: true, CertificateNotAfter: at, Duration: 1500 * time.Millisecond,
+	}
+}
+
+func lineOf(t testing.TB, e Event) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := New(Config{Output: &b, Version: "abc"}).Write(&e); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// TestU02Lines: the lines as others read them.
+func TestU02Lines(t *testing.T) {
+	at := time.Date(2026, 11, 23, 10, 15, 30, 123e6, time.UTC)
+	for want, e := range map[string]Event{
+		`{"schema":1,"type":"decision","time":"2026-11-23T10:15:30.123Z","request_id":"r","source":"rest","source_ip":"203.0.113.7","alias":"http","caller":"aws:111122223333:role/billing-job",` +
+			`"caller_id":"AROAEXAMPLEID","session":"i-0abc","client":"billing","allowed":true,"mode":"document","rule":"billing-team","outcome":"hit",` +
+			`"issuer_host":"tenant.accounts.ondemand.com","method":"tls_client_auth","token_sha256":"9f86","expires_at":1795432530,"refresh_after":60,"secret_version":"v1","duration_ms":1,"version":"abc","scope_asked":["read"]}`: {
+			Type: Decision, Time: at, RequestID: "r", Caller: "aws:111122223333:role/billing-job", Client: "billing", Scope: []string{"read"}, Allowed: true,
+			Origin: Origin{Source: REST, SourceIP: "203.0.113.7", Alias: "http", CallerID: "AROAEXAMPLEID", Session: "i-0abc"},
+			Mode:   "document", Rule: "billing-team", Outcome: "hit", IssuerHost: "tenant.accounts.ondemand.com", Method: "tls_client_auth", TokenSHA256: "9f86",
+			ExpiresAt: time.Unix(1795432530, 0), RefreshAfter: time.Minute, SecretVersion: "v1", Duration: time.Millisecond,
+		},
+		`{"schema":1,"type":"forged","time":"2026-11-23T10:15:30.123Z","request_id":"r","source":"http","caller":"","client":"","allowed":false,"outcome":"denied","status":403,"error":"access_denied","version":"abc","detail":"no proof"}`: {
+			Type: Forged, Time: at, RequestID: "r", Origin: Origin{Source: HTTP}, Outcome: "denied", Status: 403, Error: "access_denied", Detail: "no proof",
+		},
+	} {
+		if got := lineOf(t, e); got != want+"\n" {
+			t.Errorf("got  %swant %s", got, want)
+		}
+	}
+}
+
+// checkLine: one line, which is one JSON object of at most 4 KiB.
+func checkLine(t *testing.T, line string) map[string]any {
+	t.Helper()
+	var members map[string]any
+	if err := json.Unmarshal([]byte(line), &members); err != nil {
+		t.Fatalf("%.300q: %v", line, err)
+	}
+	if len(line) > 4096 || strings.IndexByte(line, '\n') != len(line)-1 || strings.ContainsFunc(line[:len(line)-1], func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x2028 || r == 0x85 || r == 0x202e }) {
+		t.Errorf("a line of %d bytes with control characters: %.300q", len(line), line)
+	}
+	for _, name := range []string{"schema", "type", "time", "request_id", "source", "caller", "client", "allowed", "outcome"} {
+		if _, ok := members[name]; !ok {
+			t.Errorf("%s is missing", name)
+		}
+	}
+	return members
+}
+
+// TestU05OneEventOneLine: nobody writes a line of his own, nor one that is cut.
+func TestU05OneEventOneLine(t *testing.T) {
+	checkLine(t, lineOf(t, Event{}))
+	for _, text := range []string{
+		"\n{\"schema\":1}\n", "\r", "\x1b[2J", `"}`, "\u2028", "\u202e", "\x85", "\xff\xfe", "\\", "\x00", "ü", "😀",
+		strings.Repeat("x", 10_000), strings.Repeat("\x00", 10_000), strings.Repeat("ü", 10_000), strings.Repeat("😀", 10_000), strings.Repeat(`"`, 10_000),
+	} {
+		members := checkLine(t, lineOf(t, full(text)))
+		if got := members["audience"]; utf8.ValidString(text) && len(text) < 100 && got != text {
+			t.Errorf("%q became %q", text, got)
+		}
+	}
+}
+
+func FuzzLine(f *testing.F) {
+	f.Add("a", "\n")
+	f.Fuzz(func(t *testing.T, a, b string) {
+		e := full(a)
+		e.Caller, e.Scope, e.Detail = b, []string{b, a, b + a}, a+b
+		checkLine(t, lineOf(t, e))
+	})
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestU01Writers: a line that did not get through whole is an error.
+func TestU01Writers(t *testing.T) {
+	for name, w := range map[string]io.Writer{
+		"error": writerFunc(func([]byte) (int, error) { return 0, errors.New("closed") }),
+		"short": writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil }),
+		"none":  writerFunc(func([]byte) (int, error) { return 0, nil }),
+	} {
+		if New(Config{Output: w}).Write(&Event{}) == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	log, e := New(Config{Output: io.Discard, Version: "abc"}), full("billing")
+	b.ReportAllocs()
+	for b.Loop() {
+		_ = log.Write(&e)
+	}
+}
