@@ -51,25 +51,50 @@ func callerPattern(text string) (pattern, string) {
 	switch {
 	case !only(text, letters+digits+"_+=,.@/:*-"):
 		return "", "has an element that is no caller" + callerForm
-	case text == "direct", text == "sam-local", strings.HasPrefix(text, "direct:"):
-		return pattern(text), ""
 	case strings.HasPrefix(text, "arn:"):
 		return callerARN(text)
 	}
-	parts := strings.Split(text, ":")
-	if len(parts) != 3 || parts[0] == "" || parts[1] == "" || !principalForm(parts[2]) {
+	return possible(pattern(text))
+}
+
+// possible refuses patterns that match no caller whatever its name: whoever wrote one
+// meant another.
+func possible(p pattern) (pattern, string) {
+	ok := p == "direct" || p == "sam-local"
+	switch parts := strings.Split(string(p), ":"); len(parts) {
+	case 2:
+		ok = parts[0] == "direct" && parts[1] != "" && only(parts[1], letters+digits+"_-*")
+	case 3:
+		ok = partitionForm(parts[0]) && accountForm(parts[1]) && principalForm(parts[2])
+	}
+	if !ok {
 		return "", "has an element that matches no caller" + callerForm
 	}
-	return pattern(text), ""
+	return p, ""
+}
+
+// partitionForm reports whether a pattern can match aws, aws-cn and the like.
+func partitionForm(text string) bool {
+	head, _, star := strings.Cut(text, "*")
+	return only(text, lower+"-*") &&
+		(text == "aws" || strings.HasPrefix(head, "aws-") || star && strings.HasPrefix("aws-", head))
+}
+
+// accountForm reports whether a pattern can match an account, which has 12 digits.
+func accountForm(text string) bool {
+	stars := strings.Count(text, "*")
+	length := len(text) - stars
+	return only(text, digits+"*") && (length == 12 || length < 12 && stars > 0)
 }
 
 // principalForm reports whether a pattern can match what follows the account.
 func principalForm(text string) bool {
 	kind, name, named := strings.Cut(text, "/")
 	if !named {
-		return text == "root" || text == "*"
+		return text == "root" // a star takes no '/', so that of "*" nobody else is meant
 	}
-	return kind != "" && name != "" && !strings.Contains(name, "/")
+	k := pattern(kind)
+	return (k.matches("role") || k.matches("user") || k.matches("federated-user")) && name != "" && !strings.Contains(name, "/")
 }
 
 // callerARN normalises an ARN of IAM. The path before a name is left out, since names
@@ -77,7 +102,7 @@ func principalForm(text string) bool {
 // path would so match more than it says.
 func callerARN(text string) (pattern, string) {
 	parts := strings.Split(text, ":")
-	if len(parts) == 6 && parts[2] == "sts" {
+	if len(parts) == 6 && parts[2] == "sts" && strings.HasPrefix(parts[5], "assumed-role/") {
 		return "", "has an element that names a session, which is the caller's choice: name the role"
 	}
 	if len(parts) != 6 || parts[2] != "iam" || parts[3] != "" || parts[1] == "" || parts[4] == "" {
@@ -85,7 +110,7 @@ func callerARN(text string) (pattern, string) {
 	}
 	account := parts[1] + ":" + parts[4] + ":"
 	if parts[5] == "root" {
-		return pattern(account + "root"), ""
+		return possible(pattern(account + "root"))
 	}
 	kind, name, _ := strings.Cut(parts[5], "/")
 	last := strings.LastIndexByte(name, '/')
@@ -95,5 +120,5 @@ func callerARN(text string) (pattern, string) {
 	case last >= 0 && strings.Contains(name, "*"):
 		return "", "has an element with both a path and a *, but the path of a caller is not to be seen: leave the path out"
 	}
-	return pattern(account + kind + "/" + name[last+1:]), ""
+	return possible(pattern(account + kind + "/" + name[last+1:]))
 }

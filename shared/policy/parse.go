@@ -17,7 +17,7 @@ const (
 	maxRules    = 500
 	maxItems    = 100
 	maxItem     = 2048
-	maxName     = 64
+	maxName     = 63
 )
 
 // DocumentError says everything that is wrong with a policy document. It holds names
@@ -59,7 +59,8 @@ func (r *reader) policy(text []byte) *Policy {
 		r.add("the policy", "is larger than 64 KiB")
 		return nil
 	}
-	members, err := strictjson.Object(text, strictjson.Limits{Depth: 5, Members: 8 * maxRules})
+	// Rules are judged one by one, so that one of them hides no problem of another.
+	members, err := strictjson.Object(text, strictjson.Limits{Depth: 5, Members: 8 * maxRules, Outer: true})
 	if err != nil {
 		r.add("the policy", syntaxProblem(err))
 		return nil
@@ -123,7 +124,7 @@ func (r *reader) rules(list []json.RawMessage) []rule {
 		path := fmt.Sprintf("rules[%d].", i)
 		members, err := strictjson.Object(raw, strictjson.Limits{})
 		if err != nil {
-			r.add(strings.TrimSuffix(path, "."), "must be an object")
+			r.add(strings.TrimSuffix(path, "."), syntaxProblem(err))
 			continue
 		}
 		rule := r.rule(members, path)
@@ -190,9 +191,9 @@ func (r *reader) name(raw json.RawMessage, member string) string {
 	if raw != nil {
 		text, ok = strictjson.String(raw)
 	}
-	const grammar = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
-	if !ok || text == "" || len(text) > maxName || strings.Trim(text, grammar) != "" {
-		r.add(member, "must be 1 to 64 of the characters a-z A-Z 0-9 . _ -")
+	const ends, grammar = letters + digits, letters + digits + "._-"
+	if !ok || text == "" || len(text) > maxName || !only(text, grammar) || !only(text[:1]+text[len(text)-1:], ends) {
+		r.add(member, "must be 1 to 63 of the characters a-z A-Z 0-9 . _ - and begin and end with a letter or digit")
 		return ""
 	}
 	return text

@@ -112,11 +112,11 @@ func TestB154(t *testing.T) {
 		{"[]", "the policy is not a JSON object"},
 		{`{"rules": []} {}`, "the policy is not a JSON object"},
 		{`{"rules": [], "rules": []}`, "the policy is ambiguous: rules is given twice"},
-		{`{"rules": [{"name":"a","name":"b"}]}`, "the policy is ambiguous: name is given twice"},
+		{`{"rules": [{"name":"a","name":"b"}]}`, "rules[0] is ambiguous: name is given twice"},
 		{`{}`, "rules is missing"},
 		{`{"rules": {}}`, "rules must be a list"},
 		{`{"rules": null}`, "rules must be a list"},
-		{`{"rules": ["cnry"]}`, "rules[0] must be an object"},
+		{`{"rules": ["cnry"]}`, "rules[0] is not a JSON object"},
 		{`{"rules": [], "effect": "cnry"}`, "effect must be enforce or audit"},
 		{`{"rules": [], "effect": null}`, "effect must be enforce or audit"},
 		{`{"rules": [], "Effect": "audit"}`, "a member is not known here"},
@@ -278,7 +278,7 @@ func (r random) policy() slowPolicy {
 	for i := range r.IntN(5) {
 		rule := slowRule{
 			Name:    fmt.Sprint("rule", i),
-			Callers: r.some(1, "aws:1:role/a", "aws:1:role/*", "aws:*:role/a", "aws:*:*/a*", "direct", "direct:*", "*:*:user/b"),
+			Callers: r.some(1, "aws:111122223333:role/a", "aws:111122223333:role/*", "aws:*:role/a", "aws:*:*/a*", "direct", "direct:*", "*:*:user/b"),
 			Clients: r.some(1, "billing", "b*", "*", "pay*", "*-x", "payroll"),
 		}
 		if r.IntN(5) == 0 {
@@ -299,7 +299,7 @@ func (r random) policy() slowPolicy {
 
 func (r random) query() Query {
 	return Query{
-		Caller:   r.of("aws:1:role/a", "aws:1:role/ab", "aws:2:role/a", "aws:1:user/b", "direct", "direct:x", "aws:1:role/*", ""),
+		Caller:   r.of("aws:111122223333:role/a", "aws:111122223333:role/ab", "aws:444455556666:role/a", "aws:111122223333:user/b", "direct", "direct:x", "aws:111122223333:role/*", ""),
 		CallerID: r.of("AROA1", "AROA2", ""),
 		Client:   r.of("billing", "b", "payroll", "pay-x", "c"),
 		Scope:    r.some(0, "read", "write", "app:a", "app:a:b", "*"),
