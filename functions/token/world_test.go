@@ -164,14 +164,16 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 }
 
 // vendor is the real core on this world.
-func (w *world) vendor(lines io.Writer) *token.Vendor {
-	return token.New(token.Config{
+func (w *world) vendor(lines io.Writer) *token.Vendor { return token.New(w.config(lines)) }
+
+func (w *world) config(lines io.Writer) token.Config {
+	return token.Config{
 		Audit: audit.New(audit.Config{Output: lines}).Write,
 		Clients: registry.New(registry.Config{
 			Secrets: w, Prefix: testPrefix, Addresses: oauth.AddressPolicy{Private: true},
 		}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "test"}),
-	})
+	}
 }
 
 // grant is a grant of the real core.

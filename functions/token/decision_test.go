@@ -1,0 +1,283 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/policy"
+	"tokenvendor/shared/token"
+)
+
+// TestS06FunctionURL: a Function URL has no stage variables, so its alias is the proof;
+// and it is none for anything else.
+func TestS06FunctionURL(t *testing.T) {
+	for _, enabled := range []bool{false, true} {
+		g := closedGate()
+		if enabled {
+			g.urlAlias = "url"
+		}
+		f := handlerRig(newWorld(t), g)
+		for name, s := range shapes() {
+			url := strings.HasPrefix(name, "function URL")
+			for _, alias := range []string{"url", testAlias, "direct", "-"} {
+				s.Alias = alias
+				if url {
+					s.Delete = []string{"pathParameters", "stageVariables"}
+					s.Set = map[string]json.RawMessage{"requestContext.domainName": json.RawMessage(`"x1y2.lambda-url.eu-central-1.on.aws"`)}
+				}
+				want := 403
+				if url && enabled && alias == "url" || !url && alias == testAlias {
+					want = 200
+				}
+				a := readAnswer(t, f.invoke(t, s.invocation(t)), false)
+				log := f.logs.take()
+				if a.status != want || strings.Contains(log, `"type":"forged"`) != (want == 403) {
+					t.Errorf("enabled %t, %s through %s: got %d, want %d: %s", enabled, name, alias, a.status, want, log)
+				}
+				if url && want == 200 && !strings.Contains(log, `"source":"url"`) {
+					t.Errorf("the line is %s", log)
+				}
+			}
+		}
+	}
+}
+
+// testRule is a rule as this test understands it.
+type testRule struct {
+	Name    string    `json:"name"`
+	Callers []string  `json:"callers"`
+	Clients []string  `json:"clients"`
+	Scopes  *[]string `json:"scopes,omitempty"`
+}
+
+func globs(patterns []string, text string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		return regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(p), `\*`, "[^:/]*") + "$").MatchString(text)
+	})
+}
+
+func (r testRule) allows(caller, client string, scope []string) bool {
+	return globs(r.Callers, caller) && globs(r.Clients, client) &&
+		(r.Scopes == nil || !slices.ContainsFunc(scope, func(s string) bool { return !globs(*r.Scopes, s) }))
+}
+
+// judge is a function with a policy that can be changed and a clock that can be
+// advanced past its memory.
+type judge struct {
+	h      *handler
+	mu     sync.Mutex
+	text   []byte        // guarded by mu
+	offset time.Duration // guarded by mu
+}
+
+func newJudge(t *testing.T) *judge {
+	j := &judge{}
+	w := newWorld(t)
+	w.secrets["payroll"], w.secrets["bill-2"] = w.document(t, nil), w.document(t, nil)
+	cfg := w.config(io.Discard)
+	cfg.Now = func() time.Time {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return time.Now().Add(j.offset)
+	}
+	cfg.Exchanger = oauth.NewExchanger(oauth.ExchangerConfig{Now: cfg.Now})
+	cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return policy.Parse(j.text)
+	}
+	g := closedGate()
+	g.urlAlias = "url"
+	j.h = newHandler(token.New(cfg), g, new(output))
+	return j
+}
+
+func (j *judge) set(t *testing.T, rules []testRule) {
+	text, err := json.Marshal(map[string]any{"rules": rules})
+	if err != nil {
+		t.Fatal(err)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.text = text
+	j.offset += time.Minute
+}
+
+// ask sends one request by the way in of that name, and reports whether a token came.
+func (j *judge) ask(t *testing.T, way, caller, client, scope string) bool {
+	t.Helper()
+	s := sample{method: "POST", client: text(client), media: "form", body: text("scope=" + strings.ReplaceAll(scope, " ", "+"))}
+	s.arn = text("arn:aws:sts::111122223333:assumed-role/" + strings.TrimPrefix(caller, "aws:111122223333:role/") + "/session")
+	alias := testAlias
+	switch way {
+	case "v1", "v2":
+		s.shape = way
+	case "url":
+		s.shape, alias = "v2", "url"
+		s.Delete = []string{"pathParameters", "stageVariables"}
+		s.Set = map[string]json.RawMessage{"requestContext.domainName": json.RawMessage(`"x.lambda-url.eu-central-1.on.aws"`)}
+	default:
+		alias = strings.TrimPrefix(caller, "direct:")
+		one, err := json.Marshal(map[string]string{"client": client, "scope": scope})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if way == "batch" {
+			one = fmt.Appendf(nil, `{"requests": [%s]}`, one)
+		}
+		r := call(t, j.h, lambdaContext(t.Context(), "id", alias), "id", one)
+		return bytes.Contains(r.payload, []byte(testToken))
+	}
+	r := call(t, j.h, lambdaContext(t.Context(), "id", alias), "id", s.invocation(t).payload)
+	got := bytes.Contains(r.payload, []byte(testToken))
+	if want := map[bool]string{true: `{"statusCode":200,`, false: `{"statusCode":403,`}[got]; !bytes.HasPrefix(r.payload, []byte(want)) {
+		t.Fatalf("%s: token %t: %.300s", way, got, r.payload)
+	}
+	return got
+}
+
+// TestS06EverySourceDecides: 10 000 random policies and requests, by every way in, on
+// hits and misses: a token comes exactly when a plainly written reference says so.
+func TestS06EverySourceDecides(t *testing.T) {
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	of := func(list ...string) string { return list[random.IntN(len(list))] }
+	some := func(least int, list ...string) []string {
+		out := []string{}
+		for range least + random.IntN(3-least) {
+			out = append(out, of(list...))
+		}
+		return out
+	}
+	j := newJudge(t)
+	tokens := 0
+	for i := range 10_000 {
+		rules := []testRule{}
+		for r := range random.IntN(4) {
+			rule := testRule{
+				Name:    fmt.Sprint("r", r),
+				Callers: some(1, "aws:111122223333:role/a", "aws:111122223333:role/*", "aws:*:role/b*", "aws:444455556666:role/a", "direct:*", "direct:jobs"),
+				Clients: some(1, "billing", "bill*", "*", "payroll"),
+			}
+			if random.IntN(2) == 0 {
+				scopes := some(0, "read", "w*", "*", "app:*")
+				rule.Scopes = &scopes
+			}
+			rules = append(rules, rule)
+		}
+		j.set(t, rules)
+		way := of("v1", "v2", "url", "direct", "batch")
+		caller, client, scope := of("aws:111122223333:role/a", "aws:111122223333:role/b-2"), of("billing", "bill-2", "payroll"), some(0, "read", "write", "app:x")
+		if way == "direct" || way == "batch" {
+			caller = of("direct:jobs", "direct:other")
+		}
+		slices.Sort(scope)
+		scope = slices.Compact(scope)
+		want := slices.ContainsFunc(rules, func(r testRule) bool { return r.allows(caller, client, scope) })
+		if got := j.ask(t, way, caller, client, strings.Join(scope, " ")); got != want {
+			t.Fatalf("seed %d, step %d: %s %s %s %v by %s: token %t, want %t", seed, i, caller, client, scope, rules, way, got, want)
+		}
+		if want {
+			tokens++
+		}
+	}
+	if tokens < 1000 || tokens > 9000 {
+		t.Errorf("%d tokens: the random policies are of one kind", tokens)
+	}
+}
+
+// limited takes so many bytes and then fails.
+type limited struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, err := len(p), error(nil)
+	if n > l.left {
+		n, err = l.left, errors.New("full")
+	}
+	l.left -= n
+	l.text.Write(p[:n])
+	return n, err
+}
+
+// TestP08NoTokenWithoutItsLine: at whatever byte the log breaks, no more tokens leave
+// than lines say so.
+func TestP08NoTokenWithoutItsLine(t *testing.T) {
+	var lines *limited
+	w := newWorld(t)
+	h := newHandler(w.vendor(writer(func(p []byte) (int, error) { return lines.Write(p) })), closedGate(), new(output))
+	round := func(bytesLeft int) (tokens int) {
+		lines = &limited{left: bytesLeft}
+		for _, s := range []sample{shapes()["REST API role"], shapes()["HTTP API user"]} {
+			tokens += bytes.Count(call(t, h, lambdaContext(t.Context(), "id", testAlias), "id", s.invocation(t).payload).payload, []byte(testToken))
+		}
+		for _, payload := range []string{`{"client":"billing"}`, `{"client":"none"}`, `{"requests":[{"client":"billing"},{"client":"billing"},{"client":"none"}]}`} {
+			tokens += bytes.Count(call(t, h, lambdaContext(t.Context(), "id", "direct"), "id", []byte(payload)).payload, []byte(testToken))
+		}
+		return tokens
+	}
+	if n := round(1 << 20); n != 5 {
+		t.Fatalf("%d tokens, want 5", n)
+	}
+	whole := lines.text.Len()
+	for n := range whole + 1 {
+		tokens := round(n)
+		said := 0
+		for line := range strings.Lines(lines.text.String()) {
+			var e struct {
+				Allowed bool
+				Token   string `json:"token_sha256"`
+			}
+			if json.Unmarshal([]byte(line), &e) == nil && e.Allowed && e.Token != "" {
+				said++
+			}
+		}
+		if tokens > said {
+			t.Fatalf("after %d bytes: %d tokens and %d lines", n, tokens, said)
+		}
+	}
+}
+
+type writer func(p []byte) (int, error)
+
+func (f writer) Write(p []byte) (int, error) { return f(p) }
+
+// TestDryRun: by HTTP and direct invoke, and inside a list.
+func TestDryRun(t *testing.T) {
+	f := handlerRig(newWorld(t), closedGate())
+	s := shapes()["REST API role"]
+	s.media, s.body = "json", `{"dry_run": true}`
+	before := f.count()
+	r := f.invoke(t, s.invocation(t))
+	if !bytes.Contains(r.payload, []byte(`"statusCode":200`)) || !bytes.Contains(r.payload, []byte(`{\"dry_run\":true,\"allowed\":true,\"mode\":\"iam\"}`)) {
+		t.Errorf("got %s", r.payload)
+	}
+	r = f.invoke(t, invocation{payload: []byte(`{"requests":[{"client":"billing","dry_run":true},{"client":"none","dry_run":true},{"client":"broken","dry_run":true}]}`), alias: "direct"})
+	want := `{"responses":[{"dry_run":true,"allowed":true,"mode":"iam"},{"dry_run":true,"allowed":false,"mode":"iam","error":"access_denied","error_description":"not allowed, or no such client"},{"dry_run":true,"allowed":false,"mode":"iam","error":"server_error"`
+	if !strings.HasPrefix(string(r.payload), want) {
+		t.Errorf("got %s", r.payload)
+	}
+	if after := f.count(); after.exchanges != before.exchanges {
+		t.Error("a dry run asked the authorization server")
+	}
+	if log := f.logs.take(); strings.Count(log, `"dry_run":true`) != 4 || strings.Count(log, `"outcome":"explained"`) != 4 {
+		t.Errorf("the lines are %s", log)
+	}
+}
