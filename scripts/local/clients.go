@@ -32,7 +32,7 @@ type client struct {
 // seed registers one client of each kind and stores its document.
 func (s *stack) seed() error {
 	for _, make := range []func() (client, error){
-		s.plain, s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion, s.signingKey,
+		s.plain, s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion, s.signingKey, s.webIdentity,
 	} {
 		c, err := make()
 		if err != nil {
@@ -174,6 +174,18 @@ func (s *stack) signingKey() (client, error) {
 	c.register = oauthtest.Client{ID: "kms-client", Methods: []string{c.method}, Keys: map[string]crypto.PublicKey{"k1": public}}
 	c.document = map[string]any{
 		"issuer": s.issuer.Issuer(), "client_id": c.register.ID, "ca_certificates": s.ca(), "kms_key_id": "alias/" + alias, "kid": "k1",
+	}
+	return c, nil
+}
+
+// webIdentity is a client without any credential: STS vouches for the function's role.
+func (s *stack) webIdentity() (client, error) {
+	c := client{name: "no-credential", format: "native, without a credential", method: "aws_web_identity"}
+	c.register = oauthtest.Client{ID: "trusted-client", Methods: []string{"private_key_jwt"}, Trust: &oauthtest.Trust{
+		Issuer: s.identity.Issuer(), Subject: s.identity.Subject(), Keys: s.identity.Keys(), Tags: map[string]string{"token-vendor-client": c.name},
+	}}
+	c.document = map[string]any{
+		"issuer": s.issuer.Issuer(), "client_id": c.register.ID, "ca_certificates": s.ca(), "token_endpoint_auth_method": c.method,
 	}
 	return c, nil
 }

@@ -18,6 +18,7 @@ import (
 	"tokenvendor/scripts/local/kms"
 	"tokenvendor/scripts/local/runtimeapi"
 	"tokenvendor/scripts/local/secretsmanager"
+	"tokenvendor/scripts/local/sts"
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
@@ -36,20 +37,22 @@ const (
 
 // stack is everything that runs. Close takes it down.
 type stack struct {
-	dir        string // temporary: binary, CA file, documents
-	caFile     string
-	secrets    *secretsmanager.Server
-	secretsURL string
-	table      *dynamodb.Server
-	tableURL   string
-	keys       *kms.Server
-	keysURL    string
-	issuer     *oauthtest.Server
-	function   *runtimeapi.Runtime
-	apiURL     string // ends in /token/
-	principals []apigateway.Principal
-	clients    []client
-	closers    []func() error // in the order of starting
+	dir         string // temporary: binary, CA file, documents
+	caFile      string
+	secrets     *secretsmanager.Server
+	secretsURL  string
+	table       *dynamodb.Server
+	tableURL    string
+	keys        *kms.Server
+	keysURL     string
+	identity    *sts.Server
+	identityURL string
+	issuer      *oauthtest.Server
+	function    *runtimeapi.Runtime
+	apiURL      string // ends in /token/
+	principals  []apigateway.Principal
+	clients     []client
+	closers     []func() error // in the order of starting
 }
 
 // start starts the servers in the order in which they need each other.
@@ -65,6 +68,7 @@ func start(ctx context.Context, out, log io.Writer) (*stack, error) {
 		{"", s.startIssuer},
 		{"", s.startSecrets},
 		{"", s.startCache},
+		{"", s.startIdentity},
 		{"", s.seed},
 		{"", func() error { return s.startFunction(proof, log) }},
 		{"", func() error { return s.startFront(proof) }},
@@ -142,6 +146,15 @@ func (s *stack) startCache() (err error) {
 	return err
 }
 
+// startIdentity serves the STS that vouches for the function's role.
+func (s *stack) startIdentity() (err error) {
+	if s.identity, err = sts.New(sts.Config{Region: region, Account: account, Role: functionName}); err != nil {
+		return err
+	}
+	s.identityURL, err = s.serve(s.identity)
+	return err
+}
+
 // startFunction runs the binary as AWS Lambda would. The documents bring the
 // CA of the authorization server with them; SSL_CERT_DIR lets documents that
 // don't, be tried on Linux (Go looks at it nowhere else).
@@ -153,6 +166,8 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.secretsURL,
 			"AWS_ENDPOINT_URL_DYNAMODB=" + s.tableURL,
 			"AWS_ENDPOINT_URL_KMS=" + s.keysURL,
+			"AWS_ENDPOINT_URL_STS=" + s.identityURL,
+			"WEB_IDENTITY_AUDIENCES=" + s.issuer.Issuer(),
 			"CACHE_TABLE=" + cacheTable,
 			"CACHE_KMS_KEY_ID=alias/" + cacheKey,
 			"CLIENT_SECRET_PREFIX=" + prefix,

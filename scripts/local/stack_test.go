@@ -55,7 +55,7 @@ func TestOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &d); err != nil || d.TokenURL == "" || len(d.Principals) != 2 || len(d.Clients) != 8 {
+	if err := json.Unmarshal(text, &d); err != nil || d.TokenURL == "" || len(d.Principals) != 2 || len(d.Clients) != 9 {
 		t.Errorf("description is %+v, %v", d, err)
 	}
 	if _, err := os.Stat(filepath.Dir(d.CAFile)); !errors.Is(err, fs.ErrNotExist) {

@@ -154,6 +154,24 @@ type assertionClaims struct {
 	Expiry    *int64          `json:"exp"`
 	IssuedAt  *int64          `json:"iat"`
 	NotBefore *int64          `json:"nbf"`
+	// AWS is what AWS STS adds.
+	AWS struct {
+		RequestTags map[string]string `json:"request_tags"`
+	} `json:"https://sts.amazonaws.com/"`
+}
+
+// issuedFor reports whether an assertion is that of a client: its own, or of the
+// issuer that vouches for it.
+func (c assertionClaims) issuedFor(client *registered) bool {
+	if client.Trust == nil {
+		return c.Issuer == client.ID && c.Subject == client.ID
+	}
+	for name, value := range client.Trust.Tags {
+		if c.AWS.RequestTags[name] != value {
+			return false
+		}
+	}
+	return c.Issuer == client.Trust.Issuer && c.Subject == client.Trust.Subject
 }
 
 // goodAssertion follows RFC 7523 section 3 and refuses a jti that it has seen.
@@ -163,7 +181,11 @@ func (s *Server) goodAssertion(r Request, c *registered, text string) bool {
 	if err != nil || len(token.Headers) != 1 || r.Form.Get("client_assertion_type") != assertionType {
 		return false
 	}
-	key, ok := c.Keys[token.Headers[0].KeyID]
+	keys := c.Keys
+	if c.Trust != nil {
+		keys = c.Trust.Keys
+	}
+	key, ok := keys[token.Headers[0].KeyID]
 	var claims assertionClaims
 	if !ok || token.Claims(key, &claims) != nil {
 		return false
@@ -173,7 +195,7 @@ func (s *Server) goodAssertion(r Request, c *registered, text string) bool {
 		return false
 	}
 	now := s.cfg.Now()
-	if claims.Issuer != c.ID || claims.Subject != c.ID || claims.ID == "" || !claims.goodTimes(now) {
+	if !claims.issuedFor(c) || claims.ID == "" || !claims.goodTimes(now) {
 		return false
 	}
 	return s.firstUse(c.ID+"\x00"+claims.ID, now, time.Unix(*claims.Expiry, 0))

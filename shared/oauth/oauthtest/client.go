@@ -42,6 +42,9 @@ type Client struct {
 	Thumbprint string
 	// Keys verify assertions, by kid; the kid "" is for assertions without one.
 	Keys map[string]crypto.PublicKey
+	// Trust makes the client known by assertions of another issuer instead of its
+	// own keys; nil: it is not.
+	Trust *Trust
 	// Audiences are taken in assertions; nil: the issuer and the token endpoint.
 	Audiences []string
 	// Scopes and Resources may be asked for; nil: any.
@@ -55,6 +58,18 @@ type Client struct {
 	AppTID string
 }
 
+// Trust is a client that another issuer vouches for (RFC 7523 section 3; trust by
+// issuer at SAP Cloud Identity Services): its assertions, of the method
+// private_key_jwt, have the issuer's name and key, and the subject that the issuer
+// knows the client by.
+type Trust struct {
+	Issuer, Subject string
+	// Keys are the issuer's, by kid.
+	Keys map[string]crypto.PublicKey
+	// Tags must be among the request_tags that AWS STS writes into its tokens.
+	Tags map[string]string
+}
+
 // String names the client only: the rest holds secrets.
 func (c Client) String() string { return "client " + c.ID }
 
@@ -65,6 +80,11 @@ func (c Client) GoString() string { return c.String() }
 func (c Client) clone() Client {
 	c.Methods, c.Secrets, c.Audiences = slices.Clone(c.Methods), slices.Clone(c.Secrets), slices.Clone(c.Audiences)
 	c.Scopes, c.Resources, c.Keys = slices.Clone(c.Scopes), slices.Clone(c.Resources), maps.Clone(c.Keys)
+	if c.Trust != nil {
+		trust := *c.Trust
+		trust.Keys, trust.Tags = maps.Clone(trust.Keys), maps.Clone(trust.Tags)
+		c.Trust = &trust
+	}
 	return c
 }
 
