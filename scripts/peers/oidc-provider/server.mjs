@@ -1,0 +1,60 @@
+// An OpenID-certified authorization server on loopback TLS, for clients that are given in a file: its path is the only
+// argument. Says {"ready": <issuer>} when it listens, and {"client_id", "status"} after each token request.
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import { generateKeyPairSync, X509Certificate } from 'node:crypto';
+import Provider from 'oidc-provider';
+
+const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
+const algorithms = ['RS256', 'PS256', 'ES256', 'ES384'];
+const say = (object) => process.stdout.write(JSON.stringify(object) + '\n');
+
+const jwk = (kid, alg, type, options) => ({
+  ...generateKeyPairSync(type, options).privateKey.export({ format: 'jwk' }), kid, alg, use: 'sig',
+});
+// As RFC 4514 writes it: the last name first.
+const subject = (certificate) => certificate.subject.split('\n').reverse().join(',');
+
+const listener = createServer({
+  key: config.tls.key, cert: config.tls.certificate, ca: config.tls.client_ca, requestCert: true, rejectUnauthorized: false,
+});
+listener.listen(0, '127.0.0.1', () => {
+  const issuer = `https://127.0.0.1:${listener.address().port}`;
+  const provider = new Provider(issuer, {
+    clients: config.clients,
+    jwks: { keys: [jwk('rs', 'RS256', 'rsa', { modulusLength: 2048 })] },
+    scopes: ['read', 'write'],
+    clientAuthMethods: [
+      'client_secret_post', 'client_secret_basic', 'private_key_jwt', 'tls_client_auth', 'self_signed_tls_client_auth',
+    ],
+    enabledJWA: { clientAuthSigningAlgValues: algorithms },
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      introspection: { enabled: true },
+      mTLS: {
+        enabled: true, certificateBoundAccessTokens: true, tlsClientAuth: true, selfSignedTlsClientAuth: true,
+        getCertificate: (ctx) => ctx.socket.getPeerX509Certificate(),
+        certificateAuthorized: (ctx) => ctx.socket.authorized,
+        certificateSubjectMatches: (ctx, property, expected) =>
+          property === 'tls_client_auth_subject_dn' && subject(new X509Certificate(ctx.socket.getPeerX509Certificate().raw)) === expected,
+      },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => undefined,
+        useGrantedResource: () => true,
+        getResourceServerInfo: (ctx, resource) => ({ scope: 'read write', audience: resource, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }),
+      },
+    },
+    ttl: { ClientCredentials: 600 },
+  });
+  provider.on('server_error', (ctx, error) => process.stderr.write(`server error: ${error.stack}\n`));
+  provider.use(async (ctx, next) => {
+    await next();
+    if (ctx.path === '/token') {
+      say({ client_id: ctx.oidc?.client?.clientId ?? ctx.oidc?.params?.client_id ?? '', status: ctx.status, error: ctx.body?.error, reason: config.verbose ? ctx.body?.error_description : undefined });
+    }
+  });
+  listener.on('request', provider.callback());
+  say({ ready: issuer });
+});
