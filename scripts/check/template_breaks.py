@@ -19,6 +19,8 @@ TABLE = "Resources/SharedCacheTable"
 CACHE_KEY = "Resources/SharedCacheKey"
 CACHE_KEY_POLICY = CACHE_KEY + "/Properties/KeyPolicy/Statement"
 SHARE, OPEN, SEAL = (f"{ROLE}/{position}/Fn::If/1" for position in (3, 4, 5))
+READ_POLICY, OPEN_POLICY, SIGN, LOOK, PROVE = (f"{ROLE}/{position}/Fn::If/1" for position in (7, 8, 9, 10, 11))
+URL = "Resources/Url/Properties"
 
 ANYWHERE = {
     "Effect": "Allow",
@@ -46,7 +48,11 @@ ITEMS = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
 SHARE_ALWAYS = {"Effect": "Allow", "Action": ITEMS, "Resource": {"Fn::GetAtt": ["SharedCacheTable", "Arn"]}}
 OPEN_ALWAYS = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"Fn::GetAtt": ["SharedCacheKey", "Arn"]}}
 TABLE_NAME = "Condition/StringEquals/kms:EncryptionContext:aws:dynamodb:tableName"
-WITHOUT_CACHE = "${ClientSecretPrefix} ${PrefetchClients} ${LogLevel} ${MemorySize} ${Architecture} ${Tracing}"
+WITHOUT_CACHE = (
+    "${ClientSecretPrefix} ${PrefetchClients} ${LogLevel} ${MemorySize} ${Architecture} ${Tracing}"
+    " ${PolicySecret} ${WebIdentityAudiences} ${FunctionUrl}"
+)
+WITHOUT_POLICY = WITHOUT_CACHE.replace("${PolicySecret}", "${SharedCache}")
 TOO_LONG = {"Fn::Sub": WITHOUT_CACHE + 20 * " " + "${SharedCache}"}
 NEVER = {"Fn::Equals": ["0", "1"]}
 PERMISSION = {
@@ -66,6 +72,7 @@ BREAKS = [
     ("I-01", "a key policy with a wildcard", [("Resources/SecretsKey/Properties/KeyPolicy/Statement/0/Action", "kms:*")]),
     ("I-01", "every action on the table", [(SHARE + "/Action", "dynamodb:*")]),
     ("I-01", "every table", [(SHARE + "/Resource", "*")]),
+    ("I-01", "another use of every key", [(f"{ROLE}/12", {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:eu-central-1:123456789012:key/*"})]),
     ("I-01", "every use of the cache's key", [(CACHE_KEY_POLICY + "/1/Action", "kms:*")]),
     ("I-02", "a role that SAM makes", [(FUNCTION + "/Role", REMOVED)]),
     ("I-02", "a managed policy", [(TOKEN_ROLE + "/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"])]),
@@ -80,7 +87,35 @@ BREAKS = [
     ("I-04", "a key for other accounts", [(KEY_USE + "/Condition/StringEquals/kms:CallerAccount", REMOVED)]),
     ("I-04", "a key that is never rotated", [("Resources/SecretsKey/Properties/EnableKeyRotation", False)]),
     ("I-04", "a key that goes with the stack", [("Resources/SecretsKey/DeletionPolicy", "Delete")]),
-    ("I-05", "signing with any key", [(ROLE + "/2", {"Effect": "Allow", "Action": "kms:Sign", "Resource": "<key>"})]),
+    ("I-04", "kms:Decrypt of the policy without Secrets Manager", [(OPEN_POLICY + "/Condition/StringEquals", REMOVED)]),
+    ("I-03", "every version of the policy", [(READ_POLICY + "/Condition/ForAnyValue:StringEquals", REMOVED)]),
+    ("I-05", "signing with another key", [(SIGN + "/Resource", "arn:aws:kms:eu-central-1:123456789012:key/1")]),
+    ("I-05", "signing whole messages", [(SIGN + "/Condition/StringEquals/kms:MessageType", REMOVED)]),
+    ("I-05", "signing that nobody chose", [("Conditions/WithSigningKeys", ALWAYS)]),
+    ("I-05", "a choice without effect", [("Conditions/WithSigningKeys", NEVER)]),
+    ("I-05", "signing without looking at the key", [(ROLE + "/10", NOTHING)]),
+    ("I-06", "any audience", [(PROVE + "/Condition/ForAllValues:StringEquals/sts:IdentityTokenAudience", "*")]),
+    ("I-06", "no audience", [(PROVE + "/Condition/Null/sts:IdentityTokenAudience", REMOVED)]),
+    ("I-06", "no tag", [(PROVE + "/Condition/Null/aws:TagKeys", REMOVED)]),
+    ("I-06", "any tag", [(PROVE + "/Condition/ForAllValues:StringEquals/aws:TagKeys", REMOVED)]),
+    ("I-06", "a token for an hour", [(PROVE + "/Condition/NumericLessThanEquals/sts:DurationSeconds", 3600)]),
+    ("I-06", "a token without its tags", [(PROVE + "/Action", "sts:GetWebIdentityToken")]),
+    ("I-06", "proof that nobody chose", [(VARIABLES + "/WEB_IDENTITY_AUDIENCES", "https://other.example")]),
+    ("I-06", "a choice without effect", [("Conditions/WithWebIdentity", NEVER)]),
+    ("I-21", "no alarm for forged events", [("Resources/ForgeryAlarm", REMOVED)]),
+    ("I-21", "an alarm for another function's metric", [("Resources/FuseAlarm/Properties/Namespace", "TokenVendor")]),
+    ("I-21", "an alarm that nobody hears", [("Resources/AuditAlarm/Properties/AlarmActions", REMOVED)]),
+    ("policy", "a mode that nobody chose", [(VARIABLES + "/POLICY_MODE", "iam")]),
+    ("policy", "another secret", [(VARIABLES + "/POLICY_SECRET_ID", "other")]),
+    ("policy", "a policy that cannot be read", [(ROLE + "/7", NOTHING)]),
+    ("url", "a Function URL that SAM makes", [(FUNCTION + "/FunctionUrlConfig", {"AuthType": "AWS_IAM"})]),
+    ("url", "an open Function URL", [(URL + "/AuthType", "NONE")]),
+    ("url", "a Function URL that nobody chose", [("Conditions/WithFunctionUrl", ALWAYS)]),
+    ("url", "a Function URL of API Gateway's alias", [(URL + "/Qualifier", "http")]),
+    ("url", "a Function URL of no alias", [(URL + "/Qualifier", REMOVED)]),
+    ("url", "a function that does not know its URL's alias", [(VARIABLES + "/URL_ALIAS", "")]),
+    ("waf", "a web ACL that nobody chose", [("Resources/WebAcl/Condition", REMOVED)]),
+    ("waf", "a web ACL for something else", [("Resources/WebAcl/Properties/ResourceArn", "arn:aws:apigateway:eu-central-1::/restapis/x/stages/y")]),
     ("I-08", "an Allow for everybody", [(POLICY + "/0", {**ANYWHERE, "Principal": "*"})]),
     ("I-08", "an Allow for the own account", [(POLICY + "/0", {**ANYWHERE, "Principal": OWN_ACCOUNT})]),
     ("I-08", "an organization with the own account", [(POLICY + "/3/Fn::If/1/Condition/StringNotEquals", REMOVED)]),
@@ -106,7 +141,6 @@ BREAKS = [
     ("I-15", "one open method", [(FUNCTION + "/Events/Open", OPEN_METHOD)]),
     ("I-15", "the caller's credentials", [(API + "/Auth/InvokeRole", REMOVED)]),
     ("I-15", "a second stage", [(API + "/OpenApiVersion", REMOVED)]),
-    ("I-15", "a Function URL", [(FUNCTION + "/FunctionUrlConfig", {"AuthType": "AWS_IAM"})]),
     ("I-16", "a permission without a source", [("Resources/Open", PERMISSION)]),
     ("I-16", "another alias than the one that is believed", [(VARIABLES + "/HTTP_ALIAS", "other")]),
     ("I-17", "a log that is kept for ever", [("Resources/AccessLogGroup", BARE_LOG_GROUP)]),
@@ -166,6 +200,7 @@ BREAKS = [
     ("cache", "a function without the key", [(VARIABLES + "/CACHE_KMS_KEY_ID", "")]),
     ("cache", "a function that fetches nothing ahead", [(VARIABLES + "/PREFETCH_CLIENTS", "")]),
     ("version", "an alias that does not know of the cache", [(FUNCTION + "/VersionDescription", {"Fn::Sub": WITHOUT_CACHE})]),
+    ("version", "an alias that does not know of the policy", [(FUNCTION + "/VersionDescription", {"Fn::Sub": WITHOUT_POLICY})]),
     ("version", "a description that is too long", [(FUNCTION + "/VersionDescription", TOO_LONG)]),
     ("version", "an alias that keeps the old log level", [(FUNCTION + "/VersionDescription", "one for all")]),
     ("version", "a version without description", [(FUNCTION + "/VersionDescription", REMOVED)]),
@@ -181,6 +216,8 @@ def broken(template, edits):
             node = node[int(member)] if isinstance(node, list) else node[member]
         if value is REMOVED:
             node.pop(last, None)
+        elif isinstance(node, list) and int(last) == len(node):
+            node.append(copy.deepcopy(value))
         elif isinstance(node, list):
             node[int(last)] = copy.deepcopy(value)
         else:

@@ -7,6 +7,7 @@ import json
 import re
 
 import template_cache
+import template_identity
 from template_expand import ACCOUNT
 from template_read import (
     KEY_USE, api_statements, condition, environment, identity_statements, key_statements, logical, many, of, trusted, walk,
@@ -36,6 +37,8 @@ def no_wildcards(resources):
         for resource in many(statement.get("Resource")):
             whole_type = re.fullmatch(r"\*|arn:[^:]*:[^:]*:[^:]*:[^:]*:([a-z-]+[:/])?\*", resource)
             # The account's own setting for API Gateway serves the logs of all its APIs.
+            if whole_type and template_identity.bound_to_client_keys(statement):
+                continue
             if whole_type and not (services == {"apigateway.amazonaws.com"} and resource.endswith(":log-group:*")):
                 yield f"{where}: resource {resource}"
             elif any("*" in part for part in resource.split(":")[:5]):
@@ -70,9 +73,12 @@ def reads_current_only(resources):
             yield f"{where}: other versions than AWSCURRENT"
         if condition(statement, "StringEquals", "aws:ResourceAccount") != [ACCOUNT]:
             yield f"{where}: secrets of other accounts"
+        known = {f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{prefix}*" for prefix in prefixes}
+        if resources.chosen["PolicySecret"]:
+            known.add(f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{resources.chosen['PolicySecret']}-??????")
         for resource in many(statement.get("Resource")):
-            if resource not in {f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{prefix}*" for prefix in prefixes}:
-                yield f"{where}: other secrets than the clients'"
+            if resource not in known:
+                yield f"{where}: other secrets than the clients' and the policy"
 
 
 def keys_through_secrets_manager(resources):
@@ -92,12 +98,6 @@ def keys_through_secrets_manager(resources):
     for name, key in of(resources, "AWS::KMS::Key"):
         if name not in others and (not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") != "Retain"):
             yield f"{name}: is not rotated, or goes with the stack"
-
-
-def signs_by_alias(resources):
-    for where, statement, _ in identity_statements(resources):
-        if "kms:Sign" in many(statement.get("Action")) and not condition(statement, "StringLike", "kms:RequestAlias"):
-            yield f"{where}: signs without kms:RequestAlias"
 
 
 def resource_policy(resources):
@@ -195,7 +195,7 @@ def limits(resources):
 
 
 def signed_calls_only(resources):
-    for kind in ("AWS::Lambda::Url", "AWS::ApiGatewayV2::Api", "AWS::ApiGateway::Method"):
+    for kind in ("AWS::ApiGatewayV2::Api", "AWS::ApiGateway::Method"):
         for name, _ in of(resources, kind):
             yield f"{name}: a way in that is not judged here"
     apis, stages = of(resources, "AWS::ApiGateway::RestApi"), of(resources, "AWS::ApiGateway::Stage")
@@ -267,7 +267,7 @@ def versions_follow_parameters(resources):
         function = functions[version["FunctionName"].strip("<>")]
         chosen = [function["MemorySize"], function.get("TracingConfig", {}).get("Mode"), *function["Architectures"]]
         chosen += [environment(function).get(key) for key in ("CLIENT_SECRET_PREFIX", "LOG_LEVEL")]
-        chosen += [resources.chosen["SharedCache"], resources.chosen["PrefetchClients"]]
+        chosen += [resources.chosen[key] for key in ("SharedCache", "PrefetchClients", "PolicySecret", "WebIdentityAudiences", "FunctionUrl")]
         description = str(version.get("Description", ""))
         if len(description) > 256:
             yield f"{name}: its description is longer than 256 characters"
@@ -281,7 +281,6 @@ RULES = {
     "I-02": ("each function has its own role, for Lambda alone, without managed policies", own_roles),
     "I-03": ("GetSecretValue reaches current versions of clients' secrets in this account only", reads_current_only),
     "I-04": ("the secrets' key is used through Secrets Manager for clients' secrets only", keys_through_secrets_manager),
-    "I-05": ("kms:Sign is bound to the clients' aliases", signs_by_alias),
     "I-08": ("the resource policy allows nobody of the own account, and others by exact path", resource_policy),
     "I-09": ("no execution log with data", no_data_trace),
     "I-10": ("no cache in API Gateway", no_cache),
@@ -293,5 +292,6 @@ RULES = {
     "I-16": ("API Gateway alone may call, for this API, through the alias that is believed", permissions),
     "I-17": ("logs are kept, stay here, and say who called", logs),
     **template_cache.RULES,
+    **template_identity.RULES,
     "version": ("a changed parameter reaches the function's aliases", versions_follow_parameters),
 }

@@ -1,0 +1,125 @@
+"""The rules of what the function may do with its own identity, and of what it is told about it: signing keys, web identity,
+policy, Function URL, alarms. Each is there exactly where an operator chose it.
+"""
+
+import re
+
+from template_expand import ACCOUNT
+from template_read import condition, environment, identity_statements, many, of
+
+CLIENT_KEYS = f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/*"
+SIGNING = {"kms:Sign", "kms:GetPublicKey"}
+IDENTITY = {"sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"}
+ALARMS = {"FuseBlown", "DocumentsFailed", "PolicyFailed", "ForgedEvents", "AuditFailures"}
+
+
+def actions(statement):
+    return set(many(statement.get("Action")))
+
+
+def bound_to_client_keys(statement):
+    """Whether a statement reaches the keys of clients only, so that its resource may be every key."""
+    return (
+        actions(statement) <= SIGNING
+        and condition(statement, "StringLike", "kms:RequestAlias") == ["alias/token-vendor/*"]
+        and condition(statement, "StringEquals", "aws:ResourceTag/token-vendor") == ["signing"]
+    )
+
+
+def signs_by_alias(resources):
+    granted = set()
+    for where, statement, _ in identity_statements(resources):
+        if not SIGNING & actions(statement):
+            continue
+        granted |= SIGNING & actions(statement)
+        if not bound_to_client_keys(statement) or many(statement.get("Resource")) != [CLIENT_KEYS]:
+            yield f"{where}: other keys than those behind clients' aliases and with their tag"
+        if "kms:Sign" in actions(statement) and condition(statement, "StringEquals", "kms:MessageType") != ["DIGEST"]:
+            yield f"{where}: signs whole messages"
+    wanted = SIGNING if resources.chosen["SigningKeys"] == "true" else set()
+    if granted != wanted:
+        yield f"may {sorted(granted)} where {sorted(wanted)} is meant"
+
+
+def proves_itself_to_a_list(resources):
+    audiences = [a for a in resources.chosen["WebIdentityAudiences"].split(",") if a]
+    granted = set()
+    for where, statement, _ in identity_statements(resources):
+        if not IDENTITY & actions(statement):
+            continue
+        granted |= IDENTITY & actions(statement)
+        if condition(statement, "ForAllValues:StringEquals", "sts:IdentityTokenAudience") != audiences:
+            yield f"{where}: other audiences than WebIdentityAudiences"
+        if condition(statement, "ForAllValues:StringEquals", "aws:TagKeys") != ["token-vendor-client"]:
+            yield f"{where}: other tags than the client's name"
+        for key in ("sts:IdentityTokenAudience", "aws:TagKeys"):
+            if condition(statement, "Null", key) != ["false"]:
+                yield f"{where}: without {key}, which ForAllValues lets pass"
+        if condition(statement, "NumericLessThanEquals", "sts:DurationSeconds") != [300]:
+            yield f"{where}: tokens that live longer than five minutes"
+    if granted != (IDENTITY if audiences else set()):
+        yield f"may {sorted(granted)} with {len(audiences)} audiences"
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        if environment(function).get("WEB_IDENTITY_AUDIENCES") != resources.chosen["WebIdentityAudiences"]:
+            yield f"{name}: is told of other audiences"
+
+
+def policy(resources):
+    secret = resources.chosen["PolicySecret"]
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        variables = environment(function)
+        if (variables.get("POLICY_MODE"), variables.get("POLICY_SECRET_ID")) != ("document" if secret else "iam", secret):
+            yield f"{name}: decides by another policy than the one chosen"
+    readers = [r for _, s, _ in identity_statements(resources) for r in many(s.get("Resource")) if r.endswith(f":secret:{secret}-??????")]
+    if secret and len(readers) != 1:
+        yield "the policy cannot be read"
+
+
+def function_url(resources):
+    aliases = {f"<{name}>": alias["Name"] for name, alias in of(resources, "AWS::Lambda::Alias")}
+    asked = resources.chosen["FunctionUrl"] == "true"
+    urls = of(resources, "AWS::Lambda::Url")
+    if len(urls) != int(asked):
+        yield f"{len(urls)} Function URLs where {int(asked)} is meant"
+    for name, url in urls:
+        if url.get("AuthType") != "AWS_IAM":
+            yield f"{name}: is open"
+        if url.get("Qualifier") not in aliases.values() or url.get("Qualifier") in ("http", "direct"):
+            yield f"{name}: is not on an alias of its own"
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        if environment(function).get("URL_ALIAS") != (urls[0][1].get("Qualifier") if urls else ""):
+            yield f"{name}: URL_ALIAS is not the alias of the Function URL"
+
+
+def alarms(resources):
+    if not resources.chosen["AlarmTopicArn"]:
+        return
+    namespaces = {environment(f).get("METRICS_NAMESPACE") for _, f in of(resources, "AWS::Lambda::Function")}
+    found = set()
+    for name, alarm in of(resources, "AWS::CloudWatch::Alarm"):
+        if alarm["Namespace"] in namespaces and not alarm.get("Dimensions") and alarm.get("Threshold") == 1:
+            found.add(alarm["MetricName"])
+        if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]]:
+            yield f"{name}: tells nobody"
+    if ALARMS - found:
+        yield f"no alarm for {sorted(ALARMS - found)}"
+
+
+def web_acl(resources):
+    asked = resources.chosen["WebAclArn"]
+    found = [a for _, a in of(resources, "AWS::WAFv2::WebACLAssociation")]
+    if [a.get("WebACLArn") for a in found] != ([asked] if asked else []):
+        yield "the web ACL is not the one chosen"
+    for association in found:
+        if not re.fullmatch(r"arn:aws:apigateway:eu-central-1::/restapis/<Api>/stages/<Apiv1Stage>", str(association.get("ResourceArn"))):
+            yield "the web ACL is not for the API's stage"
+
+
+RULES = {
+    "I-05": ("signing reaches the keys behind clients' aliases only, digests only, and where chosen only", signs_by_alias),
+    "I-06": ("the function proves itself to the audiences chosen, as its client, for five minutes at most", proves_itself_to_a_list),
+    "I-21": ("alarms for what somebody must repair", alarms),
+    "policy": ("the policy chosen is the one that is read", policy),
+    "url": ("a Function URL only where chosen, with IAM, on an alias of its own", function_url),
+    "waf": ("a web ACL only where chosen, for the stage", web_acl),
+}
