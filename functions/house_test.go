@@ -190,8 +190,8 @@ func functions(t *testing.T) []string {
 	return mains
 }
 
-// TestNothingIsCalled that the table names.
-func TestNothingIsCalled(t *testing.T) {
+// TestU06NothingIsCalled that the table names.
+func TestU06NothingIsCalled(t *testing.T) {
 	for _, f := range sources(t) {
 		imported := make(map[string]string)
 		for _, spec := range f.syntax.Imports {
@@ -363,4 +363,34 @@ func sources(t *testing.T) []source {
 	}
 	slices.SortFunc(all, func(a, b source) int { return cmp.Compare(a.name, b.name) })
 	return all
+}
+
+// TestS26ProofsInConstantTime: what proves something is not compared by operators,
+// whose time tells how much of it was right.
+func TestS26ProofsInConstantTime(t *testing.T) {
+	for _, f := range sources(t) {
+		ast.Inspect(f.syntax, func(node ast.Node) bool {
+			compare, ok := node.(*ast.BinaryExpr)
+			if !ok || compare.Op != token.EQL && compare.Op != token.NEQ {
+				return true
+			}
+			for _, side := range []ast.Expr{compare.X, compare.Y} {
+				name := ""
+				switch e := side.(type) {
+				case *ast.Ident:
+					name = e.Name
+				case *ast.SelectorExpr:
+					name = e.Sel.Name
+				case *ast.CallExpr:
+					if called, ok := e.Fun.(*ast.SelectorExpr); ok {
+						name = called.Sel.Name
+					}
+				}
+				if name == "envelopeProof" || name == "proof" || name == "Expose" {
+					t.Errorf("%s compares %s with %s: see crypto/subtle", f.name, name, compare.Op)
+				}
+			}
+			return true
+		})
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -202,12 +203,17 @@ func TestU03CanaryNowhere(t *testing.T) {
 	}
 	for _, level := range []string{"debug", "error"} {
 		t.Run(level, func(t *testing.T) {
-			a := newAviary(t, "LOG_LEVEL="+level)
+			disk := t.TempDir()
+			a := newAviary(t, "LOG_LEVEL="+level, "TMPDIR="+disk, "HOME="+disk)
 			a.credentials()
 			a.brokenDocuments()
 			a.badServers()
 			a.badAWS()
 			a.search()
+			// S-25: nothing is written to disk.
+			if files, err := os.ReadDir(disk); err != nil || len(files) > 0 {
+				t.Errorf("the function left %d files behind, %v", len(files), err)
+			}
 		})
 	}
 }

@@ -130,8 +130,8 @@ func TestS01ForgedEvents(t *testing.T) {
 	}
 }
 
-// TestDeniedBodiesAreEqual: nobody can tell "no such client" from "not proven".
-func TestDeniedBodiesAreEqual(t *testing.T) {
+// TestS24DeniedBodiesAreEqual: nobody can tell "no such client" from "not proven".
+func TestS24DeniedBodiesAreEqual(t *testing.T) {
 	f := handlerRig(newWorld(t), closedGate())
 	good := shapes()["REST API role"]
 	unknown, forged, nobody := good, good, good
@@ -230,8 +230,8 @@ func TestSampleEvents(t *testing.T) {
 	}
 }
 
-// TestPathsOfAFunctionURL: it has no routes, so the name is what stands last.
-func TestPathsOfAFunctionURL(t *testing.T) {
+// TestS03PathsOfAFunctionURL: it has no routes, so the name is what stands last.
+func TestS03PathsOfAFunctionURL(t *testing.T) {
 	f := handlerRig(newWorld(t), gate{})
 	for path, want := range map[string]int{
 		"/token/billing": 200, "/billing": 400, "/": 400, "": 400, "/token/": 400, "/token": 400, "/token/billing/": 400,

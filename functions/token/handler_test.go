@@ -19,9 +19,9 @@ func aDirectInvoke(*testing.T) []byte { return []byte(`{"client":"billing"}`) }
 
 func anHTTPEvent(t *testing.T) []byte { return shapes()["REST API role"].invocation(t).payload }
 
-// TestPanics: text and stack of a panic must reach neither caller nor log, and
+// TestR69Panics: text and stack of a panic must reach neither caller nor log, and
 // the process must live.
-func TestPanics(t *testing.T) {
+func TestR69Panics(t *testing.T) {
 	var nobody map[string]int
 	for name, cause := range map[string]func(){
 		"text":       func() { panic("cnry-text") },
@@ -62,7 +62,7 @@ func TestPanics(t *testing.T) {
 func checkPanicLog(t *testing.T, log string) {
 	t.Helper()
 	checkCanaries(t, "the log", log)
-	if !strings.Contains(log, `"msg":"panic"`) || !strings.Contains(log, "handler_test.go") && !strings.Contains(log, "TestPanics") {
+	if !strings.Contains(log, `"msg":"panic"`) || !strings.Contains(log, "handler_test.go") && !strings.Contains(log, "TestR69Panics") {
 		t.Error("the log doesn't say that and where it panicked")
 	}
 }

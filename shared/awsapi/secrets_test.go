@@ -92,8 +92,8 @@ func checkText(t *testing.T, err error) {
 	}
 }
 
-// TestReadSecret: the stage is named, and each way to keep a text is read.
-func TestReadSecret(t *testing.T) {
+// TestS16ReadSecret: the stage is named, and each way to keep a text is read.
+func TestS16ReadSecret(t *testing.T) {
 	hash := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte("text")))
 	for _, test := range []struct {
 		name          string
@@ -129,9 +129,9 @@ func TestReadSecret(t *testing.T) {
 	}
 }
 
-// TestOtherSecretIsRefused: an answer for another secret, or of another version,
+// TestS17OtherSecretIsRefused: an answer for another secret, or of another version,
 // would vend one client's token to the callers of another.
-func TestOtherSecretIsRefused(t *testing.T) {
+func TestS17OtherSecretIsRefused(t *testing.T) {
 	for name, change := range map[string]map[string]any{
 		"other name":      {"Name": "token-vendor/clients/payroll"},
 		"name of its ARN": {"Name": secretName + "-AbCdEf"},
@@ -290,8 +290,8 @@ func TestReadTimeout(t *testing.T) {
 	}
 }
 
-// TestRedirectSinkReceivesNothing: a signed request must not follow a redirect.
-func TestRedirectSinkReceivesNothing(t *testing.T) {
+// TestS18RedirectSinkReceivesNothing: a signed request must not follow a redirect.
+func TestS18RedirectSinkReceivesNothing(t *testing.T) {
 	var sunk atomic.Int64
 	sink := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { sunk.Add(1) }))
 	defer sink.Close()

@@ -11,8 +11,8 @@ import (
 	"tokenvendor/shared/metrics"
 )
 
-// TestLine has the shape of the specification's example.
-func TestLine(t *testing.T) {
+// TestU07Line has the shape of the specification's example.
+func TestU07Line(t *testing.T) {
 	var out bytes.Buffer
 	m := metrics.New(metrics.Config{Output: &out, Namespace: "TokenVendor", Now: func() time.Time { return time.UnixMilli(1574109732004) }})
 	m.Flush()

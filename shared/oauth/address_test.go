@@ -7,7 +7,7 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
-func TestAddressPolicy(t *testing.T) {
+func TestS34AddressPolicy(t *testing.T) {
 	public := oauth.AddressPolicy{}
 	private := oauth.AddressPolicy{Private: true}
 	network := oauth.AddressPolicy{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("169.254.0.0/16")}}

@@ -151,9 +151,9 @@ func wantBound(t *testing.T, token *oauth.Token) {
 	}
 }
 
-// TestConnectionsAreNotShared: a connection and a TLS session carry the
+// TestS20NoResumptionAcrossClients: a connection and a TLS session carry the
 // certificate's identity, so two clients of one host have nothing in common.
-func TestConnectionsAreNotShared(t *testing.T) {
+func TestS20NoResumptionAcrossClients(t *testing.T) {
 	s := oauthtest.NewServer(t, oauthtest.Config{})
 	x := exchanger()
 	var issued [2]*oauthtest.Issued
@@ -181,9 +181,9 @@ func TestConnectionsAreNotShared(t *testing.T) {
 	}
 }
 
-// TestAssertionsAreNew: the server refuses an assertion that it has seen, and a
+// TestJTIFreshPerAttempt: the server refuses an assertion that it has seen, and a
 // retry after a lost answer must not look like one.
-func TestAssertionsAreNew(t *testing.T) {
+func TestJTIFreshPerAttempt(t *testing.T) {
 	s := oauthtest.NewServer(t, oauthtest.Config{})
 	key := ecKey(t, elliptic.P256())
 	s.Register(oauthtest.Client{ID: "c", Methods: []string{"private_key_jwt"}, Keys: map[string]crypto.PublicKey{"k": key.Public()}})
@@ -297,7 +297,7 @@ func TestCertificateRefusedInTheHandshake(t *testing.T) {
 	}
 }
 
-func TestAddressIsJudgedBeforeAnythingIsSent(t *testing.T) {
+func TestS34AddressIsJudgedBeforeAnythingIsSent(t *testing.T) {
 	s := oauthtest.NewServer(t, oauthtest.Config{})
 	for _, host := range []string{"127.0.0.1", "localhost"} {
 		_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.URL(), "https://"))
@@ -400,7 +400,7 @@ func TestRetryBudget(t *testing.T) {
 	}
 }
 
-func TestDiscover(t *testing.T) {
+func TestS08Discover(t *testing.T) {
 	var change func(map[string]any)
 	s := oauthtest.NewServer(t, oauthtest.Config{Metadata: func(m map[string]any) {
 		if change != nil {

@@ -108,7 +108,7 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-func TestSAPHosts(t *testing.T) {
+func TestS09SAPHosts(t *testing.T) {
 	tests := []struct {
 		issuer string
 		want   bool

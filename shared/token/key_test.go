@@ -126,9 +126,9 @@ func TestKeyHasEveryField(t *testing.T) {
 	check("a parameter in the place of two resources", f)
 }
 
-// TestKeyFieldBorders: moving bytes from a field to its neighbour must make
+// TestS14KeyFieldBorders: moving bytes from a field to its neighbour must make
 // another key, whatever the bytes.
-func TestKeyFieldBorders(t *testing.T) {
+func TestS14KeyFieldBorders(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var k keyer
 	collisions := 0

@@ -156,9 +156,9 @@ func TestOneProbe(t *testing.T) {
 	}
 }
 
-// TestBudget: one environment doesn't make more than ten exchanges at once, and
+// TestS30Budget: one environment doesn't make more than ten exchanges at once, and
 // ten a second, whatever is asked of it.
-func TestBudget(t *testing.T) {
+func TestS30Budget(t *testing.T) {
 	b := newBench(t)
 	start := time.Now()
 	var all sync.WaitGroup
