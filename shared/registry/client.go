@@ -30,7 +30,8 @@ const (
 // Client is a client as its document describes it. It is immutable, maps and
 // slices included, and safe for concurrent use.
 type Client struct {
-	// Name is the client's name, Version the version of its secret.
+	// Name is the client's name. Version is that of its credential: the version of its
+	// secret, with a mark of the key where that is in KMS, whose alias may change.
 	Name, Version string
 	// OAuth authenticates the client; see [oauth.Exchanger].
 	OAuth *oauth.Client

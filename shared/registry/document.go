@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"crypto"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -33,6 +34,8 @@ type document struct {
 	method   oauth.Method
 	identity identity
 	signer   oauth.Signer
+	// public belongs to the key in KMS that signs; nil: none does.
+	public crypto.PublicKey
 	// tokenEndpoint is empty as long as discovery is to be done.
 	tokenEndpoint string
 	// audience is the issuer's name, if it has one.

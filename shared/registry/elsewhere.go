@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"crypto"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -116,6 +119,7 @@ func (r *Registry) openKey(ctx context.Context, d *document, problems *report) e
 		problems.add(alias.name, "names a key that is not supported: take "+wantedKeys)
 		return nil
 	}
+	d.public = public
 	d.signer, err = oauth.NewSigner(public, algorithm.value, func(ctx context.Context, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
 		return r.cfg.Keys.Sign(ctx, alias.value, cmp.Or(algorithm.value, natural), digest)
 	})
@@ -123,6 +127,23 @@ func (r *Registry) openKey(ctx context.Context, d *document, problems *report) e
 		problems.add(algorithm.name, "does not fit the key")
 	}
 	return nil
+}
+
+// keyVersion tells the keys that the document's aliases lead to from those of another
+// time; empty: it names none.
+func (d *document) keyVersion() (mark string) {
+	for _, d := range d.all() {
+		if d.public == nil {
+			continue
+		}
+		der, err := x509.MarshalPKIXPublicKey(d.public)
+		if err != nil {
+			panic("internal error: impossible: " + err.Error())
+		}
+		sum := sha256.Sum256(der)
+		mark += "+" + hex.EncodeToString(sum[:6])
+	}
+	return mark
 }
 
 func samePublic(a, b crypto.PublicKey) bool {

@@ -170,8 +170,8 @@ func TestKeyInKMS(t *testing.T) {
 }
 
 // TestKMSExchange: the assertion that a server gets is signed by the key in KMS, by
-// the algorithm of the document, and KMS is not asked for its public key again
-// while the document is the same.
+// the algorithm of the document. That the alias has another key by now is noticed;
+// that KMS does not answer passes.
 func TestKMSExchange(t *testing.T) {
 	m := testMaterial()
 	for _, test := range []struct {
@@ -204,8 +204,22 @@ func TestKMSExchange(t *testing.T) {
 				t.Fatal(err)
 			}
 			again, err := New(cfg).Load(t.Context(), "billing", client, false)
-			if err != nil || again != client || keys.asked != 1 || !slices.Equal(keys.signed, []string{test.alg}) {
-				t.Errorf("got %v, the same client %t, asked %d times, signed %v", err, again == client, keys.asked, keys.signed)
+			if err != nil || again != client || !slices.Equal(keys.signed, []string{test.alg}) {
+				t.Errorf("got %v, the same client %t, signed %v", err, again == client, keys.signed)
+			}
+			// KMS does not answer, and then the alias has another key.
+			keys.fail = ErrUnavailable
+			if _, err = New(cfg).Load(t.Context(), "billing", client, false); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("without KMS: %v", err)
+			}
+			keys.fail = nil
+			keys.keys[test.alias] = must(rsa.GenerateKey(rand.Reader, 2048))
+			again, err = New(cfg).Load(t.Context(), "billing", client, false)
+			switch {
+			case test.alg == "ES384" && (err == nil || !strings.HasPrefix(problemsIn(t, err), "alg does not fit the key")):
+				t.Errorf("with an RSA key: %v", err)
+			case test.alg != "ES384" && (err != nil || again == client || again.Version == client.Version || !strings.HasPrefix(again.Version, "v1+")):
+				t.Errorf("with another key: %v, %+v", err, again)
 			}
 		})
 	}

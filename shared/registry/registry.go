@@ -165,21 +165,14 @@ func (r *Registry) Load(ctx context.Context, name string, old *Client, once bool
 // nothing to go on with.
 func (r *Registry) load(ctx context.Context, name string, secret Secret, old *Client, problems *report) (*Client, error) {
 	d := r.parse(name, secret.Text, problems)
-	for _, step := range [...]func(context.Context, *document, *report) error{r.locate, r.openKeys} {
-		if !problems.empty() {
-			return nil, nil
-		}
-		if err := step(ctx, d, problems); err != nil {
-			return nil, err
-		}
-		// The same version at the same place is as good as it was; its keys need
-		// not be asked for again.
-		if old != nil && old.Version == secret.Version && old.OAuth.TokenEndpoint() == d.tokenEndpoint && problems.empty() {
-			return old, nil
-		}
-	}
 	if !problems.empty() {
 		return nil, nil
+	}
+	if err := r.locate(ctx, d, problems); err != nil || !problems.empty() {
+		return nil, err
+	}
+	if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
+		return nil, err
 	}
 	client, err := r.client(d)
 	if err != nil {
@@ -187,7 +180,7 @@ func (r *Registry) load(ctx context.Context, name string, secret Secret, old *Cl
 		problems.add("the document", "cannot be used: "+err.Error())
 		return nil, nil
 	}
-	client.Version = secret.Version
+	client.Version = secret.Version + d.keyVersion()
 	if old != nil && old.Version == client.Version && old.OAuth.TokenEndpoint() == client.OAuth.TokenEndpoint() {
 		return old, nil
 	}
