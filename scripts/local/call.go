@@ -47,6 +47,10 @@ func (s *stack) firstTokens(ctx context.Context, out io.Writer) error {
 		if err != nil {
 			return err
 		}
+		if status == http.StatusForbidden && s.policyMode == "document" {
+			fmt.Fprintf(out, "  %-16s not allowed to the developer by the policy\n", c.name)
+			continue
+		}
 		if status != http.StatusOK {
 			return fmt.Errorf("client %s: status %d: %s", c.name, status, body)
 		}

@@ -190,6 +190,20 @@ func (s *stack) webIdentity() (client, error) {
 	return c, nil
 }
 
+// seedPolicy stores the policy, if there is one.
+func (s *stack) seedPolicy(file string) error {
+	if s.policyMode = "iam"; file == "" {
+		return nil
+	}
+	s.policyMode = "document"
+	text, err := os.ReadFile(file) // #nosec G304 -- named by who runs this
+	if err != nil {
+		return err
+	}
+	_, err = s.secrets.Seed(policyName, string(text))
+	return err
+}
+
 func (s *stack) wrapped(key map[string]any) map[string]any {
 	return map[string]any{"service_key": key, "ca_certificates": s.ca()}
 }

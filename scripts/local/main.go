@@ -25,6 +25,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.once, "once", false, "end after the first tokens")
 	flag.StringVar(&o.jsonFile, "json", "", "write addresses, CA file and demo credentials to this `file`")
+	flag.StringVar(&o.policyFile, "policy", "", "decide by the policy in this `file`, too (POLICY_MODE=document)")
 	flag.BoolVar(&o.verbose, "v", false, "show the function's log")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -59,7 +60,9 @@ func withGoRun(ctx context.Context) context.Context {
 type options struct {
 	once     bool
 	jsonFile string
-	verbose  bool
+	// policyFile is empty where IAM alone decides.
+	policyFile string
+	verbose    bool
 }
 
 // run starts the stack, shows what it does and takes it down again.
@@ -68,7 +71,7 @@ func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
 	if o.verbose {
 		log = errOut
 	}
-	s, err := start(ctx, out, log)
+	s, err := start(ctx, o.policyFile, out, log)
 	if err != nil {
 		return err
 	}

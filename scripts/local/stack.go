@@ -33,6 +33,7 @@ const (
 	prefix       = "token-vendor/clients/"
 	cacheTable   = "token-vendor-cache"
 	cacheKey     = "token-vendor-cache" // behind alias/
+	policyName   = "token-vendor/policy"
 )
 
 // stack is everything that runs. Close takes it down.
@@ -50,13 +51,15 @@ type stack struct {
 	issuer      *oauthtest.Server
 	function    *runtimeapi.Runtime
 	apiURL      string // ends in /token/
+	policyMode  string
 	principals  []apigateway.Principal
 	clients     []client
 	closers     []func() error // in the order of starting
 }
 
-// start starts the servers in the order in which they need each other.
-func start(ctx context.Context, out, log io.Writer) (*stack, error) {
+// start starts the servers in the order in which they need each other. policyFile may
+// be empty.
+func start(ctx context.Context, policyFile string, out, log io.Writer) (*stack, error) {
 	s := &stack{principals: demoPrincipals()}
 	proof := rand.Text()
 	steps := []struct {
@@ -70,6 +73,7 @@ func start(ctx context.Context, out, log io.Writer) (*stack, error) {
 		{"", s.startCache},
 		{"", s.startIdentity},
 		{"", s.seed},
+		{"", func() error { return s.seedPolicy(policyFile) }},
 		{"", func() error { return s.startFunction(proof, log) }},
 		{"", func() error { return s.startFront(proof) }},
 	}
@@ -171,6 +175,8 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 			"CACHE_TABLE=" + cacheTable,
 			"CACHE_KMS_KEY_ID=alias/" + cacheKey,
 			"CLIENT_SECRET_PREFIX=" + prefix,
+			"POLICY_MODE=" + s.policyMode,
+			"POLICY_SECRET_ID=" + policyName,
 			"ENVELOPE_PROOF=" + proof,
 			"HTTP_ALIAS=" + httpAlias,
 			"ALLOW_PRIVATE_ENDPOINTS=true",

@@ -25,7 +25,7 @@ const emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b
 
 func startStack(t *testing.T) *stack {
 	t.Helper()
-	s, err := start(t.Context(), io.Discard, io.Discard)
+	s, err := start(t.Context(), "", io.Discard, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,6 +38,25 @@ func startStack(t *testing.T) *stack {
 }
 
 // TestOnce is what the README promises, from the first line to the last file.
+// TestPolicy: with a policy the stack says who is not allowed, and goes on.
+func TestPolicy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the function and runs it")
+	}
+	file := filepath.Join(t.TempDir(), "policy.json")
+	policy := `{"rules": [{"name": "developers", "callers": ["arn:aws:iam::123456789012:user/developer"], "clients": ["*"]}], "freeze": ["basic"]}`
+	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	if err := run(t.Context(), options{once: true, policyFile: file}, &out, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.Count(text, "not allowed") != 1 || !strings.Contains(text, "basic            not allowed") || !strings.Contains(text, "no-credential") {
+		t.Errorf("got %s", text)
+	}
+}
+
 func TestOnce(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	file := filepath.Join(t.TempDir(), "stack.json")
@@ -141,7 +160,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	t.Setenv("TMPDIR", temp)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // the build fails
-	if _, err := start(ctx, io.Discard, io.Discard); err == nil {
+	if _, err := start(ctx, "", io.Discard, io.Discard); err == nil {
 		t.Fatal("started without a binary")
 	}
 	left, err := filepath.Glob(filepath.Join(temp, "token-vendor-local-*"))
