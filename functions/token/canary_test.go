@@ -271,8 +271,10 @@ func (a *aviary) credentials() {
 			members["kms_key_id"] = "alias/token-vendor/wrong-kms"
 		}
 		a.client("wrong-"+name, register, members)
-		if a.ask("wrong-"+name) || a.ask("wrong-"+name) {
-			a.t.Errorf("a wrong %s brought a token", name)
+		for range 2 {
+			if a.ask("wrong-" + name) {
+				a.t.Errorf("a wrong %s brought a token", name)
+			}
 		}
 	}
 }

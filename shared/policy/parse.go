@@ -214,7 +214,8 @@ func (r *reader) patterns(raw json.RawMessage, member string, read func(string) 
 	patterns := make([]pattern, 0, len(list))
 	for _, raw := range list {
 		text, ok := strictjson.String(raw)
-		p, problem := pattern(""), ""
+		var p pattern
+		var problem string
 		switch {
 		case !ok:
 			problem = "must be a list of strings"

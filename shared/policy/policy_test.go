@@ -235,7 +235,7 @@ func (p slowPolicy) decide(q Query) Decision {
 		all := func(patterns *[]string, texts []string) bool {
 			return patterns == nil || !slices.ContainsFunc(texts, func(s string) bool { return !someMatch(*patterns, s) })
 		}
-		failed := ""
+		var failed string
 		switch {
 		case !someMatch(r.Clients, q.Client):
 			failed = "client"

@@ -72,11 +72,12 @@ type Shadow struct {
 	Share float64
 }
 
-// client makes the client of a document that has no problems.
-func (r *Registry) client(d *document) (*Client, error) {
-	client, err := r.oauthClient(d)
-	if err != nil {
-		return nil, err
+// client makes the client of a document that has no problems; nil: it has one that
+// only showed now.
+func (r *Registry) client(d *document, problems *report) *Client {
+	client := r.oauthClient(d, problems)
+	if client == nil {
+		return nil
 	}
 	c := &Client{
 		Name:             d.name,
@@ -95,17 +96,17 @@ func (r *Registry) client(d *document) (*Client, error) {
 		c.CertificateNotAfter = d.identity.chain[0].NotAfter
 	}
 	if shadow := d.options.shadow; shadow != nil {
-		client, err := r.oauthClient(shadow)
-		if err != nil {
-			return nil, err
+		client := r.oauthClient(shadow, problems)
+		if client == nil {
+			return nil
 		}
 		c.Shadow = &Shadow{OAuth: client, Method: shadow.method, Share: d.options.shadowShare}
 	}
-	return c, nil
+	return c
 }
 
-func (r *Registry) oauthClient(d *document) (*oauth.Client, error) {
-	return oauth.NewClient(oauth.Config{
+func (r *Registry) oauthClient(d *document, problems *report) *oauth.Client {
+	client, err := oauth.NewClient(oauth.Config{
 		ID:            d.id.value,
 		TokenEndpoint: d.tokenEndpoint,
 		Method:        d.method,
@@ -114,6 +115,11 @@ func (r *Registry) oauthClient(d *document) (*oauth.Client, error) {
 		RootCAs:       d.options.roots,
 		Addresses:     r.cfg.Addresses,
 	})
+	if err != nil {
+		// The oauth package names no values either.
+		problems.add("the document", "cannot be used: "+err.Error())
+	}
+	return client
 }
 
 // tlsCertificate returns what the TLS handshake offers; nil unless the client

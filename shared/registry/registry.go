@@ -174,10 +174,8 @@ func (r *Registry) load(ctx context.Context, name string, secret Secret, old *Cl
 	if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
 		return nil, err
 	}
-	client, err := r.client(d)
-	if err != nil {
-		// The oauth package names no values either.
-		problems.add("the document", "cannot be used: "+err.Error())
+	client := r.client(d, problems)
+	if client == nil {
 		return nil, nil
 	}
 	client.Version = secret.Version + d.keyVersion()
