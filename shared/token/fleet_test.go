@@ -313,3 +313,34 @@ func TestRotationOfTheFleet(t *testing.T) {
 		}
 	}
 }
+
+// TestShadowOfTheFleet: a shadow credential that is refused is tried once by all
+// environments together, whatever the scopes, and costs nobody a token.
+func TestShadowOfTheFleet(t *testing.T) {
+	a := newArmada(t, 8)
+	a.put("billing", "v1", map[string]any{"shadow": map[string]any{"client_secret": "bad"}})
+	ask := func() {
+		var wait sync.WaitGroup
+		for i, v := range a.vendors {
+			for j := range 4 {
+				wait.Go(func() {
+					if _, err := a.ask(v, token.Request{Scope: []string{fmt.Sprint("s", (i+j)%4)}}); err != nil {
+						t.Errorf("no token: %v", err)
+					}
+				})
+			}
+		}
+		wait.Wait()
+	}
+	ask()
+	a.wantCounts(4, 0)
+	for range 4 {
+		a.pass(53 * time.Minute)
+		ask()
+		a.pass(5 * time.Second)
+		ask() // whoever found that another environment had the lease
+	}
+	if tried, failed := a.counted(token.CountShadowBad), a.server.FailedLogons("id"); tried != failed || failed < 1 || failed > 4 {
+		t.Errorf("the shadow was tried %d times, with %d failed logons in 212 minutes, want one for each ten minutes in which a token was replaced", tried, failed)
+	}
+}
