@@ -26,7 +26,7 @@ func main() {
 	flag.BoolVar(&o.once, "once", false, "end after the first tokens")
 	flag.StringVar(&o.jsonFile, "json", "", "write addresses, CA file and demo credentials to this `file`")
 	flag.StringVar(&o.policyFile, "policy", "", "decide by the policy in this `file`, too (POLICY_MODE=document)")
-	flag.BoolVar(&o.verbose, "v", false, "show the function's log")
+	flag.BoolVar(&o.verbose, "v", false, "show the function's log and the access log")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx = withGoRun(ctx)

@@ -75,7 +75,7 @@ func start(ctx context.Context, policyFile string, out, log io.Writer) (*stack, 
 		{"", s.seed},
 		{"", func() error { return s.seedPolicy(policyFile) }},
 		{"", func() error { return s.startFunction(proof, log) }},
-		{"", func() error { return s.startFront(proof) }},
+		{"", func() error { return s.startFront(proof, log) }},
 	}
 	for _, step := range steps {
 		if step.say != "" {
@@ -199,12 +199,13 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 	return nil
 }
 
-func (s *stack) startFront(proof string) error {
+func (s *stack) startFront(proof string, log io.Writer) error {
 	front, err := apigateway.New(apigateway.Config{
 		Region: region, Account: account, APIID: apiID, Stage: stage,
 		StageVariables: map[string]string{"envelopeProof": proof},
 		Principals:     s.principals,
 		Invoke:         s.invoke,
+		AccessLog:      log,
 	})
 	if err != nil {
 		return err

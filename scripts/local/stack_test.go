@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +38,6 @@ func startStack(t *testing.T) *stack {
 	return s
 }
 
-// TestOnce is what the README promises, from the first line to the last file.
 // TestPolicy: with a policy the stack says who is not allowed, and goes on.
 func TestPolicy(t *testing.T) {
 	if testing.Short() {
@@ -57,6 +57,7 @@ func TestPolicy(t *testing.T) {
 	}
 }
 
+// TestOnce is what the README promises, from the first line to the last file.
 func TestOnce(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	file := filepath.Join(t.TempDir(), "stack.json")
@@ -204,5 +205,77 @@ func TestSharedTable(t *testing.T) {
 	}
 	if n := s.keys.Calls("GenerateDataKey") + s.keys.Calls("Decrypt"); n != 1 {
 		t.Errorf("%d KMS calls, want 1", n)
+	}
+}
+
+// lines collects what two writers write, line by line.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// TestU08Reconciliation: the gateway's access log and the function's audit lines are two
+// trails of one thing, which match one to one.
+func TestU08Reconciliation(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the function and runs it")
+	}
+	log := new(lines)
+	s, err := start(t.Context(), "", io.Discard, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answered := map[int]int{}
+	for i := range 60 {
+		principal, client := s.principals[i%2], []string{firstClient, "basic", "kms-key", "no-such-client"}[i%4]
+		status, _, err := s.call(t.Context(), principal, client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answered[status]++
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	access, audited := map[string]int{}, map[string]bool{}
+	for line := range strings.Lines(log.text.String()) {
+		var both struct {
+			RequestID string `json:"requestId"`
+			Status    int    `json:"status"`
+			Type      string `json:"type"`
+			Gateway   string `json:"gateway_request_id"`
+			Allowed   bool   `json:"allowed"`
+			Token     string `json:"token_sha256"`
+		}
+		if json.Unmarshal([]byte(line), &both) != nil {
+			continue
+		}
+		if both.Type == "decision" {
+			if _, twice := audited[both.Gateway]; twice || both.Allowed != (both.Token != "") {
+				t.Errorf("a second or a wrong line: %s", line)
+			}
+			audited[both.Gateway] = both.Allowed
+		} else if both.Status != 0 {
+			access[both.RequestID] = both.Status
+		}
+	}
+	tokens := 0
+	for id, status := range access {
+		allowed, reached := audited[id]
+		if allowed != (status == 200) || status == 200 && !reached {
+			t.Errorf("request %s: status %d, audited %t, allowed %t", id, status, reached, allowed)
+		}
+		if allowed {
+			tokens++
+		}
+	}
+	if tokens != answered[200] || len(access) != 60 || tokens == 0 || answered[403] == 0 {
+		t.Errorf("%d tokens in the logs and %v answers", tokens, answered)
 	}
 }
