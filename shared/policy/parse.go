@@ -2,7 +2,6 @@ package policy
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -62,7 +61,7 @@ func (r *reader) policy(text []byte) *Policy {
 	// Rules are judged one by one, so that one of them hides no problem of another.
 	members, err := strictjson.Object(text, strictjson.Limits{Depth: 5, Members: 8 * maxRules, Outer: true})
 	if err != nil {
-		r.add("the policy", syntaxProblem(err))
+		r.add("the policy", strictjson.Problem(err))
 		return nil
 	}
 	r.known(members, "", "effect", "freeze", "rules")
@@ -83,17 +82,6 @@ func (r *reader) policy(text []byte) *Policy {
 		p.rules = r.rules(list)
 	}
 	return p
-}
-
-func syntaxProblem(err error) string {
-	var duplicate *strictjson.DuplicateError
-	switch {
-	case errors.As(err, &duplicate):
-		return "is ambiguous: " + duplicate.Error()
-	case errors.Is(err, strictjson.ErrLimit):
-		return "is nested too deeply or has too many members"
-	}
-	return "is not a JSON object"
 }
 
 // known notes the members that mean nothing: a mistyped "callers" must not widen or
@@ -124,7 +112,7 @@ func (r *reader) rules(list []json.RawMessage) []rule {
 		path := fmt.Sprintf("rules[%d].", i)
 		members, err := strictjson.Object(raw, strictjson.Limits{})
 		if err != nil {
-			r.add(strings.TrimSuffix(path, "."), syntaxProblem(err))
+			r.add(strings.TrimSuffix(path, "."), strictjson.Problem(err))
 			continue
 		}
 		rule := r.rule(members, path)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 
@@ -53,7 +52,7 @@ func (r *Registry) parse(name string, raw []byte, problems *report) *document {
 	}
 	members, err := strictjson.Object(raw, documentLimits())
 	if err != nil {
-		problems.add("the document", syntaxProblem(err))
+		problems.add("the document", strictjson.Problem(err))
 		return nil
 	}
 	d := readDocument(object{members: members, report: problems}, 0)
@@ -67,17 +66,6 @@ func (r *Registry) parse(name string, raw []byte, problems *report) *document {
 		r.check(shadow, problems)
 	}
 	return d
-}
-
-func syntaxProblem(err error) string {
-	var duplicate *strictjson.DuplicateError
-	switch {
-	case errors.As(err, &duplicate):
-		return "is ambiguous: " + duplicate.Error()
-	case errors.Is(err, strictjson.ErrLimit):
-		return "is nested too deeply or has too many members"
-	}
-	return "is not a JSON object"
 }
 
 // check finds the problems of a document that need more than one member to be

@@ -262,3 +262,16 @@ func Quote(name string) string {
 // Wrongly returns the error for a member of the wrong type, as in
 // "scope must be a string".
 func Wrongly(name, want string) error { return fmt.Errorf("%s must be %s", Quote(name), want) }
+
+// Problem says what is wrong with a document for which [Object] returned err, as the
+// rest of a sentence that begins with the document's name.
+func Problem(err error) string {
+	var duplicate *DuplicateError
+	switch {
+	case errors.As(err, &duplicate):
+		return "is ambiguous: " + duplicate.Error()
+	case errors.Is(err, ErrLimit):
+		return "is nested too deeply or has too many members"
+	}
+	return "is not a JSON object"
+}
