@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"tokenvendor/scripts/local/kms"
@@ -29,13 +34,19 @@ type ground struct {
 	secrets  *secretsmanager.Server
 	keys     *kms.Server
 	function *runtimeapi.Runtime
+	http     *http.Client // trusts ca
 	closers  []func() error
+
+	mu     sync.Mutex
+	hit    map[string]int // audit lines that say "hit", by client; guarded by mu
+	hidden []string       // what no output may have; guarded by mu
 }
 
 func newGround(binary string) (g *ground, err error) {
 	g = &ground{
 		secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account}),
 		keys:    kms.New(kms.Config{Region: region, Account: account}),
+		hit:     make(map[string]int),
 	}
 	defer func() {
 		if err != nil {
@@ -49,9 +60,10 @@ func newGround(binary string) (g *ground, err error) {
 	if g.ca, err = oauthtest.NewCA("peers"); err != nil {
 		return g, err
 	}
-	if g.server, err = g.ca.Issue(oauthtest.Leaf{CommonName: "server", Hosts: []string{"127.0.0.1"}}); err != nil {
+	if g.server, err = g.ca.Issue(oauthtest.Leaf{CommonName: "server", Hosts: []string{"127.0.0.1", "localhost"}}); err != nil {
 		return g, err
 	}
+	g.trustCA()
 	secretsURL, err := g.serve(g.secrets)
 	if err != nil {
 		return g, err
@@ -60,9 +72,13 @@ func newGround(binary string) (g *ground, err error) {
 	if err != nil {
 		return g, err
 	}
+	return g, g.startFunction(binary, secretsURL, keysURL)
+}
+
+func (g *ground) startFunction(binary, secretsURL, keysURL string) (err error) {
 	g.function, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: binary, FunctionName: "token-vendor", Region: region, Account: account, Timeout: 25 * time.Second,
-		Stdout: discard{}, Stderr: discard{},
+		Stdout: &lines{each: g.audit}, Stderr: io.Discard,
 		Env: []string{
 			"AWS_ACCESS_KEY_ID=AKIAPEERS", "AWS_SECRET_ACCESS_KEY=peers", "ALLOW_PRIVATE_ENDPOINTS=true",
 			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secretsURL, "AWS_ENDPOINT_URL_KMS=" + keysURL,
@@ -71,12 +87,62 @@ func newGround(binary string) (g *ground, err error) {
 	if err == nil {
 		g.closers = append(g.closers, g.function.Close)
 	}
-	return g, err
+	return err
 }
 
-type discard struct{}
+// endFunction ends the function; then all its audit lines have been counted.
+func (g *ground) endFunction() error { return g.function.Close() }
 
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
+// trustCA makes the client that talks to servers: it follows no redirects.
+func (g *ground) trustCA() {
+	roots := x509.NewCertPool()
+	roots.AddCert(g.ca.Certificate)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	g.http = &http.Client{
+		Transport: transport, Timeout: 10 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	g.closers = append(g.closers, func() error { transport.CloseIdleConnections(); return nil })
+}
+
+// audit takes a line of the function's output.
+func (g *ground) audit(text []byte) {
+	var event struct{ Client, Outcome string }
+	if json.Unmarshal(text, &event) != nil || event.Outcome != "hit" {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hit[event.Client]++
+}
+
+// hits returns how often the function had the client's token. It is all there is only
+// after endFunction.
+func (g *ground) hits(client string) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.hit[client]
+}
+
+// hide keeps a secret or a token out of what redact returns.
+func (g *ground) hide(text string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.hidden = append(g.hidden, text)
+}
+
+// redact removes what was hidden, as it is and as JSON and forms write it.
+func (g *ground) redact(text string) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, secret := range g.hidden {
+		quoted, _ := json.Marshal(secret) // a string always has a form in JSON
+		for _, form := range []string{secret, strings.Trim(string(quoted), `"`), url.QueryEscape(secret), url.PathEscape(secret)} {
+			text = strings.ReplaceAll(text, form, "[redacted]")
+		}
+	}
+	return text
+}
 
 func (g *ground) serve(handler http.Handler) (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -99,15 +165,6 @@ func (g *ground) close() error {
 	return errors.Join(errs...)
 }
 
-// tls is what a server needs to speak TLS, and to verify clients.
-func (g *ground) tls() map[string]string {
-	key, err := oauthtest.KeyPEM(g.server.Key)
-	if err != nil {
-		return nil
-	}
-	return map[string]string{"key": key, "certificate": oauthtest.CertificatePEM(g.server.Chain...), "client_ca": oauthtest.CertificatePEM(g.ca.Certificate)}
-}
-
 // answer is what came of asking the function for a token.
 type answer struct {
 	Token     string  `json:"access_token"`
@@ -116,7 +173,8 @@ type answer struct {
 	Scope     string
 	Error     string
 
-	bound bool // the answer says that the token is bound to a certificate
+	http  bool // it came as an answer of API Gateway
+	bound bool // which says that the token is bound to a certificate
 }
 
 // direct asks by a direct invoke.
@@ -167,7 +225,7 @@ func (g *ground) gateway(ctx context.Context, client string, request map[string]
 	if err := json.Unmarshal(result.Payload, &proxy); err != nil {
 		return answer{}, err
 	}
-	var a answer
+	a := answer{http: true}
 	err = json.Unmarshal([]byte(proxy.Body), &a)
 	a.bound = strings.Contains(proxy.Headers["Token-Vendor-Warning"], "certificate-bound")
 	return a, err

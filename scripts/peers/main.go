@@ -1,7 +1,8 @@
 // Command peers puts other people's authorization servers in front of the compiled
-// function: for each way to authenticate it asks for a token twice, through API
-// Gateway's event and directly, and counts at the server what that cost; and once with
-// a wrong credential. It prints a matrix and fails if anything is not as it must be.
+// function: for each way to authenticate it asks for a token twice through API
+// Gateway's event and twice directly, and counts at the server what that cost; and the
+// same with a wrong credential. Tokens are verified or introspected. It prints a matrix
+// and fails if anything is not as it must be.
 //
 // A server is described by a file (see peer), so that another one needs no change here.
 // scripts/conformance installs what the servers need and runs it.
@@ -18,6 +19,9 @@ import (
 	"syscall"
 	"time"
 )
+
+// maxTime bounds what one server may take.
+const maxTime = 80 * time.Second
 
 func main() {
 	binary := flag.String("function", "", "the compiled function; required")
@@ -36,58 +40,97 @@ func run(ctx context.Context, out io.Writer, binary string, files []string) erro
 	if binary == "" || len(files) == 0 {
 		return errors.New("usage: peers -function BINARY DESCRIPTION…")
 	}
-	var failed []error
+	peers := make([]*peer, 0, len(files))
 	for _, file := range files {
 		p, err := readPeer(file)
 		if err != nil {
 			return err
 		}
-		begin := time.Now()
-		results, err := try(ctx, binary, p)
-		if err != nil {
+		peers = append(peers, p)
+	}
+	var failed []error
+	for _, p := range peers {
+		if err := runPeer(ctx, out, binary, p); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", p.Name, err))
 		}
-		printMatrix(out, p.Name+" "+p.version(), results)
-		bad := 0
-		for _, r := range results {
-			if r.problem != "" {
-				bad++
-			}
-		}
-		fmt.Fprintf(out, "%d rows, %d not as they must be, %d s\n\n", len(results), bad, int(time.Since(begin).Seconds()))
-		if bad > 0 {
-			failed = append(failed, fmt.Errorf("%s: %d rows are not as they must be", p.Name, bad))
+		if ctx.Err() != nil {
+			break
 		}
 	}
 	return errors.Join(failed...)
 }
 
-// try starts one server with the clients of all rows, and asks for their tokens.
-func try(ctx context.Context, binary string, p *peer) (results []result, err error) {
+func runPeer(ctx context.Context, out io.Writer, binary string, p *peer) error {
+	ctx, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	begin := time.Now()
+	version, err := p.version(ctx)
+	if err != nil {
+		return err
+	}
+	results, log, err := try(ctx, binary, p)
+	if bad := printMatrix(out, p.Name, version, results, time.Since(begin)); bad > 0 {
+		err = errors.Join(err, fmt.Errorf("%d rows are not as they must be", bad))
+	}
+	if err != nil && log != "" {
+		_, _ = fmt.Fprintf(out, "what %s said:\n%s\n", p.Name, log)
+	}
+	return err
+}
+
+// try starts one server with the clients of all rows, and asks for their tokens. log is
+// what the server said, without credentials.
+func try(ctx context.Context, binary string, p *peer) (results []result, log string, err error) {
 	g, err := newGround(binary)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
 	rows, err := g.rows(p)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	server, err := p.start(ctx, g, rows)
+	if len(rows) == 0 {
+		return nil, "", errors.New("no row is for what the server takes")
+	}
+	inspector := g.secretRow("inspector", "client_secret_basic", "")
+	var clients []map[string]any
+	if p.has("introspection") {
+		clients = append(clients, inspector.register)
+	}
+	for _, r := range rows {
+		clients = append(clients, r.register)
+	}
+	server, err := p.start(ctx, g, clients)
+	if server != nil {
+		defer func() { log = g.redact(server.said()) }()
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	defer server.stop()
+	results, err = g.askAll(ctx, server, inspector, rows)
+	// Whatever they have said is counted once both have ended.
+	err = errors.Join(err, server.alive(), g.endFunction())
+	server.stop()
+	for i := range results {
+		r := &results[i]
+		r.tally, r.hits = server.counted(r.id()), g.hits(r.client)
+		r.problem = r.judge()
+	}
+	return results, "", errors.Join(err, server.sound())
+}
+
+func (g *ground) askAll(ctx context.Context, s *server, inspector row, rows []row) (results []result, err error) {
+	authority, err := s.authority(ctx, g, inspector)
 	if err != nil {
 		return nil, err
 	}
-	defer server.stop()
 	for _, r := range rows {
 		if ctx.Err() != nil {
 			return results, ctx.Err()
 		}
-		results = append(results, g.ask(ctx, server, r))
-	}
-	for _, r := range results {
-		if r.problem != "" {
-			return results, fmt.Errorf("the server said: %s", server.errors())
-		}
+		results = append(results, g.ask(ctx, s, authority, r))
 	}
 	return results, nil
 }

@@ -1,42 +1,60 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
-	"sync"
+	"strconv"
+	"strings"
 	"time"
 )
 
-// peer describes an authorization server of somebody else's. Its program gets the path
-// of a file {"tls": {"key", "certificate", "client_ca"}, "clients": […]} as its last
-// argument, the clients with the members of RFC 7591. On its standard output it says
-// {"ready": <issuer>} when it listens on loopback, and {"client_id", "status"} after
-// each token request. The issuer must have metadata (RFC 8414, OpenID Connect
-// Discovery).
+// peer describes an authorization server of somebody else's. In its commands and URLs
+// {port} is a free port of loopback, {config} the path of a file {"port", "issuer",
+// "tls": {"key", "certificate", "client_ca"}, "clients": […]}, the clients with the
+// members of RFC 7591, and {dir} a directory that has the same key, certificate and CA
+// as server-key.pem, server.pem and ca.pem. The issuer must have metadata. When the
+// server is to end, its standard input ends and its process group gets SIGTERM.
 type peer struct {
 	Name string
-	// Package is the package.json, beside the description, that holds the version.
-	Package string
-	// Command is run in the directory of the description.
-	Command []string
-	// Methods are those that it takes; Features any of scope, resource (RFC 8707,
-	// answered with a JWT) and certificate_bound (RFC 8705 section 3).
-	Methods, Features []string
+	// Version is a command that prints what is under test; Command starts the server.
+	// Both run in the directory of the description.
+	Version, Command []string
+	Issuer           string
+	// TokenEndpoint may be empty: the function then looks for it in the issuer's
+	// metadata.
+	TokenEndpoint string `json:"token_endpoint"`
+	// Metadata is where keys and introspection are found; empty: where OpenID Connect
+	// Discovery says.
+	Metadata string
+	// Ready matches a line of the server's output; ReadyURL answers 200. One of the two
+	// says that it listens.
+	Ready    *regexp.Regexp
+	ReadyURL string `json:"ready_url"`
+	// Request matches the line of output that each token request makes, Granted that of
+	// a token, FailedLogon that of a credential that was not right: the group "client"
+	// is the client_id. Failure matches what the server says of its own errors; it may
+	// be left out.
+	Request, Granted, Failure *regexp.Regexp
+	FailedLogon               *regexp.Regexp `json:"failed_logon"`
+	// Methods are those that it takes; Algorithms those of private_key_jwt; Features
+	// any of scope, resource (RFC 8707, answered with a JWT), certificate_bound (RFC
+	// 8705 section 3) and introspection (RFC 7662).
+	Methods, Algorithms, Features []string
 
 	dir string
 }
 
+// readPeer reads a description. All its problems are reported together.
 func readPeer(file string) (*peer, error) {
-	text, err := os.ReadFile(file) // #nosec G304 -- named by who runs this
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -46,117 +64,80 @@ func readPeer(file string) (*peer, error) {
 	if err := decoder.Decode(p); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if p.Name == "" || len(p.Command) == 0 || len(p.Methods) == 0 {
-		return nil, fmt.Errorf("%s: name, command and methods must be given", file)
+	if decoder.More() {
+		return nil, fmt.Errorf("%s: there is more after the description", file)
+	}
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return p, nil
 }
 
-// version returns the version that the package file pins.
-func (p *peer) version() string {
-	var described struct{ Dependencies map[string]string }
-	text, err := os.ReadFile(filepath.Join(p.dir, p.Package))
-	if err != nil || json.Unmarshal(text, &described) != nil {
-		return ""
+func (p *peer) check() error {
+	var errs []error
+	must := func(ok bool, problem string) {
+		if !ok {
+			errs = append(errs, errors.New(problem))
+		}
 	}
-	return described.Dependencies[p.Name]
+	must(p.Name != "" && len(p.Version) > 0 && len(p.Command) > 0, "name, version and command must be given")
+	must(strings.HasPrefix(p.Issuer, "https://"), "issuer must be an https URL")
+	must((p.Ready == nil) != (p.ReadyURL == ""), "one of ready and ready_url must be given")
+	for name, pattern := range map[string]*regexp.Regexp{"request": p.Request, "granted": p.Granted, "failed_logon": p.FailedLogon} {
+		must(pattern != nil && pattern.SubexpIndex("client") > 0, name+" must have a group called client")
+	}
+	must(len(p.Methods) > 0, "methods must be given")
+	must((len(p.Algorithms) > 0) == slices.Contains(p.Methods, "private_key_jwt"), "algorithms must be given with private_key_jwt, and only then")
+	// A wrong name would silently leave rows out.
+	errs = append(errs,
+		known("methods", p.Methods, "client_secret_post", "client_secret_basic", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"),
+		known("algorithms", p.Algorithms, "RS256", "PS256", "ES256", "ES384"),
+		known("features", p.Features, "scope", "resource", "certificate_bound", "introspection"))
+	return errors.Join(errs...)
 }
 
-func (p *peer) has(feature string) bool { return slices.Contains(p.Features, feature) }
-
-// server is a peer that runs.
-type server struct {
-	issuer string
-	cmd    *exec.Cmd
-	stderr bytes.Buffer // read after the process has ended, or for a failure
-	done   chan struct{}
-
-	mu       sync.Mutex
-	statuses map[string][]int // of token requests, by client; guarded by mu
-}
-
-// start runs the server and waits until it listens.
-func (p *peer) start(ctx context.Context, g *ground, rows []row) (*server, error) {
-	clients := make([]map[string]any, 0, len(rows))
-	for _, r := range rows {
-		clients = append(clients, r.register)
-	}
-	text, err := json.Marshal(map[string]any{"tls": g.tls(), "clients": clients})
-	if err != nil {
-		return nil, err
-	}
-	file := filepath.Join(g.dir, "server.json")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		return nil, err
-	}
-	// #nosec G204 -- named by the description
-	s := &server{cmd: exec.CommandContext(ctx, p.Command[0], append(p.Command[1:], file)...), done: make(chan struct{}), statuses: make(map[string][]int)}
-	s.cmd.Dir, s.cmd.Stderr = p.dir, &s.stderr
-	stdout, err := s.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.cmd.Start(); err != nil {
-		return nil, err
-	}
-	ready := make(chan string, 1)
-	go s.listen(stdout, ready)
-	select {
-	case s.issuer = <-ready:
-		return s, nil
-	case <-s.done:
-	case <-time.After(30 * time.Second):
-	}
-	s.stop()
-	return nil, errors.New("the server does not listen: " + s.stderr.String())
-}
-
-// listen reads what the server says.
-func (s *server) listen(stdout io.Reader, ready chan<- string) {
-	defer close(s.done)
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		var said struct {
-			Ready    string
-			ClientID string `json:"client_id"`
-			Status   int
+func known(member string, values []string, all ...string) error {
+	for _, value := range values {
+		if !slices.Contains(all, value) {
+			return fmt.Errorf("%s: %q is none of %s", member, value, strings.Join(all, ", "))
 		}
-		if json.Unmarshal(lines.Bytes(), &said) != nil {
-			continue
-		}
-		if said.Ready != "" {
-			ready <- said.Ready
-			continue
-		}
-		s.mu.Lock()
-		s.statuses[said.ClientID] = append(s.statuses[said.ClientID], said.Status)
-		s.mu.Unlock()
-	}
-}
-
-// asked returns the statuses of the token requests of a client, once there are at
-// least n or a second has passed: they come through a pipe.
-func (s *server) asked(client string, n int) []int {
-	for range 100 {
-		s.mu.Lock()
-		statuses := slices.Clone(s.statuses[client])
-		s.mu.Unlock()
-		if len(statuses) >= n {
-			return statuses
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 	return nil
 }
 
-func (s *server) stop() {
-	_ = s.cmd.Process.Kill()
-	<-s.done
-	_ = s.cmd.Wait()
+func (p *peer) has(feature string) bool { return slices.Contains(p.Features, feature) }
+
+// metadata is the URL of the issuer's metadata.
+func (p *peer) metadata() string {
+	if p.Metadata != "" {
+		return p.Metadata
+	}
+	return strings.TrimSuffix(p.Issuer, "/") + "/.well-known/openid-configuration"
 }
 
-// errors ends the server and returns what it wrote to its standard error.
-func (s *server) errors() string {
-	s.stop()
-	return s.stderr.String()
+// version asks the server's program which version it is.
+func (p *peer) version(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.Version[0], p.Version[1:]...)
+	cmd.Dir = p.dir
+	said, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s does not say its version: %w", p.Name, err)
+	}
+	return strings.TrimSpace(string(said)), nil
+}
+
+// at returns the description with its placeholders filled in.
+func (p *peer) at(port int, dir string) *peer {
+	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{config}", filepath.Join(dir, configName), "{dir}", dir)
+	filled := *p
+	filled.Command = make([]string, 0, len(p.Command))
+	for _, word := range p.Command {
+		filled.Command = append(filled.Command, fill.Replace(word))
+	}
+	for _, text := range []*string{&filled.Issuer, &filled.TokenEndpoint, &filled.Metadata, &filled.ReadyURL} {
+		*text = fill.Replace(*text)
+	}
+	return &filled
 }

@@ -3,61 +3,161 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
+// described is a description without a fault.
+const described = `{"name": "x", "version": ["x", "-v"], "command": ["x", "{config}", "{dir}/ca.pem"], "issuer": "https://127.0.0.1:{port}/a/",
+	"ready_url": "https://127.0.0.1:{port}/up", "request": "^r (?P<client>.*)", "granted": "^g (?P<client>.*)", "failed_logon": "^f (?P<client>.*)",
+	"failure": "^panic", "methods": ["client_secret_post"], "features": ["scope"]}`
+
+func writeDescription(t *testing.T, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "peer.json")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func TestReadPeer(t *testing.T) {
-	write := func(text string) string {
-		file := filepath.Join(t.TempDir(), "peer.json")
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+	p, err := readPeer(writeDescription(t, described))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !p.has("scope") || p.has("resource") {
+		t.Errorf("features %v", p.Features)
+	}
+	at := p.at(8443, "/d")
+	if want := []string{"x", "/d/" + configName, "/d/ca.pem"}; !slices.Equal(at.Command, want) {
+		t.Errorf("command %v", at.Command)
+	}
+	if at.metadata() != "https://127.0.0.1:8443/a/.well-known/openid-configuration" || at.ReadyURL != "https://127.0.0.1:8443/up" {
+		t.Errorf("metadata %s, ready %s", at.metadata(), at.ReadyURL)
+	}
+	if p.Command[1] != "{config}" || p.Issuer != "https://127.0.0.1:{port}/a/" {
+		t.Error("the description itself was changed")
+	}
+}
+
+func TestBadDescriptions(t *testing.T) {
+	for name, test := range map[string]struct{ old, new, problem string }{
+		"no JSON":           {`{"name"`, `{name`, "invalid character"},
+		"more":              {`["scope"]}`, `["scope"]} {}`, "more after"},
+		"unknown member":    {`"name"`, `"method": "x", "name"`, "unknown field"},
+		"no name":           {`"name": "x"`, `"name": ""`, "name, version and command"},
+		"no version":        {`["x", "-v"]`, `[]`, "name, version and command"},
+		"plain issuer":      {`"issuer": "https:`, `"issuer": "http:`, "https"},
+		"ready twice":       {`"ready_url"`, `"ready": "up", "ready_url"`, "one of ready"},
+		"never ready":       {`"ready_url": "https://127.0.0.1:{port}/up",`, ``, "one of ready"},
+		"no group":          {`^r (?P<client>.*)`, `^r`, "request must have a group"},
+		"no pattern":        {`"granted": "^g (?P<client>.*)",`, ``, "granted must have a group"},
+		"bad pattern":       {`^panic`, `(`, "missing closing"},
+		"unknown method":    {`client_secret_post`, `client_secret_pots`, "client_secret_pots"},
+		"no methods":        {`["client_secret_post"]`, `[]`, "methods must be given"},
+		"no algorithms":     {`client_secret_post`, `private_key_jwt`, "algorithms must be given"},
+		"unknown algorithm": {`"features"`, `"algorithms": ["RS512"], "features"`, "RS512"},
+		"unknown feature":   {`"scope"`, `"scopes"`, `"scopes"`},
+	} {
+		text := strings.Replace(described, test.old, test.new, 1)
+		if text == described {
+			t.Fatalf("%s changes nothing", name)
 		}
-		return file
-	}
-	p, err := readPeer(write(`{"name": "x", "command": ["x"], "methods": ["client_secret_post"], "features": ["scope"]}`))
-	if err != nil || !p.has("scope") || p.has("resource") || p.version() != "" {
-		t.Errorf("got %+v, %v", p, err)
-	}
-	for _, bad := range []string{"", "{", `{}`, `{"name": "x", "command": ["x"]}`, `{"name": "x", "command": ["x"], "methods": ["a"], "method": "b"}`} {
-		if _, err := readPeer(write(bad)); err == nil {
-			t.Errorf("%q was taken", bad)
+		if _, err := readPeer(writeDescription(t, text)); err == nil || !strings.Contains(err.Error(), test.problem) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// TestDescriptions: those that are here can be read.
+func TestDescriptions(t *testing.T) {
 	files, err := filepath.Glob("*/peer.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no descriptions: %v", err)
 	}
 	for _, file := range files {
-		if p, err := readPeer(file); err != nil || p.version() == "" {
-			t.Errorf("%s: version %q, %v", file, p.version(), err)
+		if _, err := readPeer(file); err != nil {
+			t.Error(err)
 		}
+	}
+}
+
+// TestHear: output in pieces of any size is counted by client.
+func TestHear(t *testing.T) {
+	p, err := readPeer(writeDescription(t, strings.Replace(described, `"ready_url": "https://127.0.0.1:{port}/up"`, `"ready": "^up"`, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{peer: p, ready: make(chan struct{}), done: make(chan struct{}), tallies: make(map[string]tally)}
+	output := &lines{each: s.hear}
+	for _, b := range []byte("up\nup\nr a\ng a\nr b\nf b\nr a\nnothing\nr c") {
+		if _, err := output.Write([]byte{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-s.ready:
+	default:
+		t.Error("not ready")
+	}
+	for client, want := range map[string]tally{"a": {requests: 2, granted: 1}, "b": {requests: 1, failedLogons: 1}, "c": {}} {
+		if got := s.counted(client); got != want {
+			t.Errorf("%s: %+v", client, got)
+		}
+	}
+	if s.sound() != nil || s.alive() != nil {
+		t.Error("no failure was said")
+	}
+	_, _ = output.Write([]byte("\npanic: x\n" + strings.Repeat("x", 3*maxKept)))
+	close(s.done)
+	if s.sound() == nil || s.alive() == nil {
+		t.Error("the failure was not heard")
+	}
+	if n := len(s.said()); n > 2*maxKept {
+		t.Errorf("a log of %d bytes was kept", n)
 	}
 }
 
 // TestJudge: what is not as it must be is found.
 func TestJudge(t *testing.T) {
-	token := answer{Token: "a", Type: "Bearer", ExpiresIn: 600}
-	good := result{asked: 1, tokens: 2}
-	wrong := result{row: row{wrong: true}, asked: 1, failedLogons: 1}
+	token := answer{Token: "a", Type: "Bearer", ExpiresIn: 600, http: true}
+	changed := func(change func(*answer)) []answer {
+		a := token
+		change(&a)
+		return []answer{token, a, token, token}
+	}
+	tokens := []answer{token, token, token, token}
 	refused := answer{Error: "server_error"}
+	refusals := []answer{refused, refused, refused, refused}
+	once, refusedOnce := tally{requests: 1, granted: 1}, tally{requests: 1, failedLogons: 1}
 	for name, test := range map[string]struct {
-		out     result
-		answers [2]answer
-		ok      bool
+		result
+		ok bool
 	}{
-		"good":           {good, [2]answer{token, token}, true},
-		"two exchanges":  {result{asked: 2, tokens: 2}, [2]answer{token, token}, false},
-		"another token":  {good, [2]answer{token, {Token: "b", Type: "Bearer", ExpiresIn: 600}}, false},
-		"no life":        {good, [2]answer{{Token: "a", Type: "Bearer"}, token}, false},
-		"bound":          {good, [2]answer{{Token: "a", Type: "Bearer", ExpiresIn: 600, bound: true}, token}, false},
-		"no token":       {result{asked: 1}, [2]answer{refused, refused}, false},
-		"wrong":          {wrong, [2]answer{refused, refused}, true},
-		"wrong, twice":   {result{row: row{wrong: true}, asked: 2, failedLogons: 2}, [2]answer{refused, refused}, false},
-		"wrong, a token": {result{row: row{wrong: true}, asked: 1, tokens: 1}, [2]answer{token, refused}, false},
-		"audience":       {result{row: row{audience: "x"}, asked: 1, tokens: 2}, [2]answer{token, token}, false},
+		"good":              {result{tally: once, tokens: 4, hits: 3, answers: tokens}, true},
+		"never asked":       {result{}, false},
+		"a problem before":  {result{tally: once, tokens: 4, hits: 3, answers: tokens, problem: "x"}, false},
+		"two exchanges":     {result{tally: tally{requests: 2, granted: 2}, tokens: 4, hits: 3, answers: tokens}, false},
+		"a logon before":    {result{tally: tally{requests: 2, granted: 1, failedLogons: 1}, tokens: 4, hits: 3, answers: tokens}, false},
+		"no exchange seen":  {result{tokens: 4, hits: 3, answers: tokens}, false},
+		"fewer hits":        {result{tally: once, tokens: 4, hits: 2, answers: tokens}, false},
+		"no token":          {result{tally: tally{requests: 1}, answers: refusals}, false},
+		"another token":     {result{tally: once, tokens: 4, hits: 3, answers: changed(func(a *answer) { a.Token = "b" })}, false},
+		"no life":           {result{tally: once, tokens: 4, hits: 3, answers: changed(func(a *answer) { a.ExpiresIn = 0 })}, false},
+		"no type":           {result{tally: once, tokens: 4, hits: 3, answers: changed(func(a *answer) { a.Type = "" })}, false},
+		"bound":             {result{tally: once, tokens: 4, hits: 3, answers: changed(func(a *answer) { a.bound = true })}, false},
+		"not bound":         {result{row: row{thumbprint: "x"}, tally: once, tokens: 4, hits: 3, answers: tokens}, false},
+		"other scope":       {result{row: row{request: map[string]any{"scope": "read"}}, tally: once, tokens: 4, hits: 3, answers: tokens}, false},
+		"wrong":             {result{row: row{wrong: true}, tally: refusedOnce, answers: refusals}, true},
+		"wrong, asked on":   {result{row: row{wrong: true}, tally: tally{requests: 2, failedLogons: 2}, answers: refusals}, false},
+		"wrong, never":      {result{row: row{wrong: true}, answers: refusals}, false},
+		"wrong, a token":    {result{row: row{wrong: true}, tally: refusedOnce, tokens: 1, answers: refusals}, false},
+		"wrong, other code": {result{row: row{wrong: true}, tally: refusedOnce, answers: append([]answer{{Error: "access_denied"}}, refusals[1:]...)}, false},
 	} {
-		if got := judge(test.out, test.answers); (got == "") != test.ok {
+		if got := test.judge(); (got == "") != test.ok {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
@@ -65,13 +165,35 @@ func TestJudge(t *testing.T) {
 
 func TestPrintMatrix(t *testing.T) {
 	var out strings.Builder
-	printMatrix(&out, "server 1.0", []result{
-		{row: row{method: "client_secret_post", key: "secret"}, asked: 1, tokens: 2},
-		{row: row{method: "private_key_jwt", key: "PEM"}, problem: "none came"},
-	})
-	for _, want := range []string{"server 1.0", "client_secret_post  secret      1               0              2            ok", "NOT OK: none came"} {
+	bad := printMatrix(&out, "srv", "srv 1.0, node v20", []result{
+		{row: row{method: "client_secret_post", key: "secret"}, tally: tally{requests: 1, granted: 1}, tokens: 4, hits: 3, claims: claims{how: "introspected"},
+			answers: []answer{{Token: "canary-token"}}},
+		{row: row{method: "client_secret_post", key: "secret, scope"}, tokens: 4},
+		{row: row{method: "private_key_jwt", key: "PEM", document: map[string]any{"private_key": "canary-key"}}, tally: tally{requests: 1, failedLogons: 1}, problem: "none came"},
+	}, 2345*time.Millisecond)
+	if bad != 1 {
+		t.Errorf("%d are bad", bad)
+	}
+	for _, want := range []string{
+		"srv 1.0, node v20\n\n",
+		"srv     client_secret_post  secret         1               0              1          3     introspected  ok\n",
+		"srv     client_secret_post  secret, scope  0               0              0          0     not examined  ok\n",
+		"srv     private_key_jwt     PEM            1               1              0          0     -             NOT OK: none came\n",
+		"3 rows, 1 not as they must be: 2 token requests, 1 failed logons, 1 exchanges, 3 hits, in 2.3 s\n",
+	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+	if strings.Contains(out.String(), "canary") {
+		t.Error("a credential was printed")
+	}
+}
+
+func TestRedact(t *testing.T) {
+	g := new(ground)
+	g.hide("Sp@re: /+%&=~")
+	if got := g.redact(`a Sp@re: /+%&=~ b Sp%40re%3A+%2F%2B%25%26%3D~ c Sp@re: /+%\u0026=~ d`); got != "a [redacted] b [redacted] c [redacted] d" {
+		t.Errorf("got %q", got)
 	}
 }

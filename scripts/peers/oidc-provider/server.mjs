@@ -1,9 +1,16 @@
 // An OpenID-certified authorization server on loopback TLS, for clients that are given in a file: its path is the only
-// argument. Says {"ready": <issuer>} when it listens, and {"client_id", "status"} after each token request.
+// argument; --version prints versions instead. Says {"ready": <issuer>} when it listens, and {"client_id", "status",
+// "error"} after each token request. Ends when its standard input does.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
 import Provider from 'oidc-provider';
+
+if (process.argv[2] === '--version') {
+  const { version } = JSON.parse(readFileSync(new URL('node_modules/oidc-provider/package.json', import.meta.url), 'utf8'));
+  console.log(`oidc-provider ${version}, node ${process.version}`);
+  process.exit();
+}
 
 const config = JSON.parse(readFileSync(process.argv[2], 'utf8'));
 const algorithms = ['RS256', 'PS256', 'ES256', 'ES384'];
@@ -18,9 +25,13 @@ const subject = (certificate) => certificate.subject.split('\n').reverse().join(
 const listener = createServer({
   key: config.tls.key, cert: config.tls.certificate, ca: config.tls.client_ca, requestCert: true, rejectUnauthorized: false,
 });
-listener.listen(0, '127.0.0.1', () => {
-  const issuer = `https://127.0.0.1:${listener.address().port}`;
-  const provider = new Provider(issuer, {
+// What has been said is still read.
+const end = () => process.stdout.write('', () => process.exit());
+process.on('SIGTERM', end);
+process.stdin.on('end', end).resume();
+
+listener.listen(config.port, '127.0.0.1', () => {
+  const provider = new Provider(config.issuer, {
     clients: config.clients,
     jwks: { keys: [jwk('rs', 'RS256', 'rsa', { modulusLength: 2048 })] },
     scopes: ['read', 'write'],
@@ -52,9 +63,9 @@ listener.listen(0, '127.0.0.1', () => {
   provider.use(async (ctx, next) => {
     await next();
     if (ctx.path === '/token') {
-      say({ client_id: ctx.oidc?.client?.clientId ?? ctx.oidc?.params?.client_id ?? '', status: ctx.status, error: ctx.body?.error, reason: config.verbose ? ctx.body?.error_description : undefined });
+      say({ client_id: ctx.oidc?.client?.clientId ?? ctx.oidc?.params?.client_id ?? '', status: ctx.status, error: ctx.body?.error });
     }
   });
   listener.on('request', provider.callback());
-  say({ ready: issuer });
+  say({ ready: config.issuer });
 });
