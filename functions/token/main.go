@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
@@ -16,6 +18,9 @@ import (
 )
 
 func main() {
+	// A standard output that was closed must be an error of the line, not the end of
+	// the process.
+	signal.Ignore(syscall.SIGPIPE)
 	a, err := app.New(context.Background(), app.Config{Getenv: os.Getenv, Output: os.Stdout})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "token:", err)
