@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +9,10 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"tokenvendor/shared/audit"
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/token"
 )
 
 func TestPrincipal(t *testing.T) {
@@ -127,6 +132,60 @@ func TestS01ForgedEvents(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestS01StrangeEvents: what has no shape that API Gateway's events have, and comes from
+// somewhere else, is as forged as the rest. It may still learn that it has no shape.
+func TestS01StrangeEvents(t *testing.T) {
+	const identity = `"identity": {"userArn": "arn:aws:sts::111122223333:assumed-role/admin/x"}`
+	for name, payload := range map[string]string{
+		"no path":     `{"requestContext": {` + identity + `}, "httpMethod": "POST", "body": "{}"}`,
+		"two shapes":  `{"version": "2.0", "path": "/token/billing", "rawPath": "/token/billing", "requestContext": {"http": {"method": "POST"}}}`,
+		"balancer":    `{"path": "/token/billing", "requestContext": {"elb": {}, ` + identity + `}}`,
+		"other, bare": `{"version": "3.0", "path": "/token/billing", "requestContext": {` + identity + `}}`,
+	} {
+		for _, believed := range []bool{false, true} {
+			var lines []audit.Event
+			v := token.New(token.Config{Audit: func(e *audit.Event) error { lines = append(lines, *e); return nil }})
+			h, alias := newHandler(v, gate{alias: "http"}, new(output)), "direct"
+			if believed {
+				alias = "http"
+			}
+			answer, err := h.Invoke(lambdaContext(t.Context(), "r", alias), []byte(payload))
+			if err != nil || !strings.Contains(string(answer), `"statusCode":400`) {
+				t.Errorf("%s: answered %s, %v", name, answer, err)
+			}
+			if len(lines) != 1 || (lines[0].Type == audit.Forged) == believed {
+				t.Errorf("%s, believed %t: the lines are %+v", name, believed, lines)
+			}
+		}
+	}
+}
+
+// TestS01FunctionURLNeedsItsAlias: where something proves events, a Function URL's is
+// believed through its own alias only, since it can hold no proof.
+func TestS01FunctionURLNeedsItsAlias(t *testing.T) {
+	const payload = `{"version": "2.0", "rawPath": "/token/billing", "body": "", "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws",
+		"http": {"method": "POST"}, "authorizer": {"iam": {"userArn": "arn:aws:sts::111122223333:assumed-role/admin/x"}}}}`
+	for _, test := range []struct {
+		gate gate
+		want bool
+	}{
+		{gate{}, true}, // nobody asks for a proof
+		{gate{alias: "http"}, false},
+		{gate{alias: "http", urlAlias: "url"}, false},
+		{gate{proof: oauth.NewSecret("cnry-proof")}, false},
+		{gate{urlAlias: "http"}, true},
+	} {
+		called := false
+		h := newHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) {
+			called = true
+			return token.Grant{}, token.Refusal("")
+		}), test.gate, new(output))
+		if _, err := h.Invoke(lambdaContext(t.Context(), "r", "http"), []byte(payload)); err != nil || called != test.want {
+			t.Errorf("%+v: passed on %t, want %t; %v", test.gate, called, test.want, err)
+		}
 	}
 }
 

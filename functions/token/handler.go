@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -49,6 +50,12 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	if h.flush != nil {
 		defer h.flush()
 	}
+	defer func() {
+		if failure := (*token.Error)(nil); errors.As(err, &failure) {
+			err = functionError(failure)
+		}
+	}()
+	defer h.rescue(requestID(ctx), &err)
 	e := readEvent(payload)
 	if !e.http {
 		return h.direct(ctx, payload)

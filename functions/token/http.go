@@ -27,7 +27,7 @@ func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte) (aske
 	asked = token.Request{RequestID: requestID(ctx), Origin: audit.Origin{Source: e.source(), Alias: invokedAlias(ctx)}}
 	defer h.rescue(asked.RequestID, &err)
 	if !e.known() {
-		return asked, grant, errShape()
+		return asked, grant, h.gate.strange(ctx, e)
 	}
 	if asked.Caller, err = h.gate.caller(ctx, e); err != nil {
 		return asked, grant, err
@@ -75,7 +75,7 @@ func (e *event) request(payload []byte) (token.Request, error) {
 	}
 }
 
-func errShape() error {
+func errShape() *token.Error {
 	return &token.Error{Kind: token.Malformed, Description: "not an event of API Gateway"}
 }
 

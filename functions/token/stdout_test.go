@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"io"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"tokenvendor/scripts/local/runtimeapi"
+	"tokenvendor/shared/app"
 )
 
 // TestR74Stdout: with a standard output that nobody reads, or that is closed, no token
@@ -88,5 +91,35 @@ func TestR74Stdout(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// blocked takes nothing, for ever.
+type blocked struct{}
+
+func (blocked) Write([]byte) (int, error) { select {} }
+
+// TestR74StdoutAtTheDeadline: when the time is used up, too, the refusal comes before
+// the platform ends the invocation.
+func TestR74StdoutAtTheDeadline(t *testing.T) {
+	secrets := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		<-r.Context().Done()
+	}))
+	defer secrets.Close()
+	for name, value := range map[string]string{
+		"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "key", "AWS_ENDPOINT_URL_SECRETS_MANAGER": secrets.URL,
+	} {
+		t.Setenv(name, value)
+	}
+	a, err := app.New(t.Context(), app.Config{Getenv: func(string) string { return "" }, Output: blocked{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &handler{vendor: a.Vendor, flush: a.Metrics.Flush, log: a.Log, now: time.Now}
+	ctx, cancel := context.WithTimeout(lambdaContext(t.Context(), "r", ""), 1500*time.Millisecond)
+	defer cancel()
+	if _, err := h.Invoke(ctx, []byte(`{"client":"billing"}`)); err == nil || ctx.Err() != nil {
+		t.Errorf("got %v; the invocation was ended: %v", err, ctx.Err())
 	}
 }

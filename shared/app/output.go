@@ -9,10 +9,11 @@ import (
 
 const (
 	// writePatience is how long one line may take: a pipe that nobody reads must
-	// not hold an answer back until the platform ends the function.
-	writePatience = time.Second
+	// not hold an answer back until the platform ends the function. With that of the
+	// metrics' lines it is less than the margin that an answer has.
+	writePatience = 250 * time.Millisecond
 	// stuckPatience is the same while an earlier line has not got through yet.
-	stuckPatience = 50 * time.Millisecond
+	stuckPatience = 20 * time.Millisecond
 )
 
 var errOutput = errors.New("the log does not take lines")

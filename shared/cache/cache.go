@@ -203,6 +203,16 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, good func(V) bool, load Lo
 	return c.miss(ctx, key, good, load)
 }
 
+// Peek returns the value of key if Get would give it out without looking for a newer
+// one.
+func (c *Cache[K, V]) Peek(key K) (V, bool) {
+	now, st := c.cfg.Now(), c.peek(key)
+	if !st.usable(now, nil) || st.due(now) {
+		return *new(V), false
+	}
+	return st.entry.Value, true
+}
+
 // usable reports whether there is a value that will do.
 func (s *state[V]) usable(now time.Time, good func(V) bool) bool {
 	return s.has && now.Before(s.entry.Expire) && (good == nil || good(s.entry.Value))

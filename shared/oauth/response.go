@@ -90,18 +90,22 @@ func (e *Error) readError(body []byte, sent []string) {
 	e.Description = Printable(redactEcho(description, sent))
 }
 
-// errorCode returns code if RFC 6749 section 5.2 allows its characters and it
-// is not one of the proofs that were sent.
+// errorCode returns code if it is a name and not one of the proofs that were sent. It
+// is logged, and RFC 6749 section 5.2 has room for any sentence or ARN.
 func errorCode(code string, sent []string) string {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
 		"invalid_scope", "invalid_target", "unauthorized":
 		return code // whatever the secret looks like
 	}
-	if len(code) > 64 || strings.ContainsFunc(code, notNQSCHAR) || redactEcho(code, sent) != code {
+	if len(code) > 64 || strings.ContainsFunc(code, notCodeByte) || redactEcho(code, sent) != code {
 		return ""
 	}
 	return code
+}
+
+func notCodeByte(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.-", r)
 }
 
 // notNQSCHAR is true outside %x20-21 / %x23-5B / %x5D-7E (RFC 6749 appendix A).

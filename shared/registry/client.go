@@ -33,7 +33,8 @@ type Client struct {
 	// Name is the client's name. Version is that of its credential: the version of its
 	// secret, with a mark of the key where that is in KMS, whose alias may change.
 	Name, Version string
-	// OAuth authenticates the client; see [oauth.Exchanger].
+	// OAuth authenticates the client; see [oauth.Exchanger]. It is nil only after
+	// [Registry.Inspect].
 	OAuth *oauth.Client
 	// Method is how the client authenticates.
 	Method oauth.Method
@@ -68,19 +69,30 @@ type Client struct {
 type Shadow struct {
 	OAuth  *oauth.Client
 	Method oauth.Method
+	// IssuerHost is the host of its token endpoint.
+	IssuerHost string
 	// Share is the part of refreshes that try it, above 0 and at most 1.
 	Share float64
+	// Problem says why it cannot be tried at present, by names of members and no
+	// value; empty: it can. A shadow must not cost the credential that works.
+	Problem string
+
+	keyVersion string
 }
 
 // client makes the client of a document that has no problems; nil: it has one that
 // only showed now.
-func (r *Registry) client(d *document, problems *report) *Client {
-	client := r.oauthClient(d, problems)
-	if client == nil {
-		return nil
+func (r *Registry) client(d *document, version string, problems *report) *Client {
+	var client *oauth.Client
+	if d.tokenEndpoint != "" {
+		client = r.oauthClient(d, problems)
+		if client == nil {
+			return nil
+		}
 	}
 	c := &Client{
 		Name:             d.name,
+		Version:          version + d.keyVersion(),
 		OAuth:            client,
 		Method:           d.method,
 		Scope:            d.options.scope,
@@ -95,14 +107,21 @@ func (r *Registry) client(d *document, problems *report) *Client {
 	if len(d.identity.chain) > 0 {
 		c.CertificateNotAfter = d.identity.chain[0].NotAfter
 	}
-	if shadow := d.options.shadow; shadow != nil {
-		client := r.oauthClient(shadow, problems)
-		if client == nil {
-			return nil
-		}
-		c.Shadow = &Shadow{OAuth: client, Method: shadow.method, Share: d.options.shadowShare}
-	}
+	c.Shadow = r.shadow(d, problems)
 	return c
+}
+
+// shadow makes the document's shadow; nil: it has none.
+func (r *Registry) shadow(d *document, problems *report) *Shadow {
+	inner := d.options.shadow
+	if inner == nil {
+		return nil
+	}
+	s := &Shadow{Method: inner.method, IssuerHost: hostOf(inner.tokenEndpoint), Share: d.options.shadowShare, Problem: d.options.shadowProblem, keyVersion: inner.keyVersion()}
+	if s.Problem == "" {
+		s.OAuth = r.oauthClient(inner, problems)
+	}
+	return s
 }
 
 func (r *Registry) oauthClient(d *document, problems *report) *oauth.Client {

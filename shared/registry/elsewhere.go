@@ -84,17 +84,11 @@ func (r *Registry) checkWebIdentity(d *document, problems *report) {
 // openKeys finds out about the keys that are kept elsewhere. The error wraps
 // [ErrDenied] or [ErrUnavailable].
 func (r *Registry) openKeys(ctx context.Context, d *document, problems *report) error {
-	for _, d := range d.all() {
-		switch {
-		case d.method == oauth.AWSWebIdentity:
-			if !slices.Contains(r.cfg.Audiences, d.assertionAudience()) {
-				problems.add(d.options.assertion.audience.name, "is not one that the operator allows (WEB_IDENTITY_AUDIENCES)")
-			}
-		case d.method == oauth.PrivateKeyJWT && d.credential.keyAlias.given():
-			if err := r.openKey(ctx, d, problems); err != nil {
-				return err
-			}
-		}
+	switch {
+	case d.method == oauth.AWSWebIdentity && !slices.Contains(r.cfg.Audiences, d.assertionAudience()):
+		problems.add(d.options.assertion.audience.name, "is not one that the operator allows (WEB_IDENTITY_AUDIENCES)")
+	case d.method == oauth.PrivateKeyJWT && d.credential.keyAlias.given():
+		return r.openKey(ctx, d, problems)
 	}
 	return nil
 }
@@ -130,20 +124,17 @@ func (r *Registry) openKey(ctx context.Context, d *document, problems *report) e
 }
 
 // keyVersion tells the keys that the document's aliases lead to from those of another
-// time; empty: it names none.
-func (d *document) keyVersion() (mark string) {
-	for _, d := range d.all() {
-		if d.public == nil {
-			continue
-		}
-		der, err := x509.MarshalPKIXPublicKey(d.public)
-		if err != nil {
-			panic("internal error: impossible: " + err.Error())
-		}
-		sum := sha256.Sum256(der)
-		mark += "+" + hex.EncodeToString(sum[:6])
+// time; empty: it names none. The shadow's counts for the shadow alone.
+func (d *document) keyVersion() string {
+	if d.public == nil {
+		return ""
 	}
-	return mark
+	der, err := x509.MarshalPKIXPublicKey(d.public)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	sum := sha256.Sum256(der)
+	return "+" + hex.EncodeToString(sum[:6])
 }
 
 func samePublic(a, b crypto.PublicKey) bool {

@@ -29,6 +29,8 @@ type options struct {
 	// refreshes that try it; nil: there is none.
 	shadow      *document
 	shadowShare float64
+	// shadowProblem is what the network says against the shadow; empty: nothing.
+	shadowProblem string
 }
 
 type assertionOptions struct {

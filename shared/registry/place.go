@@ -128,15 +128,6 @@ func isSAP(issuer string) bool {
 // locate asks the issuer for its token endpoint when the document leaves that
 // open. The error wraps [ErrUnavailable].
 func (r *Registry) locate(ctx context.Context, d *document, problems *report) error {
-	for _, d := range d.all() {
-		if err := r.locateOne(ctx, d, problems); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (r *Registry) locateOne(ctx context.Context, d *document, problems *report) error {
 	if d.tokenEndpoint != "" {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"tokenvendor/shared/oauth"
@@ -143,6 +144,31 @@ func discoverer(addresses oauth.AddressPolicy) DiscoverFunc {
 // no client can have), [ErrDenied] or [ErrUnavailable], or is a
 // [*DocumentError].
 func (r *Registry) Load(ctx context.Context, name string, old *Client, once bool) (*Client, error) {
+	return r.read(ctx, name, once, func(secret Secret, problems *report) (*Client, error) {
+		return r.load(ctx, name, secret, old, problems)
+	})
+}
+
+// Inspect is Load without a word to the authorization server: where the document
+// leaves the token endpoint to the server's metadata, the client's OAuth is nil, and so
+// is its Shadow in any case.
+func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
+	return r.read(ctx, name, false, func(secret Secret, problems *report) (*Client, error) {
+		d := r.parse(name, secret.Text, problems)
+		if !problems.empty() {
+			return nil, nil
+		}
+		if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
+			return nil, err
+		}
+		d.options.shadow = nil
+		return r.client(d, secret.Version, problems), nil
+	})
+}
+
+// read reads a client's secret for use. What use returns counts unless it found
+// problems.
+func (r *Registry) read(ctx context.Context, name string, once bool, use func(Secret, *report) (*Client, error)) (*Client, error) {
 	if !ValidName(name) {
 		return nil, fmt.Errorf("%w: not a client name", ErrNotFound)
 	}
@@ -151,7 +177,7 @@ func (r *Registry) Load(ctx context.Context, name string, old *Client, once bool
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	}
 	problems := &report{}
-	client, err := r.load(ctx, name, secret, old, problems)
+	client, err := use(secret, problems)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("client %s: %w", name, err)
@@ -168,21 +194,43 @@ func (r *Registry) load(ctx context.Context, name string, secret Secret, old *Cl
 	if !problems.empty() {
 		return nil, nil
 	}
-	if err := r.locate(ctx, d, problems); err != nil || !problems.empty() {
+	if err := r.reach(ctx, d, problems); err != nil || !problems.empty() {
 		return nil, err
 	}
-	if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
-		return nil, err
-	}
-	client := r.client(d, problems)
+	r.reachShadow(ctx, d)
+	client := r.client(d, secret.Version, problems)
 	if client == nil {
 		return nil, nil
 	}
-	client.Version = secret.Version + d.keyVersion()
-	if old != nil && old.Version == client.Version && old.OAuth.TokenEndpoint() == client.OAuth.TokenEndpoint() {
+	if old != nil && old.Version == client.Version && old.OAuth.TokenEndpoint() == client.OAuth.TokenEndpoint() && sameShadow(old.Shadow, client.Shadow) {
 		return old, nil
 	}
 	return client, nil
+}
+
+// reach asks the servers that a document leads to: where the token endpoint is, and
+// which key an alias has. The error wraps [ErrDenied] or [ErrUnavailable].
+func (r *Registry) reach(ctx context.Context, d *document, problems *report) error {
+	if err := r.locate(ctx, d, problems); err != nil || !problems.empty() {
+		return err
+	}
+	return r.openKeys(ctx, d, problems)
+}
+
+// reachShadow does that for the shadow, which must not take the client with it.
+func (r *Registry) reachShadow(ctx context.Context, d *document) {
+	shadow := d.options.shadow
+	if shadow == nil {
+		return
+	}
+	problems := &report{}
+	err := r.reach(ctx, shadow, problems)
+	switch {
+	case err != nil:
+		d.options.shadowProblem = err.Error()
+	case !problems.empty():
+		d.options.shadowProblem = strings.Join(problems.problems, "; ")
+	}
 }
 
 // ValidName reports whether name can be the name of a client: 1 to 63

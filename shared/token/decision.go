@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
 )
@@ -15,8 +17,11 @@ import (
 type decision struct {
 	request Request
 	event   audit.Event
-	// policy is nil where IAM has decided.
-	policy *policy.Policy
+	// policy is nil where IAM has decided; reading is when it was read.
+	policy  *policy.Policy
+	reading *reading
+	// permitted: the policy allows what the caller asked for.
+	permitted bool
 	// prefetch: nobody gets the token.
 	prefetch bool
 	// client is nil until its document was read.
@@ -36,13 +41,38 @@ func (v *Vendor) permit(ctx context.Context, d *decision) (err error) {
 		return nil
 	}
 	d.event.Mode = "document"
-	if d.policy, err = v.policies.current(ctx); err != nil {
+	if d.reading, err = v.policies.current(ctx); err != nil {
 		return err
 	}
+	d.policy = d.reading.policy
 	if d.policy.Effect() == policy.Audit {
 		d.event.Mode = "audit"
 	}
-	return d.allow(d.request.Scope, d.request.Resource)
+	return d.allow(d.request.Scope, d.request.targets(d.request.Resource))
+}
+
+// stillAllowed asks again if so much time has passed that the policy may be another.
+func (v *Vendor) stillAllowed(ctx context.Context, d *decision, want oauth.Request) error {
+	if v.policies == nil || v.policies.fresh(d.reading) {
+		return nil
+	}
+	if err := v.permit(ctx, d); err != nil {
+		return err
+	}
+	return d.allowWanted(want)
+}
+
+// targets are the resources together with the audience, which means the same to
+// servers that know no resource indicators.
+func (r *Request) targets(resource []string) []string {
+	return withTarget(resource, r.Audience)
+}
+
+func withTarget(resource []string, audience string) []string {
+	if audience == "" {
+		return resource
+	}
+	return append(slices.Clone(resource), audience)
 }
 
 // allow asks the policy about a token for scope and resource. It is asked again as
@@ -65,21 +95,48 @@ func (d *decision) allow(scope, resource []string) error {
 	return Refusal("the policy does not allow it: " + cmp.Or(answer.Failed, "no rule"))
 }
 
+// wanted returns what to ask the authorization server for, if the client's document
+// and the policy allow it.
+func (d *decision) wanted(client *registry.Client) (oauth.Request, error) {
+	d.client = client
+	want, err := d.request.resolve(client)
+	if err != nil {
+		return oauth.Request{}, err
+	}
+	return want, d.allowWanted(want)
+}
+
+// rehearse finds out whether there would be a token, as far as that can be known
+// without a word to the authorization server.
+func (v *Vendor) rehearse(ctx context.Context, d *decision) error {
+	client, ok := v.clients.Peek(d.request.Client)
+	if !ok {
+		var err error
+		if client, err = v.source.Inspect(ctx, d.request.Client); err != nil {
+			return documentFailure(err)
+		}
+	}
+	if _, err := d.wanted(client); err != nil {
+		return err
+	}
+	return v.logons.known(client, v.now())
+}
+
 // allowWanted asks about what will be asked for at the authorization server.
-func (d *decision) allowWanted(scope string, resource []string) error {
+func (d *decision) allowWanted(want oauth.Request) error {
 	if d.policy == nil {
 		return nil
 	}
-	return d.allow(strings.Fields(scope), resource)
+	return d.allow(strings.Fields(want.Scope), withTarget(want.Resource, want.Audience))
 }
 
 // allowGranted asks about what the authorization server granted, also when the token
 // was in memory: it may be too much for this caller and not for the one before.
-func (d *decision) allowGranted(t *held, wanted string, resource []string) error {
-	if d.policy == nil || t.Scope() == "" || t.Scope() == wanted {
+func (d *decision) allowGranted(t *held, want oauth.Request) error {
+	if d.policy == nil || t.Scope() == "" || t.Scope() == want.Scope {
 		return nil
 	}
-	err := d.allow(strings.Fields(wanted+" "+t.Scope()), resource)
+	err := d.allow(strings.Fields(want.Scope+" "+t.Scope()), withTarget(want.Resource, want.Audience))
 	if err != nil {
 		d.event.GrantedScope = strings.Fields(t.Scope())
 	}
@@ -188,6 +245,11 @@ func (d *decision) explain(err error) (Grant, error) {
 			return Grant{}, err
 		}
 		x.Error, x.Description = failure.Kind.Code(), failure.Description
+		if failure.Kind == Denied && d.permitted {
+			// Whether there is no such client, or one whose document asks for too
+			// much, is the audit line's to tell.
+			x.Rule, x.WouldDeny, x.Nearest, x.Failed = "", false, "", ""
+		}
 	} else if err != nil {
 		return Grant{}, err
 	}

@@ -2,13 +2,19 @@ package token_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
@@ -276,55 +282,127 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-// TestShadow: a second credential is tried beside refreshes only; one that fails does
-// so once per version, and the first goes on.
-func TestShadow(t *testing.T) {
-	for _, test := range []struct {
-		name, secret      string
-		share             float64
-		good, bad, failed int
-	}{
-		{"good", "good", 1, 3, 0, 0},
-		{"refused", "wrong", 1, 0, 1, 1},
-		{"never", "good", 0.000001, 0, 0, 0},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			b := newBench(t)
-			b.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post", "client_secret_basic"}, Secrets: []string{"good"}})
-			b.put("billing", "v1", map[string]any{"shadow": map[string]any{
-				"client_secret": test.secret, "token_endpoint_auth_method": "client_secret_basic", "share": test.share,
-			}})
-			b.wantOutcome(token.Exchanged)
-			if n := len(b.server.Requests()); n != 1 {
-				t.Errorf("%d requests for the first token", n)
+// frozen freezes the client that onlyA lets team A have.
+const frozen = `{"rules": [], "freeze": ["billing"]}`
+
+// TestFreezeWhenClocksJump: neither a clock that was set back nor a process that stood
+// still while it read the policy makes an old policy a fresh one.
+func TestFreezeWhenClocksJump(t *testing.T) {
+	t.Run("clock", func(t *testing.T) {
+		b := newPolicyBench(t, onlyA)
+		b.pass(2 * time.Hour)
+		b.mustVend(token.Request{Caller: teamA})
+		b.pass(-2 * time.Hour)
+		b.setPolicy(frozen, nil)
+		b.wantKind(token.Request{Caller: teamA}, token.Denied)
+	})
+	t.Run("read", func(t *testing.T) {
+		b := newPolicyBench(t, onlyA)
+		cfg, first := b.config(), true
+		cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
+			b.mu.Lock()
+			text := b.policy
+			b.mu.Unlock()
+			if first {
+				first = false
+				b.setPolicy(frozen, nil)
+				b.pass(50 * time.Minute) // the answer was made, and the process stood still
 			}
-			for i := range 3 {
-				// Within ten minutes of each other, so that a fuse stays blown.
-				b.server.Misbehave(oauthtest.Members(map[string]any{"expires_in": 300}))
-				b.pass(59 * time.Minute)
-				if i > 0 {
-					b.pass(-59*time.Minute + 260*time.Second)
-				}
-				b.wantOutcome(token.Refreshed)
-			}
-			if good, bad := b.counted(token.CountShadowGood), b.counted(token.CountShadowBad); good != test.good || bad != test.bad {
-				t.Errorf("%d succeeded and %d failed, want %d and %d", good, bad, test.good, test.bad)
-			}
-			if n := b.server.FailedLogons("id"); n != test.failed {
-				t.Errorf("%d failed logons, want %d", n, test.failed)
-			}
-			shadows := 0
-			for _, e := range b.events {
-				if e.Type == audit.Shadow {
-					shadows++
-					if e.Method != "client_secret_basic" || e.Client != "billing" || e.Allowed || e.TokenSHA256 != "" || (e.Outcome == "succeeded") != (test.good > 0) {
-						t.Errorf("the line is %+v", e)
-					}
-				}
-			}
-			if shadows != test.good+test.bad {
-				t.Errorf("%d lines about the shadow", shadows)
-			}
+			return policy.Parse([]byte(text))
+		}
+		b.vendor = token.New(cfg)
+		b.wantKind(token.Request{Caller: teamA}, token.Denied)
+		b.wantKind(token.Request{Caller: teamA}, token.Denied)
+	})
+	t.Run("exchange", func(t *testing.T) {
+		b := newPolicyBench(t, onlyA)
+		b.server.Misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+			b.setPolicy(frozen, nil)
+			b.pass(70 * time.Second)
+			next.ServeHTTP(w, r)
 		})
+		b.wantKind(token.Request{Caller: teamA}, token.Denied)
+		b.wantCounts(1, 0)
+	})
+}
+
+// TestS36Audience: to servers without resource indicators an audience is what a
+// resource is to others.
+func TestS36Audience(t *testing.T) {
+	b := newPolicyBench(t, `{"rules": [{"name": "a", "callers": ["`+teamA+`"], "clients": ["billing"], "resources": ["https://billing"]}]}`)
+	b.wantKind(token.Request{Caller: teamA, Audience: "https://payroll"}, token.Denied)
+	b.wantCounts(0, 0)
+	b.mustVend(token.Request{Caller: teamA, Audience: "https://billing"})
+	b.put("billing", "v2", map[string]any{"audience": "https://payroll"})
+	b.pass(6 * time.Minute)
+	b.wantKind(token.Request{Caller: teamA}, token.Denied)
+}
+
+// TestExplainCallsNobody: not even for the metadata that says where the token endpoint
+// is.
+func TestExplainCallsNobody(t *testing.T) {
+	b, calls := newBench(t), 0
+	text, err := json.Marshal(map[string]any{"issuer": "https://as.example.com", "client_id": "id", "client_secret": "good", "scope": "read"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.secrets["billing"] = registry.Secret{Text: text, Version: "v1"}
+	b.vendor = discovering(b, &calls)
+	if got := b.explain(token.Request{}); got["allowed"] != true {
+		t.Errorf("got %v", got)
+	}
+	if got := b.explain(token.Request{Parameters: map[string]string{"x": "y"}}); got["error"] != "invalid_request" {
+		t.Errorf("got %v", got)
+	}
+	if calls != 0 {
+		t.Errorf("the authorization server was asked %d times", calls)
+	}
+	b.wantKind(token.Request{}, token.Unavailable)
+	if calls == 0 {
+		t.Error("the test asks nobody")
+	}
+}
+
+// discovering is b's vendor where no authorization server has metadata.
+func discovering(b *bench, calls *int) *token.Vendor {
+	cfg := b.config()
+	cfg.Clients = registry.New(registry.Config{
+		Secrets: b, Addresses: oauth.AddressPolicy{Private: true},
+		Discover: func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
+			*calls++
+			return oauth.Metadata{}, oauth.ErrDiscovery
+		},
+	})
+	return token.New(cfg)
+}
+
+// TestExplainHidesClients: two dry runs that are denied after the policy has allowed
+// them don't tell whether there is such a client.
+func TestExplainHidesClients(t *testing.T) {
+	b := newPolicyBench(t, `{"rules": [{"name": "a", "callers": ["`+teamA+`"], "clients": ["*"], "scopes": ["read"]}]}`)
+	b.put("payroll", "v1", map[string]any{"scope": "admin"})
+	there, none := b.explain(token.Request{Caller: teamA, Client: "payroll"}), b.explain(token.Request{Caller: teamA, Client: "nothing"})
+	if !reflect.DeepEqual(there, none) || there["allowed"] != false {
+		t.Errorf("they differ:\n%v\n%v", there, none)
+	}
+}
+
+// TestStrangersTextStaysOutOfTheLog: what the authorization server says is the
+// caller's to read, and is not written down.
+func TestStrangersTextStaysOutOfTheLog(t *testing.T) {
+	for _, code := range []string{"invalid_scope", "arn:aws:iam::111122223333:role/x", "two words"} {
+		b := newBench(t)
+		b.server.Misbehave(oauthtest.RefuseWith(400, code, "see arn:aws:iam::111122223333:role/cnry-text"))
+		_, err := b.vend(token.Request{Scope: []string{"read"}})
+		if !strings.Contains(token.AsError(err).Description, "cnry-text") {
+			t.Errorf("the caller reads %v", token.AsError(err).Description)
+		}
+		e := b.last()
+		if text := fmt.Sprintf("%+v", e); strings.Contains(text, "cnry-text") || strings.Contains(text, "arn:") || e.UpstreamStatus != 400 {
+			t.Errorf("the line is %s", text)
+		}
+		if e.UpstreamError != "" && e.UpstreamError != "invalid_scope" {
+			t.Errorf("the code is %q", e.UpstreamError)
+		}
 	}
 }

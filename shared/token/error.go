@@ -181,8 +181,8 @@ func exchangeFailure(failure *oauth.Error) *Error {
 	}
 	e.reread = e.Kind == Misconfigured
 	if failure.Description != "" {
+		// The caller's to read. In a log a stranger's sentence has no place.
 		e.Description = oauth.Printable(e.Description + ": " + failure.Description)
-		e.Detail = e.Description
 	}
 	if failure.Status != 0 {
 		e.Upstream = &Upstream{Status: failure.Status, Code: failure.Code}

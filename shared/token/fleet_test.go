@@ -27,6 +27,8 @@ type armada struct {
 
 func newArmada(t *testing.T, n int) *armada {
 	a := &armada{bench: newBench(t)}
+	// At midnight the table's key changes, which costs calls that tests count.
+	a.pass(25*time.Hour - time.Duration(a.now().UnixNano())%(24*time.Hour))
 	for range n {
 		a.vendors = append(a.vendors, a.environment())
 	}

@@ -50,18 +50,25 @@ func newPolicies(cfg Config, v *Vendor) *policies {
 }
 
 // current returns the policy; without one nobody is allowed anything.
-func (p *policies) current(ctx context.Context) (*policy.Policy, error) {
-	fresh := func(r *reading) bool { return p.v.now().Sub(r.tried) < policyFresh }
-	r, _, err := p.cache.Get(ctx, struct{}{}, fresh, p.load)
+func (p *policies) current(ctx context.Context) (*reading, error) {
+	r, _, err := p.cache.Get(ctx, struct{}{}, p.fresh, p.load)
 	if err != nil {
 		return nil, p.v.atRest(policyFailure(err), err)
 	}
-	return r.policy, nil
+	return r, nil
+}
+
+// fresh reports whether a policy may decide without being looked at. A clock that was
+// set back makes none fresh.
+func (p *policies) fresh(r *reading) bool {
+	age := p.v.now().Sub(r.tried)
+	return age >= 0 && age < policyFresh
 }
 
 func (p *policies) load(ctx context.Context, last cache.Last[*reading]) (cache.Entry[*reading], error) {
-	document, err := p.read(ctx, last.Value != nil)
+	// What comes is as old as the question: a process may be frozen meanwhile.
 	now := p.v.now()
+	document, err := p.read(ctx, last.Value != nil)
 	next, refresh := &reading{policy: document, read: now, tried: now}, p.v.upTo(policyRefresh, 0.8)
 	if err != nil {
 		p.report(err)

@@ -40,6 +40,7 @@ type note struct {
 	Kind        Kind      `json:"kind"`
 	Fuse        bool      `json:"fuse,omitempty"`
 	Description string    `json:"description"`
+	Detail      string    `json:"detail,omitempty"`
 	Upstream    *Upstream `json:"upstream,omitempty"`
 }
 
@@ -118,7 +119,7 @@ func (v *Vendor) failedElsewhere(row *fleet.Row) *Error {
 	if json.Unmarshal(row.Note, &n) != nil || int(n.Kind) <= 0 || int(n.Kind) >= len(answers) {
 		n = note{Kind: Unavailable, Description: "the authorization server failed a moment ago"}
 	}
-	e := &Error{Kind: n.Kind, Description: n.Description, Upstream: n.Upstream, Detail: "as another environment found: " + n.Description}
+	e := &Error{Kind: n.Kind, Description: n.Description, Upstream: n.Upstream, Detail: "as another environment found: " + n.Detail}
 	if e.reread = n.Kind == Misconfigured; n.Fuse {
 		return blown(e, row.Until)
 	}
@@ -130,7 +131,7 @@ func (v *Vendor) failedElsewhere(row *fleet.Row) *Error {
 }
 
 func noteOf(e *Error) []byte {
-	b, err := json.Marshal(note{Kind: e.Kind, Fuse: !e.Fuse.IsZero(), Description: e.Description, Upstream: e.Upstream})
+	b, err := json.Marshal(note{Kind: e.Kind, Fuse: !e.Fuse.IsZero(), Description: e.Description, Detail: e.Detail, Upstream: e.Upstream})
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}

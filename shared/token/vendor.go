@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"tokenvendor/shared/audit"
@@ -21,10 +22,11 @@ import (
 	"tokenvendor/shared/registry"
 )
 
-// Clients loads clients by name; the registry does. Its errors are those of
-// [registry.Registry.Load].
+// Clients loads clients by name; the registry does, see [registry.Registry.Load] and
+// [registry.Registry.Inspect].
 type Clients interface {
 	Load(ctx context.Context, name string, old *registry.Client, once bool) (*registry.Client, error)
+	Inspect(ctx context.Context, name string) (*registry.Client, error)
 }
 
 // Config configures a [Vendor].
@@ -180,6 +182,10 @@ func (v *Vendor) answer(ctx context.Context, d *decision) (Grant, error) {
 	if err := v.permit(ctx, d); err != nil {
 		return Grant{}, err
 	}
+	d.permitted = true
+	if r.DryRun {
+		return Grant{}, v.rehearse(ctx, d)
+	}
 	client, err := v.client(ctx, r.Client, nil)
 	if err != nil {
 		return Grant{}, err
@@ -197,29 +203,31 @@ func (v *Vendor) answer(ctx context.Context, d *decision) (Grant, error) {
 
 func (v *Vendor) vend(ctx context.Context, client *registry.Client, d *decision) (Grant, error) {
 	r := &d.request
-	d.client = client
-	want, err := r.resolve(client)
+	want, err := d.wanted(client)
 	if err != nil {
 		return Grant{}, err
 	}
-	if err := d.allowWanted(want.Scope, want.Resource); err != nil {
-		return Grant{}, err
-	}
-	if r.DryRun {
-		return Grant{}, v.logons.known(client, v.now())
-	}
+	want.CorrelationID = r.RequestID
 	key, good := keyOf(client, want), v.acceptable(*r)
+	var fetched atomic.Bool
 	token, outcome, err := v.tokens.Get(ctx, key, good, func(ctx context.Context, last cache.Last[*held]) (cache.Entry[*held], error) {
-		want.CorrelationID = r.RequestID
-		return v.load(ctx, &wish{
+		entry, err := v.load(ctx, &wish{
 			client: client, want: want, key: key, good: good, forced: r.Rejected != "",
 			old: last.Value, fallback: last.Serves, failed: last.Failures > 0,
 		})
+		fetched.Store(err == nil && entry.Value != last.Value && !entry.Value.shared)
+		return entry, err
 	})
 	if err != nil {
 		return Grant{}, v.atRest(AsError(err), err)
 	}
-	if err := d.allowGranted(token, want.Scope, want.Resource); err != nil {
+	if outcome == cache.Refreshed && fetched.Load() {
+		v.tryShadow(ctx, client, want)
+	}
+	if err := v.stillAllowed(ctx, d, want); err != nil {
+		return Grant{}, err
+	}
+	if err := d.allowGranted(token, want); err != nil {
 		return Grant{}, err
 	}
 	bound := token.CertificateBound() && client.CertificateBound != registry.BoundAllow
@@ -269,7 +277,6 @@ func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.
 	token, failure := v.call(ctx, lease, turn, w)
 	v.leaveIssuer(ctx, visit, w.client.IssuerHost, failure)
 	if failure == nil {
-		v.tryShadow(ctx, visit, lease, logon, w)
 		return v.granted(token, w), nil
 	}
 	refusal := exchangeFailure(failure)
