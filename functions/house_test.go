@@ -29,8 +29,10 @@ type importRule struct {
 
 // mayImport has every package; one that isn't here has no place yet.
 var mayImport = []importRule{
-	{"functions/token", []string{"shared/app", "shared/audit", "shared/token", "shared/cache", "shared/oauth", "shared/registry", "shared/strictjson"},
+	{"functions/token", []string{"shared/app", "shared/audit", "shared/invocation", "shared/token", "shared/cache", "shared/oauth", "shared/registry", "shared/strictjson"},
 		"a function turns events into requests; AWS and the environment come wired by app"},
+	{"shared/invocation", []string{"shared/oauth", "shared/strictjson", "shared/token"},
+		"what is the same in all functions"},
 	{"shared/app", []string{"shared/audit", "shared/awsapi", "shared/fleet", "shared/metrics", "shared/oauth", "shared/policy", "shared/registry", "shared/token"},
 		"app wires everything, so it may know everybody but the functions"},
 	{"shared/token", []string{"shared/audit", "shared/cache", "shared/fleet", "shared/oauth", "shared/policy", "shared/registry", "shared/strictjson"},
@@ -57,7 +59,7 @@ var modules = []struct {
 	may    []string
 	why    string
 }{
-	{"github.com/aws/aws-lambda-go/", []string{"functions/"}, "only the functions know that they run in Lambda"},
+	{"github.com/aws/aws-lambda-go/", []string{"functions/", "shared/invocation"}, "only the functions know that they run in Lambda"},
 	{"github.com/aws/aws-sdk-go-v2/", []string{"shared/awsapi", "shared/app"}, "AWS's errors hold ARNs and accounts, and are cleaned in one place"},
 	{"github.com/aws/smithy-go", []string{"shared/awsapi"}, "as the SDK"},
 	{"software.sslmate.com/src/go-pkcs12", []string{"shared/registry"}, "only documents hold PKCS#12"},

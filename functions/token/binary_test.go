@@ -81,7 +81,7 @@ func concurrentRig(t *testing.T, w *world, concurrency int, env ...string) *rig 
 			t.Error(err)
 		}
 	})
-	return &rig{world: w, logs: logs, stderr: stderr, invoke: func(t testing.TB, in invocation) response {
+	return &rig{world: w, logs: logs, stderr: stderr, invoke: func(t testing.TB, in invoked) response {
 		t.Helper()
 		result, err := function.Invoke(t.Context(), runtimeapi.Invocation{Payload: in.payload, Qualifier: in.alias})
 		if err != nil {
@@ -113,7 +113,7 @@ func TestBinaryLogsAtEveryLevel(t *testing.T) {
 	w := newWorld(t)
 	f := binaryRig(t, w, "LOG_LEVEL=debug")
 	for _, payload := range []string{`{"client":"billing"}`, `{"client":"billing"}`, `{"client":"broken"}`, `{"client":"payroll"}`, `{"client":"billing","scope":"refused"}`} {
-		f.invoke(t, invocation{payload: []byte(payload)})
+		f.invoke(t, invoked{payload: []byte(payload)})
 	}
 	checkOutput(t, f)
 }
@@ -129,7 +129,7 @@ func TestColdCallersThroughTheBinary(t *testing.T) {
 	var all sync.WaitGroup
 	for range 100 {
 		all.Go(func() {
-			if r := f.invoke(t, invocation{payload: []byte(`{"client":"billing"}`)}); r.failed {
+			if r := f.invoke(t, invoked{payload: []byte(`{"client":"billing"}`)}); r.failed {
 				t.Error("no token")
 			}
 		})
@@ -149,13 +149,13 @@ func TestPrefetchThroughTheBinary(t *testing.T) {
 	}
 	w := newWorld(t)
 	f := binaryRig(t, w, "PREFETCH_CLIENTS=billing,broken,nobody")
-	if r := f.invoke(t, invocation{payload: []byte(`{"client":"broken"}`)}); !r.failed {
+	if r := f.invoke(t, invoked{payload: []byte(`{"client":"broken"}`)}); !r.failed {
 		t.Error("a broken client's token")
 	}
 	if w.exchanges.Load() != 1 {
 		t.Errorf("%d exchanges before anybody asked for it, want 1", w.exchanges.Load())
 	}
-	if r := f.invoke(t, invocation{payload: []byte(`{"client":"billing"}`)}); r.failed || w.exchanges.Load() != 1 {
+	if r := f.invoke(t, invoked{payload: []byte(`{"client":"billing"}`)}); r.failed || w.exchanges.Load() != 1 {
 		t.Errorf("%d exchanges, failed: %v", w.exchanges.Load(), r.failed)
 	}
 	checkOutput(t, f)
@@ -169,7 +169,7 @@ func TestBinaryRefusesItsEnvironment(t *testing.T) {
 	}
 	w := newWorld(t)
 	f := binaryRig(t, w, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix?")
-	r := f.invoke(t, invocation{payload: []byte(`{"client":"billing"}`)})
+	r := f.invoke(t, invoked{payload: []byte(`{"client":"billing"}`)})
 	if !r.failed {
 		t.Fatal("the function served without a valid environment")
 	}

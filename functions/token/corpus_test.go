@@ -198,9 +198,9 @@ func or(list []text, fallback text) []text {
 }
 
 // invocation builds the event.
-func (s sample) invocation(t testing.TB) invocation {
+func (s sample) invocation(t testing.TB) invoked {
 	t.Helper()
-	in := invocation{alias: testAlias}
+	in := invoked{alias: testAlias}
 	if s.Alias != "" {
 		in.alias = strings.TrimPrefix(s.Alias, "-")
 	}

@@ -269,7 +269,7 @@ func TestDryRun(t *testing.T) {
 	if !bytes.Contains(r.payload, []byte(`"statusCode":200`)) || !bytes.Contains(r.payload, []byte(`{\"dry_run\":true,\"allowed\":true,\"mode\":\"iam\"}`)) {
 		t.Errorf("got %s", r.payload)
 	}
-	r = f.invoke(t, invocation{payload: []byte(`{"requests":[{"client":"billing","dry_run":true},{"client":"none","dry_run":true},{"client":"broken","dry_run":true}]}`), alias: "direct"})
+	r = f.invoke(t, invoked{payload: []byte(`{"requests":[{"client":"billing","dry_run":true},{"client":"none","dry_run":true},{"client":"broken","dry_run":true}]}`), alias: "direct"})
 	want := `{"responses":[{"dry_run":true,"allowed":true,"mode":"iam"},{"dry_run":true,"allowed":false,"mode":"iam","error":"access_denied","error_description":"not allowed, or no such client"},{"dry_run":true,"allowed":false,"mode":"iam","error":"server_error"`
 	if !strings.HasPrefix(string(r.payload), want) {
 		t.Errorf("got %s", r.payload)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/token"
 )
 
@@ -69,7 +70,7 @@ func TestBatch(t *testing.T) {
 		"one":             {[]string{good}, []string{""}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			answers := batchAnswers(t, f.invoke(t, invocation{payload: requests(test.items...)}))
+			answers := batchAnswers(t, f.invoke(t, invoked{payload: requests(test.items...)}))
 			if len(answers) != len(test.want) {
 				t.Fatalf("%d answers to %d requests", len(answers), len(test.want))
 			}
@@ -104,8 +105,8 @@ func TestBatchOrder(t *testing.T) {
 				t.Errorf("the answer in place %d is that of item %d", i, len(a.text)-1)
 			}
 		}
-		if most.Load() != maxParallel {
-			t.Errorf("%d requests at once, want %d", most.Load(), maxParallel)
+		if most.Load() != invocation.MaxParallel {
+			t.Errorf("%d requests at once, want %d", most.Load(), invocation.MaxParallel)
 		}
 	})
 }
@@ -115,7 +116,7 @@ func TestHundredEqual(t *testing.T) {
 	w := newWorld(t)
 	f := handlerRig(w, closedGate())
 	items := strings.Split(strings.Repeat(`{"client":"billing"} `, 100), " ")[:100]
-	answers := batchAnswers(t, f.invoke(t, invocation{payload: requests(items...)}))
+	answers := batchAnswers(t, f.invoke(t, invoked{payload: requests(items...)}))
 	for i, a := range answers {
 		if a.code != "" {
 			t.Errorf("item %d: %s", i, a.code)
@@ -133,7 +134,7 @@ func TestLargeAnswers(t *testing.T) {
 	f := handlerRig(w, closedGate())
 	items := strings.Split(strings.Repeat(`{"client":"large"} `, 100), " ")[:100]
 	items[99] = `{"client":"billing"}`
-	r := f.invoke(t, invocation{payload: requests(items...)})
+	r := f.invoke(t, invoked{payload: requests(items...)})
 	if len(r.payload) > 6<<20 {
 		t.Fatalf("the answer has %d bytes", len(r.payload))
 	}
@@ -149,5 +150,31 @@ func TestLargeAnswers(t *testing.T) {
 	// The last one is small enough to fit.
 	if len(answers) != 100 || tokens < 90 || tokens == 100 || answers[99].code != "" {
 		t.Errorf("%d answers, %d of them tokens; the small one: %q", len(answers), tokens, answers[99].code)
+	}
+}
+
+// TestR76AnswersForStateMachines: a state machine takes 256 KiB, all of it or nothing; what
+// does not fit is refused in its place, and small answers after it still get theirs.
+func TestR76AnswersForStateMachines(t *testing.T) {
+	w := newWorld(t)
+	f := handlerRig(w, closedGate())
+	items := strings.Split(strings.Repeat(`{"client":"large"} `, 100), " ")[:100]
+	items[50] = `{"client":"billing"}`
+	for _, limit := range []int{1024, 20_000, 262_144, 1_000_000} {
+		payload := fmt.Appendf(nil, `{"max_bytes":%d,"requests":[%s]}`, limit, strings.Join(items, ","))
+		r := f.invoke(t, invoked{payload: payload})
+		answers := batchAnswers(t, r)
+		// Errors must stand somewhere, even where there is no room for them.
+		if errorsAlone := 100 * 250; len(r.payload) > max(limit, errorsAlone) || len(answers) != 100 {
+			t.Errorf("%d: %d answers in %d bytes", limit, len(answers), len(r.payload))
+		}
+		if limit >= 262_144 && (answers[0].code != "" || answers[50].code != "" || answers[99].code != "invalid_request") {
+			t.Errorf("%d: got %q, %q, %q", limit, answers[0].code, answers[50].code, answers[99].code)
+		}
+	}
+	for _, bad := range []string{"0", "1023", "5500001", "1e6", `"262144"`, "null", "-1"} {
+		if r := f.invoke(t, invoked{payload: []byte(`{"max_bytes":` + bad + `,"requests":[{"client":"billing"}]}`)}); !r.failed {
+			t.Errorf("max_bytes %s was taken", bad)
+		}
 	}
 }

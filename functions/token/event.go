@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
@@ -66,7 +67,7 @@ func (e *event) source() audit.Source {
 // from says where an event that is believed came from.
 func (e *event) from(ctx context.Context) audit.Origin {
 	o := e.origin
-	o.Source, o.Alias = e.source(), invokedAlias(ctx)
+	o.Source, o.Alias = e.source(), invocation.Alias(ctx)
 	o.CallerID, o.Session, _ = strings.Cut(e.callerID, ":")
 	return o
 }
@@ -140,7 +141,7 @@ func (g gate) strange(ctx context.Context, e *event) error {
 }
 
 func (g gate) believes(ctx context.Context, e *event) bool {
-	alias := invokedAlias(ctx)
+	alias := invocation.Alias(ctx)
 	if e.functionURL() && !g.open() {
 		return g.urlAlias != "" && alias == g.urlAlias
 	}

@@ -215,12 +215,12 @@ func TestCallerIsLogged(t *testing.T) {
 	good := shapes()["REST API role"]
 	for _, test := range []struct {
 		name string
-		in   invocation
+		in   invoked
 		want string
 	}{
 		{"role", good.invocation(t), `"caller":"aws:111122223333:role/billing-job"`},
-		{"direct", invocation{payload: []byte(`{"client":"billing"}`)}, `"caller":"direct"`},
-		{"direct through an alias", invocation{payload: []byte(`{"client":"billing"}`), alias: "jobs"}, `"caller":"direct:jobs"`},
+		{"direct", invoked{payload: []byte(`{"client":"billing"}`)}, `"caller":"direct"`},
+		{"direct through an alias", invoked{payload: []byte(`{"client":"billing"}`), alias: "jobs"}, `"caller":"direct:jobs"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := handlerRig(newWorld(t), closedGate())
@@ -278,7 +278,7 @@ func TestSampleEvents(t *testing.T) {
 			}
 			f := handlerRig(newWorld(t), gate{})
 			f.world.anyClient = true
-			a := readAnswer(t, f.invoke(t, invocation{payload: payload}), strings.HasPrefix(name, "direct"))
+			a := readAnswer(t, f.invoke(t, invoked{payload: payload}), strings.HasPrefix(name, "direct"))
 			if a.code != "" || a.status != 200 && a.status != 0 {
 				t.Fatalf("got %d %s: %s", a.status, a.code, a.text)
 			}

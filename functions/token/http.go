@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/token"
 )
 
@@ -24,8 +25,8 @@ func (h *handler) http(ctx context.Context, e *event, payload []byte) []byte {
 // nothing is called before all have passed. asked is as much of the request as was
 // understood.
 func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte) (asked token.Request, grant token.Grant, err error) {
-	asked = token.Request{RequestID: requestID(ctx), Origin: audit.Origin{Source: e.source(), Alias: invokedAlias(ctx)}}
-	defer h.rescue(asked.RequestID, &err)
+	asked = token.Request{RequestID: invocation.RequestID(ctx), Origin: audit.Origin{Source: e.source(), Alias: invocation.Alias(ctx)}}
+	defer invocation.Rescue(h.log, asked.RequestID, &err)
 	if !e.known() {
 		return asked, grant, h.gate.strange(ctx, e)
 	}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"slices"
 	"strconv"
 	"time"
 
-	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/token"
 )
 
@@ -38,32 +36,7 @@ func appendFailure(dst []byte, e *token.Error, requestID string) []byte {
 		dst = append(dst, `,"Retry-After":"`+strconv.Itoa(int(seconds))+`"`...)
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
-	return append(appendString(dst, errorJSON(e, requestID)), '}')
-}
-
-// errorDocument is the body of RFC 6749 section 5.2 with our two members.
-type errorDocument struct {
-	Error       string            `json:"error"`
-	Description string            `json:"error_description"`
-	RequestID   string            `json:"request_id"`
-	Upstream    *upstreamDocument `json:"upstream,omitempty"`
-}
-
-type upstreamDocument struct {
-	Status int    `json:"status"`
-	Error  string `json:"error,omitempty"`
-}
-
-func errorJSON(e *token.Error, requestID string) []byte {
-	document := errorDocument{Error: e.Kind.Code(), Description: oauth.Printable(e.Description), RequestID: requestID}
-	if e.Upstream != nil {
-		document.Upstream = &upstreamDocument{Status: e.Upstream.Status, Error: e.Upstream.Code}
-	}
-	body, err := json.Marshal(document)
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
-	return body
+	return append(appendString(dst, e.AppendJSON(nil, requestID)), '}')
 }
 
 // appendString appends text, which is UTF-8, as a JSON string. Unlike

@@ -19,8 +19,8 @@ import (
 	"tokenvendor/shared/token"
 )
 
-// invocation is one event on its way in.
-type invocation struct {
+// invoked is one event on its way in.
+type invoked struct {
 	payload []byte
 	// alias is the one invoked; empty: the function itself.
 	alias string
@@ -37,7 +37,7 @@ type response struct {
 // rig is a function that can be invoked, in this process or in its own.
 type rig struct {
 	world  *world
-	invoke func(t testing.TB, in invocation) response
+	invoke func(t testing.TB, in invoked) response
 	// vends counts the calls of the core; nil: they cannot be counted.
 	vends func() int64
 	// logs is everything that the function logged.
@@ -112,7 +112,7 @@ func handlerRig(w *world, g gate) *rig {
 	vends, logs := new(atomic.Int64), new(output)
 	h := newHandler(counted{w.vendor(logs), vends}, g, logs)
 	events := new(atomic.Int64)
-	return &rig{world: w, vends: vends.Load, logs: logs, invoke: func(t testing.TB, in invocation) response {
+	return &rig{world: w, vends: vends.Load, logs: logs, invoke: func(t testing.TB, in invoked) response {
 		t.Helper()
 		id := fmt.Sprintf("request-%d", events.Add(1))
 		return call(t, h, lambdaContext(t.Context(), id, in.alias), id, in.payload)

@@ -39,6 +39,9 @@ const (
 	HTTP     Source = "http"     // API Gateway HTTP API
 	URL      Source = "url"      // Lambda Function URL
 	Direct   Source = "direct"   // lambda:Invoke
+	SQS      Source = "sqs"      // a message of Amazon SQS
+	Bus      Source = "event"    // an event of Amazon EventBridge
+	Schedule Source = "schedule" // a schedule of Amazon EventBridge Scheduler
 	Prefetch Source = "prefetch" // the function itself, when it starts
 	Unknown  Source = "unknown"  // an event of no shape that is known
 )
@@ -54,6 +57,8 @@ type Origin struct {
 	Session string
 	// SourceIP and VPCE are the address and the VPC endpoint it came from.
 	SourceIP, VPCE string
+	// MessageID is the id of the message or the event that asked.
+	MessageID string
 	// Alias is the function's alias that was invoked.
 	Alias string
 	// GatewayRequestID and ExtendedRequestID join the line to API Gateway's access
@@ -75,6 +80,8 @@ type Event struct {
 	Caller string
 	// Client is the client's name; empty when what was asked for is no name.
 	Client string
+	// ClaimID names the claim that was made or redeemed.
+	ClaimID string
 	// DryRun: no token was asked for, only whether there would be one.
 	DryRun bool
 

@@ -34,6 +34,7 @@ func (e *Event) json(version string) []byte {
 	l.given("caller_id", e.Origin.CallerID)
 	l.given("session", e.Origin.Session)
 	l.always("client", e.Client)
+	l.given("claim_id", e.ClaimID)
 	l.flag("dry_run", e.DryRun)
 	l.name("allowed")
 	l.text = strconv.AppendBool(l.text, e.Allowed)
@@ -67,6 +68,7 @@ func (l *line) origin(o *Origin) {
 	l.given("source_ip", o.SourceIP)
 	l.given("vpce", o.VPCE)
 	l.given("alias", o.Alias)
+	l.given("message_id", o.MessageID)
 }
 
 // result is what came of the decision.

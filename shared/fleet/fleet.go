@@ -140,7 +140,7 @@ func New(cfg Config) *Fleet {
 		f.rand = rand.Float64
 	}
 	f.epochs = cache.New[string](cache.Config[*seal]{
-		MaxEntries: 2, LoadTimeout: openTime, Now: f.now,
+		MaxEntries: 3, LoadTimeout: openTime, Now: f.now,
 		OnError: func(error, int, bool) cache.Reaction { return cache.Reaction{Rest: skipTime} },
 	})
 	return f

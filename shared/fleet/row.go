@@ -36,6 +36,8 @@ const (
 	LogonRow
 	// ServerRow: one authorization server.
 	ServerRow
+	// JobRow: one thing that is to be done once for all, however often it is asked for.
+	JobRow
 )
 
 // Rest is how a row is left when the work on it is done.

@@ -20,17 +20,22 @@ const (
 
 // seal is an epoch's key at work. It is immutable.
 type seal struct {
-	names []byte // key of the rows' names
-	aead  cipher.AEAD
+	names      []byte // key of the rows' names
+	signatures []byte // key of what is signed
+	aead       cipher.AEAD
 }
 
-// newSeal makes two keys of one: AES-256 for what rows say, HMAC-SHA-256 for their
-// names (NIST SP 800-108 by way of RFC 5869).
+// newSeal makes three keys of one: AES-256 for what rows say, HMAC-SHA-256 for their
+// names and for what is signed (NIST SP 800-108 by way of RFC 5869).
 func newSeal(key []byte) (*seal, error) {
 	if len(key) != keyBytes {
 		return nil, errors.New("the data key is not 32 bytes long")
 	}
 	names, err := hkdf.Expand(sha256.New, key, "token vendor: names", sha256.Size)
+	if err != nil {
+		return nil, err
+	}
+	signatures, err := hkdf.Expand(sha256.New, key, "token vendor: signatures", sha256.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +50,7 @@ func newSeal(key []byte) (*seal, error) {
 	// A random nonce is safe for 2^32 messages under one key (NIST SP 800-38D
 	// section 8.3); an epoch is a day.
 	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return &seal{names: names, aead: aead}, err
+	return &seal{names: names, signatures: signatures, aead: aead}, err
 }
 
 // name is the name of the row for id: whoever reads it can't guess the client or

@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"time"
@@ -103,6 +104,32 @@ func (e *Error) Error() string {
 		return e.Kind.Code() + ": " + e.Detail
 	}
 	return e.Kind.Code() + ": " + e.Description
+}
+
+// errorDocument is the body of RFC 6749 section 5.2 with our two members.
+type errorDocument struct {
+	Error       string            `json:"error"`
+	Description string            `json:"error_description"`
+	RequestID   string            `json:"request_id"`
+	Upstream    *upstreamDocument `json:"upstream,omitempty"`
+}
+
+type upstreamDocument struct {
+	Status int    `json:"status"`
+	Error  string `json:"error,omitempty"`
+}
+
+// AppendJSON appends the error as a caller reads it (RFC 6749 section 5.2).
+func (e *Error) AppendJSON(dst []byte, requestID string) []byte {
+	document := errorDocument{Error: e.Kind.Code(), Description: oauth.Printable(e.Description), RequestID: requestID}
+	if e.Upstream != nil {
+		document.Upstream = &upstreamDocument{Status: e.Upstream.Status, Error: e.Upstream.Code}
+	}
+	body, err := json.Marshal(document)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return append(dst, body...)
 }
 
 // AsError returns err as an [*Error]; one of another type becomes Internal with

@@ -36,14 +36,18 @@ func newArmada(t *testing.T, n int) *armada {
 }
 
 // environment starts one more.
-func (a *armada) environment() *token.Vendor {
+func (a *armada) environment() *token.Vendor { return a.environmentWith(func(*token.Config) {}) }
+
+func (a *armada) environmentWith(change func(*token.Config)) *token.Vendor {
 	f := fleet.New(fleet.Config{Table: &a.table, Keys: &a.keys, Count: a.count, Now: a.now})
 	f.Open(a.t.Context())
-	return token.New(token.Config{
+	cfg := token.Config{
 		Clients:   registry.New(registry.Config{Secrets: a.bench, Addresses: oauth.AddressPolicy{Private: true}}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: a.now}),
 		Fleet:     f, Count: a.count, Now: a.now,
-	})
+	}
+	change(&cfg)
+	return token.New(cfg)
 }
 
 func (a *armada) ask(v *token.Vendor, r token.Request) (token.Grant, error) {

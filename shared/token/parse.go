@@ -168,10 +168,18 @@ func (p parameters) request(client string) (Request, error) {
 	if err := r.setResource(p["resource"]); err != nil {
 		return Request{}, err
 	}
-	if !registry.ValidName(r.Client) {
+	switch {
+	case !registry.ValidName(r.Client):
 		return Request{}, malformed("client is not a valid client name")
+	case r.Claim != "" && r.choosesToken():
+		return Request{}, malformed("claim stands for all that was ordered with it: send it alone, or with min_ttl, rejected or dry_run")
 	}
 	return r, nil
+}
+
+// choosesToken reports whether the request says which of the client's tokens it wants.
+func (r *Request) choosesToken() bool {
+	return len(r.Scope) > 0 || len(r.Resource) > 0 || r.Audience != "" || r.TokenFormat != "" || r.AppTID != "" || len(r.Parameters) > 0
 }
 
 // setResource takes all values at once; a single empty one counts as left out.
@@ -229,6 +237,8 @@ func (r *Request) setOther(name, value string) error {
 		return r.setMinTTL(value)
 	case name == "rejected":
 		return r.setRejected(value)
+	case name == "claim":
+		r.Claim = value
 	case name == "dry_run":
 		if r.DryRun = value == "true"; !r.DryRun && value != "false" {
 			return malformed("dry_run must be true or false")

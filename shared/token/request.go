@@ -30,6 +30,9 @@ type Request struct {
 	MinTTL time.Duration
 	// Rejected is the [Fingerprint] of a token that a resource server refused.
 	Rejected string
+	// Claim is what an [Announcement] named; it stands for all of the above but the
+	// client and Rejected, and MinTTL may ask for more.
+	Claim string
 	// DryRun asks whether there would be a token, and by which rule, instead of for
 	// the token.
 	DryRun bool

@@ -179,6 +179,11 @@ func (v *Vendor) Vend(ctx context.Context, r Request) (Grant, error) {
 // logon counts at the authorization server.
 func (v *Vendor) answer(ctx context.Context, d *decision) (Grant, error) {
 	r := &d.request
+	if r.Claim != "" {
+		if err := v.redeem(ctx, d); err != nil {
+			return Grant{}, err
+		}
+	}
 	if err := v.permit(ctx, d); err != nil {
 		return Grant{}, err
 	}
