@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/awsapi"
 	"tokenvendor/shared/fleet"
@@ -29,8 +31,10 @@ type App struct {
 	Vendor      *token.Vendor
 	Log         *slog.Logger
 	Metrics     *metrics.Metrics
-
-	fleet *fleet.Fleet
+	// Fleet is nil where the environments share nothing.
+	Fleet *fleet.Fleet
+	// AWS is for what only one function needs.
+	AWS aws.Config
 }
 
 // Config is what New takes from the process.
@@ -52,11 +56,12 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	out := newOutput(cfg.Output)
 	a := &App{
 		Environment: env,
+		AWS:         awsConfig,
 		Log:         newLog(out, env.LogLevel),
 		Metrics:     metrics.New(metrics.Config{Output: out, Namespace: env.MetricsNamespace}),
 	}
 	if env.CacheTable != "" {
-		a.fleet = fleet.New(fleet.Config{
+		a.Fleet = fleet.New(fleet.Config{
 			Table: awsapi.NewTable(awsConfig, env.CacheTable),
 			Keys:  awsapi.NewKeys(awsConfig, env.CacheKeyID, env.CacheTable),
 			Count: a.Metrics.Count,
@@ -74,7 +79,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 			Audiences: env.WebIdentityAudiences,
 		}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "token-vendor/" + version()}),
-		Fleet:     a.fleet,
+		Fleet:     a.Fleet,
 		Policy:    policyReader(secrets, env.PolicySecretID),
 		Audit:     audit.New(audit.Config{Output: out, Version: version()}).Write,
 		Count:     a.Metrics.Count,
@@ -107,7 +112,7 @@ func (a *App) Warm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, prefetchTime)
 	defer cancel()
 	var all sync.WaitGroup
-	all.Go(func() { a.fleet.Open(ctx) })
+	all.Go(func() { a.Fleet.Open(ctx) })
 	warmTrustStore()
 	all.Wait()
 	for _, name := range a.Environment.PrefetchClients {

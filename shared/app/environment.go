@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,14 @@ type Environment struct {
 	// WebIdentityAudiences are what a client's document may ask STS to name as the
 	// audience of a token of the function's own identity.
 	WebIdentityAudiences []string
+	// EventBus is the name or ARN of the event bus that tokens are announced on; empty:
+	// there is none.
+	EventBus string
+	// DeadLetterQueue is the URL of the queue for messages that can never be done;
+	// empty: they are left to the queue they come from.
+	DeadLetterQueue string
+	// MaxReceives is how often a message is received before it is such a message.
+	MaxReceives int
 	// MetricsNamespace is that of the CloudWatch metrics.
 	MetricsNamespace string
 	// Addresses are those that authorization servers may have.
@@ -50,6 +59,8 @@ const (
 	defaultPrefix    = "token-vendor/clients/"
 	defaultPolicy    = "token-vendor/policy" // #nosec G101 -- the name of a secret
 	defaultNamespace = "TokenVendor"
+	// defaultReceives is what the template gives its queue.
+	defaultReceives = 5
 	// maxPrefetch clients are enough for one function's start.
 	maxPrefetch = 100
 )
@@ -65,6 +76,8 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
 		CacheTable:         getenv("CACHE_TABLE"),
 		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),
+		EventBus:           getenv("EVENT_BUS_NAME"),
+		DeadLetterQueue:    getenv("DEAD_LETTER_QUEUE_URL"),
 		MetricsNamespace:   cmp.Or(getenv("METRICS_NAMESPACE"), defaultNamespace),
 	}
 	if env.ClientSecretPrefix == "" {
@@ -95,6 +108,15 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 	if env.WebIdentityAudiences, err = audiences(getenv("WEB_IDENTITY_AUDIENCES")); err != nil {
 		problems = append(problems, err)
 	}
+	if env.MaxReceives, err = receives(getenv("MAX_RECEIVES")); err != nil {
+		problems = append(problems, err)
+	}
+	if len(env.EventBus) > 256 || strings.ContainsFunc(env.EventBus, notBusByte) {
+		problems = append(problems, errors.New("EVENT_BUS_NAME is neither the name nor the ARN of an event bus"))
+	}
+	if u, err := url.Parse(env.DeadLetterQueue); env.DeadLetterQueue != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
+		problems = append(problems, errors.New("DEAD_LETTER_QUEUE_URL is not the URL of a queue"))
+	}
 	if env.Addresses, err = addressPolicy(getenv("ALLOW_PRIVATE_ENDPOINTS")); err != nil {
 		problems = append(problems, err)
 	}
@@ -114,6 +136,22 @@ func notNameByte(r rune) bool {
 // notNamespaceByte is true for what CloudWatch allows in no namespace.
 func notNamespaceByte(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(".-_/#:", r)
+}
+
+// notBusByte is true for what no name and no ARN of an event bus has.
+func notBusByte(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/:", r)
+}
+
+func receives(value string) (int, error) {
+	if value == "" {
+		return defaultReceives, nil
+	}
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > 1000 {
+		return 0, errors.New("MAX_RECEIVES must be a whole number from 1 to 1000")
+	}
+	return n, nil
 }
 
 // policySecret returns the name of the secret that holds the policy; empty in the

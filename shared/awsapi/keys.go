@@ -56,7 +56,7 @@ func keyError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("kms: %w", ctx.Err())
 	}
-	switch code := errorCode(err); code {
+	switch code := ErrorCode(err); code {
 	case "InvalidCiphertextException", "IncorrectKeyException":
 		return fmt.Errorf("kms: %w (%s)", fleet.ErrNoKey, code)
 	default:

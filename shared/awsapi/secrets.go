@@ -85,7 +85,7 @@ func secretError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("secretsmanager: %w", ctx.Err())
 	}
-	code := errorCode(err)
+	code := ErrorCode(err)
 	switch {
 	case code == "ResourceNotFoundException",
 		// Scheduled for deletion.
@@ -109,8 +109,9 @@ func refusal(code string) bool {
 	return false
 }
 
-// errorCode returns the error's code, or words of ours when there is none.
-func errorCode(err error) string {
+// ErrorCode returns the code of an error of the SDK, or words of ours when there is none;
+// the rest of such an error holds ARNs.
+func ErrorCode(err error) string {
 	var api smithy.APIError
 	if !errors.As(err, &api) {
 		return "no answer"

@@ -58,7 +58,7 @@ func publicKeyError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("kms: %w: %w", registry.ErrUnavailable, ctx.Err())
 	}
-	code := errorCode(err)
+	code := ErrorCode(err)
 	switch {
 	case code == "NotFoundException", code == "UnsupportedOperationException", code == "InvalidKeyUsageException":
 		return fmt.Errorf("kms: %w (%s)", registry.ErrNoKey, code)
@@ -92,7 +92,7 @@ func proofError(ctx context.Context, service string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w: %w", service, oauth.ErrTemporary, ctx.Err())
 	}
-	code := errorCode(err)
+	code := ErrorCode(err)
 	switch {
 	case refusal(code), code == "NotFoundException", code == "InvalidKeyUsageException", code == "UnsupportedOperationException":
 		return fmt.Errorf("%s: %s", service, code)

@@ -191,5 +191,5 @@ func tableError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("dynamodb: %w", ctx.Err())
 	}
-	return errors.New("dynamodb: " + errorCode(err))
+	return errors.New("dynamodb: " + ErrorCode(err))
 }

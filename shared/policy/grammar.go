@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 const (
 	lower   = "abcdefghijklmnopqrstuvwxyz"
@@ -43,7 +46,7 @@ func callerID(text string) (pattern, string) {
 	return pattern(text), ""
 }
 
-const callerForm = "; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME or direct:ALIAS"
+const callerForm = "; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME, direct:ALIAS or deliver:SECRET"
 
 // callerPattern reads a pattern of callers, in the form in which they are normalised
 // or as an ARN of IAM.
@@ -57,13 +60,27 @@ func callerPattern(text string) (pattern, string) {
 	return possible(pattern(text))
 }
 
+// Caller returns text, a caller as it is normalised or the ARN of a role or a user, as it
+// is normalised. The error says what is wrong with it, and not what it is.
+func Caller(text string) (string, error) {
+	p, problem := callerPattern(text)
+	if problem == "" && strings.Contains(text, "*") {
+		problem = "must name one caller"
+	}
+	if problem != "" {
+		return "", errors.New(strings.Replace(problem, "has an element that", "", 1))
+	}
+	return string(p), nil
+}
+
 // possible refuses patterns that match no caller whatever its name: whoever wrote one
 // meant another.
 func possible(p pattern) (pattern, string) {
 	ok := p == "direct" || p == "sam-local"
 	switch parts := strings.Split(string(p), ":"); len(parts) {
 	case 2:
-		ok = parts[0] == "direct" && parts[1] != "" && only(parts[1], letters+digits+"_-*")
+		ok = parts[1] != "" && (parts[0] == "direct" && only(parts[1], letters+digits+"_-*") ||
+			parts[0] == "deliver" && only(parts[1], letters+digits+"_+=.@/*-"))
 	case 3:
 		ok = partitionForm(parts[0]) && accountForm(parts[1]) && principalForm(parts[2])
 	}

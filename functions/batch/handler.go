@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"time"
+
+	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/invocation"
+	"tokenvendor/shared/strictjson"
+	"tokenvendor/shared/token"
+)
+
+// vendor is the core, as far as this function needs it.
+type vendor interface {
+	Vend(ctx context.Context, r token.Request) (token.Grant, error)
+	Announce(ctx context.Context, r token.Request, o token.Order) (token.Announcement, error)
+	Refuse(r token.Request, err error) *token.Error
+}
+
+// bus is where tokens are announced. An event that it did not accept may have been put
+// all the same.
+type bus interface {
+	Put(ctx context.Context, source, detailType string, detail []byte) error
+}
+
+// queue takes messages. Attributes must not be empty.
+type queue interface {
+	Send(ctx context.Context, body string, attributes map[string]string) error
+}
+
+// What is counted, beside what the core counts.
+const (
+	countAnnounced    = "Announced"
+	countDelivered    = "Delivered"
+	countDeadLettered = "DeadLettered"
+	// countJobsFailed: something that was to be done was not, this time or ever.
+	countJobsFailed = "JobsFailed"
+	// countDeliveriesFailed: a secret does not hold the token that it should.
+	countDeliveriesFailed = "DeliveriesFailed"
+)
+
+// handler answers events. It is safe for concurrent use.
+type handler struct {
+	vendor  vendor
+	fleet   *fleet.Fleet
+	bus     bus
+	targets targets
+	// dead takes messages that can never be done; nil: they are left to the queue
+	// they come from.
+	dead queue
+	// maxReceives is how often a message is received before it is such a message.
+	maxReceives int
+	count       func(name string)
+	log         *slog.Logger
+	flush       func()
+	now         func() time.Time
+}
+
+// maxDepth is more than any source's events have.
+const maxDepth = 32
+
+// Invoke implements lambda.Handler. An error is what [invocation.Failure] returns.
+func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
+	ctx, cancel := invocation.WithMargin(ctx)
+	defer cancel()
+	defer h.flush()
+	defer func() { err = invocation.Failure(err) }()
+	defer invocation.Rescue(h.log, invocation.RequestID(ctx), &err)
+	members, err := strictjson.Object(payload, strictjson.Limits{Outer: true, Depth: maxDepth})
+	if err != nil {
+		return nil, h.refuse(ctx, audit.Unknown, malformed("the event is "+err.Error()))
+	}
+	switch {
+	case members["Records"] != nil:
+		return h.messages(ctx, members["Records"])
+	case members["detail-type"] != nil:
+		return nil, h.event(ctx, payload, members)
+	case members["schedule"] != nil:
+		return h.schedule(ctx, members)
+	case members["client"] != nil || members["requests"] != nil:
+		return h.direct(ctx, payload)
+	}
+	return nil, h.refuse(ctx, audit.Unknown, malformed("the event is of no source that is known: no Records, detail-type, schedule, client or requests"))
+}
+
+// refuse records that an event was refused as a whole.
+func (h *handler) refuse(ctx context.Context, source audit.Source, err error) error {
+	h.count(countJobsFailed)
+	return h.vendor.Refuse(h.asked(ctx, source, ""), err)
+}
+
+// asked is what is known of a request before it is read. Of the sender of a message or
+// an event nothing is.
+func (h *handler) asked(ctx context.Context, source audit.Source, messageID string) token.Request {
+	r := token.Request{
+		RequestID: invocation.RequestID(ctx), Caller: string(source),
+		Origin: audit.Origin{Source: source, MessageID: messageID, Alias: invocation.Alias(ctx)},
+	}
+	if source == audit.Direct {
+		r.Caller = invocation.DirectCaller(r.Origin.Alias)
+	}
+	return r
+}
+
+// direct answers {"client": …} with an announcement and {"requests": […]} with
+// {"responses": […]}, one announcement or error document for each, in order. Whoever
+// asks has the claim in the answer, so nothing is put on the bus.
+func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
+	list, err := invocation.ParseList(payload)
+	if err != nil {
+		return nil, h.refuse(ctx, audit.Direct, err)
+	}
+	id := invocation.RequestID(ctx)
+	one := func(i int, raw json.RawMessage) ([]byte, *token.Error) {
+		announced, err := h.fetch(ctx, raw, h.asked(ctx, audit.Direct, ""), token.Order{ID: itemID(id, i)})
+		if err != nil {
+			return nil, token.AsError(err)
+		}
+		return encode(announced), nil
+	}
+	if list.Requests != nil {
+		return list.Answer(id, one), nil
+	}
+	answer, failure := one(0, payload)
+	if failure != nil {
+		return nil, failure
+	}
+	return answer, nil
+}
+
+func malformed(description string) error {
+	return &token.Error{Kind: token.Malformed, Description: description}
+}
+
+// permanent reports whether the same would fail again for ever: it is about what was
+// asked, not about the state that something is in.
+func permanent(err error) bool {
+	switch token.AsError(err).Kind {
+	case token.Malformed, token.UnsupportedGrant, token.InvalidScope, token.InvalidTarget, token.Denied, token.TooLarge:
+		return true
+	}
+	return false
+}
+
+// encode encodes what is of our making, which cannot fail.
+func encode(v any) []byte {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return text
+}
+
+// errBusy: another environment does the same at this moment.
+func errBusy() error {
+	return &token.Error{Kind: token.Unavailable, Description: "another environment works on the same", RetryAfter: time.Second}
+}
+
+// jobMemory is how long it is known that something was done: longer than any source
+// delivers the same again by mistake.
+const jobMemory = 23 * time.Hour
+
+// once does work unless it was done before under this id, by whichever environment. It
+// is best effort where the table does not answer, and a process that dies between the
+// work and the note of it leaves the work to be done again: sources deliver at least
+// once, and what is announced says the same each time.
+//
+// work gets a function that it calls before what cannot be taken back; false: another
+// environment has taken over.
+func (h *handler) once(ctx context.Context, id string, work func(mine func() bool) error) error {
+	lease, row := h.fleet.Visit(ctx).Take(ctx, fleet.JobRow, id)
+	if lease == nil && row != nil {
+		if row.Leased {
+			return errBusy()
+		}
+		return nil
+	}
+	err := errors.New("panic")
+	defer func() {
+		rest := fleet.Rest{Until: h.now()}
+		if err == nil {
+			rest.Until = rest.Until.Add(jobMemory)
+		}
+		lease.Finish(context.WithoutCancel(ctx), rest)
+	}()
+	err = work(func() bool { return !lease.Held() || h.now().Before(lease.End.Add(-leaseMargin)) || lease.Renew(ctx) })
+	return err
+}
+
+// leaseMargin is what a lease must have left for one call.
+const leaseMargin = 5 * time.Second

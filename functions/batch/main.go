@@ -1,0 +1,53 @@
+// Command batch is the Lambda function for jobs that start from a queue, an event, a
+// schedule or a state machine. It fetches tokens ahead into what the environments
+// share and announces them by claims, and keeps tokens in secrets for jobs that can
+// read nothing else. It answers nobody with a token. It only wires; the work is here
+// and in tokenvendor/shared.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"tokenvendor/shared/app"
+	"tokenvendor/shared/app/jobs"
+)
+
+func main() {
+	// A standard output that was closed must be an error of the line, not the end of
+	// the process.
+	signal.Ignore(syscall.SIGPIPE)
+	a, err := app.New(context.Background(), app.Config{Getenv: os.Getenv, Output: os.Stdout})
+	if err != nil {
+		fail(err)
+	}
+	j, err := jobs.New(a)
+	if err != nil {
+		fail(err)
+	}
+	// aws-lambda-go prints every function error with package log; this makes
+	// JSON of it too.
+	slog.SetDefault(a.Log)
+	a.Warm(context.Background())
+	h := &handler{
+		vendor: a.Vendor, fleet: a.Fleet, bus: j.Bus, targets: j.Targets, maxReceives: a.Environment.MaxReceives,
+		count: a.Metrics.Count, flush: a.Metrics.Flush, log: a.Log, now: time.Now,
+	}
+	if j.DeadLetters != nil {
+		h.dead = j.DeadLetters
+	}
+	lambda.Start(h)
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "batch:", err)
+	app.FailInit(os.Getenv, err)
+	os.Exit(1)
+}

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/lambda/messages"
+	"github.com/aws/aws-lambda-go/lambdacontext"
+
+	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/fleet/fleettest"
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/oauth/oauthtest"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/token"
+)
+
+// rig is the real handler on the real core. Only AWS is played.
+type rig struct {
+	t      *testing.T
+	server *oauthtest.Server
+	table  fleettest.Table
+	keys   fleettest.Keys
+	h      *handler
+
+	mu      sync.Mutex
+	offset  time.Duration            // guarded by mu
+	clients map[string]string        // documents by name; guarded by mu
+	counts  map[string]int           // guarded by mu
+	audit   []audit.Event            // guarded by mu
+	events  []token.Announcement     // guarded by mu
+	details bytes.Buffer             // guarded by mu
+	dead    []letter                 // guarded by mu
+	busErr  error                    // guarded by mu
+	deadErr error                    // guarded by mu
+	secrets map[string]*targetSecret // guarded by mu
+	logs    bytes.Buffer             // guarded by mu
+}
+
+// letter is a message in the dead-letter queue.
+type letter struct {
+	body       string
+	attributes map[string]string
+}
+
+// targetSecret is a secret that tokens are delivered to; err: what every call is
+// answered with.
+type targetSecret struct {
+	text    []byte
+	written time.Time
+	writes  int
+	ids     []string
+	err     error
+}
+
+func newRig(t *testing.T) *rig {
+	r := &rig{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), clients: make(map[string]string), counts: make(map[string]int), secrets: make(map[string]*targetSecret)}
+	// At midnight the table's key changes, which costs calls that tests count.
+	r.pass(25*time.Hour - time.Duration(r.now().UnixNano())%(24*time.Hour))
+	r.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
+	for _, name := range []string{"billing", "orders", "stock"} {
+		r.client(name, nil)
+	}
+	r.h = r.environment()
+	return r
+}
+
+// environment starts one more.
+func (r *rig) environment() *handler {
+	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Now: r.now})
+	v := token.New(token.Config{
+		Clients:   registry.New(registry.Config{Secrets: r, Addresses: oauth.AddressPolicy{Private: true}}),
+		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: r.now}),
+		Fleet:     f, Count: r.count, Now: r.now,
+		Audit: func(e *audit.Event) error {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.audit = append(r.audit, *e)
+			return nil
+		},
+	})
+	return &handler{
+		vendor: v, fleet: f, bus: r, targets: r, dead: deadLetters{r}, maxReceives: 5, count: r.count, flush: func() {}, now: r.now,
+		log: slog.New(slog.NewJSONHandler(writer{r}, nil)),
+	}
+}
+
+// client stores the document of a client.
+func (r *rig) client(name string, members map[string]any) {
+	document := map[string]any{"token_endpoint": r.server.TokenEndpoint(), "client_id": "id", "client_secret": "cnry-secret", "ca_certificates": string(r.server.CAPEM())}
+	for k, v := range members {
+		document[k] = v
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.clients[name] = string(encode(document))
+}
+
+type writer struct{ r *rig }
+
+func (w writer) Write(line []byte) (int, error) {
+	w.r.mu.Lock()
+	defer w.r.mu.Unlock()
+	return w.r.logs.Write(line)
+}
+
+func (r *rig) now() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Add(r.offset)
+}
+
+func (r *rig) pass(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offset += d
+}
+
+func (r *rig) count(name string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.counts[name]++
+}
+
+func (r *rig) counted(name string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts[name]
+}
+
+// ReadSecret implements registry.SecretReader.
+func (r *rig) ReadSecret(_ context.Context, name string, _ bool) (registry.Secret, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	text, ok := r.clients[name]
+	if !ok {
+		return registry.Secret{}, registry.ErrNotFound
+	}
+	sum := sha256.Sum256([]byte(text))
+	return registry.Secret{Text: []byte(text), Version: hex.EncodeToString(sum[:8])}, nil
+}
+
+// Put implements bus.
+func (r *rig) Put(_ context.Context, source, detailType string, detail []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.busErr != nil {
+		return r.busErr
+	}
+	var a token.Announcement
+	if err := json.Unmarshal(detail, &a); err != nil || source != "token-vendor" || detailType != "TokenReady" {
+		r.t.Errorf("put %s %s %s", source, detailType, detail)
+	}
+	r.events = append(r.events, a)
+	r.details.Write(detail)
+	return nil
+}
+
+type deadLetters struct{ r *rig }
+
+func (d deadLetters) Send(_ context.Context, body string, attributes map[string]string) error {
+	d.r.mu.Lock()
+	defer d.r.mu.Unlock()
+	if d.r.deadErr == nil {
+		d.r.dead = append(d.r.dead, letter{body, attributes})
+	}
+	return d.r.deadErr
+}
+
+// Read implements targets.
+func (r *rig) Read(_ context.Context, name string) ([]byte, time.Time, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.secrets[name]
+	switch {
+	case s == nil || s.err == nil && s.text == nil:
+		return nil, time.Time{}, registry.ErrNotFound
+	case s.err != nil:
+		return nil, time.Time{}, s.err
+	}
+	return s.text, s.written, nil
+}
+
+// Write implements targets.
+func (r *rig) Write(_ context.Context, name, id string, text []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.secrets[name]
+	switch {
+	case s == nil:
+		return registry.ErrNotFound
+	case s.err != nil:
+		return s.err
+	case slices.Contains(s.ids, id):
+		return nil
+	}
+	s.text, s.written, s.writes, s.ids = text, time.Now().Add(r.offset), s.writes+1, append(s.ids, id)
+	return nil
+}
+
+// invoke invokes as Lambda does; errorType is that of a function error.
+func (r *rig) invoke(h *handler, payload string) (answer, errorType, message string) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 25*time.Second)
+	defer cancel()
+	sum := sha256.Sum256([]byte(payload))
+	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{
+		AwsRequestID: "request-" + hex.EncodeToString(sum[:8]), InvokedFunctionArn: "arn:aws:lambda:eu-central-1:111122223333:function:cnry-function:jobs",
+	})
+	out, err := h.Invoke(ctx, []byte(payload))
+	if err == nil {
+		return string(out), "", ""
+	}
+	var failure messages.InvokeResponse_Error
+	if !errors.As(err, &failure) {
+		r.t.Fatalf("not a function error: %T", err)
+	}
+	return string(out), failure.Type, failure.Message
+}
+
+// message is a record of SQS.
+func message(id, body string, receives int) string {
+	return string(encode(map[string]any{
+		"messageId": id, "receiptHandle": "handle", "body": body, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:111122223333:cnry-queue",
+		"attributes": map[string]string{"ApproximateReceiveCount": string(rune('0' + receives)), "SentTimestamp": "1700000000000"},
+	}))
+}
+
+// deliver invokes with messages, and returns the ids of those that failed.
+func (r *rig) deliver(h *handler, records ...string) []string {
+	r.t.Helper()
+	answer, kind, text := r.invoke(h, `{"Records": [`+strings.Join(records, ",")+`]}`)
+	var out failures
+	if err := json.Unmarshal([]byte(answer), &out); err != nil || kind != "" || out.Items == nil {
+		r.t.Fatalf("answered %s %s %s, %v", answer, kind, text, err)
+	}
+	ids := []string{}
+	for _, item := range out.Items {
+		ids = append(ids, item.ID)
+	}
+	return ids
+}
+
+// wantQuiet: nothing that was written down anywhere holds a secret or a token.
+func (r *rig) wantQuiet(texts ...string) {
+	r.t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	texts = append(texts, r.logs.String(), r.details.String(), string(encode(r.dead)))
+	for _, e := range r.audit {
+		texts = append(texts, string(encode(e)))
+	}
+	for _, text := range texts {
+		// oauthtest's tokens are JWTs.
+		if strings.Contains(text, "cnry-") || strings.Contains(text, "eyJ") && strings.Contains(strings.ReplaceAll(text, ".eyJ", ""), "eyJ") || strings.Contains(text, "access_token\":\"") {
+			r.t.Errorf("%.300s holds what it must not", text)
+		}
+	}
+}
+
+func errUnavailable() error { return registry.ErrUnavailable }

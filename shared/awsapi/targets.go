@@ -1,0 +1,73 @@
+package awsapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"tokenvendor/shared/registry"
+)
+
+// stagePrevious is the label that Secrets Manager moves to the version before.
+const stagePrevious = "AWSPREVIOUS"
+
+// Targets are secrets that tokens are written to, for jobs that can read secrets and
+// nothing else. It is safe for concurrent use.
+type Targets struct{ client *secretsmanager.Client }
+
+// NewTargets returns the secrets of cfg's account and region.
+func NewTargets(cfg aws.Config) *Targets {
+	return &Targets{client: secretsmanager.NewFromConfig(cfg)}
+}
+
+// Read returns what the secret of that name holds and when it was written. The error
+// wraps [registry.ErrNotFound] also where there is a secret that holds nothing yet,
+// [registry.ErrDenied] or [registry.ErrUnavailable].
+func (t *Targets) Read(ctx context.Context, name string) (text []byte, written time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	out, err := t.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: aws.String(stageCurrent)})
+	if err != nil {
+		return nil, time.Time{}, secretError(ctx, err)
+	}
+	if got := aws.ToString(out.Name); got != "" && got != name {
+		return nil, time.Time{}, fmt.Errorf("%w: the answer is for another secret", registry.ErrUnavailable)
+	}
+	return []byte(aws.ToString(out.SecretString)), aws.ToTime(out.CreatedDate), nil
+}
+
+// Write makes text the secret's current version, and takes its label from the version
+// before, so that Secrets Manager may delete that. id names the version: writing the
+// same again does nothing. The error is as that of Read; one about the label is none,
+// since what matters is written.
+//
+// Source: docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
+func (t *Targets) Write(ctx context.Context, name, id string, text []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if _, err := t.client.PutSecretValue(ctx, &secretsmanager.PutSecretValueInput{
+		SecretId: &name, ClientRequestToken: &id, SecretString: aws.String(string(text)),
+	}); err != nil {
+		if ErrorCode(err) == "LimitExceededException" {
+			return errors.Join(registry.ErrUnavailable, errors.New("the secret has too many versions"))
+		}
+		return secretError(ctx, err)
+	}
+	t.prune(ctx, name)
+	return nil
+}
+
+// prune takes away the label of the version before the current one.
+func (t *Targets) prune(ctx context.Context, name string) {
+	out, err := t.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: aws.String(stagePrevious)})
+	if err != nil {
+		return // there is none
+	}
+	_, _ = t.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: &name, VersionStage: aws.String(stagePrevious), RemoveFromVersionId: out.VersionId,
+	})
+}
