@@ -8,7 +8,12 @@ import copy
 
 REMOVED = object()
 TOKEN_ROLE = "Resources/TokenRole/Properties"
-ROLE = TOKEN_ROLE + "/Policies/0/PolicyDocument/Statement"
+OWN = TOKEN_ROLE + "/Policies/0/PolicyDocument/Statement"
+ROLE = "Resources/VendPolicy/Properties/PolicyDocument/Statement"
+BATCH = "Resources/BatchFunction/Properties"
+BATCH_VARIABLES = BATCH + "/Environment/Variables"
+BATCH_ROLE = "Resources/BatchRole/Properties/Policies/0/PolicyDocument/Statement"
+TAKE, DELIVER = (f"{BATCH_ROLE}/{position}/Fn::If/1" for position in (4, 5))
 FUNCTION = "Resources/TokenFunction/Properties"
 VARIABLES = FUNCTION + "/Environment/Variables"
 API = "Resources/Api/Properties"
@@ -18,8 +23,8 @@ SETTINGS = API + "/MethodSettings/0"
 TABLE = "Resources/SharedCacheTable"
 CACHE_KEY = "Resources/SharedCacheKey"
 CACHE_KEY_POLICY = CACHE_KEY + "/Properties/KeyPolicy/Statement"
-SHARE, OPEN, SEAL = (f"{ROLE}/{position}/Fn::If/1" for position in (3, 4, 5))
-READ_POLICY, OPEN_POLICY, SIGN, LOOK, PROVE = (f"{ROLE}/{position}/Fn::If/1" for position in (7, 8, 9, 10, 11))
+SHARE, OPEN, SEAL = (f"{ROLE}/{position}/Fn::If/1" for position in (2, 3, 4))
+READ_POLICY, OPEN_POLICY, SIGN, LOOK, PROVE = (f"{ROLE}/{position}/Fn::If/1" for position in (5, 6, 7, 8, 9))
 URL = "Resources/Url/Properties"
 
 ANYWHERE = {
@@ -36,6 +41,7 @@ MACHINE = {"Type": "AWS::StepFunctions::StateMachine", "Properties": {"LoggingCo
 ALL_LOG_GROUPS = {"Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"}
 MORE_SECRETS = {"Fn::Sub": "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:token-vendor/*"}
 TO_QUEUE = {"OnSuccess": {"Destination": "<queue>"}}
+TYPED = {"OnSuccess": {"Type": "SQS", "Destination": "arn:aws:sqs:eu-central-1:123456789012:results"}}
 DEAD_LETTERS = {"Type": "SQS", "TargetArn": "arn:aws:sqs:eu-central-1:123456789012:dead"}
 OWN_ACCOUNT = {"AWS": {"Ref": "AWS::AccountId"}}
 BARE_LOG_GROUP = {"Type": "AWS::Logs::LogGroup", "DeletionPolicy": "Retain", "Properties": {}}
@@ -65,14 +71,14 @@ PERMISSION = {
 }
 
 BREAKS = [
-    ("I-01", "an action with a wildcard", [(ROLE + "/2/Action", "logs:*")]),
-    ("I-01", "a wildcard resource", [(ROLE + "/2/Resource", "*")]),
-    ("I-01", "every log group", [(ROLE + "/2/Resource", ALL_LOG_GROUPS)]),
-    ("I-01", "all but one action", [(ROLE + "/2/Action", REMOVED), (ROLE + "/2/NotAction", "logs:DeleteLogGroup")]),
+    ("I-01", "an action with a wildcard", [(OWN + "/0/Action", "logs:*")]),
+    ("I-01", "a wildcard resource", [(OWN + "/0/Resource", "*")]),
+    ("I-01", "every log group", [(OWN + "/0/Resource", ALL_LOG_GROUPS)]),
+    ("I-01", "all but one action", [(OWN + "/0/Action", REMOVED), (OWN + "/0/NotAction", "logs:DeleteLogGroup")]),
     ("I-01", "a key policy with a wildcard", [("Resources/SecretsKey/Properties/KeyPolicy/Statement/0/Action", "kms:*")]),
     ("I-01", "every action on the table", [(SHARE + "/Action", "dynamodb:*")]),
     ("I-01", "every table", [(SHARE + "/Resource", "*")]),
-    ("I-01", "another use of every key", [(f"{ROLE}/12", {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:eu-central-1:123456789012:key/*"})]),
+    ("I-01", "another use of every key", [(f"{ROLE}/10", {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:eu-central-1:123456789012:key/*"})]),
     ("I-01", "every use of the cache's key", [(CACHE_KEY_POLICY + "/1/Action", "kms:*")]),
     ("I-02", "a role that SAM makes", [(FUNCTION + "/Role", REMOVED)]),
     ("I-02", "a managed policy", [(TOKEN_ROLE + "/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"])]),
@@ -83,7 +89,7 @@ BREAKS = [
     ("I-03", "writing secrets", [(ROLE + "/0/Action", ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"])]),
     ("I-04", "kms:Decrypt without Secrets Manager", [(ROLE + "/1/Condition/StringEquals", REMOVED)]),
     ("I-04", "kms:Decrypt for any secret", [(ROLE + "/1/Condition/StringLike", REMOVED)]),
-    ("I-04", "kms:Decrypt for the cache where there is none", [(ROLE + "/4/Fn::If/2", OPEN_ALWAYS)]),
+    ("I-04", "kms:Decrypt for the cache where there is none", [(ROLE + "/3/Fn::If/2", OPEN_ALWAYS)]),
     ("I-04", "a key for other accounts", [(KEY_USE + "/Condition/StringEquals/kms:CallerAccount", REMOVED)]),
     ("I-04", "a key that is never rotated", [("Resources/SecretsKey/Properties/EnableKeyRotation", False)]),
     ("I-04", "a key that goes with the stack", [("Resources/SecretsKey/DeletionPolicy", "Delete")]),
@@ -93,7 +99,7 @@ BREAKS = [
     ("I-05", "signing whole messages", [(SIGN + "/Condition/StringEquals/kms:MessageType", REMOVED)]),
     ("I-05", "signing that nobody chose", [("Conditions/WithSigningKeys", ALWAYS)]),
     ("I-05", "a choice without effect", [("Conditions/WithSigningKeys", NEVER)]),
-    ("I-05", "signing without looking at the key", [(ROLE + "/10", NOTHING)]),
+    ("I-05", "signing without looking at the key", [(ROLE + "/8", NOTHING)]),
     ("I-06", "any audience", [(PROVE + "/Condition/ForAllValues:StringEquals/sts:IdentityTokenAudience", "*")]),
     ("I-06", "no audience", [(PROVE + "/Condition/Null/sts:IdentityTokenAudience", REMOVED)]),
     ("I-06", "no tag", [(PROVE + "/Condition/Null/aws:TagKeys", REMOVED)]),
@@ -107,7 +113,7 @@ BREAKS = [
     ("I-21", "an alarm that nobody hears", [("Resources/AuditAlarm/Properties/AlarmActions", REMOVED)]),
     ("policy", "a mode that nobody chose", [(VARIABLES + "/POLICY_MODE", "iam")]),
     ("policy", "another secret", [(VARIABLES + "/POLICY_SECRET_ID", "other")]),
-    ("policy", "a policy that cannot be read", [(ROLE + "/7", NOTHING)]),
+    ("policy", "a policy that cannot be read", [(ROLE + "/5", NOTHING)]),
     ("url", "a Function URL that SAM makes", [(FUNCTION + "/FunctionUrlConfig", {"AuthType": "AWS_IAM"})]),
     ("url", "an open Function URL", [(URL + "/AuthType", "NONE")]),
     ("url", "a Function URL that nobody chose", [("Conditions/WithFunctionUrl", ALWAYS)]),
@@ -170,7 +176,7 @@ BREAKS = [
     ("cache-table", "deleting the table", [(SHARE + "/Action", [*ITEMS, "dynamodb:DeleteTable"])]),
     ("cache-table", "deleting items", [(SHARE + "/Action", [*ITEMS, "dynamodb:DeleteItem"])]),
     ("cache-table", "other tables", [(SHARE + "/Resource", [{"Fn::GetAtt": ["SharedCacheTable", "Arn"]}, MORE_TABLES])]),
-    ("cache-table", "a grant where there is no table", [(ROLE + "/3/Fn::If/2", SHARE_ALWAYS)]),
+    ("cache-table", "a grant where there is no table", [(ROLE + "/2/Fn::If/2", SHARE_ALWAYS)]),
     ("cache-key", "the key for anything", [(SEAL + "/Condition", REMOVED)]),
     ("cache-key", "the key for another table", [(SEAL + "/Condition/StringEquals/kms:EncryptionContext:table", "other")]),
     ("cache-key", "more than sealing", [(SEAL + "/Action", ["kms:Decrypt", "kms:GenerateDataKey", "kms:Encrypt"])]),
@@ -185,10 +191,10 @@ BREAKS = [
     ("cache-key", "a table by another name than its key knows", [(TABLE + "/Properties/TableName", REMOVED)]),
     ("cache-key", "a key that is never rotated", [(CACHE_KEY + "/Properties/EnableKeyRotation", REMOVED)]),
     ("cache-key", "a key that outlives its table", [(CACHE_KEY + "/DeletionPolicy", "Retain")]),
-    ("cache", "a table without permissions", [(ROLE + "/3", NOTHING)]),
+    ("cache", "a table without permissions", [(ROLE + "/2", NOTHING)]),
     ("cache", "a table without permission to write", [(SHARE + "/Action", "dynamodb:GetItem")]),
-    ("cache", "a table that its users cannot open", [(ROLE + "/4", NOTHING)]),
-    ("cache", "a key that seals nothing", [(ROLE + "/5", NOTHING)]),
+    ("cache", "a table that its users cannot open", [(ROLE + "/3", NOTHING)]),
+    ("cache", "a key that seals nothing", [(ROLE + "/4", NOTHING)]),
     ("cache", "a key that only opens", [(SEAL + "/Action", "kms:Decrypt")]),
     ("cache", "a shared cache that nobody chose", [("Conditions/WithSharedCache", ALWAYS)]),
     ("cache", "a choice without effect", [("Conditions/WithSharedCache", NEVER)]),
@@ -199,6 +205,35 @@ BREAKS = [
     ("cache", "a function that is told of a table in vain", [(VARIABLES + "/CACHE_TABLE/Fn::If/2", "table")]),
     ("cache", "a function without the key", [(VARIABLES + "/CACHE_KMS_KEY_ID", "")]),
     ("cache", "a function that fetches nothing ahead", [(VARIABLES + "/PREFETCH_CLIENTS", "")]),
+    ("batch", "a batch function that nobody chose", [("Conditions/WithBatchBus", NEVER)]),
+    ("batch", "a queue without its mapping", [("Resources/BatchOrdersMapping", REMOVED)]),
+    ("batch", "another bus", [(BATCH_VARIABLES + "/EVENT_BUS_NAME", "other")]),
+    ("batch", "another dead-letter queue", [(BATCH_VARIABLES + "/DEAD_LETTER_QUEUE_URL", "other")]),
+    ("batch", "messages that are lost", [("Resources/BatchOrders/Properties/RedrivePolicy", REMOVED)]),
+    ("batch", "messages that are put aside without a reason", [("Resources/BatchOrders/Properties/RedrivePolicy/maxReceiveCount", 3)]),
+    ("batch", "messages that come again too early", [("Resources/BatchOrders/Properties/VisibilityTimeout", 30)]),
+    ("batch", "messages that spoil each other", [("Resources/BatchOrdersMapping/Properties/FunctionResponseTypes", REMOVED)]),
+    ("batch", "events that are lost", [(BATCH + "/DeadLetterQueue", REMOVED)]),
+    ("batch-role", "any queue's messages", [(TAKE + "/Resource", "arn:aws:sqs:eu-central-1:123456789012:other")]),
+    ("batch-role", "deleting queues", [(TAKE + "/Action", ["sqs:ReceiveMessage", "sqs:DeleteQueue"])]),
+    ("batch-role", "events in any name", [(BATCH_ROLE + "/3/Condition", REMOVED)]),
+    ("batch-role", "queues for the other function", [(OWN + "/2", {"Effect": "Allow", "Action": "sqs:SendMessage", "Resource": {"Fn::GetAtt": ["BatchDeadLetters", "Arn"]}})]),
+    ("batch-role", "calling functions", [(BATCH_ROLE + "/7", {"Effect": "Allow", "Action": "lambda:InvokeFunction", "Resource": {"Ref": "DirectAlias"}})]),
+    ("deliver", "secrets without the tag", [(DELIVER + "/Condition/StringEquals/aws:ResourceTag~1token-vendor-managed", REMOVED)]),
+    ("deliver", "deleting secrets", [(DELIVER + "/Action", ["secretsmanager:PutSecretValue", "secretsmanager:DeleteSecret"])]),
+    ("deliver", "deliveries that nobody chose", [(BATCH_ROLE + "/5/Fn::If/0", "WithBatch")]),
+    ("I-03", "writing clients' documents", [(BATCH_ROLE + "/7", {"Effect": "Allow", "Action": "secretsmanager:PutSecretValue", "Resource": MORE_SECRETS})]),
+    ("queues", "a queue in the clear", [("Resources/BatchOrders/Properties/SqsManagedSseEnabled", REMOVED)]),
+    ("queues", "a queue without TLS", [("Resources/BatchOrdersPolicy", REMOVED)]),
+    ("queues", "a queue for everybody", [("Resources/BatchDeadLettersPolicy/Properties/PolicyDocument/Statement/1", {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"})]),
+    ("queues", "announcements that come back", [("Resources/BatchRule/Properties/EventPattern/source", REMOVED)]),
+    ("queues", "the events of everybody", [("Resources/BatchRule/Properties/EventBusName", REMOVED)]),
+    ("I-02", "a role for two functions", [(BATCH + "/Role", {"Fn::GetAtt": ["TokenRole", "Arn"]})]),
+    ("I-11", "a place for the batch function's results", [(BATCH + "/EventInvokeConfig/DestinationConfig", TYPED)]),
+    ("I-13", "a proof that the batch function does not need", [(BATCH_VARIABLES + "/ENVELOPE_PROOF", "x")]),
+    ("I-14", "no reserved concurrency for the batch function", [(BATCH + "/ReservedConcurrentExecutions", REMOVED)]),
+    ("I-16", "a permission for every rule", [("Resources/BatchRulePermission/Properties/SourceArn", "arn:aws:events:eu-central-1:123456789012:rule/other")]),
+    ("version", "an alias of the batch function that stays", [(BATCH + "/VersionDescription", {"Fn::Sub": WITHOUT_CACHE})]),
     ("version", "an alias that does not know of the cache", [(FUNCTION + "/VersionDescription", {"Fn::Sub": WITHOUT_CACHE})]),
     ("version", "an alias that does not know of the policy", [(FUNCTION + "/VersionDescription", {"Fn::Sub": WITHOUT_POLICY})]),
     ("version", "a description that is too long", [(FUNCTION + "/VersionDescription", TOO_LONG)]),
@@ -210,7 +245,8 @@ BREAKS = [
 def broken(template, edits):
     template = copy.deepcopy(template)
     for path, value in edits:
-        *parents, last = path.split("/")
+        # As in JSON pointers, ~1 stands for a slash in a name.
+        *parents, last = (member.replace("~1", "/") for member in path.split("/"))
         node = template
         for member in parents:
             node = node[int(member)] if isinstance(node, list) else node[member]

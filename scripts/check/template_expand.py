@@ -64,6 +64,16 @@ SCENARIOS = {
         "Tracing": "PassThrough",
         "Architecture": "x86_64",
     },
+    "jobs": {
+        "SharedCache": "true",
+        "Batch": "true",
+        "BatchQueue": "true",
+        "BatchBus": "true",
+        "BatchSchedule": '[{"client":"billing","deliver_to":"token-vendor/tokens/billing"}]',
+        "AlarmTopicArn": f"arn:aws:sns:eu-central-1:{ACCOUNT}:alarms",
+        "PolicySecret": "token-vendor/policy",
+    },
+    "steps": {"SharedCache": "true", "Batch": "true", "ReservedConcurrency": 7},
 }
 
 

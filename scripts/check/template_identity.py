@@ -87,7 +87,7 @@ def function_url(resources):
         if url.get("Qualifier") not in aliases.values() or url.get("Qualifier") in ("http", "direct"):
             yield f"{name}: is not on an alias of its own"
     for name, function in of(resources, "AWS::Lambda::Function"):
-        if environment(function).get("URL_ALIAS") != (urls[0][1].get("Qualifier") if urls else ""):
+        if "HTTP_ALIAS" in environment(function) and environment(function).get("URL_ALIAS") != (urls[0][1].get("Qualifier") if urls else ""):
             yield f"{name}: URL_ALIAS is not the alias of the Function URL"
 
 

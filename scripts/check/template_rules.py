@@ -6,6 +6,7 @@ about resources that the template does not have. Those of the shared cache stand
 import json
 import re
 
+import template_batch
 import template_cache
 import template_identity
 from template_expand import ACCOUNT
@@ -20,7 +21,13 @@ LOGGED = {
     "$context.requestId", "$context.extendedRequestId", "$context.identity.userArn", "$context.identity.caller",
     "$context.identity.sourceIp", "$context.identity.vpceId", "$context.resourcePath", "$context.status", "$context.responseLatency",
 }
+# The function that answers with tokens.
+VENDING = "TokenFunction"
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace", "x-amazon-apigateway-any-method"}
+
+
+def vending(resources):
+    return [(name, function) for name, function in of(resources, "AWS::Lambda::Function") if name == VENDING]
 
 
 def no_wildcards(resources):
@@ -65,7 +72,7 @@ def reads_current_only(resources):
     prefixes = [environment(f).get("CLIENT_SECRET_PREFIX") for _, f in of(resources, "AWS::Lambda::Function")]
     for where, statement, _ in identity_statements(resources):
         actions = [a for a in many(statement.get("Action")) if a.startswith("secretsmanager:")]
-        if not actions:
+        if not actions or template_batch.delivers(statement):
             continue
         if actions != ["secretsmanager:GetSecretValue"]:
             yield f"{where}: more than GetSecretValue"
@@ -143,11 +150,12 @@ def asynchronous_results(resources):
     for name, config in configs:
         if config.get("DestinationConfig"):
             yield f"{name}: sends results to a destination"
-    safe = {c.get("Qualifier") for _, c in configs if c.get("MaximumRetryAttempts") == 0}
-    wanted = {alias["Name"] for _, alias in of(resources, "AWS::Lambda::Alias")} | {"$LATEST"}
-    for qualifier in sorted(wanted - safe):
+    # The batch function answers with no tokens.
+    safe = {c.get("Qualifier") for _, c in configs if c.get("MaximumRetryAttempts") == 0 and logical(c.get("FunctionName")) == VENDING}
+    aliases = {a["Name"] for _, a in of(resources, "AWS::Lambda::Alias") if logical(a.get("FunctionName")) == VENDING}
+    for qualifier in sorted((aliases | {"$LATEST"}) - safe):
         yield f"{qualifier}: asynchronous invocations are repeated"
-    for name, function in of(resources, "AWS::Lambda::Function"):
+    for name, function in vending(resources):
         if function.get("DeadLetterConfig"):
             yield f"{name}: has a dead-letter queue"
 
@@ -168,7 +176,7 @@ def no_secret_in_environment(resources):
         variables = environment(function)
         if sum(len(k) + len(str(v)) for k, v in variables.items()) > 3000:
             yield f"{name}: more than 3000 bytes of environment"
-        if variables.get("ENVELOPE_PROOF") not in proofs:
+        if name == VENDING and variables.get("ENVELOPE_PROOF") not in proofs:
             yield f"{name}: ENVELOPE_PROOF does not come from a generated secret"
         for key in variables:
             named_so = re.search("SECRET|PASSWORD|PASSPHRASE|TOKEN|PRIVATE|CREDENTIAL", key)
@@ -177,8 +185,10 @@ def no_secret_in_environment(resources):
         for where, secret in secrets.items():
             if str(secret.get("Name", "")).startswith(variables.get("CLIENT_SECRET_PREFIX", "")) and "Name" in secret:
                 yield f"{where}: lies where clients' secrets do"
+        if name != VENDING and "ENVELOPE_PROOF" in variables:
+            yield f"{name}: knows the proof, and API Gateway does not call it"
         for where, stage in of(resources, "AWS::ApiGateway::Stage"):
-            if stage.get("Variables", {}).get("envelopeProof") != variables.get("ENVELOPE_PROOF"):
+            if name == VENDING and stage.get("Variables", {}).get("envelopeProof") != variables.get("ENVELOPE_PROOF"):
                 yield f"{where}: envelopeProof is not the function's"
 
 
@@ -217,6 +227,8 @@ def permissions(resources):
     aliases = dict(of(resources, "AWS::Lambda::Alias"))
     http = {environment(f).get("HTTP_ALIAS") for _, f in of(resources, "AWS::Lambda::Function")}
     for name, permission in of(resources, "AWS::Lambda::Permission"):
+        if template_batch.calls_batch(resources, permission):
+            continue
         alias = aliases.get(str(permission.get("FunctionName")).strip("<>"), {})
         if alias.get("Name") not in http:
             yield f"{name}: is not on the alias that HTTP_ALIAS names"
@@ -267,7 +279,8 @@ def versions_follow_parameters(resources):
         function = functions[version["FunctionName"].strip("<>")]
         chosen = [function["MemorySize"], function.get("TracingConfig", {}).get("Mode"), *function["Architectures"]]
         chosen += [environment(function).get(key) for key in ("CLIENT_SECRET_PREFIX", "LOG_LEVEL")]
-        chosen += [resources.chosen[key] for key in ("SharedCache", "PrefetchClients", "PolicySecret", "WebIdentityAudiences", "FunctionUrl")]
+        chosen += [resources.chosen[key] for key in ("SharedCache", "PrefetchClients", "PolicySecret", "WebIdentityAudiences")]
+        chosen.append(resources.chosen["FunctionUrl" if function["FunctionName"] == "token-vendor" else "BatchBus"])
         description = str(version.get("Description", ""))
         if len(description) > 256:
             yield f"{name}: its description is longer than 256 characters"
@@ -293,5 +306,6 @@ RULES = {
     "I-17": ("logs are kept, stay here, and say who called", logs),
     **template_cache.RULES,
     **template_identity.RULES,
+    **template_batch.RULES,
     "version": ("a changed parameter reaches the function's aliases", versions_follow_parameters),
 }

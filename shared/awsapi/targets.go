@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -63,11 +64,15 @@ func (t *Targets) Write(ctx context.Context, name, id string, text []byte) error
 
 // prune takes away the label of the version before the current one.
 func (t *Targets) prune(ctx context.Context, name string) {
-	out, err := t.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: aws.String(stagePrevious)})
+	out, err := t.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {
-		return // there is none
+		return
 	}
-	_, _ = t.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
-		SecretId: &name, VersionStage: aws.String(stagePrevious), RemoveFromVersionId: out.VersionId,
-	})
+	for id, stages := range out.VersionIdsToStages {
+		if slices.Contains(stages, stagePrevious) {
+			_, _ = t.client.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+				SecretId: &name, VersionStage: aws.String(stagePrevious), RemoveFromVersionId: &id,
+			})
+		}
+	}
 }
