@@ -30,7 +30,7 @@ func (played) Announce(_ context.Context, r token.Request, o token.Order) (token
 	if !registry.ValidName(r.Client) || o.ID == "" || r.Caller == "" {
 		panic("an order without client, id or caller")
 	}
-	return token.Announcement{ID: o.ID, Client: r.Client, Caller: o.Caller, Claim: "claim"}, nil
+	return token.Announcement{Ordered: token.Ordered{ID: o.ID, Client: r.Client, Caller: o.Caller}, Claim: "claim"}, nil
 }
 
 func (played) Refuse(_ token.Request, err error) *token.Error { return token.AsError(err) }

@@ -16,9 +16,9 @@ const (
 	ClaimLife = 12 * time.Hour
 )
 
-// claim is what a claim says: what to ask for, in whose stead. It holds no token and no
-// permission; whoever redeems it is judged like everybody who asks.
-type claim struct {
+// Ordered is what was ordered, as in a request.
+type Ordered struct {
+	// ID names the order.
 	ID          string            `json:"id"`
 	Client      string            `json:"client"`
 	Scope       []string          `json:"scope,omitempty"`
@@ -27,9 +27,16 @@ type claim struct {
 	TokenFormat string            `json:"token_format,omitempty"`
 	AppTID      string            `json:"app_tid,omitempty"`
 	Parameters  map[string]string `json:"parameters,omitempty"`
-	MinTTL      int64             `json:"min_ttl,omitempty"`
-	// Caller is who alone may redeem it; empty: whoever may have the token.
+	// MinTTL is in seconds.
+	MinTTL int64 `json:"min_ttl,omitempty"`
+	// Caller is who alone may redeem the claim; empty: whoever may have the token.
 	Caller string `json:"caller,omitempty"`
+}
+
+// claim is what a claim says. It holds no token and no permission; whoever redeems it is
+// judged like everybody who asks.
+type claim struct {
+	Ordered
 	// Expires is in Unix seconds.
 	Expires int64 `json:"expires"`
 }
@@ -48,17 +55,7 @@ type Order struct {
 
 // Announcement says that a token is there to be fetched. It is no secret.
 type Announcement struct {
-	ID string `json:"id"`
-	// What was ordered, as in a request; min_ttl is in seconds.
-	Client      string            `json:"client"`
-	Scope       []string          `json:"scope,omitempty"`
-	Resource    []string          `json:"resource,omitempty"`
-	Audience    string            `json:"audience,omitempty"`
-	TokenFormat string            `json:"token_format,omitempty"`
-	AppTID      string            `json:"app_tid,omitempty"`
-	Parameters  map[string]string `json:"parameters,omitempty"`
-	MinTTL      int64             `json:"min_ttl,omitempty"`
-	Caller      string            `json:"caller,omitempty"`
+	Ordered
 	// GoodUntil is until when, in Unix seconds, the token that is there has min_ttl
 	// left; 0: it has no end that is known. Later there will be another one.
 	GoodUntil int64 `json:"good_until,omitempty"`
@@ -98,10 +95,10 @@ func (v *Vendor) announce(ctx context.Context, d *decision, o Order) (a announce
 	if age := v.now().Sub(o.Time); age < 0 || age > ClaimLife/2 {
 		o.Time = v.now()
 	}
-	c := claim{
+	c := claim{Expires: o.Time.Add(ClaimLife).Unix(), Ordered: Ordered{
 		ID: o.ID, Client: r.Client, Scope: r.Scope, Resource: r.Resource, Audience: r.Audience, TokenFormat: r.TokenFormat, AppTID: r.AppTID,
-		Parameters: r.Parameters, MinTTL: int64(r.MinTTL / time.Second), Caller: o.Caller, Expires: o.Time.Add(ClaimLife).Unix(),
-	}
+		Parameters: r.Parameters, MinTTL: int64(r.MinTTL / time.Second), Caller: o.Caller,
+	}}
 	text, err := v.sign(ctx, c)
 	if err != nil {
 		return a, err
@@ -109,10 +106,7 @@ func (v *Vendor) announce(ctx context.Context, d *decision, o Order) (a announce
 	if a.grant, err = v.answer(ctx, d); err != nil {
 		return a, err
 	}
-	a.Announcement = Announcement{
-		ID: c.ID, Client: c.Client, Scope: c.Scope, Resource: c.Resource, Audience: c.Audience, TokenFormat: c.TokenFormat, AppTID: c.AppTID,
-		Parameters: c.Parameters, MinTTL: c.MinTTL, Caller: c.Caller, Claim: text, ClaimExpires: c.Expires,
-	}
+	a.Announcement = Announcement{Ordered: c.Ordered, Claim: text, ClaimExpires: c.Expires}
 	if end := a.grant.held.end(); !end.IsZero() {
 		good := end
 		if last := a.grant.held.Expiry().Add(-r.MinTTL); last.Before(good) {
