@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,13 +21,21 @@ const maxAnswer = 1 << 20
 
 // call asks for a token of client as principal, over the front like everybody.
 func (s *stack) call(ctx context.Context, principal apigateway.Principal, client string) (status int, body []byte, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.apiURL+client, nil)
+	return s.callWith(ctx, principal, client, "")
+}
+
+// callWith is call with a form.
+func (s *stack) callWith(ctx context.Context, principal apigateway.Principal, client, form string) (status int, body []byte, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.apiURL+client, strings.NewReader(form))
 	if err != nil {
 		return 0, nil, err
 	}
-	empty := sha256.Sum256(nil)
+	if form != "" {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	hash := sha256.Sum256([]byte(form))
 	credentials := aws.Credentials{AccessKeyID: principal.AccessKeyID, SecretAccessKey: principal.SecretAccessKey, SessionToken: principal.SessionToken}
-	err = v4.NewSigner().SignHTTP(ctx, credentials, request, hex.EncodeToString(empty[:]), "execute-api", region, time.Now())
+	err = v4.NewSigner().SignHTTP(ctx, credentials, request, hex.EncodeToString(hash[:]), "execute-api", region, time.Now())
 	if err != nil {
 		return 0, nil, err
 	}

@@ -33,6 +33,7 @@ add a client of your own; its token is there on the next call:
 what lies in the table that the function's processes share, sealed:
   AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws dynamodb scan --region %s --endpoint-url %s --table-name %s
 
+%s
 Secrets Manager %s   DynamoDB %s   KMS %s
 authorization server %s   CA %s
 
@@ -46,8 +47,30 @@ up until Ctrl-C
 		region, s.secretsURL, prefix, spareClient, s.sparePath(),
 		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+spareClient),
 		region, s.tableURL, cacheTable,
+		s.jobCommands(curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+firstClient)),
 		s.secretsURL, s.tableURL, s.keysURL,
 		s.issuer.Issuer(), s.caFile)
+}
+
+// jobCommands order tokens for jobs, and redeem one.
+func (s *stack) jobCommands(curl string) string {
+	j := s.jobs
+	aws := "AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws --region " + region + " "
+	queue := j.queueURL + "/" + account + "/"
+	target := "token-vendor/tokens/" + firstClient
+	return "order a token for a job: by queue, by event, or by the clock into a secret (every 20 seconds here)\n" +
+		"  " + aws + "sqs send-message --endpoint-url " + j.queueURL + " --queue-url " + queue + ordersQueue + ` --message-body '{"client": "` + firstClient + `", "min_ttl": 600}'` + "\n" +
+		"  " + aws + "events put-events --endpoint-url " + j.busURL + ` --entries 'EventBusName=` + jobsBus + `,Source=my.jobs,DetailType=TokenRequested,Detail="{\"client\":\"` + firstClient + `\"}"'` + "\n" +
+		"  " + aws + "secretsmanager create-secret --endpoint-url " + s.secretsURL + " --name " + target + "\n" +
+		"  " + aws + "scheduler create-schedule --endpoint-url " + j.clockURL + ` --name tokens --schedule-expression 'rate(20 seconds)' --flexible-time-window Mode=OFF ` +
+		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + batchAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/clock",` +
+		`"Input":"{\"schedule\":[{\"client\":\"` + firstClient + `\",\"deliver_to\":\"` + target + `\"}]}"}'` + "\n" +
+		"what was announced, what could not be done and why, and what was delivered\n" +
+		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + readyQueue + " --wait-time-seconds 5\n" +
+		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + deadQueue + " --message-attribute-names All\n" +
+		"  " + aws + "secretsmanager get-secret-value --endpoint-url " + s.secretsURL + " --secret-id " + target + "\n" +
+		"as the job: the claim in the announcement for the token\n" +
+		"  " + curl + " -d claim=CLAIM\n"
 }
 
 // description is what -json writes. The secrets in it are good for this run of
@@ -63,6 +86,15 @@ type description struct {
 	DynamoDBURL        string                 `json:"dynamodb_url"`
 	CacheTable         string                 `json:"cache_table"`
 	KMSURL             string                 `json:"kms_url"`
+	BatchName          string                 `json:"batch_function_name"`
+	BatchURL           string                 `json:"batch_lambda_url"`
+	SQSURL             string                 `json:"sqs_url"`
+	OrdersURL          string                 `json:"orders_queue_url"`
+	ReadyURL           string                 `json:"ready_queue_url"`
+	DeadLettersURL     string                 `json:"dead_letter_queue_url"`
+	EventBridgeURL     string                 `json:"eventbridge_url"`
+	EventBus           string                 `json:"event_bus"`
+	SchedulerURL       string                 `json:"scheduler_url"`
 	CacheKey           string                 `json:"cache_kms_key_id"`
 	Issuer             string                 `json:"issuer"`
 	TokenEndpoint      string                 `json:"token_endpoint"`
@@ -98,6 +130,9 @@ func (s *stack) writeJSON(file string) error {
 		Region: region, Account: account, TokenURL: s.apiURL, LambdaURL: s.function.URL(), FunctionName: functionName,
 		SecretsManagerURL: s.secretsURL, ClientSecretPrefix: prefix,
 		DynamoDBURL: s.tableURL, CacheTable: cacheTable, KMSURL: s.keysURL, CacheKey: "alias/" + cacheKey,
+		BatchName: batchName, BatchURL: s.jobs.batch.URL(), SQSURL: s.jobs.queueURL, OrdersURL: s.jobs.queueURL + "/" + account + "/" + ordersQueue,
+		ReadyURL: s.jobs.queueURL + "/" + account + "/" + readyQueue, DeadLettersURL: s.deadURL(),
+		EventBridgeURL: s.jobs.busURL, EventBus: jobsBus, SchedulerURL: s.jobs.clockURL,
 		Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
 		Spare: spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
 	}

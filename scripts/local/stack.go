@@ -50,6 +50,7 @@ type stack struct {
 	identityURL string
 	issuer      *oauthtest.Server
 	function    *runtimeapi.Runtime
+	jobs        jobs
 	apiURL      string // ends in /token/
 	policyMode  string
 	principals  []apigateway.Principal
@@ -67,7 +68,7 @@ func start(ctx context.Context, policyFile string, out, log io.Writer) (*stack, 
 		do  func() error
 	}{
 		{"", s.makeDir},
-		{"building the function", func() error { return s.build(ctx) }},
+		{"building the functions", func() error { return s.build(ctx) }},
 		{"", s.startIssuer},
 		{"", s.startSecrets},
 		{"", s.startCache},
@@ -76,6 +77,7 @@ func start(ctx context.Context, policyFile string, out, log io.Writer) (*stack, 
 		{"", func() error { return s.seedPolicy(policyFile) }},
 		{"", func() error { return s.startFunction(proof, log) }},
 		{"", func() error { return s.startFront(proof, log) }},
+		{"", func() error { return s.startJobs(ctx, log) }},
 	}
 	for _, step := range steps {
 		if step.say != "" {
@@ -159,29 +161,32 @@ func (s *stack) startIdentity() (err error) {
 	return err
 }
 
+// environment is what both functions have.
+func (s *stack) environment() []string {
+	return []string{
+		"AWS_ACCESS_KEY_ID=AKIALOCALFUNCTION", "AWS_SECRET_ACCESS_KEY=" + rand.Text(),
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.secretsURL,
+		"AWS_ENDPOINT_URL_DYNAMODB=" + s.tableURL,
+		"AWS_ENDPOINT_URL_KMS=" + s.keysURL,
+		"AWS_ENDPOINT_URL_STS=" + s.identityURL,
+		"WEB_IDENTITY_AUDIENCES=" + s.issuer.Issuer(),
+		"CACHE_TABLE=" + cacheTable,
+		"CACHE_KMS_KEY_ID=alias/" + cacheKey,
+		"CLIENT_SECRET_PREFIX=" + prefix,
+		"POLICY_MODE=" + s.policyMode,
+		"POLICY_SECRET_ID=" + policyName,
+		"ALLOW_PRIVATE_ENDPOINTS=true",
+		"SSL_CERT_DIR=" + filepath.Dir(s.caFile),
+	}
+}
+
 // startFunction runs the binary as AWS Lambda would. The documents bring the
 // CA of the authorization server with them; SSL_CERT_DIR lets documents that
 // don't, be tried on Linux (Go looks at it nowhere else).
 func (s *stack) startFunction(proof string, log io.Writer) error {
 	function, err := runtimeapi.Start(runtimeapi.Config{
-		Binary: s.binary(),
-		Env: []string{
-			"AWS_ACCESS_KEY_ID=AKIALOCALFUNCTION", "AWS_SECRET_ACCESS_KEY=" + rand.Text(),
-			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.secretsURL,
-			"AWS_ENDPOINT_URL_DYNAMODB=" + s.tableURL,
-			"AWS_ENDPOINT_URL_KMS=" + s.keysURL,
-			"AWS_ENDPOINT_URL_STS=" + s.identityURL,
-			"WEB_IDENTITY_AUDIENCES=" + s.issuer.Issuer(),
-			"CACHE_TABLE=" + cacheTable,
-			"CACHE_KMS_KEY_ID=alias/" + cacheKey,
-			"CLIENT_SECRET_PREFIX=" + prefix,
-			"POLICY_MODE=" + s.policyMode,
-			"POLICY_SECRET_ID=" + policyName,
-			"ENVELOPE_PROOF=" + proof,
-			"HTTP_ALIAS=" + httpAlias,
-			"ALLOW_PRIVATE_ENDPOINTS=true",
-			"SSL_CERT_DIR=" + filepath.Dir(s.caFile),
-		},
+		Binary:         s.binary("token"),
+		Env:            append(s.environment(), "ENVELOPE_PROOF="+proof, "HTTP_ALIAS="+httpAlias),
 		FunctionName:   functionName,
 		Region:         region,
 		Account:        account,
@@ -237,8 +242,8 @@ func (s *stack) serve(handler http.Handler) (string, error) {
 	return "http://" + listener.Addr().String(), nil
 }
 
-func (s *stack) binary() string {
-	name := "bootstrap"
+// binary is where the binary of a function lies.
+func (s *stack) binary(name string) string {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}

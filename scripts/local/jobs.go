@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"tokenvendor/scripts/local/eventbridge"
+	"tokenvendor/scripts/local/runtimeapi"
+	"tokenvendor/scripts/local/scheduler"
+	"tokenvendor/scripts/local/sqs"
+)
+
+// The names of what jobs need.
+const (
+	batchName   = "token-vendor-batch"
+	batchAlias  = "jobs"
+	ordersQueue = "token-vendor-orders"
+	deadQueue   = "token-vendor-dead-letters"
+	// readyQueue gets what is announced on the bus, so that the AWS CLI can read it.
+	readyQueue = "token-vendor-ready"
+	jobsBus    = "token-vendor-tokens"
+	// maxReceives is the queue's maxReceiveCount.
+	maxReceives = 5
+)
+
+// jobs are the batch function and what starts it.
+type jobs struct {
+	batch    *runtimeapi.Runtime
+	queues   *sqs.Server
+	queueURL string
+	bus      *eventbridge.Server
+	busURL   string
+	clock    *scheduler.Server
+	clockURL string
+}
+
+// startJobs starts the batch function and its sources, wired as in template.yaml.
+// Lambda's waits before it repeats an event are seconds here.
+func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	j := &s.jobs
+	j.queues = sqs.New(sqs.Config{Region: region, Account: account})
+	j.queues.AddQueue(deadQueue, sqs.Queue{})
+	j.queues.AddQueue(readyQueue, sqs.Queue{})
+	j.queues.AddQueue(ordersQueue, sqs.Queue{Visibility: 10 * time.Second, DeadLetter: deadQueue, MaxReceives: maxReceives})
+	j.bus = eventbridge.New(eventbridge.Config{Region: region, Account: account})
+	j.bus.AddBus(jobsBus)
+	asynchronous := eventbridge.Async{Invoke: j.invoke, Wait: time.Second, Failed: j.bury}
+	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous.Run(ctx, event) }})
+	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenReady", Target: func(event []byte) { j.queues.Send(readyQueue, string(event), nil) }})
+	j.clock = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(_ string, input []byte) { asynchronous.Run(ctx, input) }})
+	if j.queueURL, err = s.serve(j.queues); err == nil {
+		j.busURL, err = s.serve(j.bus)
+	}
+	if err == nil {
+		j.clockURL, err = s.serve(j.clock)
+	}
+	if err == nil {
+		err = s.startBatch(log)
+	}
+	if err != nil {
+		cancel()
+		return err
+	}
+	mapping := sqs.Mapping{Server: j.queues, Queue: ordersQueue, Invoke: j.deliver}
+	running.Go(func() { mapping.Run(ctx) })
+	running.Go(func() { j.clock.Run(ctx) })
+	s.atClose(func() error {
+		cancel()
+		running.Wait()
+		j.bus.Wait()
+		return nil
+	})
+	return nil
+}
+
+func (s *stack) startBatch(log io.Writer) (err error) {
+	s.jobs.batch, err = runtimeapi.Start(runtimeapi.Config{
+		Binary: s.binary("batch"),
+		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(),
+			"AWS_ENDPOINT_URL_SQS="+s.jobs.queueURL, "AWS_ENDPOINT_URL_EVENTBRIDGE="+s.jobs.busURL),
+		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, MemoryMB: 256, Timeout: 25 * time.Second, Stdout: log, Stderr: log,
+	})
+	if err == nil {
+		s.atClose(s.jobs.batch.Close)
+	}
+	return err
+}
+
+func (s *stack) deadURL() string { return s.jobs.queueURL + "/" + account + "/" + deadQueue }
+
+// deliver is how the event source mapping reaches the function.
+func (j *jobs) deliver(ctx context.Context, event []byte) (answer []byte, failed bool) {
+	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event})
+	return result.Payload, err != nil || result.FunctionError != ""
+}
+
+// invoke is how events and schedules reach it.
+func (j *jobs) invoke(ctx context.Context, event []byte) (kind, message string) {
+	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event})
+	switch {
+	case err != nil:
+		return "Lambda.Unknown", "the function could not be invoked"
+	case result.FunctionError == "":
+		return "", ""
+	}
+	var failure struct{ ErrorType, ErrorMessage string }
+	_ = json.Unmarshal(result.Payload, &failure) // without a type it is none of the function's
+	if failure.ErrorType == "" {
+		failure.ErrorType = "Unhandled"
+	}
+	return failure.ErrorType, failure.ErrorMessage
+}
+
+// bury is what Lambda does with an event that failed three times.
+func (j *jobs) bury(event []byte, kind, message string) {
+	attributes := map[string]string{"ErrorCode": "200", "ErrorMessage": strings.TrimSpace(kind + ": " + message)}
+	j.queues.Send(deadQueue, string(event), attributes)
+}

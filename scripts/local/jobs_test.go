@@ -1,0 +1,289 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tokenvendor/scripts/local/runtimeapi"
+	"tokenvendor/scripts/local/sqs"
+	"tokenvendor/shared/oauth/oauthtest"
+)
+
+// safeBuffer is a log that the functions write and the test reads.
+type safeBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+const (
+	drillQueue   = "drill"
+	drillClients = 50
+	drillOrders  = 1000
+)
+
+// drill is the stack with more environments of the batch function on a queue of its
+// own, and clients whose exchanges are counted.
+type drill struct {
+	*stack
+	log  *safeBuffer
+	good map[string]string // client by message id
+	bad  map[string]bool   // message ids
+}
+
+func newDrill(t *testing.T) *drill {
+	d := &drill{log: &safeBuffer{}, good: make(map[string]string), bad: make(map[string]bool)}
+	s, err := start(t.Context(), "", io.Discard, d.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.stack = s
+	t.Cleanup(func() { _ = s.Close() })
+	for i := range drillClients {
+		id, name := fmt.Sprint("drill-", i), fmt.Sprint("drill-", i)
+		s.issuer.Register(oauthtest.Client{ID: id, Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
+		document, err := json.Marshal(map[string]string{"token_endpoint": s.issuer.TokenEndpoint(), "client_id": id, "client_secret": "cnry-secret", "ca_certificates": s.ca()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.secrets.Seed(prefix+name, string(document)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.jobs.queues.AddQueue(drillQueue, sqs.Queue{Visibility: 9 * time.Second, DeadLetter: deadQueue, MaxReceives: maxReceives})
+	for i := range drillOrders {
+		if i%20 == 7 {
+			body := map[int]string{0: "rubbish", 1: `{"client":"nobody"}`, 2: `{"client":"drill-1","scope":"a  b"}`}[i%3]
+			d.bad[d.jobs.queues.Send(drillQueue, body, nil)] = true
+			continue
+		}
+		client := fmt.Sprint("drill-", i%drillClients)
+		d.good[d.jobs.queues.Send(drillQueue, `{"client":"`+client+`","min_ttl":60}`, nil)] = client
+	}
+	return d
+}
+
+// run has environments work on the queue until it is empty.
+func (d *drill) run(t *testing.T, environments int) {
+	t.Helper()
+	batches := []*runtimeapi.Runtime{d.jobs.batch}
+	for len(batches) < environments {
+		if err := d.startBatch(d.log); err != nil {
+			t.Fatal(err)
+		}
+		batches = append(batches, d.jobs.batch)
+	}
+	var turn atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	mapping := sqs.Mapping{Server: d.jobs.queues, Queue: drillQueue, Concurrency: environments, Invoke: func(ctx context.Context, event []byte) ([]byte, bool) {
+		batch := batches[int(turn.Add(1))%len(batches)]
+		result, err := batch.Invoke(ctx, runtimeapi.Invocation{Payload: event})
+		return result.Payload, err != nil || result.FunctionError != ""
+	}}
+	go func() { defer close(ended); mapping.Run(ctx) }()
+	deadline := time.Now().Add(2 * time.Minute)
+	for len(d.jobs.queues.Messages(drillQueue)) > 0 && time.Now().Before(deadline) {
+		time.Sleep(50 * time.Millisecond)
+	}
+	cancel()
+	<-ended
+	d.jobs.bus.Wait()
+	if left := len(d.jobs.queues.Messages(drillQueue)); left > 0 {
+		t.Fatalf("%d messages are left", left)
+	}
+}
+
+// count checks what became of every message, and returns how many announcements and
+// dead letters came more than once.
+func (d *drill) count(t *testing.T) (again int) {
+	t.Helper()
+	claims := make(map[string]string)
+	for _, event := range d.jobs.bus.Events(jobsBus) {
+		var detail struct{ ID, Client, Claim string }
+		if err := json.Unmarshal(event.Detail, &detail); err != nil || d.good[detail.ID] != detail.Client {
+			t.Errorf("announced %s", event.Detail)
+		}
+		if claim, ok := claims[detail.ID]; ok {
+			again++
+			if claim != detail.Claim {
+				t.Errorf("%s has two claims", detail.ID)
+			}
+		}
+		claims[detail.ID] = detail.Claim
+	}
+	if len(claims) != len(d.good) {
+		t.Errorf("%d of %d good messages were announced", len(claims), len(d.good))
+	}
+	dead := make(map[string]bool)
+	for _, m := range d.jobs.queues.Messages(deadQueue) {
+		id := m.Attributes["message_id"].StringValue
+		if !d.bad[id] || m.Attributes["error"].StringValue == "" || m.Attributes["error_description"].StringValue == "" {
+			t.Errorf("in the dead-letter queue: %.80s %v", m.Body, m.Attributes)
+		}
+		if dead[id] {
+			again++
+		}
+		dead[id] = true
+	}
+	if len(dead) != len(d.bad) {
+		t.Errorf("%d of %d bad messages are in the dead-letter queue", len(dead), len(d.bad))
+	}
+	// oauthtest's tokens are JWTs with "alg" first; claims begin with another member.
+	for name, text := range map[string]string{"the log": d.log.String(), "the bus": fmt.Sprint(d.jobs.bus.Events(jobsBus)), "the queues": fmt.Sprint(d.jobs.queues.Messages(deadQueue), d.jobs.queues.Messages(readyQueue))} {
+		if strings.Contains(text, "eyJhbGci") || strings.Contains(text, "cnry-") || text == "" {
+			t.Errorf("%s holds a token or a secret", name)
+		}
+	}
+	return again
+}
+
+func (d *drill) exchanges() int {
+	n := 0
+	for _, r := range d.issuer.Requests() {
+		if strings.HasPrefix(r.Form.Get("client_id"), "drill-") {
+			n++
+		}
+	}
+	return n
+}
+
+// TestR81ThousandMessages: 1000 messages over 50 clients, one in twenty of them bad, and
+// four environments of the real function.
+func TestR81ThousandMessages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the functions and runs them")
+	}
+	d := newDrill(t)
+	d.run(t, 4)
+	again := d.count(t)
+	if n := d.exchanges(); n != drillClients || again != 0 {
+		t.Errorf("%d exchanges for %d clients, %d announcements or dead letters came twice", n, drillClients, again)
+	}
+	t.Logf("%d messages: %d announced, %d dead letters, %d exchanges", drillOrders, len(d.good), len(d.bad), d.exchanges())
+}
+
+// TestR82KilledInTheMiddle: the same, while the functions' processes are killed again and
+// again. Nothing is lost, and what comes twice says the same.
+func TestR82KilledInTheMiddle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the functions and kills them")
+	}
+	if _, err := os.Stat("/proc/self/exe"); err != nil {
+		t.Skip("needs /proc to find the processes")
+	}
+	d := newDrill(t)
+	stop, stopped := make(chan struct{}), make(chan int)
+	go func() {
+		kills := 0
+		for {
+			select {
+			case <-stop:
+				stopped <- kills
+				return
+			case <-time.After(300 * time.Millisecond):
+				if kills < 12 {
+					kills += killAll(d.binary("batch"))
+				}
+			}
+		}
+	}()
+	d.run(t, 4)
+	close(stop)
+	kills := <-stopped
+	again := d.count(t)
+	// One that is killed has at most eight exchanges under way.
+	if n := d.exchanges(); kills < 4 || n < drillClients || n > drillClients+8*kills {
+		t.Errorf("%d exchanges for %d clients and %d kills", n, drillClients, kills)
+	}
+	t.Logf("%d kills: %d exchanges, %d announcements or dead letters came twice with the same id", kills, d.exchanges(), again)
+}
+
+// killAll kills every process that runs the binary, and returns how many.
+func killAll(binary string) (killed int) {
+	links, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, link := range links {
+		if target, err := os.Readlink(link); err != nil || target != binary {
+			continue
+		}
+		var pid int
+		if _, err := fmt.Sscanf(link, "/proc/%d/exe", &pid); err != nil {
+			continue
+		}
+		if process, err := os.FindProcess(pid); err == nil && process.Kill() == nil {
+			killed++
+		}
+	}
+	return killed
+}
+
+// TestClaimOverTheStack: an order by queue, redeemed by a signed call: the token that was
+// fetched ahead, and by nobody else than it was meant for.
+func TestClaimOverTheStack(t *testing.T) {
+	s := startStack(t)
+	if err := s.firstTokens(t.Context(), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	// The second principal is a role that may have demo, in a session.
+	role := strings.Split(strings.Replace(s.principals[1].ARN, ":sts:", ":iam:", 1), "/")[1]
+	job := "arn:aws:iam::" + account + ":role/" + role
+	order := func(body string) string {
+		before := len(s.jobs.bus.Events(jobsBus))
+		s.jobs.queues.Send(ordersQueue, body, nil)
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			if events := s.jobs.bus.Events(jobsBus); len(events) > before {
+				var detail struct{ Claim string }
+				if err := json.Unmarshal(events[before].Detail, &detail); err != nil {
+					t.Fatal(err)
+				}
+				return detail.Claim
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("nothing was announced")
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	free, meant := order(`{"client":"demo","scope":"read","min_ttl":900}`), order(`{"client":"demo","scope":"read","caller":"`+job+`"}`)
+	exchanges := s.issuer.Exchanges()
+	for _, test := range []struct {
+		principal int
+		claim     string
+		status    int
+	}{{0, free, 200}, {1, free, 200}, {1, meant, 200}, {0, meant, 403}, {0, free + "x", 403}} {
+		status, body, err := s.callWith(t.Context(), s.principals[test.principal], "demo", "claim="+test.claim)
+		if err != nil || status != test.status {
+			t.Errorf("principal %d: status %d, want %d, %v", test.principal, status, test.status, err)
+		}
+		var token struct {
+			ExpiresIn int `json:"expires_in"`
+		}
+		if err := json.Unmarshal(body, &token); err != nil || status == 200 && token.ExpiresIn < 900 {
+			t.Errorf("%d seconds are left, %v", token.ExpiresIn, err)
+		}
+	}
+	if n := s.issuer.Exchanges(); n != exchanges {
+		t.Errorf("%d exchanges to redeem what was there", n-exchanges)
+	}
+}
