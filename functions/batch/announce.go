@@ -16,12 +16,13 @@ const (
 	eventTokenReady = "TokenReady"
 )
 
-// itemID names one of the requests that came under one id.
+// itemID names one of the requests that came under one id. No id holds a "#", so that
+// none can be taken for another's item.
 func itemID(id string, i int) string {
 	if i == 0 {
 		return id
 	}
-	return id + "-" + strconv.Itoa(i)
+	return id + "#" + strconv.Itoa(i)
 }
 
 // fetch fetches ahead what raw orders. Every error has its line in the audit log.

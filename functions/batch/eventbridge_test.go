@@ -34,7 +34,7 @@ func TestEvents(t *testing.T) {
 		ids = append(ids, e.ID)
 	}
 	slices.Sort(ids)
-	if want := []string{"e-1", "e-2", "e-2-1", "e-2-2"}; !slices.Equal(ids, want) || r.server.Exchanges() != 3 {
+	if want := []string{"e-1", "e-2", "e-2#1", "e-2#2"}; !slices.Equal(ids, want) || r.server.Exchanges() != 3 {
 		t.Errorf("announced %v, want %v; %d exchanges", ids, want, r.server.Exchanges())
 	}
 	r.wantQuiet()
@@ -96,6 +96,14 @@ func TestB128Schedule(t *testing.T) {
 	if len(r.events) != 2 {
 		t.Errorf("%d announced, want 2", len(r.events))
 	}
+	// A run by the name of another's second entry is not that.
+	if _, kind, _ := r.invoke(r.h, `{"schedule":[{"client":"billing"},{"client":"orders"}],"id":"run"}`); kind != "" || len(r.events) != 4 {
+		t.Errorf("%s, %d announced", kind, len(r.events))
+	}
+	if _, kind, _ := r.invoke(r.h, `{"schedule":[{"client":"billing"}],"id":"run-1"}`); kind != "" || len(r.events) != 5 {
+		t.Errorf("%s, %d announced", kind, len(r.events))
+	}
+	r.events = r.events[:2]
 	// The next run is another.
 	if _, kind, _ := r.invoke(r.h, `{"schedule":[{"client":"billing"}],"id":"run-2"}`); kind != "" || len(r.events) != 3 {
 		t.Errorf("%s, %d announced", kind, len(r.events))

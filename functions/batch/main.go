@@ -20,11 +20,15 @@ import (
 	"tokenvendor/shared/app/jobs"
 )
 
+// patience with the shared table: nobody waits for a job's token, and what is done
+// without the table may be done twice.
+const patience = 900 * time.Millisecond
+
 func main() {
 	// A standard output that was closed must be an error of the line, not the end of
 	// the process.
 	signal.Ignore(syscall.SIGPIPE)
-	a, err := app.New(context.Background(), app.Config{Getenv: os.Getenv, Output: os.Stdout})
+	a, err := app.New(context.Background(), app.Config{Getenv: os.Getenv, Output: os.Stdout, Patience: patience})
 	if err != nil {
 		fail(err)
 	}

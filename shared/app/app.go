@@ -43,6 +43,9 @@ type Config struct {
 	Getenv func(string) string
 	// Output receives the log, one JSON object a line; required.
 	Output io.Writer
+	// Patience is how long the shared table may take to answer; 0: as long as callers
+	// can wait.
+	Patience time.Duration
 }
 
 // New reads the environment and wires everything. It calls no server. The error
@@ -62,10 +65,11 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	}
 	if env.CacheTable != "" {
 		a.Fleet = fleet.New(fleet.Config{
-			Table: awsapi.NewTable(awsConfig, env.CacheTable),
-			Keys:  awsapi.NewKeys(awsConfig, env.CacheKeyID, env.CacheTable),
-			Count: a.Metrics.Count,
-			Warn:  func(err error) { a.Log.Warn("shared cache not used", "detail", err.Error()) },
+			Table:    awsapi.NewTable(awsConfig, env.CacheTable),
+			Keys:     awsapi.NewKeys(awsConfig, env.CacheKeyID, env.CacheTable),
+			Count:    a.Metrics.Count,
+			Patience: cfg.Patience,
+			Warn:     func(err error) { a.Log.Warn("shared cache not used", "detail", err.Error()) },
 		})
 	}
 	secrets := awsapi.NewSecrets(awsConfig)

@@ -93,6 +93,9 @@ type Config struct {
 	// Warn is told why the table was not used, at most a few times a minute; nil:
 	// nobody is.
 	Warn func(err error)
+	// Patience is how long the table may take to answer; 0: 120 ms, for environments
+	// whose callers wait. An environment on its own costs an exchange.
+	Patience time.Duration
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Rand returns a number in [0, 1) for pauses; nil: math/rand/v2.
@@ -111,13 +114,15 @@ const (
 // Fleet is the table with its keys. It is safe for concurrent use. A nil *Fleet
 // is one without a table.
 type Fleet struct {
-	table  Table
-	keys   Keys
-	count  func(string)
-	warn   func(error)
-	now    func() time.Time
-	rand   func() float64
-	epochs *cache.Cache[string, *seal]
+	table Table
+	keys  Keys
+	count func(string)
+	warn  func(error)
+	now   func() time.Time
+	rand  func() float64
+	// callTime and visitTime are the constants, or more.
+	callTime, visitTime time.Duration
+	epochs              *cache.Cache[string, *seal]
 
 	mu        sync.Mutex
 	failures  int       // in a row; guarded by mu
@@ -127,6 +132,10 @@ type Fleet struct {
 // New returns a Fleet. Nothing is called before [Fleet.Open] or the first visit.
 func New(cfg Config) *Fleet {
 	f := &Fleet{table: cfg.Table, keys: cfg.Keys, count: cfg.Count, warn: cfg.Warn, now: cfg.Now, rand: cfg.Rand}
+	f.callTime, f.visitTime = callTime, visitTime
+	if cfg.Patience > 0 {
+		f.callTime, f.visitTime = cfg.Patience, cfg.Patience*(visitTime/callTime)
+	}
 	if f.count == nil {
 		f.count = func(string) {}
 	}
@@ -180,13 +189,13 @@ func (f *Fleet) Visit(ctx context.Context) *Visit {
 		return nil
 	}
 	start := time.Now()
-	opening, cancel := context.WithTimeout(ctx, callTime)
+	opening, cancel := context.WithTimeout(ctx, f.callTime)
 	defer cancel()
 	s, err := f.seal(opening)
 	if err != nil {
 		return nil
 	}
-	return &Visit{f: f, seal: s, left: visitTime - time.Since(start)}
+	return &Visit{f: f, seal: s, left: f.visitTime - time.Since(start)}
 }
 
 func (f *Fleet) skipped() bool {
@@ -213,7 +222,7 @@ func (f *Fleet) note(failed bool) {
 func (v *Visit) room(finishing bool) time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	room := min(v.left, callTime)
+	room := min(v.left, v.f.callTime)
 	if finishing {
 		return max(room, finishTime)
 	}
@@ -264,6 +273,6 @@ func (v *Visit) Wait(ctx context.Context) bool {
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.left = visitTime
+	v.left = v.f.visitTime
 	return true
 }
