@@ -3,6 +3,8 @@ package awsapi
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,11 +61,31 @@ func (w *WebIdentity) Issue(ctx context.Context, r registry.WebIdentityRequest) 
 		return oauth.Secret{}, errors.New("sts: outbound identity federation is not enabled for the AWS account (iam enable-outbound-web-identity-federation)")
 	case err != nil:
 		return oauth.Secret{}, proofError(ctx, "sts", err)
-	case aws.ToString(out.WebIdentityToken) == "":
-		return oauth.Secret{}, errors.New("sts: the answer holds no token")
+	case !isJWT(aws.ToString(out.WebIdentityToken)):
+		return oauth.Secret{}, fmt.Errorf("sts: %w: the answer holds no token", oauth.ErrTemporary)
 	case out.Expiration != nil && !w.now().Before(*out.Expiration):
 		// It would count as a failed logon at the authorization server.
 		return oauth.Secret{}, errors.New("sts: the token has expired already")
 	}
 	return oauth.NewSecret(*out.WebIdentityToken), nil
+}
+
+// isJWT reports whether text has the form of a signed JWT (RFC 7515 section 3.1). What
+// hasn't would count as a failed logon at the authorization server.
+func isJWT(text string) bool {
+	const most = 16 << 10
+	segments := strings.Split(text, ".")
+	if len(text) > most || len(segments) != 3 {
+		return false
+	}
+	for _, segment := range segments {
+		if segment == "" || strings.ContainsFunc(segment, notBase64URL) {
+			return false
+		}
+	}
+	return true
+}
+
+func notBase64URL(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
 }

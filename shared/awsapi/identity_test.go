@@ -42,7 +42,7 @@ func TestWebIdentityExchange(t *testing.T) {
 		r := registry.New(registry.Config{
 			Secrets: registry.SecretReaderFunc(func(context.Context, string, bool) (registry.Secret, error) {
 				return registry.Secret{Text: []byte(document), Version: "v1"}, nil
-			}), Identity: identity, Audiences: []string{server.Issuer(), "https://other.example"},
+			}), Identity: identity, Audiences: []string{server.Issuer(), "urn:other"},
 			Addresses: oauth.AddressPolicy{Private: true},
 		})
 		loaded, err := r.Load(t.Context(), client, nil, false)
@@ -60,7 +60,7 @@ func TestWebIdentityExchange(t *testing.T) {
 	}
 	for what, err := range map[string]error{
 		"S33 the document of another client": vend("billing", "payroll", "RS256", server.Issuer()),
-		"another audience":                   vend("billing", "billing", "RS256", "https://other.example"),
+		"another audience":                   vend("billing", "billing", "RS256", "urn:other"),
 	} {
 		var failure *oauth.Error
 		if !errors.As(err, &failure) || !failure.FailedLogon() {
@@ -102,5 +102,17 @@ func TestR19WebIdentityFailures(t *testing.T) {
 	identity.now = func() time.Time { return time.Now().Add(time.Hour) }
 	if err := issue(); err == nil || !strings.Contains(err.Error(), "expired") {
 		t.Errorf("expired: %v", err)
+	}
+}
+
+// TestTokensOfSTS: what is no JWT is not sent on, where it would count as a failed logon.
+func TestTokensOfSTS(t *testing.T) {
+	for _, text := range []string{"", "x", "a.b", "a..c", "a.b.c.d", "a.b\nc.d", "a.b.c=", strings.Repeat("A", 16<<10) + ".b.c"} {
+		if isJWT(text) {
+			t.Errorf("%.40q passes", text)
+		}
+	}
+	if !isJWT("eyJ-_.e30.c2ln") {
+		t.Error("a JWT does not pass")
 	}
 }

@@ -90,11 +90,11 @@ func secretError(ctx context.Context, err error) error {
 	case code == "ResourceNotFoundException",
 		// Scheduled for deletion.
 		code == "InvalidRequestException":
-		return fmt.Errorf("%w (%s)", registry.ErrNotFound, code)
+		return fmt.Errorf("secretsmanager: %w (%s)", registry.ErrNotFound, code)
 	case refusal(code):
-		return fmt.Errorf("%w (%s)", registry.ErrDenied, code)
+		return fmt.Errorf("secretsmanager: %w (%s)", registry.ErrDenied, code)
 	}
-	return fmt.Errorf("%w (%s)", registry.ErrUnavailable, code)
+	return fmt.Errorf("secretsmanager: %w (%s)", registry.ErrUnavailable, code)
 }
 
 // refusal reports whether an error code says that the same call will fail until

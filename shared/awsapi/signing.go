@@ -47,8 +47,15 @@ func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKe
 		return nil, publicKeyError(ctx, err)
 	}
 	public, err := x509.ParsePKIXPublicKey(out.PublicKey)
-	if err != nil || out.KeyUsage != types.KeyUsageTypeSignVerify {
+	switch {
+	case len(out.PublicKey) == 0:
+		return nil, fmt.Errorf("kms: %w (no key in the answer)", registry.ErrUnavailable)
+	case out.KeyUsage != types.KeyUsageTypeSignVerify:
 		return nil, fmt.Errorf("kms: %w", registry.ErrNoKey)
+	case err != nil:
+		// A curve that Go does not know, such as secp256k1: a key that signs, and none
+		// that JWS has an algorithm for here.
+		return struct{}{}, nil
 	}
 	return public, nil
 }

@@ -197,7 +197,8 @@ func (x *Exchanger) header(r Request) http.Header {
 
 func noProof(err error) *Error {
 	e := &Error{Reason: NoProof, temporary: errors.Is(err, ErrTemporary), Detail: err.Error()}
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	// What is temporary says itself whose time was over.
+	if !e.temporary && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		e.Reason, e.Detail = TimedOut, ""
 	}
 	return e

@@ -46,11 +46,17 @@ func DefaultAlgorithm(key crypto.PublicKey) string {
 	return ""
 }
 
-// digestSigner makes JWS signatures of what a SignDigest returns.
+// errOtherKey: what came is no signature of the key that belongs to the client's
+// document. An alias may lead elsewhere by now.
+var errOtherKey = errors.New("the signature is not of the key that the client's document named when it was read")
+
+// digestSigner makes JWS signatures of what a SignDigest returns, and lets none pass
+// that is not of its key: the authorization server would count a failed logon.
 type digestSigner struct {
-	sign SignDigest
-	alg  string
-	opts crypto.SignerOpts
+	public crypto.PublicKey
+	sign   SignDigest
+	alg    string
+	opts   crypto.SignerOpts
 	// size is the length of r and of s in bytes; zero for RSA.
 	size int
 }
@@ -63,7 +69,7 @@ func NewSigner(public crypto.PublicKey, alg string, sign SignDigest) (Signer, er
 	if alg == "" {
 		alg = natural
 	}
-	s := &digestSigner{sign: sign, alg: alg, opts: crypto.SHA256}
+	s := &digestSigner{public: public, sign: sign, alg: alg, opts: crypto.SHA256}
 	switch {
 	case natural == "":
 		return nil, errors.New("the key is neither RSA nor on the curve P-256 or P-384")
@@ -94,12 +100,32 @@ func NewLocalSigner(key crypto.Signer, alg string) (Signer, error) {
 
 func (s *digestSigner) Algorithm() string { return s.alg }
 
+// Sign implements [Signer]. A signature that is not of its key is an error.
 func (s *digestSigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	h := s.opts.HashFunc().New()
 	h.Write(message)
-	signature, err := s.sign(ctx, h.Sum(nil), s.opts)
-	if err != nil || s.size == 0 {
-		return signature, err
+	digest := h.Sum(nil)
+	signature, err := s.sign(ctx, digest, s.opts)
+	switch {
+	case err != nil:
+		return nil, err
+	case !s.verifies(digest, signature):
+		return nil, errOtherKey
+	case s.size == 0:
+		return signature, nil
 	}
 	return JoinECDSA(signature, s.size)
+}
+
+func (s *digestSigner) verifies(digest, signature []byte) bool {
+	switch public := s.public.(type) {
+	case *ecdsa.PublicKey:
+		return ecdsa.VerifyASN1(public, digest, signature)
+	case *rsa.PublicKey:
+		if pss, ok := s.opts.(*rsa.PSSOptions); ok {
+			return rsa.VerifyPSS(public, pss.Hash, digest, signature, pss) == nil
+		}
+		return rsa.VerifyPKCS1v15(public, s.opts.HashFunc(), digest, signature) == nil
+	}
+	return false
 }

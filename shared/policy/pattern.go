@@ -34,6 +34,26 @@ func (p pattern) matches(text string) bool {
 	}
 }
 
+// matchesURI is matches for resources, which are URIs. No star stands for what would make
+// another URI of it: what ends or hides the name of a host (https://evil?.example.com), or
+// leads up in a path (RFC 3986 sections 3.2 and 5.2.4).
+func (p pattern) matchesURI(text string) bool {
+	if !strings.Contains(string(p), "*") {
+		return string(p) == text && text != ""
+	}
+	return steps(string(p)) == steps(text) && !strings.Contains(text+"/", "/../") && p.matches(text)
+}
+
+// steps returns the characters of a URI that no star stands for, beside borders.
+func steps(text string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`?#@%\`, r) {
+			return r
+		}
+		return -1
+	}, text)
+}
+
 // border returns where text has its first border, or its length.
 func border(text string) int {
 	for i := range len(text) {

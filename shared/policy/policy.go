@@ -6,6 +6,8 @@
 // JSON reader.
 package policy
 
+import "slices"
+
 // Effect is what becomes of a decision.
 type Effect string
 
@@ -114,9 +116,9 @@ func (r *rule) reaches(q Query) int {
 		return 1
 	case len(r.callerIDs) > 0 && !contains(r.callerIDs, q.CallerID):
 		return 2
-	case !r.anyScope && !allMatch(r.scopes, q.Scope):
+	case !r.anyScope && !allMatch(r.scopes, q.Scope, pattern.matches):
 		return 3
-	case !r.anyResource && !allMatch(r.resources, q.Resource):
+	case !r.anyResource && !allMatch(r.resources, q.Resource, pattern.matchesURI):
 		return 4
 	}
 	return passed
@@ -140,9 +142,9 @@ func anyMatches(patterns []pattern, text string) bool {
 	return false
 }
 
-func allMatch(patterns []pattern, texts []string) bool {
+func allMatch(patterns []pattern, texts []string, matches func(pattern, string) bool) bool {
 	for _, text := range texts {
-		if !anyMatches(patterns, text) {
+		if !slices.ContainsFunc(patterns, func(p pattern) bool { return matches(p, text) }) {
 			return false
 		}
 	}

@@ -205,6 +205,43 @@ func FuzzMatch(f *testing.F) {
 	})
 }
 
+// slowMatchURI is slowMatch for resources: nothing that ends a host or leads up a path
+// is in the place of a star.
+func slowMatchURI(pattern, text string) bool {
+	if !strings.Contains(pattern, "*") {
+		return pattern == text && text != ""
+	}
+	quoted := strings.ReplaceAll(regexp.QuoteMeta(pattern), `\*`, `[^:/?#@%\\]*`)
+	return text != "" && regexp.MustCompile(`(?s)\A(?:`+quoted+`)\z`).MatchString(text) && !slices.Contains(strings.Split(text, "/"), "..")
+}
+
+// TestResourcePatterns: a star in a resource stays in its host and in its folder.
+func TestResourcePatterns(t *testing.T) {
+	for _, test := range []struct {
+		pattern, text string
+		want          bool
+	}{
+		{"https://*.corp.example/api", "https://a.corp.example/api", true},
+		{"https://*.corp.example/api", "https://a.b.corp.example/api", true},
+		{"https://*.corp.example/api", "https://evil.example?.corp.example/api", false},
+		{"https://*.corp.example/api", "https://evil.example@x.corp.example/api", false},
+		{"https://*.corp.example/api", "https://evil.example#.corp.example/api", false},
+		{"https://*.corp.example/api", `https://evil.example\.corp.example/api`, false},
+		{"https://*.corp.example/api?x", "https://evil.example?.corp.example/api?x", false},
+		{"https://*.corp.example/api?x", "https://a.corp.example/api?x", true},
+		{"https://api.corp.example/*", "https://api.corp.example/x", true},
+		{"https://api.corp.example/*", "https://api.corp.example/..", false},
+		{"https://api.corp.example/*/x", "https://api.corp.example/../x", false},
+		{"https://api.corp.example/*", "https://api.corp.example/%2e%2e%2fadmin", false},
+		{"https://api.corp.example/a%20b", "https://api.corp.example/a%20b", true},
+		{"urn:sap:identity:*", "urn:sap:identity:x", true}, {"*", "", false}, {"", "", false},
+	} {
+		if got := pattern(test.pattern).matchesURI(test.text); got != test.want || got != slowMatchURI(test.pattern, test.text) {
+			t.Errorf("%q on %q: %t", test.pattern, test.text, got)
+		}
+	}
+}
+
 // slowRule and slowPolicy are a document as a test reads it.
 type slowRule struct {
 	Name      string    `json:"name"`
@@ -232,8 +269,10 @@ func (p slowPolicy) decide(q Query) Decision {
 	none := Decision{Allowed: p.Effect == "audit", WouldDeny: p.Effect == "audit"}
 	order := []string{"", "client", "caller", "caller_id", "scope", "resource"}
 	for _, r := range p.Rules {
-		all := func(patterns *[]string, texts []string) bool {
-			return patterns == nil || !slices.ContainsFunc(texts, func(s string) bool { return !someMatch(*patterns, s) })
+		all := func(patterns *[]string, texts []string, match func(p, s string) bool) bool {
+			return patterns == nil || !slices.ContainsFunc(texts, func(s string) bool {
+				return !slices.ContainsFunc(*patterns, func(p string) bool { return match(p, s) })
+			})
 		}
 		var failed string
 		switch {
@@ -243,9 +282,9 @@ func (p slowPolicy) decide(q Query) Decision {
 			failed = "caller"
 		case len(r.CallerIDs) > 0 && !slices.Contains(r.CallerIDs, q.CallerID):
 			failed = "caller_id"
-		case !all(r.Scopes, q.Scope):
+		case !all(r.Scopes, q.Scope, slowMatch):
 			failed = "scope"
-		case !all(r.Resources, q.Resource):
+		case !all(r.Resources, q.Resource, slowMatchURI):
 			failed = "resource"
 		default:
 			return Decision{Allowed: true, Rule: r.Name}
@@ -303,7 +342,7 @@ func (r random) query() Query {
 		CallerID: r.of("AROA1", "AROA2", ""),
 		Client:   r.of("billing", "b", "payroll", "pay-x", "c"),
 		Scope:    r.some(0, "read", "write", "app:a", "app:a:b", "*"),
-		Resource: r.some(0, "urn:sap:a", "urn:sap:a:b", "https://h/a", "https://h/a/b"),
+		Resource: r.some(0, "urn:sap:a", "urn:sap:a:b", "https://h/a", "https://h/a/b", "https://h/..", "https://h/a?b"),
 	}
 }
 

@@ -76,8 +76,8 @@ type Shadow struct {
 	// Problem says why it cannot be tried at present, by names of members and no
 	// value; empty: it can. A shadow must not cost the credential that works.
 	Problem string
-
-	keyVersion string
+	// Version is that of its credential, as [Client.Version] is.
+	Version string
 }
 
 // client makes the client of a document that has no problems; nil: it has one that
@@ -107,17 +107,17 @@ func (r *Registry) client(d *document, version string, problems *report) *Client
 	if len(d.identity.chain) > 0 {
 		c.CertificateNotAfter = d.identity.chain[0].NotAfter
 	}
-	c.Shadow = r.shadow(d, problems)
+	c.Shadow = r.shadow(d, version, problems)
 	return c
 }
 
 // shadow makes the document's shadow; nil: it has none.
-func (r *Registry) shadow(d *document, problems *report) *Shadow {
+func (r *Registry) shadow(d *document, version string, problems *report) *Shadow {
 	inner := d.options.shadow
 	if inner == nil {
 		return nil
 	}
-	s := &Shadow{Method: inner.method, IssuerHost: hostOf(inner.tokenEndpoint), Share: d.options.shadowShare, Problem: d.options.shadowProblem, keyVersion: inner.keyVersion()}
+	s := &Shadow{Method: inner.method, IssuerHost: hostOf(inner.tokenEndpoint), Share: d.options.shadowShare, Problem: d.options.shadowProblem, Version: version + inner.keyVersion()}
 	if s.Problem == "" {
 		s.OAuth = r.oauthClient(inner, problems)
 	}

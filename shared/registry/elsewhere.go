@@ -52,6 +52,9 @@ func (r *Registry) checkKeyAlias(d *document, problems *report) {
 // The lifetimes that STS gives its tokens, and its algorithms.
 const (
 	minWebIdentity = time.Minute
+	// STS would issue them for an hour. The template's role asks for five minutes at most,
+	// which is more than an exchange takes.
+	maxWebIdentity = 5 * time.Minute
 	webIdentityRSA = "RS256"
 	webIdentityEC  = "ES384"
 )
@@ -73,8 +76,8 @@ func (r *Registry) checkWebIdentity(d *document, problems *report) {
 	if a.lifetime == 0 {
 		a.lifetime = minWebIdentity
 	}
-	if a.lifetime < minWebIdentity {
-		problems.add(a.lifetimeName, "must be 60 to 3600 seconds with aws_web_identity")
+	if a.lifetime < minWebIdentity || a.lifetime > maxWebIdentity {
+		problems.add(a.lifetimeName, "must be 60 to 300 seconds with aws_web_identity")
 	}
 	if r.cfg.Identity == nil || len(r.cfg.Audiences) == 0 {
 		problems.add(c.method.name, "is aws_web_identity, for which the operator allows no audience (WEB_IDENTITY_AUDIENCES)")
@@ -84,13 +87,24 @@ func (r *Registry) checkWebIdentity(d *document, problems *report) {
 // openKeys finds out about the keys that are kept elsewhere. The error wraps
 // [ErrDenied] or [ErrUnavailable].
 func (r *Registry) openKeys(ctx context.Context, d *document, problems *report) error {
-	switch {
+	switch audience := d.options.assertion.audience.name; {
 	case d.method == oauth.AWSWebIdentity && !slices.Contains(r.cfg.Audiences, d.assertionAudience()):
-		problems.add(d.options.assertion.audience.name, "is not one that the operator allows (WEB_IDENTITY_AUDIENCES)")
+		problems.add(audience, "is not one that the operator allows (WEB_IDENTITY_AUDIENCES)")
+	case d.method == oauth.AWSWebIdentity && !goesWhere(d.tokenEndpoint, d.assertionAudience()):
+		// Whoever writes a document could else have a proof for one server sent to
+		// another, which might use it.
+		problems.add(audience, "is a URL with another host than the token endpoint's")
 	case d.method == oauth.PrivateKeyJWT && d.credential.keyAlias.given():
 		return r.openKey(ctx, d, problems)
 	}
 	return nil
+}
+
+// goesWhere reports whether a proof for an audience may be sent to a token endpoint;
+// empty: that is not known. What an audience that is no URL stands for only the operator
+// knows.
+func goesWhere(endpoint, audience string) bool {
+	return endpoint == "" || !strings.HasPrefix(audience, "https://") || hostOf(endpoint) == hostOf(audience)
 }
 
 // openKey makes the signer of a key in KMS.

@@ -6,6 +6,8 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -248,7 +250,10 @@ func TestS33Audiences(t *testing.T) {
 		{"another case", members{"assertion_audience": "URN:SAP"}, allowed, "assertion_audience is not one that the operator allows", WebIdentityRequest{}},
 		{"none allowed", members{"assertion_audience": "urn:sap"}, nil, "token_endpoint_auth_method is aws_web_identity, for which the operator allows no audience", WebIdentityRequest{}},
 		{"algorithm", members{"alg": "PS256"}, allowed, "alg must be RS256 or ES384", WebIdentityRequest{}},
-		{"short", members{"assertion_lifetime": 59}, allowed, "assertion_lifetime must be 60 to 3600 seconds", WebIdentityRequest{}},
+		{"short", members{"assertion_lifetime": 59}, allowed, "assertion_lifetime must be 60 to 300 seconds", WebIdentityRequest{}},
+		{"ten minutes", members{"assertion_lifetime": 600}, allowed, "assertion_lifetime must be 60 to 300 seconds", WebIdentityRequest{}},
+		{"another server", members{"token_endpoint": "https://attacker.example/token", "assertion_audience": "https://as.example.com"}, allowed, "assertion_audience is a URL with another host", WebIdentityRequest{}},
+		{"another server's port", members{"token_endpoint": "https://as.example.com:444/token", "assertion_audience": "https://as.example.com"}, allowed, "assertion_audience is a URL with another host", WebIdentityRequest{}},
 		{"long", members{"assertion_lifetime": 3601}, allowed, "assertion_lifetime must be", WebIdentityRequest{}},
 		{"a secret", members{"client_secret": testSecret}, allowed, "client_secret must not be kept beside aws_web_identity", WebIdentityRequest{}},
 		{"a key in KMS", members{"kms_key_id": "alias/token-vendor/billing"}, allowed, "kms_key_id must not be kept beside aws_web_identity", WebIdentityRequest{}},
@@ -321,5 +326,28 @@ func TestShadow(t *testing.T) {
 		if got := problemsIn(t, err); !strings.HasPrefix(got, want) || strings.Contains(got, ";") {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestShadowElsewhere: a shadow whose server has moved is another one.
+func TestShadowElsewhere(t *testing.T) {
+	endpoint := "https://issuer.example/a"
+	r := New(Config{
+		Secrets: anyClient(native(members{"client_secret": testSecret, "shadow": members{"client_secret": "y", "issuer": "https://issuer.example"}})), Now: testNow,
+		Discover: func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
+			return oauth.Metadata{TokenEndpoint: endpoint}, nil
+		},
+	})
+	first, err := r.Load(t.Context(), "billing", nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same, err := r.Load(t.Context(), "billing", first, false); err != nil || same != first {
+		t.Errorf("nothing has changed: %v", err)
+	}
+	endpoint = "https://issuer.example/b"
+	second, err := r.Load(t.Context(), "billing", first, false)
+	if err != nil || second.Shadow.OAuth.TokenEndpoint() != endpoint {
+		t.Errorf("the shadow is still at the old endpoint: %v", err)
 	}
 }

@@ -19,9 +19,9 @@ var (
 	// ErrNotFound: there is no such secret, or it is scheduled for deletion.
 	ErrNotFound = errors.New("no such client")
 	// ErrDenied: the secret, or the key that encrypts it, may not be used.
-	ErrDenied = errors.New("the client's secret may not be read")
+	ErrDenied = errors.New("access denied")
 	// ErrUnavailable: a later call may succeed.
-	ErrUnavailable = errors.New("the client's secret cannot be read now")
+	ErrUnavailable = errors.New("not available now")
 )
 
 // Secret is a secret as it was read.
@@ -33,8 +33,9 @@ type Secret struct {
 }
 
 // SecretReader reads the current version (AWSCURRENT) of a secret; once: it does
-// not try again, because there is an older version to go on with. Its error wraps [ErrNotFound], [ErrDenied] or [ErrUnavailable] and holds neither a value
-// nor an ARN.
+// not try again, because there is an older version to go on with. Its error wraps
+// [ErrNotFound], [ErrDenied], [ErrUnavailable] or that of a context whose time is over,
+// and holds neither a value nor an ARN.
 type SecretReader interface {
 	ReadSecret(ctx context.Context, name string, once bool) (Secret, error)
 }

@@ -76,5 +76,6 @@ func sameShadow(a, b *Shadow) bool {
 	if a == nil || b == nil {
 		return a == b
 	}
-	return a.Problem == b.Problem && a.keyVersion == b.keyVersion
+	return a.Problem == b.Problem && a.Version == b.Version && a.IssuerHost == b.IssuerHost &&
+		(a.Problem != "" || a.OAuth.TokenEndpoint() == b.OAuth.TokenEndpoint())
 }

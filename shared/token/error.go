@@ -188,7 +188,7 @@ func documentFailure(err error) *Error {
 		return &Error{Kind: Misconfigured, Description: "the client's document cannot be read", Detail: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		e := timeout()
-		e.Detail = "reading the client's document took too long"
+		e.Detail = "reading the client's document took too long: " + err.Error()
 		return e
 	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, oauth.ErrDiscovery):
 		return &Error{Kind: Unavailable, Description: "the client's document cannot be read now", Detail: err.Error(), RetryAfter: time.Second}

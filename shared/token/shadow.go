@@ -54,7 +54,7 @@ func (v *Vendor) tryShadow(ctx context.Context, client *registry.Client, want oa
 		return
 	}
 	defer leave()
-	if known.refused(client.Version, v.now()) != nil {
+	if known.refused(shadow.Version, v.now()) != nil {
 		return
 	}
 	turn, ok := v.shadowTurn(ctx, client, known)
@@ -76,9 +76,9 @@ func (v *Vendor) shadowTurn(ctx context.Context, client *registry.Client, known 
 	if v.fleet == nil {
 		return nil, true
 	}
-	turn, row := v.fleet.Visit(ctx).Take(ctx, fleet.LogonRow, client.Name+"\x00"+client.Version+asShadow)
+	turn, row := v.fleet.Visit(ctx).Take(ctx, fleet.LogonRow, client.Name+"\x00"+client.Shadow.Version+asShadow)
 	if row != nil && !row.Leased && len(row.Value) > 0 {
-		known.refuse(client.Version, v.failedElsewhere(row), row.Until, v.now())
+		known.refuse(client.Shadow.Version, v.failedElsewhere(row), row.Until, v.now())
 	}
 	if !turn.Held() {
 		turn.Finish(ctx, fleet.Rest{Until: v.now()})
@@ -112,7 +112,7 @@ func (v *Vendor) restShadow(client *registry.Client, known *logon, failure *oaut
 		memory, note = shadowMemory, noteOf(refusal)
 	}
 	until := now.Add(memory)
-	known.refuse(client.Version, refusal, until, now)
+	known.refuse(client.Shadow.Version, refusal, until, now)
 	rest := fleet.Rest{Until: until}
 	if note != nil {
 		rest.Keep, rest.Value = until, note
@@ -124,7 +124,7 @@ func (v *Vendor) restShadow(client *registry.Client, known *logon, failure *oaut
 func (v *Vendor) recordShadow(client *registry.Client, want oauth.Request, failure *oauth.Error) {
 	e := audit.Event{
 		Type: audit.Shadow, Time: v.now(), RequestID: want.CorrelationID, Client: client.Name, Outcome: "succeeded",
-		IssuerHost: client.Shadow.IssuerHost, Method: string(client.Shadow.Method), SecretVersion: client.Version,
+		IssuerHost: client.Shadow.IssuerHost, Method: string(client.Shadow.Method), SecretVersion: client.Shadow.Version,
 	}
 	name := CountShadowGood
 	if failure != nil {

@@ -1,0 +1,77 @@
+package token_test
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/oauth/oauthtest"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/token"
+)
+
+// alias leads to one key at a time, as an alias of AWS KMS does.
+type alias struct{ key atomic.Pointer[ecdsa.PrivateKey] }
+
+func (a *alias) Public(context.Context, string) (crypto.PublicKey, error) {
+	return a.key.Load().Public(), nil
+}
+
+func (a *alias) Sign(_ context.Context, _, _ string, digest []byte) ([]byte, error) {
+	return a.key.Load().Sign(rand.Reader, digest, crypto.SHA256)
+}
+
+// TestAliasMoves: a key behind an alias is changed between two readings of the document.
+// The new one is used at once; a wrong one is refused once, and when the right one is
+// back it is not blamed for that.
+func TestAliasMoves(t *testing.T) {
+	b := newBench(t)
+	keys := make([]*ecdsa.PrivateKey, 3)
+	for i := range keys {
+		var err error
+		if keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := &alias{}
+	a.key.Store(keys[0])
+	cfg := b.config()
+	cfg.Clients = registry.New(registry.Config{Secrets: b, Addresses: oauth.AddressPolicy{Private: true}, Keys: a})
+	b.vendor = token.New(cfg)
+	b.server.Register(oauthtest.Client{ID: "id", Methods: []string{"private_key_jwt"}, Keys: map[string]crypto.PublicKey{"": keys[0].Public()}})
+	b.put("billing", "v1", map[string]any{"client_secret": "", "kms_key_id": "alias/token-vendor/billing"})
+	fresh := func() (token.Grant, error) { // one that cannot come out of memory
+		b.pass(20 * time.Second)
+		return b.vend(token.Request{Scope: []string{"s" + b.now().Format("150405")}})
+	}
+	if _, err := fresh(); err != nil {
+		t.Fatal(err)
+	}
+	a.key.Store(keys[1]) // a mistake
+	if _, err := fresh(); token.AsError(err).Kind != token.Misconfigured {
+		t.Errorf("with the wrong key: %v", err)
+	}
+	a.key.Store(keys[0]) // put right
+	if _, err := fresh(); err != nil {
+		t.Errorf("the right key: %v", err)
+	}
+	if n := b.counted(token.CountFailedLogon); n != 1 {
+		t.Errorf("%d failed logons, want 1", n)
+	}
+	a.key.Store(keys[2]) // a change as it should be
+	if err := b.server.Update("id", func(c *oauthtest.Client) { c.Keys = map[string]crypto.PublicKey{"": keys[2].Public()} }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := fresh(); err != nil {
+		t.Errorf("the new key: %v", err)
+	}
+	if n := b.counted(token.CountFailedLogon); n != 1 {
+		t.Errorf("%d failed logons, want 1", n)
+	}
+}
