@@ -24,7 +24,8 @@ TABLE = "Resources/SharedCacheTable"
 CACHE_KEY = "Resources/SharedCacheKey"
 CACHE_KEY_POLICY = CACHE_KEY + "/Properties/KeyPolicy/Statement"
 SHARE, OPEN, SEAL = (f"{ROLE}/{position}/Fn::If/1" for position in (2, 3, 4))
-READ_POLICY, OPEN_POLICY, SIGN, LOOK, PROVE = (f"{ROLE}/{position}/Fn::If/1" for position in (5, 6, 7, 8, 9))
+READ_POLICY, OPEN_POLICY, SIGN, LOOK = (f"{ROLE}/{position}/Fn::If/1" for position in (5, 6, 7, 8))
+PROVE, TAG = (f"Resources/ProvePolicy/Properties/PolicyDocument/Statement/{position}" for position in (0, 1))
 URL = "Resources/Url/Properties"
 
 ANYWHERE = {
@@ -78,7 +79,7 @@ BREAKS = [
     ("I-01", "a key policy with a wildcard", [("Resources/SecretsKey/Properties/KeyPolicy/Statement/0/Action", "kms:*")]),
     ("I-01", "every action on the table", [(SHARE + "/Action", "dynamodb:*")]),
     ("I-01", "every table", [(SHARE + "/Resource", "*")]),
-    ("I-01", "another use of every key", [(f"{ROLE}/10", {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:eu-central-1:123456789012:key/*"})]),
+    ("I-01", "another use of every key", [(f"{ROLE}/9", {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:eu-central-1:123456789012:key/*"})]),
     ("I-01", "every use of the cache's key", [(CACHE_KEY_POLICY + "/1/Action", "kms:*")]),
     ("I-02", "a role that SAM makes", [(FUNCTION + "/Role", REMOVED)]),
     ("I-02", "a managed policy", [(TOKEN_ROLE + "/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"])]),
@@ -102,10 +103,19 @@ BREAKS = [
     ("I-05", "signing without looking at the key", [(ROLE + "/8", NOTHING)]),
     ("I-06", "any audience", [(PROVE + "/Condition/ForAllValues:StringEquals/sts:IdentityTokenAudience", "*")]),
     ("I-06", "no audience", [(PROVE + "/Condition/Null/sts:IdentityTokenAudience", REMOVED)]),
-    ("I-06", "no tag", [(PROVE + "/Condition/Null/aws:TagKeys", REMOVED)]),
-    ("I-06", "any tag", [(PROVE + "/Condition/ForAllValues:StringEquals/aws:TagKeys", REMOVED)]),
+    ("I-06", "no tag", [(TAG + "/Condition/Null/aws:TagKeys", REMOVED)]),
+    ("I-06", "any tag", [(TAG + "/Condition/ForAllValues:StringEquals/aws:TagKeys", REMOVED)]),
     ("I-06", "a token for an hour", [(PROVE + "/Condition/NumericLessThanEquals/sts:DurationSeconds", 3600)]),
-    ("I-06", "a token without its tags", [(PROVE + "/Action", "sts:GetWebIdentityToken")]),
+    ("I-06", "a token without its tags", [(TAG, NOTHING)]),
+    ("I-06", "two actions with the conditions of both", [(PROVE + "/Action", ["sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"])]),
+    ("I-06", "a role that nobody trusts", [("Conditions/WithBatchWebIdentity", {"Condition": "WithBatch"})]),
+    ("I-06", "tags for any audience", [(TAG + "/Condition/ForAllValues:StringEquals/sts:IdentityTokenAudience", "*")]),
+    ("I-21", "an alarm that never rings", [("Resources/FuseAlarm/Properties/ComparisonOperator", "LessThanThreshold")]),
+    ("I-21", "an alarm that is late", [("Resources/DocumentAlarm/Properties/EvaluationPeriods", 100)]),
+    ("else", "a function that believes every event", [(VARIABLES + "/AWS_SAM_LOCAL", "true")]),
+    ("else", "servers at private addresses", [(VARIABLES + "/ALLOW_PRIVATE_ENDPOINTS", "true")]),
+    ("else", "a resource that nobody judges", [("Resources/Open", {"Type": "AWS::SecretsManager::ResourcePolicy", "Properties": {}})]),
+    ("url", "a Function URL for web pages", [(URL + "/Cors", {"AllowOrigins": ["*"]})]),
     ("I-06", "proof that nobody chose", [(VARIABLES + "/WEB_IDENTITY_AUDIENCES", "https://other.example")]),
     ("I-06", "a choice without effect", [("Conditions/WithWebIdentity", NEVER)]),
     ("I-21", "no alarm for forged events", [("Resources/ForgeryAlarm", REMOVED)]),

@@ -73,7 +73,8 @@ SCENARIOS = {
         "AlarmTopicArn": f"arn:aws:sns:eu-central-1:{ACCOUNT}:alarms",
         "PolicySecret": "token-vendor/policy",
     },
-    "steps": {"SharedCache": "true", "Batch": "true", "ReservedConcurrency": 7},
+    "steps": {"SharedCache": "true", "Batch": "true", "ReservedConcurrency": 7, "WebIdentityAudiences": "urn:a"},
+    "proven": {"SharedCache": "true", "Batch": "true", "WebIdentityAudiences": "urn:a,urn:b", "BatchWebIdentity": "true"},
 }
 
 

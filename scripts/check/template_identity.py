@@ -22,7 +22,7 @@ def bound_to_client_keys(statement):
     return (
         actions(statement) <= SIGNING
         and condition(statement, "StringLike", "kms:RequestAlias") == ["alias/token-vendor/*"]
-        and condition(statement, "StringEquals", "aws:ResourceTag/token-vendor") == ["signing"]
+        and condition(statement, "StringEquals", "aws:ResourceTag/token-vendor") == ["token-vendor"]
     )
 
 
@@ -45,23 +45,37 @@ def proves_itself_to_a_list(resources):
     audiences = [a for a in resources.chosen["WebIdentityAudiences"].split(",") if a]
     granted = set()
     for where, statement, _ in identity_statements(resources):
-        if not IDENTITY & actions(statement):
+        mine = IDENTITY & actions(statement)
+        if not mine:
             continue
-        granted |= IDENTITY & actions(statement)
+        granted |= mine
+        # STS is not known to give each condition key to both actions.
+        if len(mine) > 1:
+            yield f"{where}: two actions with the conditions of both"
         if condition(statement, "ForAllValues:StringEquals", "sts:IdentityTokenAudience") != audiences:
             yield f"{where}: other audiences than WebIdentityAudiences"
-        if condition(statement, "ForAllValues:StringEquals", "aws:TagKeys") != ["token-vendor-client"]:
-            yield f"{where}: other tags than the client's name"
-        for key in ("sts:IdentityTokenAudience", "aws:TagKeys"):
+        needed = ["sts:IdentityTokenAudience"]
+        if "sts:TagGetWebIdentityToken" in mine:
+            needed.append("aws:TagKeys")
+            if condition(statement, "ForAllValues:StringEquals", "aws:TagKeys") != ["token-vendor-client"]:
+                yield f"{where}: other tags than the client's name"
+        elif condition(statement, "NumericLessThanEquals", "sts:DurationSeconds") != [300]:
+            yield f"{where}: tokens that live longer than five minutes"
+        for key in needed:
             if condition(statement, "Null", key) != ["false"]:
                 yield f"{where}: without {key}, which ForAllValues lets pass"
-        if condition(statement, "NumericLessThanEquals", "sts:DurationSeconds") != [300]:
-            yield f"{where}: tokens that live longer than five minutes"
     if granted != (IDENTITY if audiences else set()):
         yield f"may {sorted(granted)} with {len(audiences)} audiences"
+    proving = {"TokenFunction"} | ({"BatchFunction"} if resources.chosen["BatchWebIdentity"] == "true" else set())
     for name, function in of(resources, "AWS::Lambda::Function"):
-        if environment(function).get("WEB_IDENTITY_AUDIENCES") != resources.chosen["WebIdentityAudiences"]:
+        wanted = resources.chosen["WebIdentityAudiences"] if name in proving else ""
+        if environment(function).get("WEB_IDENTITY_AUDIENCES") != wanted:
             yield f"{name}: is told of other audiences"
+    for name, attached in of(resources, "AWS::IAM::Policy"):
+        if any(IDENTITY & actions(s) for s in many(attached["PolicyDocument"]["Statement"])):
+            roles = {f"<{name.replace('Function', 'Role')}>" for name in proving}
+            if set(many(attached.get("Roles"))) != roles:
+                yield f"{name}: is for other roles"
 
 
 def policy(resources):
@@ -82,7 +96,7 @@ def function_url(resources):
     if len(urls) != int(asked):
         yield f"{len(urls)} Function URLs where {int(asked)} is meant"
     for name, url in urls:
-        if url.get("AuthType") != "AWS_IAM":
+        if url.get("AuthType") != "AWS_IAM" or "Cors" in url:
             yield f"{name}: is open"
         if url.get("Qualifier") not in aliases.values() or url.get("Qualifier") in ("http", "direct"):
             yield f"{name}: is not on an alias of its own"
@@ -99,6 +113,9 @@ def alarms(resources):
     for name, alarm in of(resources, "AWS::CloudWatch::Alarm"):
         if alarm["Namespace"] in namespaces and not alarm.get("Dimensions") and alarm.get("Threshold") == 1:
             found.add(alarm["MetricName"])
+        soon = alarm.get("EvaluationPeriods") == 1 and alarm.get("Period") == 300 and int(alarm.get("Threshold", 0)) in (1, 5)
+        if not soon or alarm.get("ComparisonOperator") != "GreaterThanOrEqualToThreshold":
+            yield f"{name}: is late, or never rings"
         if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]]:
             yield f"{name}: tells nobody"
     if ALARMS - found:

@@ -26,6 +26,26 @@ VENDING = "TokenFunction"
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace", "x-amazon-apigateway-any-method"}
 
 
+# What a deployment may tell its functions, and what it is made of.
+VARIABLES = {
+    "CLIENT_SECRET_PREFIX", "LOG_LEVEL", "CACHE_TABLE", "CACHE_KMS_KEY_ID", "PREFETCH_CLIENTS", "POLICY_MODE", "POLICY_SECRET_ID",
+    "WEB_IDENTITY_AUDIENCES", "METRICS_NAMESPACE", "SSL_CERT_DIR",
+}
+ONLY_TOKEN = {"HTTP_ALIAS", "URL_ALIAS", "ENVELOPE_PROOF"}
+ONLY_BATCH = {"EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
+TYPES = {
+    "AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::RestApi", "AWS::ApiGateway::Stage",
+    "AWS::CloudWatch::Alarm", "AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::IAM::Policy",
+    "AWS::IAM::Role", "AWS::KMS::Alias", "AWS::KMS::Key", "AWS::Lambda::Alias", "AWS::Lambda::EventInvokeConfig",
+    "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Function", "AWS::Lambda::Permission", "AWS::Lambda::Url", "AWS::Lambda::Version",
+    "AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy", "AWS::Scheduler::Schedule", "AWS::SecretsManager::Secret",
+    "AWS::WAFv2::WebACLAssociation",
+    # These are judged, and never there.
+    "AWS::ApiGatewayV2::Api", "AWS::ApiGateway::Method", "AWS::DynamoDB::GlobalTable", "AWS::Logs::SubscriptionFilter",
+    "AWS::StepFunctions::StateMachine",
+}
+
+
 def vending(resources):
     return [(name, function) for name, function in of(resources, "AWS::Lambda::Function") if name == VENDING]
 
@@ -192,6 +212,17 @@ def no_secret_in_environment(resources):
                 yield f"{where}: envelopeProof is not the function's"
 
 
+def nothing_else(resources):
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        extra = set(environment(function)) - VARIABLES - (ONLY_TOKEN if name == VENDING else ONLY_BATCH)
+        # What looks like a secret is another rule's.
+        for key in sorted(key for key in extra if key not in ("CLIENT_SECRET", "ENVELOPE_PROOF")):
+            yield f"{name}: {key} is no variable that a deployment sets"
+    for name, resource in resources.items():
+        if resource["Type"] not in TYPES:
+            yield f"{name}: a {resource['Type']} has no rule that judges it"
+
+
 def limits(resources):
     for name, stage in of(resources, "AWS::ApiGateway::Stage"):
         everything = [s for s in many(stage.get("MethodSettings")) if (s.get("HttpMethod"), s.get("ResourcePath")) == ("*", "/*")]
@@ -280,7 +311,8 @@ def versions_follow_parameters(resources):
         chosen = [function["MemorySize"], function.get("TracingConfig", {}).get("Mode"), *function["Architectures"]]
         chosen += [environment(function).get(key) for key in ("CLIENT_SECRET_PREFIX", "LOG_LEVEL")]
         chosen += [resources.chosen[key] for key in ("SharedCache", "PrefetchClients", "PolicySecret", "WebIdentityAudiences")]
-        chosen.append(resources.chosen["FunctionUrl" if function["FunctionName"] == "token-vendor" else "BatchBus"])
+        own = ["FunctionUrl"] if function["FunctionName"] == "token-vendor" else ["BatchBus", "BatchWebIdentity"]
+        chosen += [resources.chosen[key] for key in own]
         description = str(version.get("Description", ""))
         if len(description) > 256:
             yield f"{name}: its description is longer than 256 characters"
@@ -307,5 +339,6 @@ RULES = {
     **template_cache.RULES,
     **template_identity.RULES,
     **template_batch.RULES,
+    "else": ("functions are told, and the stack is made of, what the rules know and nothing else", nothing_else),
     "version": ("a changed parameter reaches the function's aliases", versions_follow_parameters),
 }
