@@ -17,7 +17,9 @@ import (
 )
 
 // alias leads to one key at a time, as an alias of AWS KMS does.
-type alias struct{ key atomic.Pointer[ecdsa.PrivateKey] }
+type alias struct {
+	key atomic.Pointer[ecdsa.PrivateKey]
+}
 
 func (a *alias) Public(context.Context, string) (crypto.PublicKey, error) {
 	return a.key.Load().Public(), nil
