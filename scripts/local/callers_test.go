@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/clientcredentials"
+
+	"tokenvendor/scripts/local/apigateway"
+)
+
+// signing is a transport that signs what goes through it with SigV4.
+type signing struct{ principal apigateway.Principal }
+
+func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	signed := r.Clone(r.Context())
+	signed.Body = io.NopCloser(strings.NewReader(string(body)))
+	hash := sha256.Sum256(body)
+	credentials := aws.Credentials{AccessKeyID: s.principal.AccessKeyID, SecretAccessKey: s.principal.SecretAccessKey, SessionToken: s.principal.SessionToken}
+	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, signed, hex.EncodeToString(hash[:]), "execute-api", region, time.Now()); err != nil {
+		return nil, err
+	}
+	return http.DefaultTransport.RoundTrip(signed)
+}
+
+// TestOAuthLibrary: golang.org/x/oauth2 takes the vendor for a token endpoint. It has no
+// secret to send; its transport signs instead.
+func TestOAuthLibrary(t *testing.T) {
+	s := startStack(t)
+	for i, principal := range s.principals {
+		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, &http.Client{Transport: signing{principal}})
+		library := clientcredentials.Config{ClientID: firstClient, TokenURL: s.apiURL + firstClient, Scopes: []string{"read", "write"}, AuthStyle: oauth2.AuthStyleInParams}
+		token, err := library.Token(ctx)
+		if err != nil {
+			t.Fatalf("principal %d: %v", i, err)
+		}
+		if !token.Valid() || token.TokenType != "Bearer" || token.Extra("scope") != "read write" || time.Until(token.Expiry) < 50*time.Minute {
+			t.Errorf("principal %d: type %s, scope %v, until %v", i, token.TokenType, token.Extra("scope"), token.Expiry)
+		}
+		// What the vendor refuses is an error of the library, with its code.
+		library.TokenURL = s.apiURL + "nobody"
+		library.ClientID = "nobody"
+		_, err = library.Token(ctx)
+		if failure, ok := err.(*oauth2.RetrieveError); !ok || failure.Response.StatusCode != http.StatusForbidden {
+			t.Errorf("principal %d: %v", i, err)
+		}
+	}
+}
