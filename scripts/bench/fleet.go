@@ -70,7 +70,9 @@ type formation struct {
 	ground *ground
 	drill  drill
 	out    io.Writer
-	ships  []*ship
+	// logs gets what the processes print; nil: nobody does.
+	logs  io.Writer
+	ships []*ship
 }
 
 // ship is one process, which takes one event at a time, as in Lambda.
@@ -91,7 +93,7 @@ func (f *formation) start(ctx context.Context, binary string) error {
 		places <- struct{}{}
 		all.Go(func() {
 			defer func() { <-places }()
-			p, err := spawn(ctx, binary, f.ground.env)
+			p, err := spawn(ctx, binary, f.ground.env, f.logs)
 			f.ships[i], errs[i] = &ship{p: p}, err
 		})
 	}

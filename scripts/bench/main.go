@@ -11,6 +11,11 @@
 // runs many processes of the token function as one fleet, lets them start cold and
 // their tokens expire, and counts at the servers what they did; flags make things
 // break meanwhile.
+//
+//	go run ./scripts/bench faults [-requests 10000] [-seed …]
+//
+// sends requests to some processes while everything around them fails at random, and
+// looks for what must not be: wrong and expired tokens, secrets, late answers.
 package main
 
 import (
@@ -36,11 +41,12 @@ func main() {
 // run runs the subcommand that args begin with.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	subcommands := map[string]func(context.Context, []string, io.Writer) error{
-		"fleet": fleet,
-		"speed": speed,
+		"faults": faults,
+		"fleet":  fleet,
+		"speed":  speed,
 	}
 	if len(args) == 0 || subcommands[args[0]] == nil {
-		return errors.New("usage: bench speed | fleet [flags]; -h shows the flags")
+		return errors.New("usage: bench speed | fleet | faults [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
 }

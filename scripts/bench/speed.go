@@ -132,7 +132,7 @@ func round(ctx context.Context, dir string, candidates []*candidate, env []strin
 	}()
 	for _, i := range rand.Perm(len(candidates)) {
 		begin := time.Now()
-		if processes[i], err = spawn(ctx, filepath.Join(dir, candidates[i].name), env); err != nil {
+		if processes[i], err = spawn(ctx, filepath.Join(dir, candidates[i].name), env, nil); err != nil {
 			return err
 		}
 		if _, err := processes[i].call(event); err != nil {

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestFaults: a short storm.
+func TestFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a function and starts processes of it")
+	}
+	t.Chdir("../..")
+	var out bytes.Buffer
+	if err := faults(t.Context(), []string{"-requests", "60", "-processes", "6"}, &out); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "-seed ") || strings.Contains(out.String(), "faults                   0") {
+		t.Errorf("printed %s", out.String())
+	}
+}
+
+// TestStormLooks: what must not be is found.
+func TestStormLooks(t *testing.T) {
+	good := "x." + "eyJleHAiOjQ4MDAwMDAwMDB9" + ".y" // exp in 2122
+	for name, test := range map[string]struct {
+		answer string
+		failed bool
+	}{
+		"no JSON":        {"x", false},
+		"expired":        {`{"access_token":"x.eyJleHAiOjE3MDAwMDAwMDB9.y","scope":"s1","expires_in":5}`, false},
+		"no token":       {`{"access_token":"x","scope":"s1","expires_in":5}`, false},
+		"negative":       {`{"access_token":"` + good + `","scope":"s1","expires_in":-1}`, false},
+		"other scope":    {`{"access_token":"` + good + `","scope":"s2","expires_in":5}`, false},
+		"secret":         {`{"errorType":"server_error","errorMessage":"` + firstSecret + `"}`, true},
+		"token in error": {`{"errorType":"server_error","errorMessage":"eyJhbGciOi"}`, true},
+		"other error":    {`{"errorType":"access_denied"}`, true},
+		"no type":        {`{}`, true},
+	} {
+		s := &storm{tokens: make(map[string]string), errors: make(map[string]int)}
+		if s.look([]byte(test.answer), test.failed, "s1", time.Second); len(s.problems) == 0 {
+			t.Errorf("%s: nothing was found", name)
+		}
+	}
+	s := &storm{tokens: make(map[string]string), errors: make(map[string]int)}
+	answer := `{"access_token":"` + good + `","scope":"s1","expires_in":5}`
+	s.look([]byte(answer), false, "s1", time.Second)
+	s.look([]byte(`{"errorType":"temporarily_unavailable"}`), true, "s1", time.Second)
+	if len(s.problems) != 0 {
+		t.Errorf("found %v in what is good", s.problems)
+	}
+	if s.look([]byte(strings.Replace(answer, "s1", "s2", 1)), false, "s2", time.Second); len(s.problems) == 0 {
+		t.Error("one token for two scopes was not found")
+	}
+	if _, err := s.Write([]byte("a " + secondSecret)); err != nil || len(s.problems) < 2 {
+		t.Error("a secret in the log was not found")
+	}
+}
