@@ -278,3 +278,31 @@ func TestB126Targets(t *testing.T) {
 		}
 	}
 }
+
+// TestS06DeliveriesAreDecided: whoever can read the secret gets the token, so the policy
+// must allow that secret the client; what is only fetched ahead nobody gets, but no
+// frozen client is.
+func TestS06DeliveriesAreDecided(t *testing.T) {
+	r := newRig(t)
+	r.policy = `{"rules": [{"name": "d", "callers": ["deliver:bill*"], "clients": ["billing"], "scopes": ["read"]}], "freeze": ["stock"]}`
+	r.h = r.environment()
+	for _, name := range []string{"billing", "payroll", "team/billing"} {
+		r.secrets["token-vendor/tokens/"+name] = &targetSecret{}
+	}
+	for entry, want := range map[string]any{
+		`{"client":"billing","scope":"read","deliver_to":"token-vendor/tokens/billing"}`:      nil,
+		`{"client":"billing","scope":"read","deliver_to":"token-vendor/tokens/payroll"}`:      "access_denied",
+		`{"client":"billing","scope":"read","deliver_to":"token-vendor/tokens/team/billing"}`: "access_denied",
+		`{"client":"orders","deliver_to":"token-vendor/tokens/payroll"}`:                      "access_denied",
+		`{"client":"billing","scope":"write","deliver_to":"token-vendor/tokens/payroll"}`:     "access_denied",
+		`{"client":"orders"}`: nil,
+		`{"client":"stock"}`:  "access_denied",
+	} {
+		if result := r.results(r.h, entry)[0]; result["error"] != want {
+			t.Errorf("%s: %v, want %v", entry, result, want)
+		}
+	}
+	if r.secrets["token-vendor/tokens/payroll"].writes+r.secrets["token-vendor/tokens/team/billing"].writes != 0 || r.secrets["token-vendor/tokens/billing"].writes != 1 {
+		t.Error("a secret got what it may not have")
+	}
+}

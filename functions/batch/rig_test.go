@@ -22,6 +22,7 @@ import (
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
+	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
 )
@@ -46,6 +47,7 @@ type rig struct {
 	deadErr error                    // guarded by mu
 	secrets map[string]*targetSecret // guarded by mu
 	logs    bytes.Buffer             // guarded by mu
+	policy  string                   // of environments that are started from now on; empty: none
 }
 
 // letter is a message in the dead-letter queue.
@@ -79,7 +81,7 @@ func newRig(t *testing.T) *rig {
 // environment starts one more.
 func (r *rig) environment() *handler {
 	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Now: r.now})
-	v := token.New(token.Config{
+	cfg := token.Config{
 		Clients:   registry.New(registry.Config{Secrets: r, Addresses: oauth.AddressPolicy{Private: true}}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: r.now}),
 		Fleet:     f, Count: r.count, Now: r.now,
@@ -89,7 +91,11 @@ func (r *rig) environment() *handler {
 			r.audit = append(r.audit, *e)
 			return nil
 		},
-	})
+	}
+	if text := r.policy; text != "" {
+		cfg.Policy = func(context.Context, bool) (*policy.Policy, error) { return policy.Parse([]byte(text)) }
+	}
+	v := token.New(cfg)
 	return &handler{
 		vendor: v, fleet: f, bus: r, targets: r, dead: deadLetters{r}, maxReceives: 5, count: r.count, flush: func() {}, now: r.now,
 		log: slog.New(slog.NewJSONHandler(writer{r}, nil)),
