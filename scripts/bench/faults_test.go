@@ -7,18 +7,20 @@ import (
 	"time"
 )
 
-// TestFaults: a short storm.
+// TestFaults: a short storm, with one event at a time and with many.
 func TestFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
 	t.Chdir("../..")
-	var out bytes.Buffer
-	if err := faults(t.Context(), []string{"-requests", "60", "-processes", "6"}, &out); err != nil {
-		t.Errorf("%v\n%s", err, out.String())
-	}
-	if !strings.Contains(out.String(), "-seed ") || strings.Contains(out.String(), "faults                   0") {
-		t.Errorf("printed %s", out.String())
+	for _, flags := range [][]string{{"-processes", "6"}, {"-processes", "1", "-concurrency", "64"}} {
+		var out bytes.Buffer
+		if err := faults(t.Context(), append(flags, "-requests", "100"), &out); err != nil {
+			t.Errorf("%v\n%s", err, out.String())
+		}
+		if !strings.Contains(out.String(), "-seed ") || strings.Contains(out.String(), "faults                  0") {
+			t.Errorf("printed %s", out.String())
+		}
 	}
 }
 
@@ -39,12 +41,12 @@ func TestStormLooks(t *testing.T) {
 		"other error":    {`{"errorType":"access_denied"}`, true},
 		"no type":        {`{}`, true},
 	} {
-		s := &storm{tokens: make(map[string]string), errors: make(map[string]int)}
+		s := blankStorm()
 		if s.look([]byte(test.answer), test.failed, "s1", time.Second); len(s.problems) == 0 {
 			t.Errorf("%s: nothing was found", name)
 		}
 	}
-	s := &storm{tokens: make(map[string]string), errors: make(map[string]int)}
+	s := blankStorm()
 	answer := `{"access_token":"` + good + `","scope":"s1","expires_in":5}`
 	s.look([]byte(answer), false, "s1", time.Second)
 	s.look([]byte(`{"errorType":"temporarily_unavailable"}`), true, "s1", time.Second)
@@ -54,7 +56,17 @@ func TestStormLooks(t *testing.T) {
 	if s.look([]byte(strings.Replace(answer, "s1", "s2", 1)), false, "s2", time.Second); len(s.problems) == 0 {
 		t.Error("one token for two scopes was not found")
 	}
-	if _, err := s.Write([]byte("a " + secondSecret)); err != nil || len(s.problems) < 2 {
+	w := &watcher{storm: s}
+	for _, part := range []string{"a " + secondSecret[:5], secondSecret[5:]} {
+		if _, err := w.Write([]byte(part)); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(s.problems) < 2 {
 		t.Error("a secret in the log was not found")
 	}
+}
+
+func blankStorm() *storm {
+	return &storm{tokens: make(map[string]string), errors: make(map[string]int)}
 }

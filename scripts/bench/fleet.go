@@ -23,6 +23,7 @@ type drill struct {
 	life               time.Duration
 	lives              int
 	table              bool
+	proxied            bool // all servers are reached through proxies
 
 	issuerDown, tableDown, wrongSecret, rotate, killHolder bool
 }
@@ -70,9 +71,7 @@ type formation struct {
 	ground *ground
 	drill  drill
 	out    io.Writer
-	// logs gets what the processes print; nil: nobody does.
-	logs  io.Writer
-	ships []*ship
+	ships  []*ship
 }
 
 // ship is one process, which takes one event at a time, as in Lambda.
@@ -93,7 +92,7 @@ func (f *formation) start(ctx context.Context, binary string) error {
 		places <- struct{}{}
 		all.Go(func() {
 			defer func() { <-places }()
-			p, err := spawn(ctx, binary, f.ground.env, f.logs)
+			p, err := spawn(ctx, binary, f.ground.env, nil)
 			f.ships[i], errs[i] = &ship{p: p}, err
 		})
 	}

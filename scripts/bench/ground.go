@@ -23,6 +23,10 @@ type ground struct {
 	keys    *kms.Server
 	env     []string
 	servers []*httptest.Server
+	// proxies stand before the servers, by their names; empty unless the drill asks for
+	// them.
+	proxies   map[string]*oauthtest.Proxy
+	issuerURL string // of the proxy, if there is one
 }
 
 const (
@@ -45,12 +49,21 @@ func newGround(dir string, d drill) (g *ground, err error) {
 		secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account}),
 		table:   dynamodb.New(dynamodb.Config{Region: region, Account: account}),
 		keys:    kms.New(kms.Config{Region: region, Account: account}),
+		proxies: make(map[string]*oauthtest.Proxy), issuerURL: issuer.URL(),
 	}
 	issuer.Register(oauthtest.Client{ID: "bench", Methods: []string{"client_secret_post"}, Secrets: []string{firstSecret}, Lifetime: d.life})
 	ca := filepath.Join(dir, "ca.pem")
 	secret := firstSecret
 	if d.wrongSecret {
 		secret = "wrong"
+	}
+	urls := map[string]string{"authorization server": issuer.URL(), "Secrets Manager": g.serve(g.secrets), "DynamoDB": g.serve(g.table), "KMS": g.serve(g.keys)}
+	if d.proxied {
+		if err := g.standBefore(urls); err != nil {
+			g.stop()
+			return nil, err
+		}
+		g.issuerURL = urls["authorization server"]
 	}
 	key, keyErr := g.keys.AddKey("SYMMETRIC_DEFAULT", "")
 	if err := errors.Join(keyErr, g.table.AddTable(tableName, "name", "expires_at"), g.put(secret), os.WriteFile(ca, issuer.CAPEM(), 0o600)); err != nil {
@@ -59,15 +72,27 @@ func newGround(dir string, d drill) (g *ground, err error) {
 	}
 	g.env = []string{
 		"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + g.serve(g.secrets),
-		"AWS_ENDPOINT_URL_DYNAMODB=" + g.serve(g.table),
-		"AWS_ENDPOINT_URL_KMS=" + g.serve(g.keys),
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + urls["Secrets Manager"],
+		"AWS_ENDPOINT_URL_DYNAMODB=" + urls["DynamoDB"],
+		"AWS_ENDPOINT_URL_KMS=" + urls["KMS"],
 		"SSL_CERT_FILE=" + ca, "SSL_CERT_DIR=" + filepath.Join(dir, "none"), "ALLOW_PRIVATE_ENDPOINTS=true",
 	}
 	if d.table {
 		g.env = append(g.env, "CACHE_TABLE="+tableName, "CACHE_KMS_KEY_ID="+key)
 	}
 	return g, nil
+}
+
+// standBefore puts a proxy before each server, and its URL in the place of the server's.
+func (g *ground) standBefore(urls map[string]string) error {
+	for name, url := range urls {
+		proxy, err := oauthtest.StartProxy(oauthtest.ProxyConfig{Target: url, CA: g.issuer.CA()})
+		if err != nil {
+			return err
+		}
+		g.proxies[name], urls[name] = proxy, proxy.URL()
+	}
+	return nil
 }
 
 func (g *ground) serve(handler http.Handler) (url string) {
@@ -77,6 +102,9 @@ func (g *ground) serve(handler http.Handler) (url string) {
 }
 
 func (g *ground) stop() {
+	for _, proxy := range g.proxies {
+		proxy.Close()
+	}
 	for _, server := range g.servers {
 		server.CloseClientConnections()
 		server.Close()
@@ -86,7 +114,7 @@ func (g *ground) stop() {
 
 // put makes a new version of the client's document current.
 func (g *ground) put(secret string) error {
-	document, err := json.Marshal(map[string]string{"token_endpoint": g.issuer.TokenEndpoint(), "client_id": "bench", "client_secret": secret})
+	document, err := json.Marshal(map[string]string{"token_endpoint": g.issuerURL + oauthtest.TokenPath, "client_id": "bench", "client_secret": secret})
 	if err != nil {
 		return err
 	}
@@ -98,8 +126,10 @@ func (g *ground) put(secret string) error {
 func (g *ground) correct() error { return g.put(firstSecret) }
 
 // rotate lets the old secret die as the new one becomes current.
-func (g *ground) rotate() error {
-	return errors.Join(g.issuer.SetSecrets("bench", secondSecret), g.put(secondSecret))
+func (g *ground) rotate() error { return g.rotateTo(secondSecret) }
+
+func (g *ground) rotateTo(secret string) error {
+	return errors.Join(g.issuer.SetSecrets("bench", secret), g.put(secret))
 }
 
 // tableDown lets every call of the table wait until its caller gives up.

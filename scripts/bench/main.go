@@ -12,10 +12,11 @@
 // their tokens expire, and counts at the servers what they did; flags make things
 // break meanwhile.
 //
-//	go run ./scripts/bench faults [-requests 10000] [-seed …]
+//	go run ./scripts/bench faults [-requests 10000] [-concurrency 64] [-seed …]
 //
-// sends requests to some processes while everything around them fails at random, and
-// looks for what must not be: wrong and expired tokens, secrets, late answers.
+// sends requests to some processes while everything around them fails at random, mostly
+// in TLS proxies before every server, and looks for what must not be: wrong and expired
+// tokens, secrets, late answers.
 package main
 
 import (

@@ -40,10 +40,13 @@ func TestChildrenEnd(t *testing.T) {
 
 func TestFreezeThaw(t *testing.T) {
 	r := start(t, Config{})
-	if err := r.Freeze(); err == nil {
+	if err := r.Freeze(); err == nil || r.PID() != 0 {
 		t.Error("froze a process that does not run")
 	}
 	before := mustReport(t, invoke(t, r, `{}`)).PID
+	if r.PID() != before {
+		t.Errorf("PID says %d, the process %d", r.PID(), before)
+	}
 	if err := r.Freeze(); err != nil {
 		t.Fatal(err)
 	}

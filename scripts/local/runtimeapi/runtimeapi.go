@@ -139,6 +139,16 @@ func Start(cfg Config) (*Runtime, error) {
 // URL is the endpoint of the Invoke API, for --endpoint-url of the AWS CLI.
 func (r *Runtime) URL() string { return r.url }
 
+// PID is the id of the process that takes events now; 0 if none runs.
+func (r *Runtime) PID() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.proc == nil {
+		return 0
+	}
+	return r.proc.cmd.Process.Pid
+}
+
 // Invoke runs one event and waits for its end. An error of the function is a
 // Result, not an error. The error is ErrClosed, ErrPayloadTooLarge or that of ctx.
 // When ctx ends, an event that the process already has runs on without a reader,
