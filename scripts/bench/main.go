@@ -17,6 +17,11 @@
 // sends requests to some processes while everything around them fails at random, mostly
 // in TLS proxies before every server, and looks for what must not be: wrong and expired
 // tokens, secrets, late answers.
+//
+//	go run ./scripts/bench soak [-for 10m]
+//
+// lets a fleet work while credentials change, servers are down and tokens expire, and
+// compares memory, file descriptors and goroutines at rest: early and at the end.
 package main
 
 import (
@@ -44,10 +49,11 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	subcommands := map[string]func(context.Context, []string, io.Writer) error{
 		"faults": faults,
 		"fleet":  fleet,
+		"soak":   soak,
 		"speed":  speed,
 	}
 	if len(args) == 0 || subcommands[args[0]] == nil {
-		return errors.New("usage: bench speed | fleet | faults [flags]; -h shows the flags")
+		return errors.New("usage: bench speed | fleet | faults | soak [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
 }

@@ -61,6 +61,8 @@ type storm struct {
 	made     map[string]int    // faults by their place; guarded by mu
 	slowest  time.Duration     // guarded by mu
 	granted  int               // guarded by mu
+	stacks   []int             // that each process printed; guarded by mu
+	rotated  bool              // the second secret is the right one
 }
 
 // newStorm builds the function and starts servers, proxies and the fleet.
@@ -106,8 +108,9 @@ func (s *storm) start(ctx context.Context, dir string, cfg stormConfig) (err err
 	if _, err := s.ground.secrets.Seed("token-vendor/clients/"+nowhere, string(document)); err != nil {
 		return err
 	}
-	for range cfg.processes {
-		w := &watcher{storm: s}
+	s.stacks = make([]int, cfg.processes)
+	for i := range cfg.processes {
+		w := &watcher{storm: s, process: i}
 		function, err := runtimeapi.Start(runtimeapi.Config{
 			Binary: filepath.Join(dir, "token"), FunctionName: "bench", Region: region, Account: account, MemoryMB: 256,
 			Timeout: answerTime, MaxConcurrency: cfg.concurrency, Stdout: w, Stderr: w,
@@ -158,14 +161,20 @@ func never() []string { return []string{firstSecret, secondSecret, "eyJhbGci"} }
 // watcher looks at what one process prints. Stdout and Stderr are both one watcher, and
 // so written by one goroutine.
 type watcher struct {
-	storm      *storm
-	rest       []byte
-	goroutines int // that a dump of the stacks had
+	storm   *storm
+	process int
+	rest    []byte
 }
 
 // Write also finds what came in two parts.
 func (w *watcher) Write(text []byte) (int, error) {
 	all := append(w.rest, text...)
+	stack := []byte("\ngoroutine ")
+	if n := bytes.Count(all, stack) - bytes.Count(w.rest, stack); n > 0 {
+		w.storm.mu.Lock()
+		w.storm.stacks[w.process] += n
+		w.storm.mu.Unlock()
+	}
 	for _, secret := range never() {
 		if bytes.Contains(all, []byte(secret)) {
 			w.storm.problem("a secret or a token was printed")
