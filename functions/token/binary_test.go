@@ -56,31 +56,8 @@ func binaryRig(t *testing.T, w *world, env ...string) *rig {
 // Managed Instances.
 func concurrentRig(t *testing.T, w *world, concurrency int, env ...string) *rig {
 	t.Helper()
-	binary, err := buildBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	secrets := httptest.NewServer(w)
-	t.Cleanup(secrets.Close)
 	logs, stderr := new(output), new(output)
-	function, err := runtimeapi.Start(runtimeapi.Config{
-		Binary: binary, FunctionName: "cnry-function", Region: "eu-central-1", Account: "111122223333", Timeout: 20 * time.Second,
-		MaxConcurrency: concurrency, Stdout: logs, Stderr: stderr,
-		Env: append([]string{
-			"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=cnry-key", "AWS_SESSION_TOKEN=cnry-session",
-			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL,
-			"CLIENT_SECRET_PREFIX=" + testPrefix, "ALLOW_PRIVATE_ENDPOINTS=true",
-			"ENVELOPE_PROOF=" + testProof, "HTTP_ALIAS=" + testAlias,
-		}, env...),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := function.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	function := runFunction(t, w, runtimeapi.Config{MaxConcurrency: concurrency, Stdout: logs, Stderr: stderr, Env: env})
 	return &rig{world: w, logs: logs, stderr: stderr, invoke: func(t testing.TB, in invoked) response {
 		t.Helper()
 		result, err := function.Invoke(t.Context(), runtimeapi.Invocation{Payload: in.payload, Qualifier: in.alias})
@@ -89,6 +66,37 @@ func concurrentRig(t *testing.T, w *world, concurrency int, env ...string) *rig 
 		}
 		return response{requestID: result.RequestID, payload: result.Payload, failed: result.FunctionError != ""}
 	}}
+}
+
+// runFunction runs the compiled function on a world, with env on top of what it needs.
+func runFunction(t *testing.T, w *world, cfg runtimeapi.Config) *runtimeapi.Runtime {
+	t.Helper()
+	binary, err := buildBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := httptest.NewServer(w)
+	t.Cleanup(secrets.Close)
+	cfg.Binary, cfg.FunctionName, cfg.Region, cfg.Account = binary, "cnry-function", "eu-central-1", "111122223333"
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 20 * time.Second
+	}
+	cfg.Env = append([]string{
+		"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=cnry-key", "AWS_SESSION_TOKEN=cnry-session",
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL,
+		"CLIENT_SECRET_PREFIX=" + testPrefix, "ALLOW_PRIVATE_ENDPOINTS=true",
+		"ENVELOPE_PROOF=" + testProof, "HTTP_ALIAS=" + testAlias,
+	}, cfg.Env...)
+	function, err := runtimeapi.Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := function.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return function
 }
 
 // TestCorpusThroughTheBinary sends every input of testdata/bad through the
