@@ -6,6 +6,7 @@ package awsapi
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -21,6 +22,10 @@ const (
 	attemptTimeout = 1500 * time.Millisecond
 	idleTimeout    = 20 * time.Second
 	maxBackoff     = 500 * time.Millisecond
+	// maxAnswer is more than any answer that is waited for here: an item of DynamoDB has
+	// 400 KB, a secret 64 KiB, which JSON may write six times as long.
+	maxAnswer = 1 << 20
+	maxHead   = 64 << 10
 )
 
 // LoadConfig returns the AWS configuration of the environment with time-outs
@@ -70,9 +75,41 @@ func withoutRedirects(configured aws.HTTPClient) *http.Client {
 	}
 	transport := buildable.GetTransport()
 	transport.IdleConnTimeout = idleTimeout
+	transport.MaxResponseHeaderBytes = maxHead
 	return &http.Client{
-		Transport:     transport,
+		Transport:     bounded{transport},
 		Timeout:       attemptTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// bounded ends an answer that is too large with an error, also one that was compressed:
+// the SDK reads whatever comes to its end, and an endpoint that is not AWS's, or a proxy
+// before it, would fill the memory of the function.
+type bounded struct{ *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := b.Transport.RoundTrip(r)
+	if err == nil {
+		response.Body = &boundedBody{response.Body, maxAnswer}
+	}
+	return response, err
+}
+
+var errTooLarge = errors.New("the answer is larger than 1 MiB")
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+// Read fails where the bound is passed, so that no answer looks whole that is not.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	if n > b.left {
+		return b.left, errTooLarge
+	}
+	b.left -= n
+	return n, err
 }

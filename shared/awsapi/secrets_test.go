@@ -1,6 +1,7 @@
 package awsapi
 
 import (
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -14,6 +15,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -352,4 +354,52 @@ func TestLoadConfig(t *testing.T) {
 	if _, err := LoadConfig(t.Context()); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
 		t.Errorf("no region: %v", err)
 	}
+}
+
+// TestAnswersAreBounded: an endpoint that answers without end costs an error and not
+// the memory, whether it succeeds or fails, packed or not.
+func TestAnswersAreBounded(t *testing.T) {
+	const size = 64 << 20
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"huge": func(w http.ResponseWriter) {
+			_, _ = io.CopyN(w, blanks{}, size)
+		},
+		"huge error": func(w http.ResponseWriter) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.CopyN(w, blanks{}, size)
+		},
+		"bomb": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			_, _ = io.CopyN(z, blanks{}, size)
+			_ = z.Close()
+		},
+		"huge head": func(w http.ResponseWriter) { w.Header().Set("X-Filler", strings.Repeat("x", 2<<20)) },
+	} {
+		secrets, calls := newSecrets(t, func(w http.ResponseWriter, _ *http.Request) { answer(w) })
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		if _, err := secrets.ReadSecret(t.Context(), secretName, false); err == nil {
+			t.Errorf("%s: it was taken", name)
+		}
+		runtime.ReadMemStats(&after)
+		// The server of the test allocates here as well.
+		if took := int64(after.TotalAlloc - before.TotalAlloc); calls.Load() == 0 || took > 24<<20 {
+			t.Errorf("%s: %d calls, %d bytes allocated for %d", name, calls.Load(), took, size)
+		}
+	}
+	// What is just small enough is read whole.
+	body := &boundedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", maxAnswer))), maxAnswer}
+	if text, err := io.ReadAll(body); err != nil || len(text) != maxAnswer {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
+type blanks struct{}
+
+func (blanks) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	return len(p), nil
 }
