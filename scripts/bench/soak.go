@@ -50,7 +50,9 @@ func soak(ctx context.Context, args []string, out io.Writer) (err error) {
 	s.flat(out, "file descriptors", most(before, fds), most(after, fds), 1.2)
 	s.flat(out, "goroutines", spentBefore, spentAfter, 1.2)
 	fmt.Fprintf(out, "  %-23s %d\n", "credential changes", changes)
-	return s.report(out, cfg.processes*changes)
+	// Each process may fail once with each version, and the one that was begun with; one
+	// process is another after the first rest.
+	return s.report(out, (cfg.processes+1)*(changes+1))
 }
 
 // work sends requests for a time, in rounds. In each the credential changes and one

@@ -331,7 +331,10 @@ func (s *storm) report(out io.Writer, logons int) error {
 	} {
 		fmt.Fprintf(out, "  %-23s %v\n", row.what, row.value)
 	}
-	if c.failedLogons > logons {
+	// Who does not learn of a refusal cannot heed it.
+	hidden := s.ground.proxies["authorization server"].Hidden()
+	fmt.Fprintf(out, "  %-23s %d\n", "  their answers lost", hidden)
+	if c.failedLogons > logons+hidden {
 		s.note("more failed logons than the fuse allows")
 	}
 	if len(s.problems) > 0 {

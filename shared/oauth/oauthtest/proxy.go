@@ -41,6 +41,7 @@ type Proxy struct {
 	done    chan struct{} // closed by Close
 	work    sync.WaitGroup
 	met     atomic.Int64
+	hidden  atomic.Int64
 
 	mu       sync.Mutex
 	listener net.Listener          // guarded by mu, as what follows
@@ -182,6 +183,10 @@ func (p *Proxy) Make(t Trouble) error {
 // seen.
 func (p *Proxy) Met() int { return int(p.met.Load()) }
 
+// Hidden returns how many refusals (status 401) met trouble that may have kept them from
+// the caller, who then cannot know.
+func (p *Proxy) Hidden() int { return int(p.hidden.Load()) }
+
 // Close ends the proxy and whatever it holds.
 func (p *Proxy) Close() {
 	p.mu.Lock()
@@ -236,11 +241,34 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if fault := p.now().fault; fault != nil {
 		p.met.Add(1)
-		fault(w, r, next, p.done)
+		fault(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			seen := &statusSeen{ResponseWriter: w}
+			defer func() {
+				if seen.status == http.StatusUnauthorized {
+					p.hidden.Add(1)
+				}
+			}()
+			next.ServeHTTP(seen, r)
+		}), p.done)
 		return
 	}
 	next.ServeHTTP(w, r)
 }
+
+// statusSeen keeps the status of an answer that it passes on.
+type statusSeen struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (s *statusSeen) WriteHeader(status int) {
+	s.status = status
+	s.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (s *statusSeen) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 // door is where connections come in.
 type door struct {

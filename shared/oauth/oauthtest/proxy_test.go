@@ -140,6 +140,31 @@ func TestProxyKeepsTheHost(t *testing.T) {
 	}
 }
 
+// TestProxyHides: a refusal that is lost is counted, and one that arrives is not.
+func TestProxyHides(t *testing.T) {
+	s := faulty(t)
+	p := oauthtest.NewProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
+	for _, trouble := range append(oauthtest.Troubles(), oauthtest.Trouble{}) {
+		if trouble.Name != "" && trouble.Name != "answer lost" && trouble.Name != "half a body" {
+			continue
+		}
+		before, lost := p.Hidden(), 0
+		if trouble.Name != "" {
+			lost = 1
+		}
+		if err := p.Make(trouble); err != nil {
+			t.Fatal(err)
+		}
+		through(t.Context(), t, caller(t, s.CAPool()), p.URL()+oauthtest.TokenPath, "wrong")
+		if p.Hidden()-before != lost {
+			t.Errorf("%q: %d hidden", trouble.Name, p.Hidden()-before)
+		}
+	}
+	if s.FailedLogons("c") != 3 {
+		t.Errorf("%d failed logons", s.FailedLogons("c"))
+	}
+}
+
 // TestProxyEnds: closing ends what it holds, and nothing can be made of it any more.
 func TestProxyEnds(t *testing.T) {
 	s := faulty(t)
