@@ -15,9 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"tokenvendor/scripts/local/kms"
 	"tokenvendor/scripts/local/runtimeapi"
-	"tokenvendor/scripts/local/secretsmanager"
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
@@ -31,8 +29,7 @@ type ground struct {
 	dir      string
 	ca       *oauthtest.CA
 	server   *oauthtest.Issued
-	secrets  *secretsmanager.Server
-	keys     *kms.Server
+	aws      cloud
 	function *runtimeapi.Runtime
 	http     *http.Client // trusts ca
 	closers  []func() error
@@ -42,12 +39,10 @@ type ground struct {
 	hidden []string       // what no output may have; guarded by mu
 }
 
-func newGround(binary string) (g *ground, err error) {
-	g = &ground{
-		secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account}),
-		keys:    kms.New(kms.Config{Region: region, Account: account}),
-		hit:     make(map[string]int),
-	}
+// newGround starts the function; awsURL and tablesURL are as in newTheirs, and empty for
+// the AWS of the local stack.
+func newGround(binary, awsURL, tablesURL string) (g *ground, err error) {
+	g = &ground{hit: make(map[string]int)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.close())
@@ -64,25 +59,22 @@ func newGround(binary string) (g *ground, err error) {
 		return g, err
 	}
 	g.trustCA()
-	secretsURL, err := g.serve(g.secrets)
+	if awsURL == "" {
+		g.aws, err = g.newOurs()
+	} else {
+		g.aws, err = newTheirs(awsURL, tablesURL)
+	}
 	if err != nil {
 		return g, err
 	}
-	keysURL, err := g.serve(g.keys)
-	if err != nil {
-		return g, err
-	}
-	return g, g.startFunction(binary, secretsURL, keysURL)
+	return g, g.startFunction(binary)
 }
 
-func (g *ground) startFunction(binary, secretsURL, keysURL string) (err error) {
+func (g *ground) startFunction(binary string) (err error) {
 	g.function, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: binary, FunctionName: "token-vendor", Region: region, Account: account, Timeout: 25 * time.Second,
 		Stdout: &lines{each: g.audit}, Stderr: io.Discard,
-		Env: []string{
-			"AWS_ACCESS_KEY_ID=AKIAPEERS", "AWS_SECRET_ACCESS_KEY=peers", "ALLOW_PRIVATE_ENDPOINTS=true",
-			"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secretsURL, "AWS_ENDPOINT_URL_KMS=" + keysURL,
-		},
+		Env: append(g.aws.env(), "AWS_ACCESS_KEY_ID=AKIAPEERS", "AWS_SECRET_ACCESS_KEY=peers", "ALLOW_PRIVATE_ENDPOINTS=true"),
 	})
 	if err == nil {
 		g.closers = append(g.closers, g.function.Close)

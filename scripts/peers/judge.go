@@ -64,7 +64,7 @@ func (g *ground) store(s *server, r row) error {
 	}
 	text, err := json.Marshal(document)
 	if err == nil {
-		_, err = g.secrets.Seed("token-vendor/clients/"+r.client, string(text))
+		err = g.aws.putSecret("token-vendor/clients/"+r.client, string(text))
 	}
 	return err
 }

@@ -25,9 +25,12 @@ const maxTime = 80 * time.Second
 
 func main() {
 	binary := flag.String("function", "", "the compiled function; required")
+	var place place
+	flag.StringVar(&place.aws, "aws", "", "URL of somebody else's Secrets Manager, KMS and DynamoDB; empty: those of the local stack, without a table")
+	flag.StringVar(&place.tables, "dynamodb", "", "URL of another DynamoDB than that of -aws")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *binary, flag.Args())
+	err := run(ctx, os.Stdout, *binary, place, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
@@ -35,10 +38,13 @@ func main() {
 	}
 }
 
+// place is where AWS is.
+type place struct{ aws, tables string }
+
 // run tries the servers that the files describe, one after the other.
-func run(ctx context.Context, out io.Writer, binary string, files []string) error {
+func run(ctx context.Context, out io.Writer, binary string, place place, files []string) error {
 	if binary == "" || len(files) == 0 {
-		return errors.New("usage: peers -function BINARY DESCRIPTION…")
+		return errors.New("usage: peers -function BINARY [-aws URL] DESCRIPTION…")
 	}
 	peers := make([]*peer, 0, len(files))
 	for _, file := range files {
@@ -50,7 +56,7 @@ func run(ctx context.Context, out io.Writer, binary string, files []string) erro
 	}
 	var failed []error
 	for _, p := range peers {
-		if err := runPeer(ctx, out, binary, p); err != nil {
+		if err := runPeer(ctx, out, binary, place, p); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", p.Name, err))
 		}
 		if ctx.Err() != nil {
@@ -60,7 +66,7 @@ func run(ctx context.Context, out io.Writer, binary string, files []string) erro
 	return errors.Join(failed...)
 }
 
-func runPeer(ctx context.Context, out io.Writer, binary string, p *peer) error {
+func runPeer(ctx context.Context, out io.Writer, binary string, place place, p *peer) error {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
 	begin := time.Now()
@@ -68,7 +74,7 @@ func runPeer(ctx context.Context, out io.Writer, binary string, p *peer) error {
 	if err != nil {
 		return err
 	}
-	results, log, err := try(ctx, binary, p)
+	results, log, err := try(ctx, out, binary, place, p)
 	if bad := printMatrix(out, p.Name, version, results, time.Since(begin)); bad > 0 {
 		err = errors.Join(err, fmt.Errorf("%d rows are not as they must be", bad))
 	}
@@ -80,12 +86,15 @@ func runPeer(ctx context.Context, out io.Writer, binary string, p *peer) error {
 
 // try starts one server with the clients of all rows, and asks for their tokens. log is
 // what the server said, without credentials.
-func try(ctx context.Context, binary string, p *peer) (results []result, log string, err error) {
-	g, err := newGround(binary)
+func try(ctx context.Context, out io.Writer, binary string, place place, p *peer) (results []result, log string, err error) {
+	g, err := newGround(binary, place.aws, place.tables)
 	if err != nil {
 		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
+	if !g.aws.signs() {
+		_, _ = fmt.Fprintln(out, "left out: keys in KMS, since this KMS signs a digest as if it were a message")
+	}
 	rows, err := g.rows(p)
 	if err != nil {
 		return nil, "", err

@@ -121,6 +121,10 @@ func (g *ground) keyRows(p *peer) ([]row, error) {
 		pem.document["private_key"] = text
 		wrong := keyRow("wrong-pem-"+name, "PEM "+k.alg+", wrong key", k.alg, stranger.Public())
 		wrong.document["private_key"], wrong.wrong = text, true
+		rows = append(rows, pem, wrong)
+		if !g.aws.signs() {
+			continue
+		}
 		public, err := g.addKey("kms-"+name, k.spec)
 		if err != nil {
 			return nil, err
@@ -132,7 +136,7 @@ func (g *ground) keyRows(p *peer) ([]row, error) {
 		}
 		wrongKMS := keyRow("wrong-kms-"+name, "KMS "+k.spec+" "+k.alg+", wrong key", k.alg, stranger.Public())
 		wrongKMS.document["kms_key_id"], wrongKMS.wrong = alias(wrongKMS.client), true
-		rows = append(rows, pem, wrong, kms, wrongKMS)
+		rows = append(rows, kms, wrongKMS)
 	}
 	return rows, nil
 }
@@ -150,10 +154,7 @@ func keyRow(client, key, alg string, public crypto.PublicKey) row {
 func alias(client string) string { return "alias/token-vendor/" + client }
 
 func (g *ground) addKey(client, spec string) (crypto.PublicKey, error) {
-	if _, err := g.keys.AddKey(spec, strings.TrimPrefix(alias(client), "alias/")); err != nil {
-		return nil, err
-	}
-	return g.keys.Public(alias(client))
+	return g.aws.addKey(spec, alias(client))
 }
 
 // certificateRows are RFC 8705's methods.
