@@ -72,7 +72,7 @@ func newGround(binary, awsURL, tablesURL string) (g *ground, err error) {
 
 func (g *ground) startFunction(binary string) (err error) {
 	g.function, err = runtimeapi.Start(runtimeapi.Config{
-		Binary: binary, FunctionName: "token-vendor", Region: region, Account: account, Timeout: 25 * time.Second,
+		Binary: binary, FunctionName: "token-vendor", Region: region, Account: account, Timeout: answerTime, MaxConcurrency: 64,
 		Stdout: &lines{each: g.audit}, Stderr: io.Discard,
 		Env: append(g.aws.env(), "AWS_ACCESS_KEY_ID=AKIAPEERS", "AWS_SECRET_ACCESS_KEY=peers", "ALLOW_PRIVATE_ENDPOINTS=true"),
 	})
@@ -118,6 +118,9 @@ func (g *ground) hits(client string) int {
 
 // hide keeps a secret or a token out of what redact returns.
 func (g *ground) hide(text string) {
+	if text == "" {
+		return
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.hidden = append(g.hidden, text)

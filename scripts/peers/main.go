@@ -21,7 +21,7 @@ import (
 )
 
 // maxTime bounds what one server may take.
-const maxTime = 80 * time.Second
+const maxTime = 150 * time.Second
 
 func main() {
 	binary := flag.String("function", "", "the compiled function; required")
@@ -74,8 +74,9 @@ func runPeer(ctx context.Context, out io.Writer, binary string, place place, p *
 	if err != nil {
 		return err
 	}
-	results, log, err := try(ctx, out, binary, place, p)
-	if bad := printMatrix(out, p.Name, version, results, time.Since(begin)); bad > 0 {
+	results, troubles, log, err := try(ctx, out, binary, place, p)
+	bad := printMatrix(out, p.Name, version, results, time.Since(begin))
+	if bad += printTroubles(out, p.Name, troubles); bad > 0 {
 		err = errors.Join(err, fmt.Errorf("%d rows are not as they must be", bad))
 	}
 	if err != nil && log != "" {
@@ -84,12 +85,12 @@ func runPeer(ctx context.Context, out io.Writer, binary string, place place, p *
 	return err
 }
 
-// try starts one server with the clients of all rows, and asks for their tokens. log is
-// what the server said, without credentials.
-func try(ctx context.Context, out io.Writer, binary string, place place, p *peer) (results []result, log string, err error) {
+// try starts one server with the clients of all rows, and asks for their tokens, at last
+// for those of clients in trouble. log is what the server said, without credentials.
+func try(ctx context.Context, out io.Writer, binary string, place place, p *peer) (results []result, troubles []troubled, log string, err error) {
 	g, err := newGround(binary, place.aws, place.tables)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
 	if !g.aws.signs() {
@@ -97,10 +98,10 @@ func try(ctx context.Context, out io.Writer, binary string, place place, p *peer
 	}
 	rows, err := g.rows(p)
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	if len(rows) == 0 {
-		return nil, "", errors.New("no row is for what the server takes")
+		return nil, nil, "", errors.New("no row is for what the server takes")
 	}
 	inspector := g.secretRow("inspector", "client_secret_basic", "")
 	var clients []map[string]any
@@ -110,15 +111,19 @@ func try(ctx context.Context, out io.Writer, binary string, place place, p *peer
 	for _, r := range rows {
 		clients = append(clients, r.register)
 	}
+	troubles = g.troubles(p)
+	for _, t := range troubles {
+		clients = append(clients, t.register)
+	}
 	server, err := p.start(ctx, g, clients)
 	if server != nil {
 		defer func() { log = g.redact(server.said()) }()
 	}
 	if err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	defer server.stop()
-	results, err = g.askAll(ctx, server, inspector, rows)
+	results, err = g.askAll(ctx, server, inspector, rows, troubles)
 	// Whatever they have said is counted once both have ended.
 	err = errors.Join(err, server.alive(), g.endFunction())
 	server.stop()
@@ -127,10 +132,13 @@ func try(ctx context.Context, out io.Writer, binary string, place place, p *peer
 		r.tally, r.hits = server.counted(r.id()), g.hits(r.client)
 		r.problem = r.judge()
 	}
-	return results, "", errors.Join(err, server.sound())
+	for i := range troubles {
+		troubles[i].tally = server.counted(troubles[i].id())
+	}
+	return results, troubles, "", errors.Join(err, server.sound())
 }
 
-func (g *ground) askAll(ctx context.Context, s *server, inspector row, rows []row) (results []result, err error) {
+func (g *ground) askAll(ctx context.Context, s *server, inspector row, rows []row, troubles []troubled) (results []result, err error) {
 	authority, err := s.authority(ctx, g, inspector)
 	if err != nil {
 		return nil, err
@@ -141,5 +149,6 @@ func (g *ground) askAll(ctx context.Context, s *server, inspector row, rows []ro
 		}
 		results = append(results, g.ask(ctx, s, authority, r))
 	}
+	g.suffer(ctx, s, authority, troubles)
 	return results, nil
 }

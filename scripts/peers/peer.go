@@ -105,6 +105,14 @@ func known(member string, values []string, all ...string) error {
 	return nil
 }
 
+// secretMethod is how a secret is sent where that is not what matters.
+func (p *peer) secretMethod() string {
+	if !slices.Contains(p.Methods, "client_secret_post") {
+		return "client_secret_basic"
+	}
+	return "client_secret_post"
+}
+
 func (p *peer) has(feature string) bool { return slices.Contains(p.Features, feature) }
 
 // metadata is the URL of the issuer's metadata.

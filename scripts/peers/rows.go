@@ -77,10 +77,7 @@ func (g *ground) secretRows(p *peer) ([]row, error) {
 		wrong.document["client_secret"], wrong.wrong = other, true
 		rows = append(rows, right, wrong)
 	}
-	method := "client_secret_post"
-	if !slices.Contains(p.Methods, method) {
-		method = "client_secret_basic"
-	}
+	method := p.secretMethod()
 	if p.has("scope") {
 		scoped := g.secretRow("scope", method, "secret, scope")
 		scoped.request["scope"] = "read"

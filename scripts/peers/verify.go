@@ -57,6 +57,7 @@ type authority struct {
 	inspector     row
 	Introspection string                      `json:"introspection_endpoint"`
 	KeySet        string                      `json:"jwks_uri"`
+	TokenEndpoint string                      `json:"token_endpoint"`
 	keys          map[string]crypto.PublicKey // by kid
 }
 
