@@ -157,7 +157,7 @@ func TestDeliver(t *testing.T) {
 			ExpiresAt              int64 `json:"expires_at"`
 			Client                 string
 		}
-		if err := json.Unmarshal(secret.text, &text); err != nil || text.Client != "billing" || !strings.Contains(string(secret.text), `"access_token":"eyJ`) {
+		if err := json.Unmarshal(secret.text, &text); err != nil || text.Client != "billing" || !strings.Contains(string(secret.text), `"access_token":"eyJhbGci`) {
 			t.Fatalf("the secret holds %s; results %v", secret.text, result)
 		}
 		if left := time.Unix(text.ExpiresAt, 0).Sub(r.now()); left < 15*time.Minute-time.Second {
