@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"tokenvendor/scripts/local/dynamodb"
 	"tokenvendor/scripts/local/kms"
 	"tokenvendor/scripts/local/secretsmanager"
+	"tokenvendor/scripts/local/sts"
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
@@ -21,8 +23,10 @@ type ground struct {
 	secrets *secretsmanager.Server
 	table   *dynamodb.Server
 	keys    *kms.Server
+	sts     *sts.Server
 	env     []string
 	servers []*httptest.Server
+	urls    map[string]string // of the servers, by their names
 	// proxies stand before the servers, by their names; empty unless the drill asks for
 	// them.
 	proxies   map[string]*oauthtest.Proxy
@@ -40,12 +44,17 @@ const (
 )
 
 func newGround(dir string, d drill) (g *ground, err error) {
+	vouching, err := sts.New(sts.Config{Region: region, Account: account, Role: "bench"})
+	if err != nil {
+		return nil, err
+	}
 	issuer, err := oauthtest.Start(oauthtest.Config{NeverLock: true})
 	if err != nil {
 		return nil, err
 	}
 	g = &ground{
 		issuer:  issuer,
+		sts:     vouching,
 		secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account}),
 		table:   dynamodb.New(dynamodb.Config{Region: region, Account: account}),
 		keys:    kms.New(kms.Config{Region: region, Account: account}),
@@ -57,7 +66,10 @@ func newGround(dir string, d drill) (g *ground, err error) {
 	if d.wrongSecret {
 		secret = "wrong"
 	}
-	urls := map[string]string{"authorization server": issuer.URL(), "Secrets Manager": g.serve(g.secrets), "DynamoDB": g.serve(g.table), "KMS": g.serve(g.keys)}
+	g.urls = map[string]string{
+		"authorization server": issuer.URL(), "Secrets Manager": g.serve(g.secrets), "DynamoDB": g.serve(g.table), "KMS": g.serve(g.keys), "STS": g.serve(g.sts),
+	}
+	urls := maps.Clone(g.urls)
 	if d.proxied {
 		if err := g.standBefore(urls); err != nil {
 			g.stop()
@@ -70,17 +82,23 @@ func newGround(dir string, d drill) (g *ground, err error) {
 		g.stop()
 		return nil, err
 	}
-	g.env = []string{
-		"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + urls["Secrets Manager"],
-		"AWS_ENDPOINT_URL_DYNAMODB=" + urls["DynamoDB"],
-		"AWS_ENDPOINT_URL_KMS=" + urls["KMS"],
-		"SSL_CERT_FILE=" + ca, "SSL_CERT_DIR=" + filepath.Join(dir, "none"), "ALLOW_PRIVATE_ENDPOINTS=true",
-	}
+	g.env = environment(urls, ca)
 	if d.table {
 		g.env = append(g.env, "CACHE_TABLE="+tableName, "CACHE_KMS_KEY_ID="+key)
 	}
 	return g, nil
+}
+
+// environment tells the function where the servers are, and whom to believe.
+func environment(urls map[string]string, ca string) []string {
+	return []string{
+		"AWS_ACCESS_KEY_ID=bench", "AWS_SECRET_ACCESS_KEY=bench",
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + urls["Secrets Manager"],
+		"AWS_ENDPOINT_URL_DYNAMODB=" + urls["DynamoDB"],
+		"AWS_ENDPOINT_URL_KMS=" + urls["KMS"],
+		"AWS_ENDPOINT_URL_STS=" + urls["STS"], "WEB_IDENTITY_AUDIENCES=" + audience,
+		"SSL_CERT_FILE=" + ca, "SSL_CERT_DIR=" + ca + ".none", "ALLOW_PRIVATE_ENDPOINTS=true",
+	}
 }
 
 // standBefore puts a proxy before each server, and its URL in the place of the server's.

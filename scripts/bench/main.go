@@ -12,6 +12,11 @@
 // their tokens expire, and counts at the servers what they did; flags make things
 // break meanwhile.
 //
+//	go run ./scripts/bench troubles [-only "half a body"]
+//
+// makes every kind of trouble before every server, one at a time, each for a process of
+// its own, and asks for a token meanwhile and afterwards.
+//
 //	go run ./scripts/bench faults [-requests 10000] [-concurrency 64] [-seed …]
 //
 // sends requests to some processes while everything around them fails at random, mostly
@@ -47,13 +52,14 @@ func main() {
 // run runs the subcommand that args begin with.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	subcommands := map[string]func(context.Context, []string, io.Writer) error{
-		"faults": faults,
-		"fleet":  fleet,
-		"soak":   soak,
-		"speed":  speed,
+		"faults":   faults,
+		"fleet":    fleet,
+		"soak":     soak,
+		"speed":    speed,
+		"troubles": troubles,
 	}
 	if len(args) == 0 || subcommands[args[0]] == nil {
-		return errors.New("usage: bench speed | fleet | faults | soak [flags]; -h shows the flags")
+		return errors.New("usage: bench speed | fleet | troubles | faults | soak [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
 }

@@ -96,7 +96,7 @@ func (s *storm) change(ctx context.Context, wrong time.Duration) (changes int) {
 
 // outage makes one server's proxy make one trouble.
 func (s *storm) outage(ctx context.Context, length time.Duration) {
-	places := []string{"DynamoDB", "KMS", "Secrets Manager", "authorization server"}
+	places := []string{"DynamoDB", "KMS", "STS", "Secrets Manager", "authorization server"}
 	kinds := oauthtest.Troubles()
 	place := places[s.pick(len(places))]
 	proxy := s.ground.proxies[place]

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -31,7 +32,25 @@ const (
 	answerTime = 25 * time.Second
 	// nowhere is a client whose authorization server's name no DNS knows (RFC 6761).
 	nowhere = "nowhere"
+	// keyed is a client with a key in KMS, vouched one that STS vouches for. Their
+	// credentials are always right.
+	keyed, vouched = "keyed", "vouched"
 )
+
+// clientOf is whose scope it is: half of them are the first client's, so that every
+// server is needed all the time.
+func clientOf(scope string) string {
+	number, err := strconv.Atoi(strings.TrimPrefix(scope, "s"))
+	switch {
+	case err != nil:
+		return nowhere
+	case number%4 == 1:
+		return keyed
+	case number%4 == 3:
+		return vouched
+	}
+	return "billing"
+}
 
 // stormConfig is what the flags say.
 type stormConfig struct {
@@ -101,11 +120,11 @@ func (s *storm) start(ctx context.Context, dir string, cfg stormConfig) (err err
 	if s.ground, err = newGround(dir, drill{life: faultLife, table: true, proxied: true}); err != nil {
 		return err
 	}
-	document, err := json.Marshal(map[string]string{"token_endpoint": "https://token-vendor.invalid/token", "client_id": nowhere, "client_secret": firstSecret})
-	if err != nil {
-		return err
-	}
-	if _, err := s.ground.secrets.Seed("token-vendor/clients/"+nowhere, string(document)); err != nil {
+	if err := errors.Join(
+		s.ground.admit(withSecret, nowhere, "https://token-vendor.invalid/token", faultLife),
+		s.ground.admit(withKey, keyed, s.ground.issuerURL+oauthtest.TokenPath, faultLife),
+		s.ground.admit(withRole, vouched, s.ground.issuerURL+oauthtest.TokenPath, faultLife),
+	); err != nil {
 		return err
 	}
 	s.stacks = make([]int, cfg.processes)
@@ -153,35 +172,6 @@ func (s *storm) note(format string, args ...any) {
 	if text := fmt.Sprintf(format, args...); len(s.problems) < 20 && !slices.Contains(s.problems, text) {
 		s.problems = append(s.problems, text)
 	}
-}
-
-// never is what no output may have.
-func never() []string { return []string{firstSecret, secondSecret, "eyJhbGci"} }
-
-// watcher looks at what one process prints. Stdout and Stderr are both one watcher, and
-// so written by one goroutine.
-type watcher struct {
-	storm   *storm
-	process int
-	rest    []byte
-}
-
-// Write also finds what came in two parts.
-func (w *watcher) Write(text []byte) (int, error) {
-	all := append(w.rest, text...)
-	stack := []byte("\ngoroutine ")
-	if n := bytes.Count(all, stack) - bytes.Count(w.rest, stack); n > 0 {
-		w.storm.mu.Lock()
-		w.storm.stacks[w.process] += n
-		w.storm.mu.Unlock()
-	}
-	for _, secret := range never() {
-		if bytes.Contains(all, []byte(secret)) {
-			w.storm.problem("a secret or a token was printed")
-		}
-	}
-	w.rest = bytes.Clone(all[max(0, len(all)-64):])
-	return len(text), nil
 }
 
 // trouble makes things fail until ctx ends: before every server a proxy makes trouble for
@@ -238,10 +228,7 @@ func (s *storm) meets(place string, err error) {
 // ask sends one request to one process and looks at the answer. The scope may be
 // nowhere.
 func (s *storm) ask(ctx context.Context, i int, scope string) (granted bool) {
-	payload := `{"client":"billing","scope":"` + scope + `"}`
-	if scope == nowhere {
-		payload = `{"client":"` + nowhere + `"}`
-	}
+	payload := `{"client":"` + clientOf(scope) + `","scope":"` + scope + `"}`
 	begin := time.Now()
 	result, err := s.fleet[i].Invoke(ctx, runtimeapi.Invocation{Payload: []byte(payload)})
 	if err != nil {
@@ -336,6 +323,9 @@ func (s *storm) report(out io.Writer, logons int) error {
 	fmt.Fprintf(out, "  %-23s %d\n", "  their answers lost", hidden)
 	if c.failedLogons > logons+hidden {
 		s.note("more failed logons than the fuse allows")
+	}
+	if s.ground.issuer.FailedLogons(keyed)+s.ground.issuer.FailedLogons(vouched) > 0 {
+		s.note("a right credential failed")
 	}
 	if len(s.problems) > 0 {
 		return errors.New(strings.Join(s.problems, "; "))

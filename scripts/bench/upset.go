@@ -31,7 +31,7 @@ func (s *storm) upsetServers(ctx context.Context) {
 		place     string
 	}{
 		{"GetSecretValue", s.ground.secrets.Inject, "Secrets Manager"}, {"GetItem", s.ground.table.Inject, "DynamoDB"},
-		{"UpdateItem", s.ground.table.Inject, "DynamoDB"}, {"Decrypt", s.ground.keys.Inject, "KMS"},
+		{"UpdateItem", s.ground.table.Inject, "DynamoDB"}, {"Decrypt", s.ground.keys.Inject, "KMS"}, {"Sign", s.ground.keys.Inject, "KMS"},
 	}
 	kinds := []awsjson.Fault{
 		{Code: "ThrottlingException"}, {Code: "InternalServerError"}, {Reset: true, Done: true}, {Delay: 40 * time.Millisecond}, {Body: "{"}, {Body: "{}"},
