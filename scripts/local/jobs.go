@@ -61,7 +61,7 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 		j.clockURL, err = s.serve(j.clock)
 	}
 	if err == nil {
-		err = s.startBatch(log)
+		err = s.startBatch(log, 1)
 	}
 	if err != nil {
 		cancel()
@@ -79,12 +79,13 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 	return nil
 }
 
-func (s *stack) startBatch(log io.Writer) (err error) {
+// startBatch starts an environment that takes so many events at a time.
+func (s *stack) startBatch(log io.Writer, concurrency int) (err error) {
 	s.jobs.batch, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: s.binary("batch"),
 		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(),
 			"AWS_ENDPOINT_URL_SQS="+s.jobs.queueURL, "AWS_ENDPOINT_URL_EVENTBRIDGE="+s.jobs.busURL),
-		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, MemoryMB: 256, Timeout: 25 * time.Second, Stdout: log, Stderr: log,
+		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: log, Stderr: log,
 	})
 	if err == nil {
 		s.atClose(s.jobs.batch.Close)

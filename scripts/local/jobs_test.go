@@ -6,11 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,12 +85,13 @@ func newDrill(t *testing.T) *drill {
 	return d
 }
 
-// run has environments work on the queue until it is empty.
-func (d *drill) run(t *testing.T, environments int) {
+// run has environments, with so many events at a time each, work on the queue until it is
+// empty. Meanwhile upset is called for one after the other.
+func (d *drill) run(t *testing.T, environments, concurrency int, upset func(*runtimeapi.Runtime)) {
 	t.Helper()
-	batches := []*runtimeapi.Runtime{d.jobs.batch}
+	var batches []*runtimeapi.Runtime
 	for len(batches) < environments {
-		if err := d.startBatch(d.log); err != nil {
+		if err := d.startBatch(d.log, concurrency); err != nil {
 			t.Fatal(err)
 		}
 		batches = append(batches, d.jobs.batch)
@@ -97,15 +99,16 @@ func (d *drill) run(t *testing.T, environments int) {
 	var turn atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
-	mapping := sqs.Mapping{Server: d.jobs.queues, Queue: drillQueue, Concurrency: environments, Invoke: func(ctx context.Context, event []byte) ([]byte, bool) {
+	mapping := sqs.Mapping{Server: d.jobs.queues, Queue: drillQueue, Concurrency: environments * concurrency, Invoke: func(ctx context.Context, event []byte) ([]byte, bool) {
 		batch := batches[int(turn.Add(1))%len(batches)]
 		result, err := batch.Invoke(ctx, runtimeapi.Invocation{Payload: event})
 		return result.Payload, err != nil || result.FunctionError != ""
 	}}
 	go func() { defer close(ended); mapping.Run(ctx) }()
 	deadline := time.Now().Add(2 * time.Minute)
-	for len(d.jobs.queues.Messages(drillQueue)) > 0 && time.Now().Before(deadline) {
-		time.Sleep(50 * time.Millisecond)
+	for i := 0; len(d.jobs.queues.Messages(drillQueue)) > 0 && time.Now().Before(deadline); i++ {
+		time.Sleep(75 * time.Millisecond)
+		upset(batches[i%len(batches)])
 	}
 	cancel()
 	<-ended
@@ -170,72 +173,74 @@ func (d *drill) exchanges() int {
 }
 
 // TestR81ThousandMessages: 1000 messages over 50 clients, one in twenty of them bad, and
-// four environments of the real function.
+// four environments of the real function, or one that takes 64 events at a time.
 func TestR81ThousandMessages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the functions and runs them")
 	}
-	d := newDrill(t)
-	d.run(t, 4)
-	again := d.count(t)
-	if n := d.exchanges(); n != drillClients || again != 0 {
-		t.Errorf("%d exchanges for %d clients, %d announcements or dead letters came twice", n, drillClients, again)
+	for _, tt := range []struct{ environments, concurrency int }{{4, 1}, {1, 64}} {
+		d := newDrill(t)
+		d.run(t, tt.environments, tt.concurrency, func(*runtimeapi.Runtime) {})
+		again := d.count(t)
+		if n := d.exchanges(); n != drillClients || again != 0 {
+			t.Errorf("%d exchanges for %d clients, %d announcements or dead letters came twice", n, drillClients, again)
+		}
+		t.Logf("%d messages: %d announced, %d dead letters, %d exchanges", drillOrders, len(d.good), len(d.bad), d.exchanges())
 	}
-	t.Logf("%d messages: %d announced, %d dead letters, %d exchanges", drillOrders, len(d.good), len(d.bad), d.exchanges())
 }
 
-// TestR82KilledInTheMiddle: the same, while the functions' processes are killed again and
-// again. Nothing is lost, and what comes twice says the same.
-func TestR82KilledInTheMiddle(t *testing.T) {
+// TestR82UpsetInTheMiddle: the same, while the functions' processes are ended or frozen
+// again and again. Nothing is lost, and what comes twice says the same.
+func TestR82UpsetInTheMiddle(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds the functions and kills them")
+		t.Skip("builds the functions and upsets them")
 	}
-	if _, err := os.Stat("/proc/self/exe"); err != nil {
-		t.Skip("needs /proc to find the processes")
-	}
-	d := newDrill(t)
-	stop, stopped := make(chan struct{}), make(chan int)
-	go func() {
-		kills := 0
-		for {
-			select {
-			case <-stop:
-				stopped <- kills
-				return
-			case <-time.After(300 * time.Millisecond):
-				if kills < 12 {
-					kills += killAll(d.binary("batch"))
-				}
+	ended := func(sig os.Signal) func(*runtimeapi.Runtime) error {
+		return func(batch *runtimeapi.Runtime) error {
+			process, err := os.FindProcess(batch.PID())
+			if err == nil {
+				err = process.Signal(sig)
 			}
+			return err
 		}
-	}()
-	d.run(t, 4)
-	close(stop)
-	kills := <-stopped
-	again := d.count(t)
-	// One that is killed has at most eight exchanges under way.
-	if n := d.exchanges(); kills < 4 || n < drillClients || n > drillClients+8*kills {
-		t.Errorf("%d exchanges for %d clients and %d kills", n, drillClients, kills)
 	}
-	t.Logf("%d kills: %d exchanges, %d announcements or dead letters came twice with the same id", kills, d.exchanges(), again)
+	const environments = 4
+	for name, tt := range map[string]struct {
+		concurrency int
+		upset       func(*runtimeapi.Runtime) error
+	}{
+		"killed":                {1, ended(os.Kill)},
+		"ended, many at a time": {8, ended(syscall.SIGTERM)},
+		"frozen":                {1, freeze},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDrill(t)
+			times := 0
+			d.run(t, environments, tt.concurrency, func(batch *runtimeapi.Runtime) {
+				if times < 12 && batch.PID() != 0 && tt.upset(batch) == nil {
+					times++
+				}
+			})
+			again := d.count(t)
+			// One that is ended has at most eight exchanges under way; one that is frozen in
+			// a call of the table does without it for 30 seconds.
+			most := max(drillClients+8*times, drillClients*(1+environments))
+			if n := d.exchanges(); times < 2 || n < drillClients || n > most {
+				t.Errorf("%d exchanges for %d clients, upset %d times", n, drillClients, times)
+			}
+			t.Logf("%d times: %d exchanges, %d announcements or dead letters came twice with the same id", times, d.exchanges(), again)
+		})
+	}
 }
 
-// killAll kills every process that runs the binary, and returns how many.
-func killAll(binary string) (killed int) {
-	links, _ := filepath.Glob("/proc/[0-9]*/exe")
-	for _, link := range links {
-		if target, err := os.Readlink(link); err != nil || target != binary {
-			continue
-		}
-		var pid int
-		if _, err := fmt.Sscanf(link, "/proc/%d/exe", &pid); err != nil {
-			continue
-		}
-		if process, err := os.FindProcess(pid); err == nil && process.Kill() == nil {
-			killed++
-		}
+// freeze stops a process for longer than a call of the table may take, sometimes longer
+// than a lease of the table's key.
+func freeze(batch *runtimeapi.Runtime) error {
+	if err := batch.Freeze(); err != nil {
+		return err
 	}
-	return killed
+	time.Sleep(time.Duration(100+rand.IntN(1000)) * time.Millisecond)
+	return batch.Thaw()
 }
 
 // TestClaimOverTheStack: an order by queue, redeemed by a signed call: the token that was
