@@ -189,14 +189,14 @@ func call(url, target string, in, out any) error {
 	if err != nil {
 		return err
 	}
-	version, service := "1.1", map[string]string{"secretsmanager": "secretsmanager", "TrentService": "kms"}[strings.Split(target, ".")[0]]
-	if service == "" {
-		version, service = "1.0", "dynamodb"
-	}
-	r.Header.Set("Content-Type", "application/x-amz-json-"+version)
+	protocol := map[string]struct{ service, version string }{
+		"secretsmanager": {"secretsmanager", "1.1"}, "TrentService": {"kms", "1.1"}, "DynamoDB_20120810": {"dynamodb", "1.0"},
+		"AmazonSQS": {"sqs", "1.0"}, "AWSEvents": {"events", "1.1"},
+	}[strings.Split(target, ".")[0]]
+	r.Header.Set("Content-Type", "application/x-amz-json-"+protocol.version)
 	r.Header.Set("X-Amz-Target", target)
 	r.Header.Set("X-Amz-Date", time.Now().UTC().Format("20060102T150405Z"))
-	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIAPEERS/"+time.Now().UTC().Format("20060102")+"/"+region+"/"+service+
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIAPEERS/"+time.Now().UTC().Format("20060102")+"/"+region+"/"+protocol.service+
 		"/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature="+strings.Repeat("0", 64))
 	transport := &http.Transport{DisableKeepAlives: true}
 	response, err := transport.RoundTrip(r)

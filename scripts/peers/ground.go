@@ -74,12 +74,17 @@ func (g *ground) startFunction(binary string) (err error) {
 	g.function, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: binary, FunctionName: "token-vendor", Region: region, Account: account, Timeout: answerTime, MaxConcurrency: 64,
 		Stdout: &lines{each: g.audit}, Stderr: io.Discard,
-		Env: append(g.aws.env(), "AWS_ACCESS_KEY_ID=AKIAPEERS", "AWS_SECRET_ACCESS_KEY=peers", "ALLOW_PRIVATE_ENDPOINTS=true"),
+		Env: g.environment(),
 	})
 	if err == nil {
 		g.closers = append(g.closers, g.function.Close)
 	}
 	return err
+}
+
+// environment is that of all functions.
+func (g *ground) environment() []string {
+	return append(g.aws.env(), "AWS_ACCESS_KEY_ID=AKIAPEERS", "AWS_SECRET_ACCESS_KEY=peers", "ALLOW_PRIVATE_ENDPOINTS=true")
 }
 
 // endFunction ends the function; then all its audit lines have been counted.

@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -28,6 +29,7 @@ func main() {
 	var place place
 	flag.StringVar(&place.aws, "aws", "", "URL of somebody else's Secrets Manager, KMS and DynamoDB; empty: those of the local stack, without a table")
 	flag.StringVar(&place.tables, "dynamodb", "", "URL of another DynamoDB than that of -aws")
+	flag.StringVar(&place.batch, "batch", "", "the compiled batch function, with -aws, whose SQS and EventBridge it works between; empty: no jobs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, *binary, place, flag.Args())
@@ -38,13 +40,13 @@ func main() {
 	}
 }
 
-// place is where AWS is.
-type place struct{ aws, tables string }
+// place is where AWS is, and the function that works between its queues.
+type place struct{ aws, tables, batch string }
 
 // run tries the servers that the files describe, one after the other.
 func run(ctx context.Context, out io.Writer, binary string, place place, files []string) error {
-	if binary == "" || len(files) == 0 {
-		return errors.New("usage: peers -function BINARY [-aws URL] DESCRIPTION…")
+	if binary == "" || len(files) == 0 || place.aws == "" && place.batch != "" {
+		return errors.New("usage: peers -function BINARY [-aws URL [-dynamodb URL] [-batch BINARY]] DESCRIPTION…")
 	}
 	peers := make([]*peer, 0, len(files))
 	for _, file := range files {
@@ -74,23 +76,31 @@ func runPeer(ctx context.Context, out io.Writer, binary string, place place, p *
 	if err != nil {
 		return err
 	}
-	results, troubles, log, err := try(ctx, out, binary, place, p)
-	bad := printMatrix(out, p.Name, version, results, time.Since(begin))
-	if bad += printTroubles(out, p.Name, troubles); bad > 0 {
+	o, err := try(ctx, out, binary, place, p)
+	bad := printMatrix(out, p.Name, version, o.results, time.Since(begin))
+	if bad += printTroubles(out, p.Name, o.troubles) + printJobs(out, p.Name, o.jobs); bad > 0 {
 		err = errors.Join(err, fmt.Errorf("%d rows are not as they must be", bad))
 	}
-	if err != nil && log != "" {
-		_, _ = fmt.Fprintf(out, "what %s said:\n%s\n", p.Name, log)
+	if err != nil && o.log != "" {
+		_, _ = fmt.Fprintf(out, "what %s said:\n%s\n", p.Name, o.log)
 	}
 	return err
 }
 
+// outcome is what came of everything that was tried with one server.
+type outcome struct {
+	results  []result
+	troubles []troubled
+	jobs     []job
+	log      string // what the server said, without credentials
+}
+
 // try starts one server with the clients of all rows, and asks for their tokens, at last
-// for those of clients in trouble. log is what the server said, without credentials.
-func try(ctx context.Context, out io.Writer, binary string, place place, p *peer) (results []result, troubles []troubled, log string, err error) {
+// for those of clients in trouble and of jobs.
+func try(ctx context.Context, out io.Writer, binary string, place place, p *peer) (o outcome, err error) {
 	g, err := newGround(binary, place.aws, place.tables)
 	if err != nil {
-		return nil, nil, "", err
+		return o, err
 	}
 	defer func() { err = errors.Join(err, g.close()) }()
 	if !g.aws.signs() {
@@ -98,44 +108,55 @@ func try(ctx context.Context, out io.Writer, binary string, place place, p *peer
 	}
 	rows, err := g.rows(p)
 	if err != nil {
-		return nil, nil, "", err
+		return o, err
 	}
 	if len(rows) == 0 {
-		return nil, nil, "", errors.New("no row is for what the server takes")
+		return o, errors.New("no row is for what the server takes")
 	}
 	inspector := g.secretRow("inspector", "client_secret_basic", "")
-	var clients []map[string]any
-	if p.has("introspection") {
-		clients = append(clients, inspector.register)
-	}
-	for _, r := range rows {
-		clients = append(clients, r.register)
-	}
-	troubles = g.troubles(p)
-	for _, t := range troubles {
-		clients = append(clients, t.register)
-	}
-	server, err := p.start(ctx, g, clients)
+	o.troubles = g.troubles(p)
+	working := g.workers(p, place.batch)
+	server, err := p.start(ctx, g, registrations(p, inspector, rows, o.troubles, working))
 	if server != nil {
-		defer func() { log = g.redact(server.said()) }()
+		defer func() { o.log = g.redact(server.said()) }()
 	}
 	if err != nil {
-		return nil, nil, "", err
+		return o, err
 	}
 	defer server.stop()
-	results, err = g.askAll(ctx, server, inspector, rows, troubles)
+	o.results, err = g.askAll(ctx, server, inspector, rows, o.troubles)
+	if err == nil && len(working) > 0 {
+		o.jobs, err = g.work(ctx, server, place.batch, working)
+	}
 	// Whatever they have said is counted once both have ended.
 	err = errors.Join(err, server.alive(), g.endFunction())
 	server.stop()
-	for i := range results {
-		r := &results[i]
+	for i := range o.results {
+		r := &o.results[i]
 		r.tally, r.hits = server.counted(r.id()), g.hits(r.client)
 		r.problem = r.judge()
 	}
-	for i := range troubles {
-		troubles[i].tally = server.counted(troubles[i].id())
+	for i := range o.troubles {
+		o.troubles[i].tally = server.counted(o.troubles[i].id())
 	}
-	return results, troubles, "", errors.Join(err, server.sound())
+	if len(working) > 0 {
+		o.jobs = append(o.jobs, cost(server.counted(working[0].id())))
+	}
+	return o, errors.Join(err, server.sound())
+}
+
+// registrations are those of all clients.
+func registrations(p *peer, inspector row, rows []row, troubles []troubled, working []row) (clients []map[string]any) {
+	if p.has("introspection") {
+		clients = append(clients, inspector.register)
+	}
+	for _, r := range slices.Concat(rows, working) {
+		clients = append(clients, r.register)
+	}
+	for _, t := range troubles {
+		clients = append(clients, t.register)
+	}
+	return clients
 }
 
 func (g *ground) askAll(ctx context.Context, s *server, inspector row, rows []row, troubles []troubled) (results []result, err error) {

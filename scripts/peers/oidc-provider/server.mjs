@@ -57,7 +57,8 @@ listener.listen(config.port, '127.0.0.1', () => {
         getResourceServerInfo: (ctx, resource) => ({ scope: 'read write', audience: resource, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }),
       },
     },
-    ttl: { ClientCredentials: 600 },
+    // Longer than the 15 minutes that are left in every token that is delivered.
+    ttl: { ClientCredentials: 3600 },
   });
   provider.on('server_error', (ctx, error) => process.stderr.write(`server error: ${error.stack}\n`));
   provider.use(async (ctx, next) => {

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"tokenvendor/scripts/local/runtimeapi"
+)
+
+// message is one of SQS.
+type message struct {
+	MessageID         string `json:"MessageId"`
+	ReceiptHandle     string
+	Body              string
+	Attributes        map[string]string
+	MessageAttributes map[string]struct{ StringValue string }
+}
+
+// receive waits for n messages of a queue, and a moment for more. One that comes again is
+// not counted, whenever it came before: every queue and bus delivers at least once, and
+// whoever gets no answer in time sends again. It must say the same, though.
+func (j *jobs) receive(name string, n int) (all []message, err error) {
+	in := map[string]any{"QueueUrl": j.queue[name], "MaxNumberOfMessages": 10, "AttributeNames": []string{"All"}, "MessageAttributeNames": []string{"All"}}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		var got struct{ Messages []message }
+		if err := call(j.cloud.url, "AmazonSQS.ReceiveMessage", in, &got); err != nil {
+			return nil, err
+		}
+		for _, m := range got.Messages {
+			id, says := m.about()
+			before, again := j.seen[name+" "+id]
+			if again && before != says {
+				return nil, fmt.Errorf("%s: a message came again and says something else", name)
+			}
+			if j.seen[name+" "+id] = says; !again {
+				all = append(all, m)
+			}
+		}
+		if len(got.Messages) == 0 && len(all) >= n || len(all) > n || time.Now().After(end) {
+			break
+		}
+	}
+	if len(all) != n {
+		return nil, fmt.Errorf("%s has %d messages, not %d", name, len(all), n)
+	}
+	return all, nil
+}
+
+// about is the id of what a message is about, and what it says of it.
+func (m *message) about() (id, says string) {
+	var event struct{ Detail announcement }
+	if json.Unmarshal([]byte(m.Body), &event) == nil && event.Detail.ID != "" {
+		return event.Detail.ID, event.Detail.Claim
+	}
+	if order := m.MessageAttributes["message_id"].StringValue; order != "" {
+		return order, m.MessageAttributes["error"].StringValue
+	}
+	return m.MessageID, m.Body
+}
+
+// poll takes messages to the function, which must be done with all.
+func (j *jobs) poll(ctx context.Context, messages []message) error {
+	records := make([]map[string]any, 0, len(messages))
+	for _, m := range messages {
+		records = append(records, map[string]any{
+			"messageId": m.MessageID, "receiptHandle": m.ReceiptHandle, "body": m.Body, "attributes": m.Attributes, "messageAttributes": map[string]any{},
+			"eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:" + region + ":" + account + ":" + ordersQueue, "awsRegion": region,
+		})
+	}
+	text, err := json.Marshal(map[string]any{"Records": records})
+	if err != nil {
+		return err
+	}
+	answer, err := j.invoke(ctx, string(text))
+	if err != nil {
+		return err
+	}
+	if got := strings.ReplaceAll(string(answer), " ", ""); got != `{"batchItemFailures":[]}` {
+		return errors.New("some messages are to come again")
+	}
+	return nil
+}
+
+// announcement is the detail of what comes over the bus.
+type announcement struct{ ID, Client, Claim string }
+
+// announced waits for n announcements of the client.
+func (j *jobs) announced(n int) (all []announcement, err error) {
+	messages, err := j.receive(readyQueue, n)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range messages {
+		var event struct{ Detail announcement }
+		if err := json.Unmarshal([]byte(m.Body), &event); err != nil || event.Detail.Client != j.row.client || event.Detail.Claim == "" {
+			return nil, errors.New("something else was announced")
+		}
+		all = append(all, event.Detail)
+	}
+	return all, nil
+}
+
+func (j *jobs) invoke(ctx context.Context, event string) ([]byte, error) {
+	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: []byte(event), Qualifier: "jobs"})
+	if err != nil {
+		return nil, err
+	}
+	if result.FunctionError != "" {
+		var failure struct{ ErrorType string }
+		_ = json.Unmarshal(result.Payload, &failure) // without a type it is none of the function's
+		return nil, fmt.Errorf("the batch function failed: %s", orNone(failure.ErrorType))
+	}
+	return result.Payload, nil
+}
