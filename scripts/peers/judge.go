@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -59,9 +60,8 @@ func (g *ground) store(s *server, r row) error {
 	if s.TokenEndpoint != "" {
 		document["token_endpoint"] = s.TokenEndpoint
 	}
-	for name, value := range r.document {
-		document[name] = value
-	}
+	maps.Copy(document, s.Document)
+	maps.Copy(document, r.document)
 	text, err := json.Marshal(document)
 	if err == nil {
 		err = g.aws.putSecret("token-vendor/clients/"+r.client, string(text))

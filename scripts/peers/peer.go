@@ -18,12 +18,15 @@ import (
 
 // peer describes an authorization server of somebody else's. In its commands and URLs
 // {port} is a free port of loopback, {config} the path of a file {"port", "issuer",
-// "tls": {"key", "certificate", "client_ca"}, "clients": […]}, the clients with the
-// members of RFC 7591, and {dir} a directory that has the same key, certificate and CA
-// as server-key.pem, server.pem and ca.pem. The issuer must have metadata. When the
-// server is to end, its standard input ends and its process group gets SIGTERM.
+// "resource", "tls": {"key", "certificate", "client_ca"}, "clients": […]}, the clients
+// with the members of RFC 7591, and {dir} a directory that has the same key, certificate
+// and CA as server-key.pem, server.pem and ca.pem, and room for files of the server's.
+// The issuer must have metadata. When the server is to end, its standard input ends and
+// its process group gets SIGTERM.
 type peer struct {
 	Name string
+	// Needs are programs without which it is not run; that is a failure where CI=true.
+	Needs []string
 	// Version is a command that prints what is under test; Command starts the server.
 	// Both run in the directory of the description.
 	Version, Command []string
@@ -44,9 +47,13 @@ type peer struct {
 	// be left out.
 	Request, Granted, Failure *regexp.Regexp
 	FailedLogon               *regexp.Regexp `json:"failed_logon"`
+	// Document has the members that the server wants in every client's document, such
+	// as a default scope; the placeholders may be in texts.
+	Document map[string]any
 	// Methods are those that it takes; Algorithms those of private_key_jwt; Features
 	// any of scope, resource (RFC 8707, answered with a JWT), certificate_bound (RFC
-	// 8705 section 3) and introspection (RFC 7662).
+	// 8705 section 3, for clients that are registered so), always_certificate_bound
+	// (for all that show a certificate) and introspection (RFC 7662).
 	Methods, Algorithms, Features []string
 
 	dir string
@@ -92,7 +99,7 @@ func (p *peer) check() error {
 	errs = append(errs,
 		known("methods", p.Methods, "client_secret_post", "client_secret_basic", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"),
 		known("algorithms", p.Algorithms, "RS256", "PS256", "ES256", "ES384"),
-		known("features", p.Features, "scope", "resource", "certificate_bound", "introspection"))
+		known("features", p.Features, "scope", "resource", "certificate_bound", "always_certificate_bound", "introspection"))
 	return errors.Join(errs...)
 }
 
@@ -114,6 +121,17 @@ func (p *peer) secretMethod() string {
 }
 
 func (p *peer) has(feature string) bool { return slices.Contains(p.Features, feature) }
+
+// missing is the first program that the server needs and that is not installed; empty:
+// none.
+func (p *peer) missing() string {
+	for _, program := range p.Needs {
+		if _, err := exec.LookPath(program); err != nil {
+			return program
+		}
+	}
+	return ""
+}
 
 // metadata is the URL of the issuer's metadata.
 func (p *peer) metadata() string {
@@ -146,6 +164,13 @@ func (p *peer) at(port int, dir string) *peer {
 	}
 	for _, text := range []*string{&filled.Issuer, &filled.TokenEndpoint, &filled.Metadata, &filled.ReadyURL} {
 		*text = fill.Replace(*text)
+	}
+	filled.Document = make(map[string]any, len(p.Document))
+	for name, value := range p.Document {
+		if text, ok := value.(string); ok {
+			value = fill.Replace(text)
+		}
+		filled.Document[name] = value
 	}
 	return &filled
 }

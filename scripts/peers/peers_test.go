@@ -7,12 +7,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tokenvendor/shared/oauth/oauthtest"
 )
 
 // described is a description without a fault.
 const described = `{"name": "x", "version": ["x", "-v"], "command": ["x", "{config}", "{dir}/ca.pem"], "issuer": "https://127.0.0.1:{port}/a/",
 	"ready_url": "https://127.0.0.1:{port}/up", "request": "^r (?P<client>.*)", "granted": "^g (?P<client>.*)", "failed_logon": "^f (?P<client>.*)",
-	"failure": "^panic", "methods": ["client_secret_post"], "features": ["scope"]}`
+	"failure": "^panic", "methods": ["client_secret_post"], "features": ["scope"],
+	"document": {"scope": "read", "assertion_audience": "https://127.0.0.1:{port}/a/token"}}`
 
 func writeDescription(t *testing.T, text string) string {
 	t.Helper()
@@ -38,7 +41,10 @@ func TestReadPeer(t *testing.T) {
 	if at.metadata() != "https://127.0.0.1:8443/a/.well-known/openid-configuration" || at.ReadyURL != "https://127.0.0.1:8443/up" {
 		t.Errorf("metadata %s, ready %s", at.metadata(), at.ReadyURL)
 	}
-	if p.Command[1] != "{config}" || p.Issuer != "https://127.0.0.1:{port}/a/" {
+	if at.Document["scope"] != "read" || at.Document["assertion_audience"] != "https://127.0.0.1:8443/a/token" {
+		t.Errorf("document %v", at.Document)
+	}
+	if p.Command[1] != "{config}" || !strings.Contains(p.Document["assertion_audience"].(string), "{port}") || p.Issuer != "https://127.0.0.1:{port}/a/" {
 		t.Error("the description itself was changed")
 	}
 }
@@ -46,7 +52,7 @@ func TestReadPeer(t *testing.T) {
 func TestBadDescriptions(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, problem string }{
 		"no JSON":           {`{"name"`, `{name`, "invalid character"},
-		"more":              {`["scope"]}`, `["scope"]} {}`, "more after"},
+		"more":              {`/token"}}`, `/token"}} {}`, "more after"},
 		"unknown member":    {`"name"`, `"method": "x", "name"`, "unknown field"},
 		"no name":           {`"name": "x"`, `"name": ""`, "name, version and command"},
 		"no version":        {`["x", "-v"]`, `[]`, "name, version and command"},
@@ -68,6 +74,46 @@ func TestBadDescriptions(t *testing.T) {
 		}
 		if _, err := readPeer(writeDescription(t, text)); err == nil || !strings.Contains(err.Error(), test.problem) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestNeeds: a server without its program is left out, but not where everything must be there.
+func TestNeeds(t *testing.T) {
+	file := writeDescription(t, strings.Replace(described, `"name"`, `"needs": ["go", "no-such-program"], "name"`, 1))
+	for ci, fails := range map[string]bool{"": false, "true": true} {
+		t.Setenv("CI", ci)
+		var out strings.Builder
+		if err := run(t.Context(), &out, "function", place{}, []string{file}); (err != nil) != fails {
+			t.Errorf("CI=%s: %v", ci, err)
+		}
+		if out.String() != "not run: no-such-program is not installed\n\n" {
+			t.Errorf("CI=%s: %q", ci, out.String())
+		}
+	}
+}
+
+// TestAlwaysBound: tokens of such a server are bound to every certificate, and to nothing else.
+func TestAlwaysBound(t *testing.T) {
+	ca, err := oauthtest.NewCA("test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &ground{ca: ca}
+	for _, always := range []bool{false, true} {
+		p := &peer{Methods: []string{"client_secret_post", "tls_client_auth", "self_signed_tls_client_auth"}}
+		if always {
+			p.Features = []string{"always_certificate_bound"}
+		}
+		rows, err := g.rows(p)
+		if err != nil || len(rows) != 6 {
+			t.Fatalf("%d rows: %v", len(rows), err)
+		}
+		for _, r := range rows {
+			want := always && !r.wrong && r.document["certificate"] != nil
+			if (r.thumbprint != "") != want {
+				t.Errorf("always %t, %s, %s: thumbprint %q", always, r.method, r.key, r.thumbprint)
+			}
 		}
 	}
 }

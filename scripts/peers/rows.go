@@ -175,15 +175,19 @@ func (g *ground) certificateRows(p *peer) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
+		sum := sha256.Sum256(issued.Chain[0].Raw)
+		thumbprint := base64.RawURLEncoding.EncodeToString(sum[:])
+		if p.has("always_certificate_bound") {
+			right.thumbprint = thumbprint
+		}
 		rows = append(rows, right)
 		if p.has("certificate_bound") && p.has("resource") {
 			bound, err := certificateRow("bound-"+name, method, "certificate, token bound to it", issued, issued)
 			if err != nil {
 				return nil, err
 			}
-			sum := sha256.Sum256(issued.Chain[0].Raw)
 			bound.register["tls_client_certificate_bound_access_tokens"] = true
-			bound.thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
+			bound.thumbprint = thumbprint
 			bound.request["resource"], bound.audience = resource, resource
 			rows = append(rows, bound)
 		}

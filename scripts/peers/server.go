@@ -107,7 +107,7 @@ func (g *ground) writeConfig(port int, issuer string, clients []map[string]any) 
 	}
 	certificate, ca := oauthtest.CertificatePEM(g.server.Chain...), oauthtest.CertificatePEM(g.ca.Certificate)
 	config, err := json.Marshal(map[string]any{
-		"port": port, "issuer": issuer, "clients": clients,
+		"port": port, "issuer": issuer, "resource": resource, "clients": clients,
 		"tls": map[string]string{"key": key, "certificate": certificate, "client_ca": ca},
 	})
 	if err != nil {
