@@ -45,7 +45,7 @@ func TestWebIdentityExchange(t *testing.T) {
 			}), Identity: identity, Audiences: []string{server.Issuer(), "urn:other"},
 			Addresses: oauth.AddressPolicy{Private: true},
 		})
-		loaded, err := r.Load(t.Context(), client, nil, false)
+		loaded, err := r.Load(t.Context(), client, registry.Have{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -76,6 +76,8 @@ type Load[V any] func(ctx context.Context, last Last[V]) (Entry[V], error)
 type Last[V any] struct {
 	// Value is the last value, which may be past its end; the zero value: none.
 	Value V
+	// Refresh is that of its Entry.
+	Refresh time.Time
 	// Serves says that the load may fail without harm: Value is still good.
 	Serves bool
 	// Failures is how many loads failed in a row before.

@@ -77,7 +77,7 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, good func(V) bool, load 
 	s.flight = &flight[V]{done: make(chan struct{}), waiters: 1}
 	s.loading.Store(true)
 	go c.run(ctx, key, s, func(ctx context.Context) (Entry[V], error) {
-		return load(ctx, Last[V]{old.entry.Value, usable, old.failures})
+		return load(ctx, Last[V]{Value: old.entry.Value, Refresh: old.entry.Refresh, Serves: usable, Failures: old.failures})
 	})
 	return s.flight, there, outcome, nil
 }

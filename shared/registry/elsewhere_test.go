@@ -73,7 +73,7 @@ func loadAs(t *testing.T, name string, document []byte, change func(*Config)) (*
 	t.Helper()
 	cfg := Config{Secrets: anyClient(document), Now: testNow, Discover: discoverExample}
 	change(&cfg)
-	return New(cfg).Load(t.Context(), name, nil, false)
+	return New(cfg).Load(t.Context(), name, Have{})
 }
 
 func problemsIn(t *testing.T, err error) string {
@@ -196,7 +196,7 @@ func TestKMSExchange(t *testing.T) {
 				})),
 				Now: testNow, Keys: keys, Addresses: oauth.AddressPolicy{Private: true},
 			}
-			client, err := New(cfg).Load(t.Context(), "billing", nil, false)
+			client, err := New(cfg).Load(t.Context(), "billing", Have{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -205,18 +205,18 @@ func TestKMSExchange(t *testing.T) {
 			if _, err := x.Exchange(t.Context(), client.OAuth, oauth.Request{}); err != nil {
 				t.Fatal(err)
 			}
-			again, err := New(cfg).Load(t.Context(), "billing", client, false)
+			again, err := New(cfg).Load(t.Context(), "billing", Have{Client: client})
 			if err != nil || again != client || !slices.Equal(keys.signed, []string{test.alg}) {
 				t.Errorf("got %v, the same client %t, signed %v", err, again == client, keys.signed)
 			}
 			// KMS does not answer, and then the alias has another key.
 			keys.fail = ErrUnavailable
-			if _, err = New(cfg).Load(t.Context(), "billing", client, false); !errors.Is(err, ErrUnavailable) {
+			if _, err = New(cfg).Load(t.Context(), "billing", Have{Client: client}); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("without KMS: %v", err)
 			}
 			keys.fail = nil
 			keys.keys[test.alias] = must(rsa.GenerateKey(rand.Reader, 2048))
-			again, err = New(cfg).Load(t.Context(), "billing", client, false)
+			again, err = New(cfg).Load(t.Context(), "billing", Have{Client: client})
 			switch {
 			case test.alg == "ES384" && (err == nil || !strings.HasPrefix(problemsIn(t, err), "alg does not fit the key")):
 				t.Errorf("with an RSA key: %v", err)
@@ -338,15 +338,15 @@ func TestShadowElsewhere(t *testing.T) {
 			return oauth.Metadata{TokenEndpoint: endpoint}, nil
 		},
 	})
-	first, err := r.Load(t.Context(), "billing", nil, false)
+	first, err := r.Load(t.Context(), "billing", Have{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if same, err := r.Load(t.Context(), "billing", first, false); err != nil || same != first {
+	if same, err := r.Load(t.Context(), "billing", Have{Client: first}); err != nil || same != first {
 		t.Errorf("nothing has changed: %v", err)
 	}
 	endpoint = "https://issuer.example/b"
-	second, err := r.Load(t.Context(), "billing", first, false)
+	second, err := r.Load(t.Context(), "billing", Have{Client: first})
 	if err != nil || second.Shadow.OAuth.TokenEndpoint() != endpoint {
 		t.Errorf("the shadow is still at the old endpoint: %v", err)
 	}

@@ -199,5 +199,5 @@ func load(t testing.TB, document []byte, change func(*Config)) (*Client, error) 
 	if change != nil {
 		change(&cfg)
 	}
-	return New(cfg).Load(t.Context(), "billing", nil, false)
+	return New(cfg).Load(t.Context(), "billing", Have{})
 }

@@ -138,15 +138,24 @@ func discoverer(addresses oauth.AddressPolicy) DiscoverFunc {
 	}
 }
 
+// Have is what the caller of [Registry.Load] has of a client. The zero value: nothing.
+type Have struct {
+	// Client is returned again if it is as good as new, so that its connections live on.
+	Client *Client
+	// Serves says that Client still serves if the load fails.
+	Serves bool
+	// Refused says that Client's credential was, so that only another one counts. The
+	// authorization server then hears nothing of a load that finds none.
+	Refused bool
+}
+
 // Load reads the secret of a client and makes the client ready. Nothing is
-// kept: the caller caches. old is what the caller has of it (nil: nothing); it is
-// returned again if it is as good as new, so that its connections live on. once
-// says that old still serves if the read fails. The error wraps [ErrNotFound] (also for a name that
+// kept: the caller caches. The error wraps [ErrNotFound] (also for a name that
 // no client can have), [ErrDenied] or [ErrUnavailable], or is a
 // [*DocumentError].
-func (r *Registry) Load(ctx context.Context, name string, old *Client, once bool) (*Client, error) {
-	return r.read(ctx, name, once, func(secret Secret, problems *report) (*Client, error) {
-		return r.load(ctx, name, secret, old, problems)
+func (r *Registry) Load(ctx context.Context, name string, have Have) (*Client, error) {
+	return r.read(ctx, name, have.Serves, func(secret Secret, problems *report) (*Client, error) {
+		return r.load(ctx, name, secret, have, problems)
 	})
 }
 
@@ -190,10 +199,20 @@ func (r *Registry) read(ctx context.Context, name string, once bool, use func(Se
 
 // load makes the client of a secret. It stops where the problems found leave
 // nothing to go on with.
-func (r *Registry) load(ctx context.Context, name string, secret Secret, old *Client, problems *report) (*Client, error) {
+func (r *Registry) load(ctx context.Context, name string, secret Secret, have Have, problems *report) (*Client, error) {
 	d := r.parse(name, secret.Text, problems)
 	if !problems.empty() {
 		return nil, nil
+	}
+	old := have.Client
+	if have.Refused && old != nil && strings.HasPrefix(old.Version, secret.Version) {
+		// The key behind an alias may be another all the same.
+		if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
+			return nil, err
+		}
+		if old.Version == secret.Version+d.keyVersion() {
+			return old, nil
+		}
 	}
 	if err := r.reach(ctx, d, problems); err != nil || !problems.empty() {
 		return nil, err

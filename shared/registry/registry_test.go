@@ -189,7 +189,7 @@ func TestValidName(t *testing.T) {
 		if ValidName(name) {
 			t.Errorf("%q is taken", name)
 		}
-		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name, nil, false)
+		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name, Have{})
 		if !errors.Is(err, ErrNotFound) {
 			t.Errorf("%q: %v", name, err)
 		}

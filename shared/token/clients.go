@@ -43,7 +43,7 @@ func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Cl
 		if good != nil && !v.logons.mayReread(name, v.now()) {
 			return cache.Entry[*registry.Client]{}, errNotAgain
 		}
-		client, err := v.source.Load(ctx, name, last.Value, last.Serves)
+		client, err := v.source.Load(ctx, name, registry.Have{Client: last.Value, Serves: last.Serves, Refused: good != nil})
 		if errors.Is(err, registry.ErrNotFound) {
 			v.tokens.Remove(func(_ key, t *held) bool { return t.client == name })
 		}
@@ -52,7 +52,12 @@ func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Cl
 			return cache.Entry[*registry.Client]{}, err
 		}
 		now := v.now()
-		return cache.Entry[*registry.Client]{Value: client, Refresh: now.Add(v.upTo(clientRefresh, 0.8)), Expire: now.Add(clientLife)}, nil
+		refresh := now.Add(v.upTo(clientRefresh, 0.8))
+		if good != nil && client == last.Value {
+			// Whether the authorization server has moved was not asked.
+			refresh = last.Refresh
+		}
+		return cache.Entry[*registry.Client]{Value: client, Refresh: refresh, Expire: now.Add(clientLife)}, nil
 	})
 	if err != nil {
 		return nil, v.atRest(documentFailure(err), err)

@@ -25,7 +25,7 @@ import (
 // Clients loads clients by name; the registry does, see [registry.Registry.Load] and
 // [registry.Registry.Inspect].
 type Clients interface {
-	Load(ctx context.Context, name string, old *registry.Client, once bool) (*registry.Client, error)
+	Load(ctx context.Context, name string, have registry.Have) (*registry.Client, error)
 	Inspect(ctx context.Context, name string) (*registry.Client, error)
 }
 

@@ -500,3 +500,43 @@ func TestBounds(t *testing.T) {
 	}
 	b.wantCounts(2, 0)
 }
+
+// TestRefusedIsNotLookedUp: while a version of a credential is refused, the authorization
+// server hears nothing at all of its client, not even a question for the metadata; whether
+// it has moved is asked when the document is read again in any case.
+func TestRefusedIsNotLookedUp(t *testing.T) {
+	b := newBench(t)
+	discovered := func(version, secret string) {
+		text, err := json.Marshal(map[string]string{"issuer": b.server.Issuer(), "client_id": "id", "client_secret": secret, "ca_certificates": string(b.server.CAPEM())})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.secrets["billing"] = registry.Secret{Text: text, Version: version}
+	}
+	asked := func(want int) {
+		t.Helper()
+		if got := b.server.MetadataRequests(); got != want {
+			t.Errorf("the metadata was asked for %d times, not %d", got, want)
+		}
+	}
+	discovered("v1", "wrong")
+	for range 8 {
+		b.wantKind(token.Request{}, token.Misconfigured)
+	}
+	asked(1)
+	b.wantCounts(0, 1)
+	// Half-way it is too early, and that the document is read there changes nothing.
+	for i, metadata := range []int{1, 2} {
+		b.pass(150*time.Second + time.Duration(i)*time.Second)
+		for range 8 {
+			b.wantKind(token.Request{}, token.Misconfigured)
+		}
+		asked(metadata)
+	}
+	discovered("v2", "good")
+	b.mustVend(token.Request{})
+	asked(3)
+	b.wantCounts(1, 1)
+}
