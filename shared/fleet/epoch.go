@@ -18,14 +18,26 @@ const (
 	// epochKept is how long an epoch's row outlives its epoch, for clocks that
 	// are behind.
 	epochKept = 24 * time.Hour
+	// clockSlack is how far ahead the clock of another environment may be.
+	clockSlack = 5 * time.Minute
+	// peekRest is how long it is known that an epoch has not begun.
+	peekRest = 2 * time.Second
 )
 
 var errNotYet = errors.New("another environment is making the epoch's key")
 
-// seal returns the epoch's.
+// seal returns that of today; or of tomorrow, if an environment whose clock is ahead has
+// begun it: all must be able to read what the others write.
 func (f *Fleet) seal(ctx context.Context) (*seal, error) {
-	epoch := f.wall().UTC().Format(epochLayout)
-	s, _, err := f.epochs.Get(ctx, epoch, nil, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
+	now := f.wall().UTC()
+	epoch, next := now.Format(epochLayout), now.Add(clockSlack).Format(epochLayout)
+	if next != epoch {
+		if s, err := f.peek(ctx, next); err == nil {
+			return s, nil
+		}
+	}
+	is := func(s *seal) bool { return s != nil }
+	s, _, err := f.epochs.Get(ctx, epoch, is, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
 		s, err := f.open(ctx, epoch)
 		if err != nil {
 			f.count(CountFailed)
@@ -33,14 +45,36 @@ func (f *Fleet) seal(ctx context.Context) (*seal, error) {
 		}
 		return cache.Entry[*seal]{Value: s, Expire: f.wall().Add(2 * epochKept)}, err
 	})
+	if err == nil && s == nil {
+		err = errNotYet // others only peeked, twice
+	}
 	return s, err
 }
+
+// peek returns the seal of an epoch that is not made if it isn't there: the error is then
+// [ErrForeign].
+func (f *Fleet) peek(ctx context.Context, epoch string) (*seal, error) {
+	s, _, err := f.epochs.Get(ctx, epoch, nil, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
+		s, err := f.reopen(ctx, epoch)
+		if errors.Is(err, ErrForeign) {
+			// Known for a moment only, since it may begin at any time.
+			return cache.Entry[*seal]{Expire: f.wall().Add(peekRest)}, nil
+		}
+		return cache.Entry[*seal]{Value: s, Expire: f.wall().Add(2 * epochKept)}, err
+	})
+	if err == nil && s == nil {
+		err = ErrForeign
+	}
+	return s, err
+}
+
+func epochRow(epoch string) string { return "epoch " + epoch }
 
 // open finds the epoch's key in the table, or makes it. Its row can't be sealed:
 // that whoever writes the table can spoil it costs us the table, which they could
 // take from us anyway.
 func (f *Fleet) open(ctx context.Context, epoch string) (*seal, error) {
-	name := "epoch " + epoch
+	name := epochRow(epoch)
 	for {
 		item, err := f.table.Get(ctx, name)
 		if err != nil {
@@ -48,7 +82,7 @@ func (f *Fleet) open(ctx context.Context, epoch string) (*seal, error) {
 		}
 		condition := Condition{FreeAt: f.wall().UnixMilli()}
 		if item != nil && len(item.Value) > 0 {
-			s, err := f.decrypt(ctx, epoch, item.Value)
+			s, err := f.decrypt(ctx, epoch, item)
 			if !errors.Is(err, ErrNoKey) {
 				return s, err
 			}
@@ -67,12 +101,36 @@ func (f *Fleet) open(ctx context.Context, epoch string) (*seal, error) {
 	}
 }
 
-func (f *Fleet) decrypt(ctx context.Context, epoch string, encrypted []byte) (*seal, error) {
-	plain, err := f.keys.Decrypt(ctx, epoch, encrypted)
+// reopen finds the epoch's key in the table; [ErrForeign]: it isn't there.
+func (f *Fleet) reopen(ctx context.Context, epoch string) (*seal, error) {
+	item, err := f.table.Get(ctx, epochRow(epoch))
 	if err != nil {
 		return nil, err
 	}
-	return newSeal(plain)
+	if item == nil || len(item.Value) == 0 {
+		return nil, ErrForeign
+	}
+	s, err := f.decrypt(ctx, epoch, item)
+	if errors.Is(err, ErrNoKey) {
+		err = ErrForeign
+	}
+	return s, err
+}
+
+func (f *Fleet) decrypt(ctx context.Context, epoch string, item *Item) (*seal, error) {
+	plain, err := f.keys.Decrypt(ctx, epoch, item.Value)
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSeal(epoch, plain)
+	if err != nil {
+		return nil, err
+	}
+	s, ok := s.followed(item.Name, item.State)
+	if !ok {
+		return nil, ErrNoKey
+	}
+	return s, nil
 }
 
 // generate makes the epoch's key if the row can be leased: of many that start
@@ -91,12 +149,19 @@ func (f *Fleet) generate(ctx context.Context, epoch string, item Item, condition
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSeal(plain)
+	s, err := newSeal(epoch, plain)
 	if err != nil {
 		return nil, err
 	}
+	before, err := f.peek(ctx, now.UTC().Add(-24*time.Hour).Format(epochLayout))
+	if err != nil && !errors.Is(err, ErrForeign) {
+		// Better to forget what was before than to have nothing in common.
+		f.count(CountFailed)
+		f.warn(err)
+	}
 	mine := Condition{OwnedBy: item.Owner, OwnedAt: f.wall().UnixMilli()}
 	item.Owner, item.Until, item.Value = "", midnight.UnixMilli(), encrypted
+	s, item.State = s.follow(item.Name, before)
 	_, ok, err := f.table.Update(ctx, item, mine)
 	if err == nil && !ok {
 		err = errNotYet

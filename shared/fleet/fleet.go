@@ -149,7 +149,7 @@ func New(cfg Config) *Fleet {
 		f.rand = rand.Float64
 	}
 	f.epochs = cache.New[string](cache.Config[*seal]{
-		MaxEntries: 3, LoadTimeout: openTime, Now: f.now,
+		MaxEntries: 4, LoadTimeout: openTime, Now: f.now,
 		OnError: func(error, int, bool) cache.Reaction { return cache.Reaction{Rest: skipTime} },
 	})
 	return f

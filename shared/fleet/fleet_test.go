@@ -359,6 +359,7 @@ func TestClocksDiffer(t *testing.T) {
 func TestSpoiledEpoch(t *testing.T) {
 	for name, spoil := range map[string]func(*fleet.Item){
 		"rubbish":        func(i *fleet.Item) { i.Value = []byte("rubbish") },
+		"another's past": func(i *fleet.Item) { i.State = []byte("rubbish, but long enough to be one") },
 		"lease for ever": func(i *fleet.Item) { i.Value, i.Until = nil, 1<<60 },
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -13,7 +13,7 @@ func FuzzRow(f *testing.F) {
 	// the others sealed is foreign.
 	key := make([]byte, keyBytes)
 	_, _ = rand.Read(key)
-	s, err := newSeal(key)
+	s, err := newSeal("2026-11-27", key)
 	if err != nil {
 		f.Fatal(err)
 	}

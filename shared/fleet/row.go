@@ -17,9 +17,10 @@ const (
 	// hold everybody else up.
 	maxLease = 10 * time.Second
 	// maxRest is how far ahead the end of a rest is believed; no token lives
-	// longer. maxPause is that of a rest after a failure.
-	maxRest  = 24 * time.Hour
-	maxPause = 11 * time.Minute
+	// longer. maxPause is that of a rest after a failure, maxLongPause after several.
+	maxRest      = 24 * time.Hour
+	maxPause     = 11 * time.Minute
+	maxLongPause = 4*time.Hour + 6*time.Minute
 	// keptAfter is how long a row is kept after its end, for clocks that differ.
 	keptAfter = time.Hour
 )
@@ -215,8 +216,10 @@ func (v *Visit) read(name string, item *Item, now time.Time) (row *Row, sound bo
 	switch {
 	case row.Leased:
 		longest = maxLease
-	case row.Failures > 0:
+	case row.Failures == 1:
 		longest = maxPause
+	case row.Failures > 1:
+		longest = maxLongPause
 	}
 	return row, sound && row.Until.Sub(now) <= longest
 }
@@ -235,12 +238,12 @@ func (l *Lease) Renew(ctx context.Context) bool {
 	return ok
 }
 
-// Finish ends the lease and leaves the row as rest says. It writes nothing when
-// the lease is over: another environment may hold it, and this one may have been
-// frozen for hours.
-func (l *Lease) Finish(ctx context.Context, rest Rest) {
+// Finish ends the lease and leaves the row as rest says; false: perhaps not. It writes
+// nothing when the lease is over: another environment may hold it, and this one may have
+// been frozen for hours.
+func (l *Lease) Finish(ctx context.Context, rest Rest) (ok bool) {
 	if l == nil {
-		return
+		return false
 	}
 	keep := rest.Until
 	if rest.Keep.After(keep) {
@@ -255,7 +258,7 @@ func (l *Lease) Finish(ctx context.Context, rest Rest) {
 	}
 	item := l.v.item(l.name, s, keep)
 	item.Value = value
-	l.write(ctx, item)
+	return l.write(ctx, item)
 }
 
 // write writes only if the lease still holds.

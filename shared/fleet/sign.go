@@ -8,8 +8,6 @@ import (
 	"errors"
 	"strings"
 	"time"
-
-	"tokenvendor/shared/cache"
 )
 
 var (
@@ -23,20 +21,23 @@ var (
 const maxSigned = 16 << 10
 
 // Sign returns a text that holds payload and that only environments of this fleet can
-// have made, for that purpose. It is base64url and dots, the same for the same payload on
-// the same day (UTC), and can be read by anybody. The error wraps [ErrNoTable].
-func (f *Fleet) Sign(ctx context.Context, purpose string, payload []byte) (string, error) {
+// have made, for that purpose, on the day (UTC) of at: today or yesterday, anything else
+// counts as now. It is base64url and dots, the same for the same payload and day, and can
+// be read by anybody. The error wraps [ErrNoTable].
+func (f *Fleet) Sign(ctx context.Context, purpose string, payload []byte, at time.Time) (string, error) {
 	if f == nil {
 		return "", ErrNoTable
 	}
-	epoch := f.wall().UTC().Format(epochLayout)
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
 	s, err := f.seal(ctx)
 	if err != nil {
 		return "", ErrNoTable
 	}
-	return s.sign(purpose, epoch, payload), nil
+	if s.before != nil && s.before.epoch == at.UTC().Format(epochLayout) {
+		s = s.before
+	}
+	return s.sign(purpose, payload), nil
 }
 
 // Verify returns the payload of a text that [Fleet.Sign] has made for that purpose today
@@ -54,7 +55,7 @@ func (f *Fleet) Verify(ctx context.Context, purpose, text string) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	if !hmac.Equal([]byte(s.sign(purpose, parts[0], payload)), []byte(text)) {
+	if !hmac.Equal([]byte(s.sign(purpose, payload)), []byte(text)) {
 		return nil, ErrForeign
 	}
 	return payload, nil
@@ -62,20 +63,21 @@ func (f *Fleet) Verify(ctx context.Context, purpose, text string) ([]byte, error
 
 // sealOf returns the seal of an epoch that signatures may be of. Unlike that of today,
 // one of another day is not made when it isn't there.
-func (f *Fleet) sealOf(ctx context.Context, epoch string) (*seal, error) {
+func (f *Fleet) sealOf(ctx context.Context, epoch string) (s *seal, err error) {
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
 	now := f.wall().UTC()
-	var s *seal
-	var err error
 	switch epoch {
-	case now.Format(epochLayout):
-		s, err = f.seal(ctx)
-	case now.Add(-24 * time.Hour).Format(epochLayout), now.Add(clockSlack).Format(epochLayout):
-		s, _, err = f.epochs.Get(ctx, epoch, nil, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
-			s, err := f.reopen(ctx, epoch)
-			return cache.Entry[*seal]{Value: s, Expire: f.wall().Add(2 * epochKept)}, err
-		})
+	case now.Format(epochLayout), now.Add(-24 * time.Hour).Format(epochLayout):
+		// Today's brings yesterday's with it.
+		if s, err = f.seal(ctx); err == nil && s.before != nil && s.epoch != epoch {
+			s = s.before
+		}
+		if err == nil && s.epoch != epoch {
+			s, err = f.peek(ctx, epoch)
+		}
+	case now.Add(clockSlack).Format(epochLayout):
+		s, err = f.peek(ctx, epoch)
 	default:
 		err = ErrForeign
 	}
@@ -85,29 +87,11 @@ func (f *Fleet) sealOf(ctx context.Context, epoch string) (*seal, error) {
 	return s, err
 }
 
-// clockSlack is how far ahead the clock of the environment that signed may be.
-const clockSlack = 5 * time.Minute
-
-func (f *Fleet) reopen(ctx context.Context, epoch string) (*seal, error) {
-	item, err := f.table.Get(ctx, "epoch "+epoch)
-	if err != nil {
-		return nil, err
-	}
-	if item == nil || len(item.Value) == 0 {
-		return nil, ErrForeign
-	}
-	s, err := f.decrypt(ctx, epoch, item.Value)
-	if errors.Is(err, ErrNoKey) {
-		err = ErrForeign
-	}
-	return s, err
-}
-
-func (s *seal) sign(purpose, epoch string, payload []byte) string {
+func (s *seal) sign(purpose string, payload []byte) string {
 	mac := hmac.New(sha256.New, s.signatures)
 	// Neither a purpose nor an epoch holds a line break.
-	mac.Write([]byte(purpose + "\n" + epoch + "\n"))
+	mac.Write([]byte(purpose + "\n" + s.epoch + "\n"))
 	mac.Write(payload)
 	encode := base64.RawURLEncoding.EncodeToString
-	return epoch + "." + encode(payload) + "." + encode(mac.Sum(nil))
+	return s.epoch + "." + encode(payload) + "." + encode(mac.Sum(nil))
 }

@@ -12,7 +12,8 @@ import (
 const (
 	// claimPurpose keeps claims apart from whatever else the fleet may sign.
 	claimPurpose = "claim"
-	// ClaimLife is how long after what it was made for a claim can be redeemed.
+	// ClaimLife is how long after the order a claim can be redeemed; at least half of it
+	// after the announcement.
 	ClaimLife = 12 * time.Hour
 )
 
@@ -49,7 +50,8 @@ type Order struct {
 	// Caller is who alone may redeem the claim, normalised; empty: whoever may have the
 	// token.
 	Caller string
-	// Time is when it was ordered, from which the claim's life counts; zero: now.
+	// Time is when it was ordered, from which the claim's life counts; zero: that is not
+	// known.
 	Time time.Time
 }
 
@@ -57,7 +59,8 @@ type Order struct {
 type Announcement struct {
 	Ordered
 	// GoodUntil is until when, in Unix seconds, the token that is there has min_ttl
-	// left; 0: it has no end that is known. Later there will be another one.
+	// left; 0: its end is not known, or the table could not be used, so that it is not
+	// there for everybody. Later there will be another one.
 	GoodUntil int64 `json:"good_until,omitempty"`
 	// Claim is what the job sends to have the token, until ClaimExpires in Unix seconds.
 	Claim        string `json:"claim"`
@@ -91,15 +94,11 @@ func (v *Vendor) announce(ctx context.Context, d *decision, o Order) (a announce
 	if r.DryRun || r.Claim != "" || r.Rejected != "" {
 		return a, malformed("what is fetched ahead has neither claim nor rejected nor dry_run")
 	}
-	// What has waited for long, or comes from a clock that is ahead, counts from now.
-	if age := v.now().Sub(o.Time); age < 0 || age > ClaimLife/2 {
-		o.Time = v.now()
-	}
-	c := claim{Expires: o.Time.Add(ClaimLife).Unix(), Ordered: Ordered{
+	c := claim{Expires: claimEnd(o.Time, v.now()).Unix(), Ordered: Ordered{
 		ID: o.ID, Client: r.Client, Scope: r.Scope, Resource: r.Resource, Audience: r.Audience, TokenFormat: r.TokenFormat, AppTID: r.AppTID,
 		Parameters: r.Parameters, MinTTL: int64(r.MinTTL / time.Second), Caller: o.Caller,
 	}}
-	text, err := v.sign(ctx, c)
+	text, err := v.sign(ctx, c, o.Time)
 	if err != nil {
 		return a, err
 	}
@@ -112,21 +111,47 @@ func (v *Vendor) announce(ctx context.Context, d *decision, o Order) (a announce
 		if last := a.grant.held.Expiry().Add(-r.MinTTL); last.Before(good) {
 			good = last
 		}
-		if !good.After(v.now()) {
+		switch {
+		case good.After(v.now()):
+		case r.MinTTL < a.grant.held.life():
+			return a, &Error{Kind: Unavailable, Description: "the token was fetched a moment ago, and no longer has min_ttl left", RetryAfter: forcedInterval}
+		default:
 			return a, malformed("min_ttl is longer than the authorization server's tokens live")
 		}
-		a.GoodUntil = good.Unix()
+		if a.grant.held.inTable.Load() {
+			a.GoodUntil = good.Unix()
+		}
 	}
 	return a, nil
 }
 
-// sign returns the claim as a text that redeem believes.
-func (v *Vendor) sign(ctx context.Context, c claim) (string, error) {
+// claimEnd is when the claim for an order ends. It is the same for the same order whenever
+// that comes again soon, so that claims are, and at least half a ClaimLife away: what has
+// waited for long gets further halves. An order without a time, or of a time that is yet
+// to come, counts from the last noon or midnight (UTC).
+func claimEnd(ordered, now time.Time) time.Time {
+	const half = ClaimLife / 2
+	if ordered.IsZero() || ordered.Sub(now) > half {
+		ordered = now.UTC().Truncate(ClaimLife)
+	}
+	end := ordered.Add(ClaimLife)
+	if late := now.Add(half).Sub(end); late > 0 {
+		end = end.Add((late + half - 1) / half * half)
+	}
+	return end
+}
+
+// sign returns the claim as a text that redeem believes until it expires. The text of an
+// order that came a moment ago is that of its day, so that it is the same after midnight.
+func (v *Vendor) sign(ctx context.Context, c claim, ordered time.Time) (string, error) {
 	payload, err := json.Marshal(c)
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
-	text, err := v.fleet.Sign(ctx, claimPurpose, payload)
+	if v.now().Sub(ordered) > ClaimLife/2 {
+		ordered = v.now()
+	}
+	text, err := v.fleet.Sign(ctx, claimPurpose, payload, ordered)
 	switch {
 	case err != nil:
 		return "", &Error{Kind: Unavailable, Description: "the table that the environments share cannot be used now", RetryAfter: time.Second}

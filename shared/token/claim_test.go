@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fleet/fleettest"
+	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/policy"
 	"tokenvendor/shared/token"
 )
@@ -78,7 +80,7 @@ func TestClaimAfterFiftyMinutes(t *testing.T) {
 func TestB096Claims(t *testing.T) {
 	a := newArmada(t, 2)
 	a.put("payroll", "v1", nil)
-	free := a.announce(0, token.Request{}, token.Order{ID: "free"}).Claim
+	free := a.announce(0, token.Request{}, token.Order{ID: "free", Time: a.now()}).Claim
 	bound := a.announce(0, token.Request{}, token.Order{ID: "bound", Caller: teamA}).Claim
 	denied := func(name string, r token.Request) {
 		t.Helper()
@@ -230,5 +232,41 @@ func TestClaimParameter(t *testing.T) {
 	}
 	if r, err := token.ParseJSON("billing", []byte(`{"claim": "a.b.c", "min_ttl": 5}`)); err != nil || r.Claim != "a.b.c" || r.MinTTL != 5*time.Second {
 		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestPromisesAreKept: until good_until the token is there for every environment, without
+// the authorization server, also over midnight; and where the table could not be used
+// nothing is promised until it can.
+func TestPromisesAreKept(t *testing.T) {
+	a := newArmada(t, 2)
+	order := token.Order{ID: "m", Time: a.now()}
+	a.table.Misbehave(fleettest.Down)
+	if first := a.announce(0, token.Request{}, order); first.GoodUntil != 0 {
+		t.Error("promised what only one environment has")
+	}
+	a.table.Misbehave(nil)
+	a.pass(time.Minute)
+	second := a.announce(0, token.Request{}, order)
+	if second.GoodUntil == 0 {
+		t.Fatal("nothing is promised")
+	}
+	a.server.Misbehave(oauthtest.Answer(503, "", ""))
+	if _, err := a.redeem(1, second.Claim, ""); err != nil {
+		t.Errorf("in another environment: %v", err)
+	}
+	a.wantCounts(1, 0)
+	a.server.Behave()
+
+	midnight := a.now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+	a.pass(midnight.Add(-10 * time.Minute).Sub(a.now()))
+	third := a.announce(0, token.Request{Scope: []string{"late"}, MinTTL: 10 * time.Minute}, token.Order{ID: "n", Time: a.now()})
+	a.server.Misbehave(oauthtest.Answer(503, "", ""))
+	a.pass(15 * time.Minute)
+	a.vendors = append(a.vendors, a.environment())
+	for i := range a.vendors {
+		if _, err := a.redeem(i, third.Claim, ""); err != nil || third.GoodUntil <= a.now().Unix() {
+			t.Errorf("after midnight, environment %d: %v", i, err)
+		}
 	}
 }

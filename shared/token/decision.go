@@ -75,6 +75,9 @@ func withTarget(resource []string, audience string) []string {
 	return append(slices.Clone(resource), audience)
 }
 
+// frozen is what the policy says has failed of a client that nobody gets.
+const frozen = "freeze"
+
 // allow asks the policy about a token for scope and resource. It is asked again as
 // more is known: what the client's document adds, and what the server granted.
 func (d *decision) allow(scope, resource []string) error {
@@ -84,7 +87,7 @@ func (d *decision) allow(scope, resource []string) error {
 	answer := d.policy.Decide(policy.Query{
 		Caller: d.request.Caller, CallerID: d.request.Origin.CallerID, Client: d.request.Client, Scope: scope, Resource: resource,
 	})
-	if d.prefetch && answer.Failed != "freeze" {
+	if d.prefetch && answer.Failed != frozen {
 		return nil // the policy decides again when somebody asks
 	}
 	e := &d.event
@@ -92,7 +95,9 @@ func (d *decision) allow(scope, resource []string) error {
 	if answer.Allowed {
 		return nil
 	}
-	return Refusal("the policy does not allow it: " + cmp.Or(answer.Failed, "no rule"))
+	refusal := Refusal("the policy does not allow it: " + cmp.Or(answer.Failed, "no rule"))
+	refusal.Passing = answer.Failed == frozen
+	return refusal
 }
 
 // wanted returns what to ask the authorization server for, if the client's document

@@ -86,6 +86,9 @@ type Error struct {
 	// Fuse is until when the credential is not sent again, because the
 	// authorization server refused it; zero: this is not about that.
 	Fuse time.Time
+	// Passing says that it is about a state that will pass, which Denied alone does not
+	// say: the client is frozen, or the policy missing or broken.
+	Passing bool
 	// Forged says that somebody sent an event that only API Gateway may send.
 	Forged bool
 	// recorded says that the audit log has a line about it.
@@ -93,6 +96,8 @@ type Error struct {
 	// reread says that the client's document is at fault, so that a newer
 	// version of it may do better.
 	reread bool
+	// refusals is how often in a row the credential was refused; 0: that is not known.
+	refusals int
 	// rest is how long the same is not tried again, where that was settled
 	// already; 0: it wasn't.
 	rest time.Duration

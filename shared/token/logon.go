@@ -11,9 +11,22 @@ import (
 	"tokenvendor/shared/registry"
 )
 
-// rejectionMemory is how long a refused version of a credential is not tried
-// again.
-const rejectionMemory = 10 * time.Minute
+// rejectionRest is how long a version of a credential is not tried again after it was
+// refused so often in a row: a server may have erred once, and whoever comes by every few
+// minutes, like a schedule, must not make the five failed logons that lock a client at SAP
+// Cloud Identity Services. Nothing is said there of how long they are counted.
+func rejectionRest(refusals int) time.Duration {
+	switch {
+	case refusals <= 1:
+		return 10 * time.Minute
+	case refusals == 2:
+		return time.Hour
+	}
+	return 4 * time.Hour
+}
+
+// rejectionMemory is how long after that it is known how often it was refused.
+const rejectionMemory = 24 * time.Hour
 
 // logons keeps the lock rule, the fuse: SAP Cloud Identity Services locks a client
 // for an hour, for everybody, after five failed logons, so a version of a credential
@@ -39,6 +52,7 @@ type logon struct {
 type refusal struct {
 	failure *Error
 	until   time.Time
+	times   int // in a row
 }
 
 // of returns what is known of a client. mu must be held.
@@ -110,10 +124,13 @@ func (l *logons) known(c *registry.Client, now time.Time) error {
 	return nil
 }
 
-// refuse remembers that version was refused, and forgets what is over.
-func (s *logon) refuse(version string, failure *Error, until, now time.Time) {
-	maps.DeleteFunc(s.refusals, func(_ string, r refusal) bool { return !now.Before(r.until) })
-	s.refusals[version] = refusal{failure: failure, until: until}
+// refuse remembers that version was refused for the times'th time, and forgets what is
+// long over.
+func (s *logon) refuse(version string, failure *Error, until, now time.Time, times int) {
+	maps.DeleteFunc(s.refusals, func(_ string, r refusal) bool { return !now.Before(r.until.Add(rejectionMemory)) })
+	known := *failure
+	known.refusals = times
+	s.refusals[version] = refusal{failure: &known, until: until, times: times}
 }
 
 // blown makes failure say that the credential is not sent again.
@@ -170,8 +187,8 @@ func (v *Vendor) fleetTurn(ctx context.Context, visit *fleet.Visit, lease *fleet
 			turn.Finish(ctx, fleet.Rest{Until: v.now()})
 		case !row.Leased && row.Failures > 0:
 			failure := v.failedElsewhere(row)
-			failure.rest, failure.reread = 0, true
-			s.refuse(w.client.Version, failure, row.Until, v.now())
+			failure.rest, failure.reread, failure.refusals = 0, true, row.Failures
+			s.refuse(w.client.Version, failure, row.Until, v.now(), row.Failures)
 			return nil, false, blown(failure, row.Until)
 		case w.fallback:
 			return nil, true, nil

@@ -307,6 +307,61 @@ func TestFuseIsVisible(t *testing.T) {
 	}
 }
 
+// TestFuseIsPatient: whoever asks every five minutes with one wrong credential needs more
+// than nine hours for five failed logons; when the server takes it all is forgotten.
+func TestFuseIsPatient(t *testing.T) {
+	for name, environments := range map[string]int{"alone": 0, "a fleet": 3} {
+		t.Run(name, func(t *testing.T) {
+			a := newArmada(t, environments)
+			if environments == 0 {
+				a.vendors = append(a.vendors, token.New(a.config()))
+			}
+			a.put("billing", "v1", map[string]any{"client_secret": "bad"})
+			var failed []time.Duration
+			day := func(length time.Duration) {
+				begin := a.now()
+				failed = nil
+				for i := 0; a.now().Sub(begin) < length; i++ {
+					before := a.server.FailedLogons("id")
+					if _, err := a.ask(a.vendors[i%len(a.vendors)], token.Request{Scope: []string{fmt.Sprint("s", i%3)}}); token.AsError(err).Kind != token.Misconfigured {
+						t.Fatalf("error %v", err)
+					}
+					if a.server.FailedLogons("id") > before {
+						failed = append(failed, a.now().Sub(begin).Round(time.Minute))
+					}
+					a.pass(5*time.Minute + time.Second)
+				}
+			}
+			day(12 * time.Hour)
+			if len(failed) != 5 || failed[1] < 10*time.Minute || failed[2] < 70*time.Minute || failed[3] < 310*time.Minute {
+				t.Errorf("logons failed at %v", failed)
+			}
+			// Moments in which the server is down say nothing about the credential.
+			a.pass(4 * time.Hour)
+			a.server.Misbehave(oauthtest.Answer(503, "", ""))
+			_, _ = a.ask(a.vendors[0], token.Request{})
+			a.server.Behave()
+			a.pass(5 * time.Minute)
+			if environments > 0 {
+				a.vendors = []*token.Vendor{a.environment()} // which knows only what the others left
+			}
+			if day(3 * time.Hour); len(failed) != 1 {
+				t.Errorf("after an outage logons failed at %v", failed)
+			}
+			a.pass(4 * time.Hour)
+			a.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"bad"}})
+			if _, err := a.ask(a.vendors[0], token.Request{}); err != nil {
+				t.Errorf("the server takes it now: %v", err)
+			}
+			a.pass(2 * time.Hour)
+			a.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
+			if day(30 * time.Minute); len(failed) != 2 {
+				t.Errorf("as if it had never been good: failed at %v", failed)
+			}
+		})
+	}
+}
+
 // TestCorrectionCountsAtOnce even after many calls failed, and many failing calls
 // don't read the secret each time.
 func TestCorrectionCountsAtOnce(t *testing.T) {

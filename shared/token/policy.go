@@ -105,11 +105,18 @@ func policyFailure(err error) *Error {
 	var document *policy.DocumentError
 	switch {
 	case errors.As(err, &document):
-		return Refusal("the policy is not usable: " + strings.Join(document.Problems, "; "))
+		return passing("the policy is not usable: " + strings.Join(document.Problems, "; "))
 	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrDenied):
-		return Refusal("there is no policy: " + err.Error())
+		return passing("there is no policy: " + err.Error())
 	case errors.Is(err, registry.ErrUnavailable):
 		return &Error{Kind: Unavailable, Description: "the policy cannot be read now", Detail: err.Error(), RetryAfter: time.Second}
 	}
 	return AsError(err)
+}
+
+// passing is a refusal that has nothing to do with what was asked.
+func passing(detail string) *Error {
+	e := Refusal(detail)
+	e.Passing = true
+	return e
 }

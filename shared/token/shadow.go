@@ -78,7 +78,7 @@ func (v *Vendor) shadowTurn(ctx context.Context, client *registry.Client, known 
 	}
 	turn, row := v.fleet.Visit(ctx).Take(ctx, fleet.LogonRow, client.Name+"\x00"+client.Shadow.Version+asShadow)
 	if row != nil && !row.Leased && len(row.Value) > 0 {
-		known.refuse(client.Shadow.Version, v.failedElsewhere(row), row.Until, v.now())
+		known.refuse(client.Shadow.Version, v.failedElsewhere(row), row.Until, v.now(), 1)
 	}
 	if !turn.Held() {
 		turn.Finish(ctx, fleet.Rest{Until: v.now()})
@@ -112,7 +112,7 @@ func (v *Vendor) restShadow(client *registry.Client, known *logon, failure *oaut
 		memory, note = shadowMemory, noteOf(refusal)
 	}
 	until := now.Add(memory)
-	known.refuse(client.Shadow.Version, refusal, until, now)
+	known.refuse(client.Shadow.Version, refusal, until, now, 1)
 	rest := fleet.Rest{Until: until}
 	if note != nil {
 		rest.Keep, rest.Value = until, note

@@ -110,7 +110,26 @@ func (v *Vendor) readShared(value []byte, w *wish) *held {
 	if err != nil {
 		return nil
 	}
-	return &held{Token: t, client: s.Client, version: s.Version, fingerprint: Fingerprint(t), forced: s.Forced, shared: true}
+	there := &held{Token: t, client: s.Client, version: s.Version, fingerprint: Fingerprint(t), forced: s.Forced, shared: true}
+	there.inTable.Store(true)
+	return there
+}
+
+// share puts a token where the others can have it, if it is not there: the table may have
+// failed when it was fetched.
+func (v *Vendor) share(ctx context.Context, k key, w *wish, t *held) {
+	if t.inTable.Load() {
+		return
+	}
+	lease, row := v.fleet.Visit(ctx).Take(ctx, fleet.TokenRow, string(k[:]))
+	if lease != nil {
+		t.inTable.Store(lease.Finish(ctx, v.tokenRest(v.entry(t))))
+		return
+	}
+	if row != nil {
+		there := v.readShared(row.Value, w)
+		t.inTable.Store(there != nil && there.fingerprint == t.fingerprint)
+	}
 }
 
 // failedElsewhere is the error of an exchange that another environment made.
@@ -148,7 +167,9 @@ func (v *Vendor) settle(ctx context.Context, lease, turn *fleet.Lease, turnRest 
 	}
 	var all sync.WaitGroup
 	all.Go(func() { turn.Finish(ctx, turnRest) })
-	lease.Finish(ctx, rest)
+	if lease.Finish(ctx, rest) && rest.Value != nil {
+		e.Value.inTable.Store(true)
+	}
 	all.Wait()
 }
 
@@ -159,7 +180,7 @@ func (v *Vendor) failureRest(lease *fleet.Lease, w *wish, e *Error) fleet.Rest {
 	switch {
 	case !lease.Held():
 	case !e.Fuse.IsZero():
-		rest.Failures, rest.Note, rest.Until = 1, noteOf(e), e.Fuse
+		rest.Failures, rest.Note, rest.Until = max(e.refusals, 1), noteOf(e), e.Fuse
 	case e.temporary() || e.Kind == Misconfigured:
 		if e.rest == 0 {
 			e.rest = v.restFor(e, lease.Failures+1, w.fallback)

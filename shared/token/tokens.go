@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"sync/atomic"
 	"time"
 
 	"tokenvendor/shared/cache"
@@ -26,7 +27,7 @@ const (
 	// a minute.
 	shortLife = time.Minute
 	// forcedInterval is how often callers may have a token replaced by saying that
-	// it was rejected.
+	// it was rejected, or by asking for all of its life.
 	forcedInterval = 30 * time.Second
 
 	// firstRest is how long a failed first exchange is remembered at most,
@@ -51,6 +52,8 @@ type held struct {
 	forced time.Time
 	// shared says that another environment of the fleet fetched it.
 	shared bool
+	// inTable says that the others can have it; false: that is not known.
+	inTable atomic.Bool
 }
 
 func (t *held) size() int { return t.Size() }
@@ -87,9 +90,9 @@ func (v *Vendor) entry(t *held) cache.Entry[*held] {
 	return e
 }
 
-// acceptable says whether a token in memory will do for r: enough life is left
-// (or it is so new that another would live no longer), and it isn't the one that
-// a resource server refused, unless it was fetched for such a refusal just now.
+// acceptable says whether a token in memory will do for r: enough life is left, or it is
+// so new that another would hardly live longer; and it isn't the one that a resource
+// server refused, unless it was fetched for such a refusal just now.
 func (v *Vendor) acceptable(r Request) func(*held) bool {
 	if r.MinTTL == 0 && r.Rejected == "" {
 		return nil
@@ -99,7 +102,12 @@ func (v *Vendor) acceptable(r Request) func(*held) bool {
 		if r.Rejected != "" && now.Sub(t.forced) >= forcedInterval && t.fingerprint == r.Rejected {
 			return false
 		}
-		return now.Sub(t.Issued()) < t.life()/10 || t.Expiry().Sub(now) >= r.MinTTL
+		young := t.life() / 10
+		if r.MinTTL <= t.life() {
+			// Another would do, but not one a second.
+			young = min(young, forcedInterval)
+		}
+		return now.Sub(t.Issued()) < young || t.Expiry().Sub(now) >= r.MinTTL
 	}
 }
 

@@ -229,6 +229,9 @@ func (v *Vendor) vend(ctx context.Context, client *registry.Client, d *decision)
 	if outcome == cache.Refreshed && fetched.Load() {
 		v.tryShadow(ctx, client, want)
 	}
+	if d.prefetch {
+		v.share(ctx, key, &wish{client: client}, token)
+	}
 	if err := v.stillAllowed(ctx, d, want); err != nil {
 		return Grant{}, err
 	}
@@ -278,21 +281,38 @@ func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.
 	case busy:
 		return v.later(w, elsewhereRest), nil
 	}
+	turnRest = undecided(turn, v.now())
 	v.keep(ctx, lease)
 	token, failure := v.call(ctx, lease, turn, w)
 	v.leaveIssuer(ctx, visit, w.client.IssuerHost, failure)
 	if failure == nil {
+		delete(logon.refusals, version)
+		turnRest = fleet.Rest{Until: v.now()}
 		return v.granted(token, w), nil
 	}
 	refusal := exchangeFailure(failure)
 	if failure.FailedLogon() {
 		v.count(CountFailedLogon)
-		until := v.now().Add(rejectionMemory)
-		logon.refuse(version, refusal, until, v.now())
-		turnRest = fleet.Rest{Until: until, Failures: 1, Note: noteOf(refusal)}
+		times := 1 + logon.refusals[version].times
+		if turn.Held() {
+			times = max(times, 1+turn.Failures)
+		}
+		until := v.now().Add(rejectionRest(times))
+		logon.refuse(version, refusal, until, v.now(), times)
+		turnRest = fleet.Rest{Until: until, Failures: times, Note: noteOf(refusal), Keep: until.Add(rejectionMemory)}
 		refusal = blown(refusal, until)
+		refusal.refusals = times
 	}
 	return e, refusal
+}
+
+// undecided leaves a turn in which it did not show whether the credential is good: what
+// was known against it stays known, and anybody may try.
+func undecided(turn *fleet.Lease, now time.Time) fleet.Rest {
+	if !turn.Held() || turn.Failures == 0 {
+		return fleet.Rest{Until: now}
+	}
+	return fleet.Rest{Until: time.UnixMilli(1), Failures: turn.Failures, Keep: now.Add(rejectionMemory)}
 }
 
 // call is the exchange itself, within the leases. With a token to fall back on, or

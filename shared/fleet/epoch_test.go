@@ -1,0 +1,173 @@
+package fleet_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenvendor/shared/fleet"
+)
+
+// leave takes the row of an id and leaves it as rest says.
+func leave(t *testing.T, f *fleet.Fleet, id string, rest fleet.Rest) {
+	t.Helper()
+	lease, _ := visit(t, f).Take(t.Context(), fleet.LogonRow, id)
+	if !lease.Held() {
+		t.Fatal("the row is not free")
+	}
+	lease.Finish(t.Context(), rest)
+}
+
+// rests says what another environment finds.
+func rests(t *testing.T, f *fleet.Fleet, id string) (note, value string) {
+	t.Helper()
+	lease, row := visit(t, f).Take(t.Context(), fleet.LogonRow, id)
+	if lease != nil || row == nil || row.Leased {
+		return "", ""
+	}
+	return string(row.Note), string(row.Value)
+}
+
+// TestMidnight: what was known the day before is known, by the environments that were
+// there and by those that came since; and the day after that a row can still be worked on.
+func TestMidnight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		old, idle := g.fleet(nil), g.fleet(nil)
+		visit(t, idle)
+		for day := range 3 {
+			time.Sleep(23*time.Hour + 55*time.Minute)
+			id := "row " + string(rune('a'+day))
+			leave(t, old, id, fleet.Rest{Until: time.Now().Add(10 * time.Minute), Failures: 1, Note: []byte("why"), Value: []byte("v")})
+			time.Sleep(5*time.Minute + time.Second)
+			for name, f := range map[string]*fleet.Fleet{"old": old, "new": g.fleet(nil), "idle": idle} {
+				if note, value := rests(t, f, id); note != "why" || value != "v" {
+					t.Errorf("day %d, %s: found %q, %q", day, name, note, value)
+				}
+			}
+		}
+		// Sealed on the first day, of which only the name is known by now.
+		if lease, row := visit(t, old).Take(t.Context(), fleet.LogonRow, "row a"); lease == nil || row.Value != nil {
+			t.Errorf("an old row is in the way: %+v", row)
+		}
+		if g.counted(fleet.CountFailed) > 0 {
+			t.Error("the table failed")
+		}
+	})
+}
+
+// TestMidnightComesEarlier for some: environments whose clocks differ read each other's
+// rows all the time.
+func TestMidnightComesEarlier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		at := func(by time.Duration) *fleet.Fleet {
+			return g.fleet(func() time.Time { return time.Now().Add(by) })
+		}
+		fleets := []*fleet.Fleet{at(2 * time.Minute), at(0), at(-2 * time.Minute)}
+		for _, f := range fleets {
+			visit(t, f)
+		}
+		time.Sleep(23*time.Hour + 54*time.Minute)
+		for minute := range 12 {
+			for i, f := range fleets {
+				id := string(rune('a'+minute)) + string(rune('0'+i))
+				leave(t, f, id, fleet.Rest{Until: time.Now().Add(5 * time.Minute), Failures: 1, Note: []byte("why")})
+				for j, other := range append(fleets, at(0)) {
+					if note, _ := rests(t, other, id); note != "why" {
+						t.Errorf("minute %d: environment %d does not know what %d left", minute, j, i)
+					}
+				}
+			}
+			time.Sleep(time.Minute)
+		}
+		if n := g.counted(fleet.CountRefused); n > 0 {
+			t.Errorf("%d rows were taken for somebody else's", n)
+		}
+	})
+}
+
+// TestEpochWithoutAPast: a day that begins after one on which nothing was done, or whose
+// row says nothing of what was before.
+func TestEpochWithoutAPast(t *testing.T) {
+	for name, happens := range map[string]func(*ground){
+		"a day off": func(*ground) { time.Sleep(24 * time.Hour) },
+		"the row of a version that knows no past": func(g *ground) {
+			for _, item := range g.table.Items() {
+				if strings.HasPrefix(item.Name, "epoch") {
+					item.State = nil
+					g.table.Put(item)
+				}
+			}
+		},
+		"the key of the day before is lost": func(g *ground) {
+			for _, item := range g.table.Items() {
+				if strings.HasPrefix(item.Name, "epoch") {
+					item.Value = []byte("rubbish")
+					g.table.Put(item)
+				}
+			}
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			g := &ground{}
+			visit(t, g.fleet(nil))
+			time.Sleep(23 * time.Hour)
+			happens(g)
+			time.Sleep(2 * time.Hour)
+			leave(t, g.fleet(nil), "a", fleet.Rest{Until: time.Now().Add(10 * time.Minute), Failures: 1, Note: []byte("why")})
+			if note, _ := rests(t, g.fleet(nil), "a"); note != "why" {
+				t.Errorf("%s: environments know nothing of each other", name)
+			}
+		})
+	}
+}
+
+// TestSignedTheDayBefore: what was signed for yesterday is the same today, and good;
+// what was signed two days ago is not.
+func TestSignedTheDayBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		sign := func(f *fleet.Fleet, at time.Time) string {
+			text, err := f.Sign(t.Context(), "test", []byte("payload"), at)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return text
+		}
+		time.Sleep(23*time.Hour + 50*time.Minute)
+		before := time.Now()
+		first := sign(f, before)
+		time.Sleep(20 * time.Minute)
+		for _, f := range []*fleet.Fleet{f, g.fleet(nil)} {
+			if sign(f, before) != first || sign(f, time.Now()) == first {
+				t.Error("signed for another day")
+			}
+			if payload, err := f.Verify(t.Context(), "test", first); err != nil || string(payload) != "payload" {
+				t.Errorf("yesterday's: %v", err)
+			}
+		}
+		time.Sleep(24 * time.Hour)
+		if _, err := g.fleet(nil).Verify(t.Context(), "test", first); err == nil {
+			t.Error("good for ever")
+		}
+	})
+}
+
+// TestTomorrowCannotBeSpoiled: somebody who asks about tomorrow's signatures before there
+// are any takes the table from nobody.
+func TestTomorrowCannotBeSpoiled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		visit(t, f)
+		time.Sleep(23*time.Hour + 59*time.Minute + 59*time.Second)
+		if _, err := f.Verify(t.Context(), "test", "2000-01-02.e30.e30"); err == nil {
+			t.Error("signed by nobody")
+		}
+		time.Sleep(time.Second)
+		visit(t, f)
+	})
+}
