@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
 )
@@ -26,6 +25,9 @@ const (
 	//
 	// Source: docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 	writePause = 10 * time.Minute
+	// runMargin is more than passes between two runs of the schedule (the template's:
+	// five minutes), so that whoever reads the secret before the next one finds enough.
+	runMargin = 6 * time.Minute
 )
 
 // targets are the secrets that tokens are delivered to. The errors are those of
@@ -63,24 +65,24 @@ type delivery struct {
 	ExpiresAt int64 `json:"expires_at,omitempty"`
 }
 
-// deliver keeps a token in a secret that has at least the asked life left. Unless a
-// better token is there, the secret stays as it is.
+// deliver keeps a token in a secret that has at least the asked life left, whenever it is
+// read. Unless a better token is there, the secret stays as it is.
 func (h *handler) deliver(ctx context.Context, e entry, asked token.Request) (delivery, error) {
 	r := e.request
 	r.MinTTL = max(r.MinTTL, leastLife)
 	// Whoever can read the secret gets the token, so the secret is the caller.
 	r.RequestID, r.Origin, r.Caller = asked.RequestID, asked.Origin, "deliver:"+strings.TrimPrefix(e.target, targetPrefix)
-	lease, row := h.fleet.Visit(ctx).Take(ctx, fleet.JobRow, "deliver "+e.target)
-	if lease == nil && row != nil {
+	t, _ := h.begin(ctx, "deliver "+e.target)
+	if t == nil {
 		// Another environment is at it, as when a schedule comes twice, or it was
 		// written a moment ago.
 		return delivery{Client: r.Client, Target: e.target}, nil
 	}
-	rest := fleet.Rest{Until: h.now()}
-	defer func() { lease.Finish(context.WithoutCancel(ctx), rest) }()
-	d, err := h.refill(ctx, e.target, r)
+	var until time.Time
+	defer func() { t.end(ctx, until) }()
+	d, err := h.refill(ctx, e.target, r, func() bool { return t.mine(ctx) })
 	if d.Written {
-		rest.Until = h.now().Add(writePause)
+		until = h.now().Add(writePause)
 	}
 	return d, err
 }
@@ -93,7 +95,7 @@ type kept struct {
 	Request string `json:"request_sha256"`
 }
 
-func (h *handler) refill(ctx context.Context, target string, r token.Request) (delivery, error) {
+func (h *handler) refill(ctx context.Context, target string, r token.Request, mine func() bool) (delivery, error) {
 	now, want := h.now(), requestHash(r)
 	d := delivery{Client: r.Client, Target: target}
 	text, written, err := h.targets.Read(ctx, target)
@@ -104,27 +106,32 @@ func (h *handler) refill(ctx context.Context, target string, r token.Request) (d
 	_ = json.Unmarshal(text, &there) // what isn't ours is as if nothing were there
 	d.ExpiresAt = there.ExpiresAt
 	ours := there.AccessToken != "" && there.Request == want
-	if ours && time.Unix(there.ExpiresAt, 0).Sub(now) >= r.MinTTL || err == nil && now.Sub(written).Abs() < writePause {
+	if ours && time.Unix(there.ExpiresAt, 0).Sub(now) >= r.MinTTL+runMargin || err == nil && now.Sub(written).Abs() < writePause {
 		return d, nil
 	}
-	grant, err := h.vendor.Vend(ctx, r)
+	ahead := r
+	ahead.MinTTL += runMargin
+	grant, err := h.vendor.Vend(ctx, ahead)
 	if err != nil {
 		return d, h.failed(r, err)
 	}
 	end := grant.Token.Expiry()
-	switch {
-	case end.Sub(now) < leastLife:
+	if end.Sub(now) < leastLife {
 		// Also one whose end isn't known.
-		return d, h.failed(r, &token.Error{Kind: token.Malformed, Description: "the authorization server's tokens live shorter than the 15 minutes that a delivery needs"})
-	case ours && end.Unix() <= there.ExpiresAt:
-		return d, nil
+		return d, h.failed(r, malformed("the authorization server's tokens live shorter than the 15 minutes that a delivery needs"))
 	}
-	text = delivered(grant, r.Client, want, now)
-	if err := h.targets.Write(ctx, target, versionID(text), text); err != nil {
-		return d, h.failed(r, targetFailure("written", err))
+	if (!ours || end.Unix() > there.ExpiresAt) && mine() {
+		text = delivered(grant, r.Client, want, now)
+		if err := h.targets.Write(ctx, target, versionID(text), text); err != nil {
+			return d, h.failed(r, targetFailure("written", err))
+		}
+		h.count(countDelivered)
+		d.Written, d.ExpiresAt = true, end.Unix()
 	}
-	h.count(countDelivered)
-	d.Written, d.ExpiresAt = true, end.Unix()
+	if end.Sub(grant.Token.Issued()) < r.MinTTL+writePause+runMargin {
+		// It is the best there is, but somebody must know.
+		return d, h.failed(r, malformed("min_ttl, 15 minutes if it is not said, cannot be kept: the tokens live too short to be replaced in time"))
+	}
 	return d, nil
 }
 

@@ -160,17 +160,18 @@ func TestDeliver(t *testing.T) {
 		if err := json.Unmarshal(secret.text, &text); err != nil || text.Client != "billing" || !strings.Contains(string(secret.text), `"access_token":"eyJhbGci`) {
 			t.Fatalf("the secret holds %s; results %v", secret.text, result)
 		}
+		// Somebody may read it right before the next run.
+		r.pass(5 * time.Minute)
 		if left := time.Unix(text.ExpiresAt, 0).Sub(r.now()); left < 15*time.Minute-time.Second {
 			t.Fatalf("after %d minutes %v are left", 5*minute, left)
 		}
-		r.pass(5 * time.Minute)
 	}
-	// A token of an hour is replaced when 15 minutes are left: every 45 minutes.
-	if secret.writes < 24 || secret.writes > 33 {
+	// A token of an hour is replaced when 21 minutes are left or less: every 40 minutes.
+	if secret.writes < 24 || secret.writes > 36 {
 		t.Errorf("%d writes in 24 hours", secret.writes)
 	}
-	if n := r.counted(countDelivered); n != secret.writes || r.counted(countDeliveriesFailed) > 24*12 {
-		t.Errorf("%d counted", n)
+	if n, failed := r.counted(countDelivered), r.counted(countDeliveriesFailed); n != secret.writes || failed != 0 {
+		t.Errorf("%d delivered and %d failed were counted", n, failed)
 	}
 	secret.text = nil
 	r.wantQuiet()
@@ -190,7 +191,6 @@ func TestDeliverIsWrittenEveryTenMinutesAtMost(t *testing.T) {
 			times = append(times, r.now())
 		}
 		if i%5 == 0 {
-			r.table.Delete("nothing")
 			r.h = r.environment()
 		}
 		r.pass(time.Minute)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -116,7 +115,7 @@ func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 	}
 	id := invocation.RequestID(ctx)
 	one := func(i int, raw json.RawMessage) ([]byte, *token.Error) {
-		announced, err := h.fetch(ctx, raw, h.asked(ctx, audit.Direct, ""), token.Order{ID: itemID(id, i)})
+		announced, err := h.fetch(ctx, raw, h.asked(ctx, audit.Direct, ""), token.Order{ID: itemID(id, i), Time: h.now()})
 		if err != nil {
 			return nil, token.AsError(err)
 		}
@@ -139,9 +138,10 @@ func malformed(description string) error {
 // permanent reports whether the same would fail again for ever: it is about what was
 // asked, not about the state that something is in.
 func permanent(err error) bool {
-	switch token.AsError(err).Kind {
+	e := token.AsError(err)
+	switch e.Kind {
 	case token.Malformed, token.UnsupportedGrant, token.InvalidScope, token.InvalidTarget, token.Denied, token.TooLarge:
-		return true
+		return !e.Passing
 	}
 	return false
 }
@@ -154,42 +154,3 @@ func encode(v any) []byte {
 	}
 	return text
 }
-
-// errBusy: another environment does the same at this moment.
-func errBusy() error {
-	return &token.Error{Kind: token.Unavailable, Description: "another environment works on the same", RetryAfter: time.Second}
-}
-
-// jobMemory is how long it is known that something was done: longer than any source
-// delivers the same again by mistake.
-const jobMemory = 23 * time.Hour
-
-// once does work unless it was done before under this id, by whichever environment. It
-// is best effort where the table does not answer, and a process that dies between the
-// work and the note of it leaves the work to be done again: sources deliver at least
-// once, and what is announced says the same each time.
-//
-// work gets a function that it calls before what cannot be taken back; false: another
-// environment has taken over.
-func (h *handler) once(ctx context.Context, id string, work func(mine func() bool) error) error {
-	lease, row := h.fleet.Visit(ctx).Take(ctx, fleet.JobRow, id)
-	if lease == nil && row != nil {
-		if row.Leased {
-			return errBusy()
-		}
-		return nil
-	}
-	err := errors.New("panic")
-	defer func() {
-		rest := fleet.Rest{Until: h.now()}
-		if err == nil {
-			rest.Until = rest.Until.Add(jobMemory)
-		}
-		lease.Finish(context.WithoutCancel(ctx), rest)
-	}()
-	err = work(func() bool { return !lease.Held() || h.now().Before(lease.End.Add(-leaseMargin)) || lease.Renew(ctx) })
-	return err
-}
-
-// leaseMargin is what a lease must have left for one call.
-const leaseMargin = 5 * time.Second

@@ -52,8 +52,8 @@ type rig struct {
 
 // letter is a message in the dead-letter queue.
 type letter struct {
-	body       string
-	attributes map[string]string
+	Body       string
+	Attributes map[string]string
 }
 
 // targetSecret is a secret that tokens are delivered to; err: what every call is
@@ -263,7 +263,10 @@ func (r *rig) wantQuiet(texts ...string) {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	texts = append(texts, r.logs.String(), r.details.String(), string(encode(r.dead)))
+	texts = append(texts, r.logs.String(), r.details.String())
+	for _, l := range r.dead {
+		texts = append(texts, string(encode(l.Attributes))) // the body is the sender's
+	}
 	for _, e := range r.audit {
 		texts = append(texts, string(encode(e)))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/invocation"
@@ -18,13 +19,17 @@ const maxEntries = 100
 type entry struct {
 	request token.Request
 	caller  string
-	// target is the secret that the token is delivered to; empty: it is announced.
-	target string
+	// delivery: the token is delivered to the secret of the name target; else it is
+	// announced.
+	delivery bool
+	target   string
 }
 
 // schedule does every entry of {"schedule": […]}, and answers with {"results": […]}, in
-// order. A bad entry does not spoil the others. "id" names this run of the schedule,
-// such as <aws.scheduler.execution-id>, so that one that comes twice has one effect.
+// order. A bad entry does not spoil the others. "id" names this run of this schedule, so
+// that one that comes twice has one effect: Scheduler's <aws.scheduler.execution-id> does
+// not, since it is another when Scheduler tries again. "time" is when it was due
+// (<aws.scheduler.scheduled-time>), from which the lives of claims count.
 func (h *handler) schedule(ctx context.Context, members map[string]json.RawMessage) ([]byte, error) {
 	var list []json.RawMessage
 	if err := json.Unmarshal(members["schedule"], &list); err != nil || len(list) == 0 || len(list) > maxEntries {
@@ -36,23 +41,31 @@ func (h *handler) schedule(ctx context.Context, members map[string]json.RawMessa
 			return nil, h.refuse(ctx, audit.Schedule, malformed("id must be a string of letters, digits and -_.:"))
 		}
 	}
+	var due time.Time
+	if raw, ok := members["time"]; ok {
+		text, _ := strictjson.String(raw)
+		var err error
+		if due, err = time.Parse(time.RFC3339, text); err != nil {
+			return nil, h.refuse(ctx, audit.Schedule, malformed("time is not a time, such as 2026-11-23T10:15:30Z"))
+		}
+	}
 	for name := range members {
-		if name != "schedule" && name != "id" {
+		if name != "schedule" && name != "id" && name != "time" {
 			return nil, h.refuse(ctx, audit.Schedule, malformed(strictjson.Quote(name)+" is no member of a schedule"))
 		}
 	}
 	results := make([]json.RawMessage, len(list))
-	invocation.Each(len(list), func(i int) { results[i] = h.entry(ctx, list[i], itemID(id, i)) })
+	invocation.Each(len(list), func(i int) { results[i] = h.entry(ctx, list[i], token.Order{ID: itemID(id, i), Time: due}) })
 	return encode(map[string]any{"results": results}), nil
 }
 
 // entry does one entry and returns its result, an error document if it failed.
-func (h *handler) entry(ctx context.Context, raw []byte, id string) (result []byte) {
-	asked := h.asked(ctx, audit.Schedule, id)
+func (h *handler) entry(ctx context.Context, raw []byte, o token.Order) (result []byte) {
+	asked := h.asked(ctx, audit.Schedule, o.ID)
 	var err error
 	func() {
 		defer invocation.Rescue(h.log, asked.RequestID, &err)
-		result, err = h.do(ctx, raw, asked, id)
+		result, err = h.do(ctx, raw, asked, o)
 	}()
 	if err != nil {
 		return token.AsError(err).AppendJSON(nil, asked.RequestID)
@@ -60,12 +73,15 @@ func (h *handler) entry(ctx context.Context, raw []byte, id string) (result []by
 	return result
 }
 
-func (h *handler) do(ctx context.Context, raw []byte, asked token.Request, id string) (result []byte, err error) {
+func (h *handler) do(ctx context.Context, raw []byte, asked token.Request, o token.Order) (result []byte, err error) {
 	e, err := parseEntry(raw)
 	if err != nil {
+		if e.delivery {
+			h.count(countDeliveriesFailed)
+		}
 		return nil, h.failed(asked, err)
 	}
-	if e.target != "" {
+	if e.delivery {
 		state, err := h.deliver(ctx, e, asked)
 		if err != nil {
 			h.count(countDeliveriesFailed)
@@ -75,11 +91,12 @@ func (h *handler) do(ctx context.Context, raw []byte, asked token.Request, id st
 	}
 	// What was announced before is announced as it was: the claim of an id is always
 	// the same.
-	announced, err := h.announce(ctx, e.request, asked, token.Order{ID: id, Caller: e.caller})
+	o.Caller = e.caller
+	announced, err := h.announce(ctx, e.request, asked, o)
 	if err != nil {
 		return nil, err
 	}
-	err = h.once(ctx, "schedule "+id, func(mine func() bool) error { return h.tell(ctx, announced, mine) })
+	err = h.once(ctx, "schedule "+o.ID, func(mine func() bool) error { return h.tell(ctx, announced, mine) })
 	return encode(announced), err
 }
 
@@ -89,20 +106,20 @@ func parseEntry(raw []byte) (e entry, err error) {
 		return e, malformed("the entry is " + err.Error())
 	}
 	if text, ok := members["deliver_to"]; ok {
-		name, _ := strictjson.String(text)
-		if !validTarget(name) {
+		e.delivery = true
+		e.target, _ = strictjson.String(text)
+		if !validTarget(e.target) {
 			return e, malformed("deliver_to must be the name of a secret below " + targetPrefix)
 		}
-		e.target = name
 		raw = without(members, "deliver_to")
 	}
 	e.request, e.caller, err = parseOrder(raw)
 	switch {
 	case err != nil:
 		return e, err
-	case e.target != "" && e.caller != "":
+	case e.delivery && e.caller != "":
 		return e, malformed("caller has no meaning beside deliver_to")
-	case e.target != "" && (e.request.DryRun || e.request.Claim != "" || e.request.Rejected != ""):
+	case e.delivery && (e.request.DryRun || e.request.Claim != "" || e.request.Rejected != ""):
 		return e, malformed("what is delivered has neither claim nor rejected nor dry_run")
 	}
 	return e, nil

@@ -101,6 +101,12 @@ func (r *record) sent() time.Time {
 	return time.UnixMilli(ms)
 }
 
+// maxBuried is how much of a message is kept, in bytes: of the 1 MiB that SQS takes, its
+// attributes must have some.
+//
+// Source: docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+const maxBuried = 1<<20 - 4<<10
+
 // bury puts a message into the dead-letter queue, with the reason. When that fails the
 // message has failed, and comes again.
 func (h *handler) bury(ctx context.Context, r *record, reason error, mine func() bool) error {
@@ -108,10 +114,15 @@ func (h *handler) bury(ctx context.Context, r *record, reason error, mine func()
 		return errBusy()
 	}
 	failure := token.AsError(reason)
-	err := h.dead.Send(ctx, r.Body, map[string]string{
+	attributes := map[string]string{
 		"error": failure.Kind.Code(), "error_description": oauth.Printable(failure.Description), "message_id": r.MessageID,
-	})
-	if err != nil {
+	}
+	body := r.Body
+	if len(body) > maxBuried {
+		// Without a cut there would be no room for the reason. It is no order anyhow.
+		body, attributes["body_bytes"] = strings.ToValidUTF8(body[:maxBuried], ""), strconv.Itoa(len(body))
+	}
+	if err := h.dead.Send(ctx, body, attributes); err != nil {
 		h.log.Warn("the dead-letter queue took no message", "messageId", r.MessageID, "detail", err.Error())
 		return reason
 	}
