@@ -45,6 +45,7 @@ const (
 // handler answers events. It is safe for concurrent use.
 type handler struct {
 	vendor  vendor
+	gate    gate
 	fleet   *fleet.Fleet
 	bus     bus
 	targets targets
@@ -73,14 +74,18 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	if err != nil {
 		return nil, h.refuse(ctx, audit.Unknown, malformed("the event is "+err.Error()))
 	}
-	switch {
-	case members["Records"] != nil:
+	source := sourceOf(members)
+	if source != audit.Unknown && !h.gate.believes(ctx, source) {
+		return nil, h.forged(ctx, source)
+	}
+	switch source {
+	case audit.SQS:
 		return h.messages(ctx, members["Records"])
-	case members["detail-type"] != nil:
+	case audit.Bus:
 		return nil, h.event(ctx, payload, members)
-	case members["schedule"] != nil:
+	case audit.Schedule:
 		return h.schedule(ctx, members)
-	case members["client"] != nil || members["requests"] != nil:
+	case audit.Direct:
 		return h.direct(ctx, payload)
 	}
 	return nil, h.refuse(ctx, audit.Unknown, malformed("the event is of no source that is known: no Records, detail-type, schedule, client or requests"))

@@ -41,6 +41,7 @@ func main() {
 	slog.SetDefault(a.Log)
 	a.Warm(context.Background())
 	h := &handler{
+		gate:   gate{alias: a.Environment.SourcesAlias, samLocal: a.Environment.SAMLocal},
 		vendor: a.Vendor, fleet: a.Fleet, bus: j.Bus, targets: j.Targets, maxReceives: a.Environment.MaxReceives,
 		count: a.Metrics.Count, flush: a.Metrics.Flush, log: a.Log, now: time.Now,
 	}

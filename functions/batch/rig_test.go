@@ -218,11 +218,18 @@ func (r *rig) Write(_ context.Context, name, id string, text []byte) error {
 // invoke invokes as Lambda does; errorType is that of a function error.
 func (r *rig) invoke(h *handler, payload string) (answer, errorType, message string) {
 	r.t.Helper()
+	return r.invokeBy(h, "jobs", payload)
+}
+
+// invokeBy is invoke through an alias; empty: the function itself.
+func (r *rig) invokeBy(h *handler, alias, payload string) (answer, errorType, message string) {
+	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 25*time.Second)
 	defer cancel()
 	sum := sha256.Sum256([]byte(payload))
+	arn := strings.TrimSuffix("arn:aws:lambda:eu-central-1:111122223333:function:cnry-function:"+alias, ":")
 	ctx = lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{
-		AwsRequestID: "request-" + hex.EncodeToString(sum[:8]), InvokedFunctionArn: "arn:aws:lambda:eu-central-1:111122223333:function:cnry-function:jobs",
+		AwsRequestID: "request-" + hex.EncodeToString(sum[:8]), InvokedFunctionArn: arn,
 	})
 	out, err := h.Invoke(ctx, []byte(payload))
 	if err == nil {

@@ -23,8 +23,49 @@ def calls_batch(resources, permission):
     return (
         permission.get("Principal") == "events.amazonaws.com"
         and logical(permission.get("SourceArn")) in dict(of(resources, "AWS::Events::Rule"))
-        and logical(permission.get("FunctionName")).startswith(BATCH)
+        and logical(permission.get("FunctionName")) in aliases(resources)
     )
+
+
+def aliases(resources):
+    """The aliases of the batch function, by logical name."""
+    return {name: alias for name, alias in of(resources, "AWS::Lambda::Alias") if logical(alias.get("FunctionName")) == BATCH}
+
+
+def calls(resources):
+    """Yields (where, the reference that it calls) of everything that starts the batch function by itself."""
+    for name, mapping in of(resources, "AWS::Lambda::EventSourceMapping"):
+        yield name, mapping.get("FunctionName")
+    for name, rule in of(resources, "AWS::Events::Rule"):
+        yield from ((name, target.get("Arn")) for target in many(rule.get("Targets")))
+    for name, schedule in of(resources, "AWS::Scheduler::Schedule"):
+        yield name, schedule.get("Target", {}).get("Arn")
+    for name, permission in of(resources, "AWS::Lambda::Permission"):
+        if permission.get("Principal") == "events.amazonaws.com":
+            yield name, permission.get("FunctionName")
+    for where, statement, services in identity_statements(resources):
+        if services == {"scheduler.amazonaws.com"}:
+            yield from ((where, resource) for resource in many(statement.get("Resource")))
+
+
+def sources_apart(resources):
+    functions = dict(of(resources, "AWS::Lambda::Function"))
+    if BATCH not in functions:
+        return
+    own, believed = aliases(resources), environment(functions[BATCH]).get("SOURCES_ALIAS")
+    if sorted(a["Name"] for a in own.values()) != ["jobs", "sources"]:
+        yield f"{BATCH}: its aliases are others than jobs and sources"
+    if believed != "sources":
+        # Empty would be everybody, and jobs is what state machines are granted.
+        yield f"{BATCH}: SOURCES_ALIAS is not the alias that nobody is granted"
+    if len({str(a.get("FunctionVersion")) for a in own.values()}) != 1 or any(".Version" not in str(a.get("FunctionVersion")) for a in own.values()):
+        yield f"{BATCH}: its aliases are of two versions, or of none"
+    configs = [c for _, c in of(resources, "AWS::Lambda::EventInvokeConfig") if logical(c.get("FunctionName")) == BATCH]
+    if not any(c.get("Qualifier") == "sources" and c.get("MaximumRetryAttempts") == 2 for c in configs):
+        yield f"{BATCH}: how often events are repeated is not said"
+    for where, called in calls(resources):
+        if own.get(logical(called), {}).get("Name") != "sources":
+            yield f"{where}: calls past the alias that SOURCES_ALIAS names"
 
 
 def there_when_chosen(resources):
@@ -127,6 +168,7 @@ def queues_are_sealed(resources):
 
 RULES = {
     "batch": ("the batch function and its sources are there when they are chosen and only then, and nothing is lost", there_when_chosen),
+    "sources": ("queue, bus and schedule have an alias of their own, and the batch function believes nobody else", sources_apart),
     "batch-role": ("queues, bus and function calls are for the batch function and its schedule only", may_do),
     "deliver": ("tokens are delivered to secrets that are meant for them, where that was chosen", delivers_where_meant),
     "queues": ("queues are encrypted, take nothing without TLS, and events do not come back", queues_are_sealed),

@@ -13,6 +13,13 @@ ROLE = "Resources/VendPolicy/Properties/PolicyDocument/Statement"
 BATCH = "Resources/BatchFunction/Properties"
 BATCH_VARIABLES = BATCH + "/Environment/Variables"
 BATCH_ROLE = "Resources/BatchRole/Properties/Policies/0/PolicyDocument/Statement"
+CLOCK_ROLE = "Resources/BatchClockRole/Properties/Policies/0/PolicyDocument/Statement"
+JOBS = {"Ref": "BatchFunction.Alias"}
+THIRD_ALIAS = {
+    "Type": "AWS::Lambda::Alias",
+    "Condition": "WithBatch",
+    "Properties": {"Name": "more", "FunctionName": {"Ref": "BatchFunction"}, "FunctionVersion": {"Fn::GetAtt": ["BatchFunction", "Version.Version"]}},
+}
 TAKE, DELIVER = (f"{BATCH_ROLE}/{position}/Fn::If/1" for position in (4, 5))
 FUNCTION = "Resources/TokenFunction/Properties"
 VARIABLES = FUNCTION + "/Environment/Variables"
@@ -224,6 +231,19 @@ BREAKS = [
     ("batch", "messages that come again too early", [("Resources/BatchOrders/Properties/VisibilityTimeout", 30)]),
     ("batch", "messages that spoil each other", [("Resources/BatchOrdersMapping/Properties/FunctionResponseTypes", REMOVED)]),
     ("batch", "events that are lost", [(BATCH + "/DeadLetterQueue", REMOVED)]),
+    ("sources", "a function that believes whoever calls it", [(BATCH_VARIABLES + "/SOURCES_ALIAS", REMOVED)]),
+    ("sources", "a function that believes every alias", [(BATCH_VARIABLES + "/SOURCES_ALIAS", "")]),
+    ("sources", "a function that believes state machines", [(BATCH_VARIABLES + "/SOURCES_ALIAS", "jobs")]),
+    ("sources", "a queue that calls as state machines do", [("Resources/BatchOrdersMapping/Properties/FunctionName", JOBS)]),
+    ("sources", "a rule that calls as state machines do", [("Resources/BatchRule/Properties/Targets/0/Arn", JOBS)]),
+    ("sources", "a permission for events on the state machines' alias", [("Resources/BatchRulePermission/Properties/FunctionName", JOBS)]),
+    ("sources", "a schedule that calls as state machines do", [("Resources/BatchClock/Properties/Target/Arn", JOBS)]),
+    ("sources", "a schedule's role that may call as state machines do", [(CLOCK_ROLE + "/0/Resource", JOBS)]),
+    ("sources", "a schedule's role that may call by both aliases", [(CLOCK_ROLE + "/0/Resource", [{"Ref": "BatchSourcesAlias"}, JOBS])]),
+    ("sources", "one alias for all", [(BATCH + "/AutoPublishAlias", "sources"), ("Resources/BatchSourcesAlias/Properties/Name", "jobs")]),
+    ("sources", "an alias of code that is still to be published", [("Resources/BatchSourcesAlias/Properties/FunctionVersion", "$LATEST")]),
+    ("sources", "a third alias", [("Resources/BatchMore", THIRD_ALIAS)]),
+    ("sources", "events that are repeated as Lambda likes", [("Resources/BatchSourcesInvokeConfig", REMOVED)]),
     ("batch-role", "any queue's messages", [(TAKE + "/Resource", "arn:aws:sqs:eu-central-1:123456789012:other")]),
     ("batch-role", "deleting queues", [(TAKE + "/Action", ["sqs:ReceiveMessage", "sqs:DeleteQueue"])]),
     ("batch-role", "events in any name", [(BATCH_ROLE + "/3/Condition", REMOVED)]),

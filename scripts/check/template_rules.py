@@ -32,7 +32,7 @@ VARIABLES = {
     "WEB_IDENTITY_AUDIENCES", "METRICS_NAMESPACE", "SSL_CERT_DIR",
 }
 ONLY_TOKEN = {"HTTP_ALIAS", "URL_ALIAS", "ENVELOPE_PROOF"}
-ONLY_BATCH = {"EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
+ONLY_BATCH = {"SOURCES_ALIAS", "EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
 TYPES = {
     "AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::RestApi", "AWS::ApiGateway::Stage",
     "AWS::CloudWatch::Alarm", "AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::IAM::Policy",

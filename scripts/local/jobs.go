@@ -16,10 +16,12 @@ import (
 
 // The names of what jobs need.
 const (
-	batchName   = "token-vendor-batch"
-	batchAlias  = "jobs"
-	ordersQueue = "token-vendor-orders"
-	deadQueue   = "token-vendor-dead-letters"
+	batchName  = "token-vendor-batch"
+	batchAlias = "jobs"
+	// sourcesAlias is that of queue, bus and schedules alone.
+	sourcesAlias = "sources"
+	ordersQueue  = "token-vendor-orders"
+	deadQueue    = "token-vendor-dead-letters"
 	// readyQueue gets what is announced on the bus, so that the AWS CLI can read it.
 	readyQueue = "token-vendor-ready"
 	jobsBus    = "token-vendor-tokens"
@@ -50,10 +52,13 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 	j.queues.AddQueue(ordersQueue, sqs.Queue{Visibility: 10 * time.Second, DeadLetter: deadQueue, MaxReceives: maxReceives})
 	j.bus = eventbridge.New(eventbridge.Config{Region: region, Account: account})
 	j.bus.AddBus(jobsBus)
-	asynchronous := eventbridge.Async{Invoke: j.invoke, Wait: time.Second, Failed: j.bury}
-	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous.Run(ctx, event) }})
+	asynchronous := func(alias string, event []byte) {
+		invoke := func(ctx context.Context, event []byte) (kind, message string) { return j.invoke(ctx, alias, event) }
+		eventbridge.Async{Invoke: invoke, Wait: time.Second, Failed: j.bury}.Run(ctx, event)
+	}
+	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous(sourcesAlias, event) }})
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenReady", Target: func(event []byte) { j.queues.Send(readyQueue, string(event), nil) }})
-	j.clock = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(_ string, input []byte) { asynchronous.Run(ctx, input) }})
+	j.clock = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) { asynchronous(aliasOf(arn), input) }})
 	if j.queueURL, err = s.serve(j.queues); err == nil {
 		j.busURL, err = s.serve(j.bus)
 	}
@@ -83,9 +88,10 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 func (s *stack) startBatch(log io.Writer, concurrency int) (err error) {
 	s.jobs.batch, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: s.binary("batch"),
-		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(),
+		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(), "SOURCES_ALIAS="+sourcesAlias,
 			"AWS_ENDPOINT_URL_SQS="+s.jobs.queueURL, "AWS_ENDPOINT_URL_EVENTBRIDGE="+s.jobs.busURL),
-		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: log, Stderr: log,
+		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, PrivateAliases: []string{sourcesAlias},
+		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: log, Stderr: log,
 	})
 	if err == nil {
 		s.atClose(s.jobs.batch.Close)
@@ -97,13 +103,21 @@ func (s *stack) deadURL() string { return s.jobs.queueURL + "/" + account + "/" 
 
 // deliver is how the event source mapping reaches the function.
 func (j *jobs) deliver(ctx context.Context, event []byte) (answer []byte, failed bool) {
-	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event})
+	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: sourcesAlias})
 	return result.Payload, err != nil || result.FunctionError != ""
 }
 
+// aliasOf is the alias that a schedule names its target by; empty: none.
+func aliasOf(arn string) string {
+	if parts := strings.Split(arn, ":"); len(parts) == 8 {
+		return parts[7]
+	}
+	return ""
+}
+
 // invoke is how events and schedules reach it.
-func (j *jobs) invoke(ctx context.Context, event []byte) (kind, message string) {
-	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event})
+func (j *jobs) invoke(ctx context.Context, alias string, event []byte) (kind, message string) {
+	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: alias})
 	switch {
 	case err != nil:
 		return "Lambda.Unknown", "the function could not be invoked"

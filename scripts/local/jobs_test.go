@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -14,6 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"tokenvendor/scripts/local/runtimeapi"
 	"tokenvendor/scripts/local/sqs"
@@ -101,7 +105,7 @@ func (d *drill) run(t *testing.T, environments, concurrency int, upset func(*run
 	ended := make(chan struct{})
 	mapping := sqs.Mapping{Server: d.jobs.queues, Queue: drillQueue, Concurrency: environments * concurrency, Invoke: func(ctx context.Context, event []byte) ([]byte, bool) {
 		batch := batches[int(turn.Add(1))%len(batches)]
-		result, err := batch.Invoke(ctx, runtimeapi.Invocation{Payload: event})
+		result, err := batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: sourcesAlias})
 		return result.Payload, err != nil || result.FunctionError != ""
 	}}
 	go func() { defer close(ended); mapping.Run(ctx) }()
@@ -291,4 +295,69 @@ func TestClaimOverTheStack(t *testing.T) {
 	if n := s.issuer.Exchanges(); n != exchanges {
 		t.Errorf("%d exchanges to redeem what was there", n-exchanges)
 	}
+}
+
+// TestSourcesAlias: a schedule, a message and an event by the alias of state machines do
+// nothing with the real function, and are forgeries in its log; the alias that is
+// believed is not to be had over the Invoke API.
+func TestSourcesAlias(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the functions and runs them")
+	}
+	log := new(safeBuffer)
+	s, err := start(t.Context(), "", io.Discard, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	const target = "token-vendor/tokens/mine"
+	if _, err := s.secretsAPI().CreateSecret(t.Context(), &secretsmanager.CreateSecretInput{Name: aws.String(target)}); err != nil {
+		t.Fatal(err)
+	}
+	schedule := `{"schedule":[{"client":"` + firstClient + `","deliver_to":"` + target + `"}]}`
+	for _, payload := range []string{
+		schedule, `{"id":"e-1","detail-type":"TokenRequested","detail":{"client":"` + firstClient + `"}}`,
+		`{"Records":[{"messageId":"m-1","eventSource":"aws:sqs","body":"{\"client\":\"` + firstClient + `\"}"}]}`,
+	} {
+		if kind, _ := s.jobs.invoke(t.Context(), batchAlias, []byte(payload)); kind != "access_denied" {
+			t.Errorf("%.30s by %s: error %q", payload, batchAlias, kind)
+		}
+	}
+	if n := strings.Count(log.String(), `"type":"forged"`); n != 3 || len(s.jobs.bus.Events(jobsBus)) > 0 || s.holds(target) || s.issuer.Exchanges() > 0 {
+		t.Errorf("%d forgeries are recorded, %d tokens announced, %d exchanged", n, len(s.jobs.bus.Events(jobsBus)), s.issuer.Exchanges())
+	}
+	if kind, _ := s.jobs.invoke(t.Context(), sourcesAlias, []byte(`{"client":"`+firstClient+`"}`)); kind != "access_denied" {
+		t.Errorf("a request by %s: error %q", sourcesAlias, kind)
+	}
+	for alias, status := range map[string]int{batchAlias: http.StatusOK, sourcesAlias: http.StatusForbidden} {
+		url := s.jobs.batch.URL() + "/2015-03-31/functions/" + batchName + "/invocations?Qualifier=" + alias
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(schedule))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := new(http.Client).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != status || s.holds(target) {
+			t.Errorf("over the Invoke API by %s: status %d", alias, answer.StatusCode)
+		}
+	}
+	if kind, message := s.jobs.invoke(t.Context(), sourcesAlias, []byte(schedule)); kind != "" || !s.holds(target) {
+		t.Errorf("the schedule by %s delivered nothing: %s %s", sourcesAlias, kind, message)
+	}
+}
+
+func (s *stack) secretsAPI() *secretsmanager.Client {
+	credentials := func(context.Context) (aws.Credentials, error) {
+		return aws.Credentials{AccessKeyID: "x", SecretAccessKey: "x"}, nil
+	}
+	return secretsmanager.New(secretsmanager.Options{Region: region, BaseEndpoint: aws.String(s.secretsURL), Credentials: aws.CredentialsProviderFunc(credentials)})
+}
+
+// holds reports whether a secret holds a token.
+func (s *stack) holds(name string) bool {
+	secret, err := s.secretsAPI().GetSecretValue(context.Background(), &secretsmanager.GetSecretValueInput{SecretId: aws.String(name)})
+	return err == nil && strings.Contains(aws.ToString(secret.SecretString), `"access_token":"`)
 }

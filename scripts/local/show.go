@@ -63,7 +63,7 @@ func (s *stack) jobCommands(curl string) string {
 		"  " + aws + "events put-events --endpoint-url " + j.busURL + ` --entries 'EventBusName=` + jobsBus + `,Source=my.jobs,DetailType=TokenRequested,Detail="{\"client\":\"` + firstClient + `\"}"'` + "\n" +
 		"  " + aws + "secretsmanager create-secret --endpoint-url " + s.secretsURL + " --name " + target + "\n" +
 		"  " + aws + "scheduler create-schedule --endpoint-url " + j.clockURL + ` --name tokens --schedule-expression 'rate(20 seconds)' --flexible-time-window Mode=OFF ` +
-		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + batchAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/clock",` +
+		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + sourcesAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/clock",` +
 		`"Input":"{\"schedule\":[{\"client\":\"` + firstClient + `\",\"deliver_to\":\"` + target + `\"}]}"}'` + "\n" +
 		"what was announced, what could not be done and why, and what was delivered\n" +
 		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + readyQueue + " --wait-time-seconds 5\n" +

@@ -18,6 +18,8 @@ import (
 const (
 	ordersQueue, deadQueue, readyQueue = "peers-orders", "peers-dead-letters", "peers-ready"
 	jobsBus                            = "peers-tokens"
+	// directAlias is for who gets claims, sourcesAlias for queue, bus and schedule.
+	directAlias, sourcesAlias = "jobs", "sources"
 	// deliveryPrefix is below what the function may write.
 	deliveryPrefix = "token-vendor/tokens/"
 )
@@ -108,9 +110,9 @@ func (g *ground) startJobs(binary string, r row) (*jobs, error) {
 	}
 	var err error
 	j.batch, err = runtimeapi.Start(runtimeapi.Config{
-		Binary: binary, FunctionName: "token-vendor-batch", Region: region, Account: account, Alias: "jobs", Timeout: answerTime,
+		Binary: binary, FunctionName: "token-vendor-batch", Region: region, Account: account, Alias: directAlias, Timeout: answerTime,
 		Stdout: &lines{each: g.audit}, Stderr: io.Discard,
-		Env: append(g.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+j.queue[deadQueue],
+		Env: append(g.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+j.queue[deadQueue], "SOURCES_ALIAS="+sourcesAlias,
 			"AWS_ENDPOINT_URL_SQS="+cloud.url, "AWS_ENDPOINT_URL_EVENTBRIDGE="+cloud.url),
 	})
 	if err == nil {
@@ -199,7 +201,7 @@ func (j *jobs) fromBus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := j.invoke(ctx, string(text)); err != nil {
+	if _, err := j.invoke(ctx, sourcesAlias, string(text)); err != nil {
 		return err
 	}
 	_, err = j.announced(1)
@@ -207,7 +209,7 @@ func (j *jobs) fromBus(ctx context.Context) error {
 }
 
 func (j *jobs) direct(ctx context.Context) error {
-	answer, err := j.invoke(ctx, `{"requests":[{"client":"`+j.row.client+`"},{"client":"nobody"}]}`)
+	answer, err := j.invoke(ctx, directAlias, `{"requests":[{"client":"`+j.row.client+`"},{"client":"nobody"}]}`)
 	if err != nil {
 		return err
 	}
@@ -249,7 +251,7 @@ func (j *jobs) deliverAgain(ctx context.Context) error { return j.schedule(ctx) 
 
 // schedule has the token delivered; the secret must have been written once.
 func (j *jobs) schedule(ctx context.Context) error {
-	if _, err := j.invoke(ctx, `{"id":"`+rand.Text()+`","schedule":[{"client":"`+j.row.client+`","deliver_to":"`+j.secret+`"}]}`); err != nil {
+	if _, err := j.invoke(ctx, sourcesAlias, `{"id":"`+rand.Text()+`","schedule":[{"client":"`+j.row.client+`","deliver_to":"`+j.secret+`"}]}`); err != nil {
 		return err
 	}
 	var secret struct{ SecretString string }

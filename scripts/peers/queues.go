@@ -75,7 +75,7 @@ func (j *jobs) poll(ctx context.Context, messages []message) error {
 	if err != nil {
 		return err
 	}
-	answer, err := j.invoke(ctx, string(text))
+	answer, err := j.invoke(ctx, sourcesAlias, string(text))
 	if err != nil {
 		return err
 	}
@@ -104,8 +104,8 @@ func (j *jobs) announced(n int) (all []announcement, err error) {
 	return all, nil
 }
 
-func (j *jobs) invoke(ctx context.Context, event string) ([]byte, error) {
-	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: []byte(event), Qualifier: "jobs"})
+func (j *jobs) invoke(ctx context.Context, alias, event string) ([]byte, error) {
+	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: []byte(event), Qualifier: alias})
 	if err != nil {
 		return nil, err
 	}

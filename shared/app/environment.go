@@ -25,6 +25,9 @@ type Environment struct {
 	HTTPAlias string
 	// URLAlias is the alias that has a Function URL; empty: none has.
 	URLAlias string
+	// SourcesAlias is the alias through which the batch function believes queues, events
+	// and schedules, and nobody else; empty: any.
+	SourcesAlias string
 	// PolicySecretID is the secret that holds the policy; empty: IAM alone decides.
 	PolicySecretID string
 	// SAMLocal says that the SAM CLI runs the function on a developer's machine,
@@ -73,6 +76,7 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
 		HTTPAlias:          getenv("HTTP_ALIAS"),
 		URLAlias:           getenv("URL_ALIAS"),
+		SourcesAlias:       getenv("SOURCES_ALIAS"),
 		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
 		CacheTable:         getenv("CACHE_TABLE"),
 		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),

@@ -19,7 +19,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SAMLocal ||
+	if env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SourcesAlias != "" || env.SAMLocal ||
 		env.Addresses.Private || env.Addresses.Prefixes != nil || env.LogLevel != slog.LevelInfo {
 		t.Errorf("the defaults are %+v", env)
 	}
@@ -33,6 +33,7 @@ func TestEnvironment(t *testing.T) {
 		{"CLIENT_SECRET_PREFIX", "a/B_1+=.@-/", func(e Environment) bool { return e.ClientSecretPrefix == "a/B_1+=.@-/" }},
 		{"ENVELOPE_PROOF", "x y", func(e Environment) bool { return e.EnvelopeProof.Expose() == "x y" }},
 		{"HTTP_ALIAS", "http", func(e Environment) bool { return e.HTTPAlias == "http" }},
+		{"SOURCES_ALIAS", "sources", func(e Environment) bool { return e.SourcesAlias == "sources" }},
 		{"AWS_SAM_LOCAL", "true", func(e Environment) bool { return e.SAMLocal }},
 		{"AWS_SAM_LOCAL", "1", func(e Environment) bool { return !e.SAMLocal }},
 		{"POLICY_MODE", "iam", func(Environment) bool { return true }},

@@ -24,7 +24,8 @@ type Type string
 const (
 	// Decision: somebody asked for a token.
 	Decision Type = "decision"
-	// Forged: somebody sent an event that only API Gateway may send.
+	// Forged: somebody sent an event that only API Gateway, or a queue, a bus or a
+	// schedule, may send.
 	Forged Type = "forged"
 	// Shadow: a second credential was tried; nobody got its token.
 	Shadow Type = "shadow"
