@@ -89,7 +89,8 @@ type Error struct {
 	// Passing says that it is about a state that will pass, which Denied alone does not
 	// say: the client is frozen, or the policy missing or broken.
 	Passing bool
-	// Forged says that somebody sent an event that only API Gateway may send.
+	// Forged says that somebody sent an event that only somebody else may send, such as
+	// API Gateway or a queue.
 	Forged bool
 	// recorded says that the audit log has a line about it.
 	recorded bool
@@ -172,8 +173,8 @@ func Refusal(detail string) *Error {
 	return &Error{Kind: Denied, Description: "not allowed, or no such client", Detail: detail}
 }
 
-// Forgery is [Refusal] of an event that only API Gateway may send, and somebody else
-// did.
+// Forgery is [Refusal] of an event that somebody sent who is not what it seems to come
+// from, such as API Gateway or a queue.
 func Forgery(detail string) *Error {
 	e := Refusal(detail)
 	e.Forged = true
