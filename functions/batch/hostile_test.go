@@ -15,25 +15,9 @@ import (
 	"tokenvendor/shared/awsapi/messaging"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
-	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
 )
-
-// environmentAt starts an environment whose clock is ahead.
-func (r *rig) environmentAt(by time.Duration) *handler {
-	now := func() time.Time { return r.now().Add(by) }
-	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Now: now})
-	h := *r.environment()
-	h.fleet, h.now = f, now
-	h.vendor = token.New(token.Config{
-		Clients:   registry.New(registry.Config{Secrets: r, Addresses: oauth.AddressPolicy{Private: true}}),
-		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: now}),
-		Fleet:     f, Count: r.count, Now: now,
-	})
-	return &h
-}
 
 // slowVendor does something after each answer, such as letting time pass.
 type slowVendor struct {

@@ -79,12 +79,16 @@ func newRig(t *testing.T) *rig {
 }
 
 // environment starts one more.
-func (r *rig) environment() *handler {
-	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Now: r.now})
+func (r *rig) environment() *handler { return r.environmentAt(0) }
+
+// environmentAt starts one whose clock is ahead.
+func (r *rig) environmentAt(by time.Duration) *handler {
+	now := func() time.Time { return r.now().Add(by) }
+	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Now: now})
 	cfg := token.Config{
 		Clients:   registry.New(registry.Config{Secrets: r, Addresses: oauth.AddressPolicy{Private: true}}),
-		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: r.now}),
-		Fleet:     f, Count: r.count, Now: r.now,
+		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: now}),
+		Fleet:     f, Count: r.count, Now: now,
 		Audit: func(e *audit.Event) error {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -97,7 +101,7 @@ func (r *rig) environment() *handler {
 	}
 	v := token.New(cfg)
 	return &handler{
-		vendor: v, fleet: f, bus: r, targets: r, dead: deadLetters{r}, maxReceives: 5, count: r.count, flush: func() {}, now: r.now,
+		vendor: v, fleet: f, bus: r, targets: r, dead: deadLetters{r}, maxReceives: 5, count: r.count, flush: func() {}, now: now,
 		log: slog.New(slog.NewJSONHandler(writer{r}, nil)),
 	}
 }
