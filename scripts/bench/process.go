@@ -102,10 +102,10 @@ func (p *process) send(event []byte, id string) (took time.Duration, failed bool
 	return took, strings.HasSuffix(path, "/error"), err
 }
 
-// peak returns the most memory that the process has held, in bytes; 0 where the
-// system doesn't tell.
-func (p *process) peak() int64 {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+// peak returns the most memory that a process has held, in bytes; 0 where the system
+// doesn't tell.
+func peak(pid int) int64 {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

@@ -152,7 +152,7 @@ func round(ctx context.Context, dir string, candidates []*candidate, env []strin
 	}
 	for i, c := range candidates {
 		c.warm = append(c.warm, median(took[i]))
-		c.peak = append(c.peak, processes[i].peak())
+		c.peak = append(c.peak, peak(processes[i].cmd.Process.Pid))
 	}
 	return nil
 }

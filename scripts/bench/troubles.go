@@ -20,8 +20,13 @@ import (
 
 const (
 	// recoveryTime bounds how long it may take until there is a token when all is well
-	// again: a failed exchange is remembered for at most 30 seconds.
-	recoveryTime = 35 * time.Second
+	// again: the first failure is remembered for at most 5 seconds.
+	recoveryTime = 15 * time.Second
+	// errorTime bounds how long an error may take, and tokenTime a token: that of a server
+	// which is later than the 5 seconds that an attempt may take is not waited for.
+	errorTime, tokenTime = 10500 * time.Millisecond, 6800 * time.Millisecond
+	// mostMemory is more than a process holds that reads no more than 1 MiB of an answer.
+	mostMemory = 64 << 20
 	// refused is the trouble that no proxy sees.
 	refused = "refused"
 	// nameless is the trouble that no proxy makes: DNS does not know the server's name. It
@@ -61,6 +66,7 @@ type hardship struct {
 	first   string        // the error's code while it lasts; empty: a token
 	after   time.Duration // until then
 	again   time.Duration // from the trouble's end to a token
+	memory  int64         // that the process held at most; 0: not known
 	problem string
 }
 
@@ -184,7 +190,10 @@ func (s *straits) bear(ctx context.Context, h *hardship) (err error) {
 	if h.first, err = ask(ctx, function, h.id); err != nil {
 		return err
 	}
-	h.after = time.Since(begin)
+	h.after, h.memory = time.Since(begin), peak(function.PID())
+	if proxy.Strayed() > 0 {
+		return errors.New("a redirect was followed")
+	}
 	if h.trouble.Name == nameless {
 		return nil
 	}
@@ -286,6 +295,10 @@ func (h *hardship) judge(asked, failedLogons int) string {
 		return "no token, although none of it is needed for one"
 	case h.first == "" && !h.needless && !h.trouble.Passed:
 		return "a token out of nowhere"
+	case h.first == "" && h.after > tokenTime, h.after > errorTime:
+		return fmt.Sprintf("an answer after %.1f s", h.after.Seconds())
+	case h.memory > mostMemory:
+		return fmt.Sprintf("the process took %d MB", h.memory>>20)
 	case h.trouble.Name == nameless && !h.needless:
 		if asked > 0 {
 			return "a token request although there was no way"

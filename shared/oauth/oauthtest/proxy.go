@@ -42,6 +42,7 @@ type Proxy struct {
 	work    sync.WaitGroup
 	met     atomic.Int64
 	hidden  atomic.Int64
+	strayed atomic.Int64
 
 	mu       sync.Mutex
 	listener net.Listener          // guarded by mu, as what follows
@@ -187,6 +188,9 @@ func (p *Proxy) Met() int { return int(p.met.Load()) }
 // the caller, who then cannot know.
 func (p *Proxy) Hidden() int { return int(p.hidden.Load()) }
 
+// Strayed returns how many requests followed a redirect.
+func (p *Proxy) Strayed() int { return int(p.strayed.Load()) }
+
 // Close ends the proxy and whatever it holds.
 func (p *Proxy) Close() {
 	p.mu.Lock()
@@ -233,6 +237,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
+	if r.URL.Path == strayPath {
+		p.strayed.Add(1)
+		http.NotFound(w, r)
+		return
+	}
 	next := p.clients[""]
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
 		if shown, known := p.clients[string(r.TLS.PeerCertificates[0].Raw)]; known {

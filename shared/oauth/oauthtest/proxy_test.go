@@ -165,6 +165,36 @@ func TestProxyHides(t *testing.T) {
 	}
 }
 
+// TestProxyCountsWhoStrays: who follows a redirect is seen, and nobody else.
+func TestProxyCountsWhoStrays(t *testing.T) {
+	s := faulty(t)
+	p := oauthtest.NewProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
+	client := caller(t, s.CAPool())
+	redirects := 0
+	for _, trouble := range oauthtest.Troubles() {
+		if !strings.HasPrefix(trouble.Name, "redirect") {
+			continue
+		}
+		redirects++
+		if err := p.Make(trouble); err != nil {
+			t.Fatal(err)
+		}
+		before := p.Strayed()
+		for follow, want := range []int{before, before + 1} {
+			if client.CheckRedirect = nil; follow == 0 {
+				client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+			}
+			through(t.Context(), t, client, p.URL()+oauthtest.TokenPath, "s3cr3t")
+			if got := p.Strayed(); got != want {
+				t.Errorf("%s: %d have strayed, want %d", trouble.Name, got, want)
+			}
+		}
+	}
+	if redirects == 0 {
+		t.Error("no trouble is a redirect")
+	}
+}
+
 // TestProxyEnds: closing ends what it holds, and nothing can be made of it any more.
 func TestProxyEnds(t *testing.T) {
 	s := faulty(t)

@@ -1,6 +1,7 @@
 package oauthtest
 
 import (
+	"net"
 	"net/http"
 	"time"
 )
@@ -38,7 +39,6 @@ const (
 // Troubles returns all that there is, each under a name of its own.
 func Troubles() []Trouble {
 	const megabyte = 1 << 20
-	elsewhere := "https://127.0.0.1:1/"
 	return []Trouble{
 		{Name: "refused", greeting: refusal},
 		{Name: "reset when connecting", greeting: hangUp},
@@ -56,8 +56,8 @@ func Troubles() []Trouble {
 		{Name: "body late by 0.4 s", Slow: true, Passed: true, fault: LateBody(400 * time.Millisecond)},
 		{Name: "body late by 8 s", Slow: true, Passed: true, fault: LateBody(8 * time.Second)},
 		{Name: "body byte by byte", Slow: true, Passed: true, fault: Drip(time.Millisecond)},
-		{Name: "redirect 302", fault: Redirect(http.StatusFound, elsewhere)},
-		{Name: "redirect 307", fault: Redirect(http.StatusTemporaryRedirect, elsewhere)},
+		{Name: "redirect 302", fault: away(http.StatusFound)},
+		{Name: "redirect 307", fault: away(http.StatusTemporaryRedirect)},
 		{Name: "100 MB", fault: Huge(http.StatusOK, 100*megabyte)},
 		{Name: "error of 100 MB", fault: Huge(http.StatusInternalServerError, 100*megabyte)},
 		{Name: "gzip bomb", fault: Bomb(100 * megabyte)},
@@ -67,5 +67,16 @@ func Troubles() []Trouble {
 		{Name: "503", fault: Answer(http.StatusServiceUnavailable, "text/html", "<html>")},
 		{Name: "a page", fault: Answer(http.StatusOK, "text/html", "<html>")},
 		{Name: "half of JSON", fault: Answer(http.StatusOK, "application/json", "{")},
+	}
+}
+
+// strayPath is where away leads.
+const strayPath = "/strayed"
+
+// away redirects to another name of the proxy, which counts who comes there.
+func away(status int) Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+		_, port, _ := net.SplitHostPort(r.Host)
+		Redirect(status, "https://localhost:"+port+strayPath)(w, r, next, done)
 	}
 }
