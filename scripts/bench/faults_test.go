@@ -35,9 +35,15 @@ func TestStormLooks(t *testing.T) {
 		"expired":        {`{"access_token":"x.eyJleHAiOjE3MDAwMDAwMDB9.y","scope":"s1","expires_in":5}`, false},
 		"no token":       {`{"access_token":"x","scope":"s1","expires_in":5}`, false},
 		"negative":       {`{"access_token":"` + good + `","scope":"s1","expires_in":-1}`, false},
+		"ends early":     {`{"access_token":"` + good + `","scope":"s1","expires_in":4800000000}`, false},
 		"other scope":    {`{"access_token":"` + good + `","scope":"s2","expires_in":5}`, false},
 		"secret":         {`{"errorType":"server_error","errorMessage":"` + firstSecret + `"}`, true},
 		"token in error": {`{"errorType":"server_error","errorMessage":"eyJhbGciOi"}`, true},
+		"base64":         {`{"errorType":"server_error","errorMessage":"YmVuY2g6Y25yeS1maXJzdA=="}`, true}, // bench:cnry-first
+		"claims":         {`{"errorType":"server_error","errorMessage":"eyJhdWQiOi"}`, true},
+		"page":           {`{"errorType":"server_error","errorMessage":"\u003chtml\u003e"}`, true},
+		"a mistake":      {`{"errorType":"server_error","errorMessage":"internal error"}`, true},
+		"beside a token": {`{"access_token":"` + good + `","scope":"s1","expires_in":5,"x":"` + secondSecret + `"}`, false},
 		"other error":    {`{"errorType":"access_denied"}`, true},
 		"no type":        {`{}`, true},
 	} {

@@ -181,9 +181,20 @@ func (s *storm) trouble(ctx context.Context) {
 	kinds := oauthtest.Troubles()
 	for place, proxy := range s.ground.proxies {
 		all.Go(func() {
-			for s.pause(ctx, 50, 400) {
+			least, most := 50, 400
+			if place == "DynamoDB" {
+				// After two failures in a row a process leaves the table alone for 30 seconds,
+				// and then nothing can happen to it there.
+				least, most = 800, 2500
+			}
+			for s.pause(ctx, least, most) {
+				met := proxy.Met()
 				s.meets(place, proxy.Make(kinds[s.pick(len(kinds))]))
-				s.pause(ctx, 20, 250)
+				for end := time.Now().Add(time.Duration(20+s.pick(230)) * time.Millisecond); time.Now().Before(end) && s.pause(ctx, 2, 5); {
+					if place == "DynamoDB" && proxy.Met() > met {
+						break
+					}
+				}
 				s.meets("", proxy.Make(oauthtest.Trouble{}))
 			}
 		})
@@ -247,6 +258,7 @@ func (s *storm) look(answer []byte, failed bool, scope string, took time.Duratio
 		Scope       string `json:"scope"`
 		ExpiresIn   int64  `json:"expires_in"`
 		ErrorType   string `json:"errorType"`
+		Message     string `json:"errorMessage"`
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -265,10 +277,19 @@ func (s *storm) look(answer []byte, failed bool, scope string, took time.Duratio
 		if a.ErrorType != "temporarily_unavailable" && a.ErrorType != "server_error" {
 			s.note("the error %s", a.ErrorType)
 		}
+		// No trouble of a server is a mistake of the function's.
+		if a.Message == "internal error" {
+			s.note("an internal error")
+		}
 		s.errors[a.ErrorType]++
 		return false
 	}
-	if problem := expired(a.AccessToken); problem != "" || a.ExpiresIn < 0 {
+	for _, secret := range secrets() {
+		if bytes.Contains(answer, []byte(secret)) {
+			s.note("a secret beside a token")
+		}
+	}
+	if problem := expired(a.AccessToken, a.ExpiresIn); problem != "" || a.ExpiresIn < 0 {
 		s.note("%s, %d seconds left", problem, a.ExpiresIn)
 	}
 	if first, seen := s.tokens[a.AccessToken]; seen && first != scope || a.Scope != scope {
@@ -279,8 +300,9 @@ func (s *storm) look(answer []byte, failed bool, scope string, took time.Duratio
 	return true
 }
 
-// expired says what is wrong with a token of oauthtest's; empty: nothing.
-func expired(token string) string {
+// expired says what is wrong with a token of oauthtest's, of whose life so many seconds
+// are said to be left; empty: nothing.
+func expired(token string, left int64) string {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
 		return "not a token of the authorization server"
@@ -290,8 +312,12 @@ func expired(token string) string {
 		Exp int64 `json:"exp"`
 	}
 	// The server's exp is in whole seconds, and so up to one early.
-	if err != nil || json.Unmarshal(text, &claims) != nil || claims.Exp < time.Now().Unix() {
+	now := time.Now().Unix()
+	switch {
+	case err != nil || json.Unmarshal(text, &claims) != nil || claims.Exp < now:
 		return "an expired token"
+	case left > claims.Exp+3-now: // it was said a moment ago
+		return "a token that ends before it is said to"
 	}
 	return ""
 }
@@ -307,14 +333,22 @@ func (s *storm) report(out io.Writer, logons int) error {
 	}
 	fmt.Fprintf(out, "  %-23s %d\n", "faults", all)
 	for _, place := range slices.Sorted(maps.Keys(s.made)) {
-		fmt.Fprintf(out, "    %-21s %d\n", place, s.made[place])
+		fmt.Fprintf(out, "    %-21s %d", place, s.made[place])
+		if proxy := s.ground.proxies[place]; proxy != nil {
+			// Who was refused is not seen.
+			fmt.Fprintf(out, ", met %d times", proxy.Met())
+			if proxy.Strayed() > 0 {
+				s.note("a redirect was followed")
+			}
+		}
+		fmt.Fprintln(out)
 	}
 	for _, row := range []struct {
 		what  string
 		value any
 	}{
 		{"tokens", s.granted}, {"temporarily_unavailable", s.errors["temporarily_unavailable"]}, {"server_error", s.errors["server_error"]},
-		{"different tokens", len(s.tokens)}, {"token requests", c.asked}, {"failed logons", c.failedLogons}, {"slowest answer", s.slowest.Round(time.Millisecond)},
+		{"different tokens", len(s.tokens)}, {"token requests", c.asked}, {"table calls", c.table}, {"failed logons", c.failedLogons}, {"slowest answer", s.slowest.Round(time.Millisecond)},
 	} {
 		fmt.Fprintf(out, "  %-23s %v\n", row.what, row.value)
 	}
