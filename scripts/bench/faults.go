@@ -20,8 +20,8 @@ func faults(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *requests < 1 {
-		return errors.New("faults: -requests must be at least 1")
+	if *requests < 2 {
+		return errors.New("faults: -requests must be at least 2")
 	}
 	s, stop, err := newStorm(ctx, *cfg)
 	if err != nil {
@@ -31,13 +31,19 @@ func faults(ctx context.Context, args []string, out io.Writer) (err error) {
 	fmt.Fprintf(out, "%d requests, %d processes with %d events each, -seed %d\n", *requests, cfg.processes, cfg.concurrency, cfg.seed)
 	s.blow(ctx, *requests)
 	s.calm(ctx)
-	// With the table one for the fleet and a version; without it, which happens here, one a
-	// process.
-	return s.report(out, cfg.processes)
+	// With the table one for the fleet and each of the two versions that are refused; without
+	// it, which happens here, one a process.
+	return s.report(out, 2*cfg.processes)
 }
 
-// blow sends the requests. In the middle the secret is rotated.
+// blow sends the requests. In the middle the secret is rotated, and for an eighth of the
+// requests what is stored is wrong before it is right.
 func (s *storm) blow(ctx context.Context, requests int) {
+	// Every other process begins before the storm, with the table's key: without it a process
+	// leaves the table alone for 30 seconds.
+	for i := 0; i < len(s.fleet); i += 2 {
+		s.ask(ctx, i, "s0")
+	}
 	blowing, cancel := context.WithCancel(ctx)
 	var troubles, callers sync.WaitGroup
 	troubles.Go(func() { s.trouble(blowing) })
@@ -45,10 +51,15 @@ func (s *storm) blow(ctx context.Context, requests int) {
 	for i := range s.callers() {
 		callers.Go(func() {
 			for n := sent.Add(1); n <= int64(requests) && ctx.Err() == nil; n = sent.Add(1) {
-				if n == int64(requests+1)/2 {
-					if err := s.ground.rotate(); err != nil {
-						s.problem("the secret was not rotated: %v", err)
-					}
+				var err error
+				switch n {
+				case int64(requests+1) / 2:
+					err = errors.Join(s.ground.issuer.SetSecrets("bench", secondSecret), s.ground.put("wrong"))
+				case int64(requests+1)/2 + int64(requests+7)/8:
+					err = s.ground.put(secondSecret)
+				}
+				if err != nil {
+					s.problem("the secret was not changed: %v", err)
 				}
 				s.ask(ctx, i%len(s.fleet), s.next())
 				// Or all of them would be answered before much could happen.
