@@ -23,7 +23,8 @@ type drill struct {
 	life               time.Duration
 	lives              int
 	table              bool
-	proxied            bool // all servers are reached through proxies
+	proxied            bool // all servers are reached through proxies,
+	keepAlive          bool // which keep connections
 
 	issuerDown, tableDown, wrongSecret, rotate, killHolder bool
 }

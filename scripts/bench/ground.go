@@ -71,7 +71,7 @@ func newGround(dir string, d drill) (g *ground, err error) {
 	}
 	urls := maps.Clone(g.urls)
 	if d.proxied {
-		if err := g.standBefore(urls); err != nil {
+		if err := g.standBefore(urls, d.keepAlive); err != nil {
 			g.stop()
 			return nil, err
 		}
@@ -102,9 +102,9 @@ func environment(urls map[string]string, ca string) []string {
 }
 
 // standBefore puts a proxy before each server, and its URL in the place of the server's.
-func (g *ground) standBefore(urls map[string]string) error {
+func (g *ground) standBefore(urls map[string]string, keepAlive bool) error {
 	for name, url := range urls {
-		proxy, err := oauthtest.StartProxy(oauthtest.ProxyConfig{Target: url, CA: g.issuer.CA()})
+		proxy, err := oauthtest.StartProxy(oauthtest.ProxyConfig{Target: url, CA: g.issuer.CA(), KeepAlive: keepAlive})
 		if err != nil {
 			return err
 		}

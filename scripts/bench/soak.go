@@ -17,14 +17,17 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
+// idleTime is how long the function keeps an idle connection at most.
+const idleTime = 20 * time.Second
+
 // soak lets a fleet work for a time in which credentials change, servers are down and
-// tokens expire, and compares what the processes hold at rest after a fifth of it and at
-// the end.
+// tokens expire, and compares what the processes hold at rest before, with every token,
+// and afterwards.
 func soak(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("soak", flag.ContinueOnError)
 	length := flags.Duration("for", 10*time.Minute, "how long the fleet works, resting aside")
-	// Longer than what an exchange may take that nobody waits for any more.
-	pause := flags.Duration("rest", 14*time.Second, "how long nobody asks before the processes are measured")
+	// Longer than an exchange may take that nobody waits for any more.
+	pause := flags.Duration("rest", idleTime+2*time.Second, "how long nobody asks before the processes are measured")
 	cfg := stormFlags(flags, 4)
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -32,16 +35,17 @@ func soak(ctx context.Context, args []string, out io.Writer) (err error) {
 	if *length < 5*time.Second || cfg.processes < 2 {
 		return errors.New("soak: -for must be at least 5s, -processes at least 2")
 	}
+	// In a shorter rest those that are idle look like those that are left behind.
+	cfg.keepAlive = *pause > idleTime
 	s, stop, err := newStorm(ctx, *cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
 	fmt.Fprintf(out, "%v, %d processes with %d events each, tokens that live %v, -seed %d\n", *length, cfg.processes, cfg.concurrency, faultLife, cfg.seed)
-	changes := s.work(ctx, *length/5)
 	// One process is spent on its goroutines now, the others at the end.
 	before, spentBefore := s.rest(ctx, *pause, 0)
-	changes += s.work(ctx, *length-*length/5)
+	changes := s.work(ctx, *length)
 	after, spentAfter := s.rest(ctx, *pause, cfg.processes-1)
 	if err := ctx.Err(); err != nil {
 		return err
@@ -68,7 +72,7 @@ func (s *storm) work(ctx context.Context, length time.Duration) (changes int) {
 			}
 		})
 	}
-	round := min(length/4, 15*time.Second)
+	round := min(length/8, 15*time.Second)
 	for ctx.Err() == nil {
 		changes += s.change(ctx, round/6)
 		s.outage(ctx, round/2)
@@ -94,11 +98,15 @@ func (s *storm) change(ctx context.Context, wrong time.Duration) (changes int) {
 	return changes + 1
 }
 
-// outage makes one server's proxy make one trouble.
+// outage makes one server's proxy make one trouble. Each has its turn, so that what leaks
+// when one of them fails does so before both measurements; the authorization server, on
+// which most depends, every other time.
 func (s *storm) outage(ctx context.Context, length time.Duration) {
-	places := []string{"DynamoDB", "KMS", "STS", "Secrets Manager", "authorization server"}
+	const issuer = "authorization server"
+	places := []string{issuer, "Secrets Manager", issuer, "KMS", issuer, "STS", issuer, "DynamoDB"}
 	kinds := oauthtest.Troubles()
-	place := places[s.pick(len(places))]
+	place := places[s.outages%len(places)]
+	s.outages++
 	proxy := s.ground.proxies[place]
 	s.meets(place, proxy.Make(kinds[s.pick(len(kinds))]))
 	s.sleep(ctx, length)

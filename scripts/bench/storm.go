@@ -56,6 +56,7 @@ func clientOf(scope string) string {
 type stormConfig struct {
 	processes, concurrency int
 	seed                   uint64
+	keepAlive              bool
 }
 
 func stormFlags(flags *flag.FlagSet, processes int) *stormConfig {
@@ -82,6 +83,7 @@ type storm struct {
 	granted  int               // guarded by mu
 	stacks   []int             // that each process printed; guarded by mu
 	rotated  bool              // the second secret is the right one
+	outages  int               // that there have been
 }
 
 // newStorm builds the function and starts servers, proxies and the fleet.
@@ -117,7 +119,7 @@ func (s *storm) start(ctx context.Context, dir string, cfg stormConfig) (err err
 	if err := build(ctx, dir, &candidate{name: "token", pkg: "functions/token"}); err != nil {
 		return err
 	}
-	if s.ground, err = newGround(dir, drill{life: faultLife, table: true, proxied: true}); err != nil {
+	if s.ground, err = newGround(dir, drill{life: faultLife, table: true, proxied: true, keepAlive: cfg.keepAlive}); err != nil {
 		return err
 	}
 	if err := errors.Join(

@@ -28,6 +28,10 @@ type ProxyConfig struct {
 	Clients []*Issued
 	// Listener is where the proxy listens; nil: a free port of 127.0.0.1.
 	Listener net.Listener
+	// KeepAlive lets every other connection live on after its first request, so that it
+	// shows who leaves them behind. Who comes on one of them meets the trouble of those
+	// who ask, not of those who connect.
+	KeepAlive bool
 }
 
 // Proxy stands with TLS in front of one server, anybody's, and makes [Trouble] in its
@@ -36,6 +40,7 @@ type Proxy struct {
 	address string
 	http    *http.Server
 	roots   *x509.CertPool
+	keep    bool
 	clients map[string]http.Handler // by the DER of the certificate; "" for none
 	shown   [greetings]*tls.Certificate
 	done    chan struct{} // closed by Close
@@ -43,6 +48,7 @@ type Proxy struct {
 	met     atomic.Int64
 	hidden  atomic.Int64
 	strayed atomic.Int64
+	asked   atomic.Int64
 
 	mu       sync.Mutex
 	listener net.Listener          // guarded by mu, as what follows
@@ -70,7 +76,7 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 	}
 	p := &Proxy{
 		roots: x509.NewCertPool(), done: make(chan struct{}), listener: cfg.Listener,
-		held: make(map[net.Conn]struct{}),
+		held: make(map[net.Conn]struct{}), keep: cfg.KeepAlive,
 	}
 	p.roots.AddCert(cfg.CA.Certificate)
 	p.clients = map[string]http.Handler{"": p.forward(target, nil)}
@@ -94,9 +100,9 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 			SessionTicketsDisabled: true,
 		},
 	}
-	// Every request connects: one on a connection of before would not meet what happens
-	// to those who connect now.
-	p.http.SetKeepAlivesEnabled(false)
+	// Unless it is asked for otherwise, every request connects: one on a connection of
+	// before would not meet what happens to those who connect now.
+	p.http.SetKeepAlivesEnabled(p.keep)
 	p.serve(p.listener)
 	return p, nil
 }
@@ -241,6 +247,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		p.strayed.Add(1)
 		http.NotFound(w, r)
 		return
+	}
+	if p.asked.Add(1)%2 == 0 {
+		w.Header().Set("Connection", "close")
 	}
 	next := p.clients[""]
 	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
