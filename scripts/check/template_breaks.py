@@ -26,6 +26,7 @@ VARIABLES = FUNCTION + "/Environment/Variables"
 API = "Resources/Api/Properties"
 POLICY = API + "/Auth/ResourcePolicy/CustomStatements"
 KEY_USE = "Resources/SecretsKey/Properties/KeyPolicy/Statement/1"
+KEY_ADMIN = "Resources/SecretsKey/Properties/KeyPolicy/Statement/0"
 SETTINGS = API + "/MethodSettings/0"
 TABLE = "Resources/SharedCacheTable"
 CACHE_KEY = "Resources/SharedCacheKey"
@@ -99,6 +100,8 @@ BREAKS = [
     ("I-04", "kms:Decrypt for any secret", [(ROLE + "/1/Condition/StringLike", REMOVED)]),
     ("I-04", "kms:Decrypt for the cache where there is none", [(ROLE + "/3/Fn::If/2", OPEN_ALWAYS)]),
     ("I-04", "a key for other accounts", [(KEY_USE + "/Condition/StringEquals/kms:CallerAccount", REMOVED)]),
+    ("I-04", "a key for everybody", [(KEY_USE + "/Principal", {"AWS": "*"})]),
+    ("I-04", "a key that another account administers", [(KEY_ADMIN + "/Principal/AWS", "arn:aws:iam::999999999999:root")]),
     ("I-04", "a key that is never rotated", [("Resources/SecretsKey/Properties/EnableKeyRotation", False)]),
     ("I-04", "a key that goes with the stack", [("Resources/SecretsKey/DeletionPolicy", "Delete")]),
     ("I-04", "kms:Decrypt of the policy without Secrets Manager", [(OPEN_POLICY + "/Condition/StringEquals", REMOVED)]),
@@ -121,6 +124,9 @@ BREAKS = [
     ("I-21", "an alarm that is late", [("Resources/DocumentAlarm/Properties/EvaluationPeriods", 100)]),
     ("else", "a function that believes every event", [(VARIABLES + "/AWS_SAM_LOCAL", "true")]),
     ("else", "servers at private addresses", [(VARIABLES + "/ALLOW_PRIVATE_ENDPOINTS", "true")]),
+    ("else", "code of others in the function", [(FUNCTION + "/Layers", ["arn:aws:lambda:eu-central-1:999999999999:layer:x:1"])]),
+    ("else", "a role that writes elsewhere", [(OWN + "/0/Action", ["logs:PutLogEvents", "s3:PutObject"])]),
+    ("else", "a role that takes another", [(OWN + "/0/Action", ["logs:PutLogEvents", "sts:AssumeRole"])]),
     ("else", "a resource that nobody judges", [("Resources/Open", {"Type": "AWS::SecretsManager::ResourcePolicy", "Properties": {}})]),
     ("url", "a Function URL for web pages", [(URL + "/Cors", {"AllowOrigins": ["*"]})]),
     ("I-06", "proof that nobody chose", [(VARIABLES + "/WEB_IDENTITY_AUDIENCES", "https://other.example")]),
@@ -156,6 +162,7 @@ BREAKS = [
     ("I-13", "a proof in clear", [(VARIABLES + "/ENVELOPE_PROOF", "clear"), (API + "/Variables/envelopeProof", "clear")]),
     ("I-13", "another proof in the stage", [(API + "/Variables", REMOVED)]),
     ("I-13", "a secret in the environment", [(VARIABLES + "/CLIENT_SECRET", "clear")]),
+    ("I-13", "a proof that can be guessed", [("Resources/EnvelopeProof/Properties/GenerateSecretString/PasswordLength", 8)]),
     ("I-13", "a proof among the clients' secrets", [("Resources/EnvelopeProof/Properties/Name", "token-vendor/clients/proof")]),
     ("I-14", "no throttling", [(SETTINGS + "/ThrottlingRateLimit", REMOVED)]),
     ("I-14", "no reserved concurrency", [(FUNCTION + "/ReservedConcurrentExecutions", REMOVED)]),

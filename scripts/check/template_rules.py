@@ -33,6 +33,13 @@ VARIABLES = {
 }
 ONLY_TOKEN = {"HTTP_ALIAS", "URL_ALIAS", "ENVELOPE_PROOF"}
 ONLY_BATCH = {"SOURCES_ALIAS", "EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
+# What roles may do with anything, by service; further bounds are other rules'.
+SERVICES = {"dynamodb", "events", "kms", "lambda", "logs", "secretsmanager", "sqs", "xray"}
+# What a function is made of: no code of others (Layers), no files, no way into a network.
+PROPERTIES = {
+    "Architectures", "Code", "DeadLetterConfig", "Description", "Environment", "FunctionName", "Handler", "LoggingConfig", "MemorySize",
+    "ReservedConcurrentExecutions", "Role", "Runtime", "Tags", "Timeout", "TracingConfig",
+}
 TYPES = {
     "AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::RestApi", "AWS::ApiGateway::Stage",
     "AWS::CloudWatch::Alarm", "AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::IAM::Policy",
@@ -122,6 +129,9 @@ def keys_through_secrets_manager(resources):
     for where, statement in policies:
         if KEY_USE & set(many(statement.get("Action"))) and condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT]:
             yield f"{where}: for other accounts"
+    for where, statement in key_statements(resources):
+        if statement.get("Principal") != {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}:
+            yield f"{where}: is for others than this account's identity policies"
     for name, key in of(resources, "AWS::KMS::Key"):
         if name not in others and (not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") != "Retain"):
             yield f"{name}: is not rotated, or goes with the stack"
@@ -191,6 +201,8 @@ def no_secret_in_environment(resources):
     for name, secret in secrets.items():
         if "SecretString" in secret or not secret.get("GenerateSecretString", {}).get("ExcludePunctuation"):
             yield f"{name}: is not generated, or with characters that a stage variable refuses"
+        elif secret["GenerateSecretString"].get("PasswordLength", 32) < 32:
+            yield f"{name}: can be guessed"
     proofs = {f"{{{{resolve:secretsmanager:<{name}>:SecretString}}}}" for name in secrets}
     for name, function in of(resources, "AWS::Lambda::Function"):
         variables = environment(function)
@@ -218,6 +230,12 @@ def nothing_else(resources):
         # What looks like a secret is another rule's.
         for key in sorted(key for key in extra if key not in ("CLIENT_SECRET", "ENVELOPE_PROOF")):
             yield f"{name}: {key} is no variable that a deployment sets"
+        for key in sorted(set(function) - PROPERTIES):
+            yield f"{name}: has {key}"
+    for where, statement, _ in identity_statements(resources):
+        for action in many(statement.get("Action")):
+            if action.split(":")[0] not in SERVICES and action not in UNSCOPED and "*" not in action:
+                yield f"{where}: {action} is nothing that a role here does"
     for name, resource in resources.items():
         if resource["Type"] not in TYPES:
             yield f"{name}: a {resource['Type']} has no rule that judges it"
