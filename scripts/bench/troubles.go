@@ -24,7 +24,7 @@ const (
 	recoveryTime = 15 * time.Second
 	// errorTime bounds how long an error may take, and tokenTime a token: that of a server
 	// which is later than the 5 seconds that an attempt may take is not waited for.
-	errorTime, tokenTime = 10500 * time.Millisecond, 6800 * time.Millisecond
+	errorTime, tokenTime = 14 * time.Second, 6800 * time.Millisecond
 	// mostMemory is more than a process holds that reads no more than 1 MiB of an answer.
 	mostMemory = 64 << 20
 	// refused is the trouble that no proxy sees.
