@@ -111,7 +111,7 @@ func (d *drill) run(t *testing.T, environments, concurrency int, upset func(*run
 	go func() { defer close(ended); mapping.Run(ctx) }()
 	deadline := time.Now().Add(2 * time.Minute)
 	for i := 0; len(d.jobs.queues.Messages(drillQueue)) > 0 && time.Now().Before(deadline); i++ {
-		time.Sleep(75 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 		upset(batches[i%len(batches)])
 	}
 	cancel()

@@ -15,6 +15,8 @@ const (
 	// keyLease is how long others wait for an environment that asks KMS for the
 	// epoch's key.
 	keyLease = 3 * time.Second
+	// notYetRest is how soon it is looked for again by who has waited in vain.
+	notYetRest = time.Second
 	// epochKept is how long an epoch's row outlives its epoch, for clocks that
 	// are behind.
 	epochKept = 24 * time.Hour
@@ -95,8 +97,8 @@ func (f *Fleet) open(ctx context.Context, epoch string) (*seal, error) {
 		if !errors.Is(err, errNotYet) {
 			return s, err
 		}
-		if err := f.pause(ctx); err != nil {
-			return nil, err
+		if f.pause(ctx) != nil {
+			return nil, errNotYet
 		}
 	}
 }

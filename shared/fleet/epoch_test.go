@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/fleet/fleettest"
 )
 
 // leave takes the row of an id and leaves it as rest says.
@@ -169,5 +170,22 @@ func TestTomorrowCannotBeSpoiled(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		visit(t, f)
+	})
+}
+
+// TestMakerDies while it makes the epoch's key: the others have it when its lease is over.
+func TestMakerDies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		g.keys.Misbehave(fleettest.Hang)
+		g.fleet(nil).Open(t.Context())
+		g.keys.Misbehave(nil)
+		f := g.fleet(nil)
+		begin := time.Now()
+		for f.Visit(t.Context()) == nil {
+			if time.Sleep(100 * time.Millisecond); time.Since(begin) > 5*time.Second {
+				t.Fatal("the others are alone for longer than that")
+			}
+		}
 	})
 }

@@ -150,7 +150,13 @@ func New(cfg Config) *Fleet {
 	}
 	f.epochs = cache.New[string](cache.Config[*seal]{
 		MaxEntries: 4, LoadTimeout: openTime, Now: f.now,
-		OnError: func(error, int, bool) cache.Reaction { return cache.Reaction{Rest: skipTime} },
+		OnError: func(err error, _ int, _ bool) cache.Reaction {
+			if errors.Is(err, errNotYet) {
+				// Whoever made the key may have died, and is not waited for any longer.
+				return cache.Reaction{Rest: notYetRest}
+			}
+			return cache.Reaction{Rest: skipTime}
+		},
 	})
 	return f
 }
