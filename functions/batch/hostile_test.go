@@ -302,3 +302,23 @@ func TestLargestMessage(t *testing.T) {
 		t.Errorf("%d in the dead-letter queue", n)
 	}
 }
+
+// TestLostRenewal: a renewal whose answer is lost is not another environment.
+func TestLostRenewal(t *testing.T) {
+	r := newRig(t)
+	secret := &targetSecret{}
+	r.secrets["token-vendor/tokens/x"] = secret
+	r.h.vendor = slowVendor{vendor: r.h.vendor, after: func() {
+		r.pass(4 * time.Second)
+		calls := 0
+		r.table.MisbehaveAfter(func(context.Context) error {
+			if calls++; calls == 1 {
+				return errors.New("no answer")
+			}
+			return nil
+		})
+	}}
+	if answer := r.results(r.h, `{"client":"billing","deliver_to":"token-vendor/tokens/x"}`); secret.writes != 1 {
+		t.Errorf("%d writes, answered %v", secret.writes, answer)
+	}
+}

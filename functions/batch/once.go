@@ -48,6 +48,10 @@ func (t *task) mine(ctx context.Context) bool {
 	if t.lost || !t.lease.Held() || t.h.now().Before(t.lease.End.Add(-leaseMargin)) || t.lease.Renew(ctx) {
 		return !t.lost
 	}
+	// The answer to that may be lost, and then the row is leased to ourselves.
+	if t.lease.Renew(ctx) {
+		return true
+	}
 	lease, row := t.h.fleet.Visit(ctx).Take(ctx, fleet.JobRow, t.id)
 	if t.lost = lease == nil && row != nil; !t.lost {
 		t.lease = lease

@@ -84,7 +84,7 @@ func (r *rig) environment() *handler { return r.environmentAt(0) }
 // environmentAt starts one whose clock is ahead.
 func (r *rig) environmentAt(by time.Duration) *handler {
 	now := func() time.Time { return r.now().Add(by) }
-	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Now: now})
+	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Patience: patience, Now: now})
 	cfg := token.Config{
 		Clients:   registry.New(registry.Config{Secrets: r, Addresses: oauth.AddressPolicy{Private: true}}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: now}),

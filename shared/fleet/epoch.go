@@ -56,7 +56,12 @@ func (f *Fleet) seal(ctx context.Context) (*seal, error) {
 // peek returns the seal of an epoch that is not made if it isn't there: the error is then
 // [ErrForeign].
 func (f *Fleet) peek(ctx context.Context, epoch string) (*seal, error) {
-	s, _, err := f.epochs.Get(ctx, epoch, nil, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
+	return f.peekFor(ctx, epoch, nil)
+}
+
+// peekFor does so by what is known already if good accepts that (nil: whatever it is).
+func (f *Fleet) peekFor(ctx context.Context, epoch string, good func(*seal) bool) (*seal, error) {
+	s, _, err := f.epochs.Get(ctx, epoch, good, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
 		s, err := f.reopen(ctx, epoch)
 		if errors.Is(err, ErrForeign) {
 			// Known for a moment only, since it may begin at any time.
@@ -68,6 +73,28 @@ func (f *Fleet) peek(ctx context.Context, epoch string) (*seal, error) {
 		err = ErrForeign
 	}
 	return s, err
+}
+
+// follow goes on with the next epoch if another environment, whose clock is ahead, has begun
+// it since it was peeked at: what that wrote must not be taken for somebody else's.
+func (v *Visit) follow(ctx context.Context) bool {
+	next := v.f.wall().UTC().Add(clockSlack).Format(epochLayout)
+	if next == v.seal.Load().epoch {
+		return false
+	}
+	var s *seal
+	answered, _ := v.call(ctx, false, func(ctx context.Context) (err error) {
+		s, err = v.f.peekFor(ctx, next, func(s *seal) bool { return s != nil })
+		if errors.Is(err, ErrForeign) {
+			err = nil
+		}
+		return err
+	})
+	if !answered || s == nil {
+		return false
+	}
+	v.seal.Store(s)
+	return true
 }
 
 func epochRow(epoch string) string { return "epoch " + epoch }
@@ -138,9 +165,13 @@ func (f *Fleet) decrypt(ctx context.Context, epoch string, item *Item) (*seal, e
 // generate makes the epoch's key if the row can be leased: of many that start
 // together one calls KMS for a new key, and the others once to open it.
 func (f *Fleet) generate(ctx context.Context, epoch string, item Item, condition Condition) (*seal, error) {
-	now := f.wall()
-	midnight := now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
-	item.Owner, item.Until, item.ExpiresAt = rand.Text(), now.Add(keyLease).UnixMilli(), midnight.Add(epochKept).Unix()
+	// Midnight may have passed since the epoch was asked for.
+	day, err := time.Parse(epochLayout, epoch)
+	if err != nil {
+		return nil, err
+	}
+	midnight := day.Add(24 * time.Hour)
+	item.Owner, item.Until, item.ExpiresAt = rand.Text(), f.wall().Add(keyLease).UnixMilli(), midnight.Add(epochKept).Unix()
 	switch _, ok, err := f.table.Update(ctx, item, condition); {
 	case err != nil:
 		return nil, err
@@ -155,8 +186,11 @@ func (f *Fleet) generate(ctx context.Context, epoch string, item Item, condition
 	if err != nil {
 		return nil, err
 	}
-	before, err := f.peek(ctx, now.UTC().Add(-24*time.Hour).Format(epochLayout))
+	before, err := f.peek(ctx, day.Add(-24*time.Hour).Format(epochLayout))
 	if err != nil && !errors.Is(err, ErrForeign) {
+		if f.wall().Sub(day) < clockSlack {
+			return nil, err // others, who remember, are about to begin it
+		}
 		// Better to forget what was before than to have nothing in common.
 		f.count(CountFailed)
 		f.warn(err)

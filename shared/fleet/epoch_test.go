@@ -1,6 +1,8 @@
 package fleet_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -187,5 +189,154 @@ func TestMakerDies(t *testing.T) {
 				t.Fatal("the others are alone for longer than that")
 			}
 		}
+	})
+}
+
+// TestPeekedTooEarly: an environment whose clock is a second behind, and which has just
+// found that tomorrow has not begun, still reads what is written when it begins.
+func TestPeekedTooEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		ahead, behind := g.fleet(nil), g.fleet(func() time.Time { return time.Now().Add(-time.Second) })
+		visit(t, ahead)
+		visit(t, behind)
+		time.Sleep(24*time.Hour - 200*time.Millisecond)
+		visit(t, behind)
+		time.Sleep(300 * time.Millisecond)
+		leave(t, ahead, "x", fleet.Rest{Until: time.Now().Add(time.Hour), Failures: 2, Note: []byte("why")})
+		if note, _ := rests(t, behind, "x"); note != "why" || g.counted(fleet.CountRefused) > 0 {
+			t.Errorf("found %q", note)
+		}
+		first, _ := take(t, ahead)
+		if second, _ := take(t, behind); !first.Held() || second.Held() {
+			t.Error("two hold one lease, or nobody does")
+		}
+	})
+}
+
+// TestTableHangsBeforeMidnight: that costs no more than at other times.
+func TestTableHangsBeforeMidnight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		visit(t, f)
+		time.Sleep(24*time.Hour - 3*time.Minute)
+		g.table.Misbehave(fleettest.Hang)
+		begin := time.Now()
+		lease, _ := f.Visit(t.Context()).Take(t.Context(), fleet.TokenRow, "a")
+		lease.Finish(t.Context(), fleet.Rest{Until: time.Now()})
+		if took := time.Since(begin); took > 150*time.Millisecond {
+			t.Errorf("the table costs %v", took)
+		}
+		time.Sleep(2 * time.Second)
+	})
+}
+
+// TestOldRowsAreNoForgeries: DynamoDB deletes late.
+func TestOldRowsAreNoForgeries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		for range 2 {
+			leave(t, f, "x", fleet.Rest{Until: time.Now().Add(10 * time.Minute), Value: []byte("v")})
+			for range 3 {
+				time.Sleep(24 * time.Hour)
+				visit(t, f)
+			}
+		}
+		if n := g.counted(fleet.CountRefused); n != 0 {
+			t.Errorf("%d rows were taken for somebody else's", n)
+		}
+	})
+}
+
+// TestFailuresSurviveTheHolder who has renewed his lease, and dies.
+func TestFailuresSurviveTheHolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		leave(t, f, "x", fleet.Rest{Until: time.Now().Add(time.Hour), Failures: 3, Keep: time.Now().Add(24 * time.Hour)})
+		time.Sleep(time.Hour + time.Second)
+		for range 2 {
+			lease, _ := visit(t, f).Take(t.Context(), fleet.LogonRow, "x")
+			if !lease.Held() || lease.Failures != 3 || !lease.Renew(t.Context()) {
+				t.Errorf("%+v", lease)
+			}
+			time.Sleep(9 * time.Second)
+		}
+	})
+}
+
+// TestLongRestsNeedFailures: how far ahead a rest is believed depends on how often the
+// work has failed.
+func TestLongRestsNeedFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		for _, tt := range []struct {
+			failures int
+			rest     time.Duration
+			believed bool
+		}{{1, 15 * time.Minute, true}, {1, 17 * time.Minute, false}, {2, 4 * time.Hour, true}, {2, 5 * time.Hour, false}, {0, 23 * time.Hour, true}, {0, 25 * time.Hour, false}} {
+			id := tt.rest.String()
+			leave(t, f, id, fleet.Rest{Until: time.Now().Add(tt.rest), Failures: tt.failures})
+			if lease, _ := visit(t, f).Take(t.Context(), fleet.LogonRow, id); (lease == nil) != tt.believed {
+				t.Errorf("%d failures, %v: believed is %t", tt.failures, tt.rest, lease == nil)
+			}
+		}
+	})
+}
+
+// TestMidnightPassesMeanwhile: the epoch that was asked for is made, and waits for nothing
+// that waits for it.
+func TestMidnightPassesMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		f := g.fleet(nil)
+		time.Sleep(24*time.Hour - time.Millisecond)
+		g.table.Misbehave(func(context.Context) error { time.Sleep(2 * time.Millisecond); return nil })
+		begin := time.Now()
+		f.Open(t.Context())
+		if took := time.Since(begin); took > 500*time.Millisecond || g.counted(fleet.CountFailed) > 0 {
+			t.Errorf("took %v", took)
+		}
+		time.Sleep(5 * time.Second)
+	})
+}
+
+// forgetful is a KMS that fails to decrypt once.
+type forgetful struct {
+	fleet.Keys
+	failed bool
+}
+
+func (k *forgetful) Decrypt(ctx context.Context, epoch string, encrypted []byte) ([]byte, error) {
+	if !k.failed {
+		k.failed = true
+		return nil, errors.New("throttled")
+	}
+	return k.Keys.Decrypt(ctx, epoch, encrypted)
+}
+
+// TestOneErrorForgetsNoDay: who can't know what was before leaves it to others to begin a
+// day, for a while.
+func TestOneErrorForgetsNoDay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &ground{}
+		old := g.fleet(nil)
+		visit(t, old)
+		time.Sleep(23*time.Hour + 59*time.Minute)
+		leave(t, old, "x", fleet.Rest{Until: time.Now().Add(time.Hour), Failures: 2, Note: []byte("why")})
+		time.Sleep(time.Minute + time.Second)
+		fleet.New(fleet.Config{Table: &g.table, Keys: &forgetful{Keys: &g.keys}, Count: g.count}).Open(t.Context())
+		time.Sleep(time.Minute)
+		if note, _ := rests(t, old, "x"); note != "why" {
+			t.Error("everybody forgot, for one failed call of KMS")
+		}
+		// Later the day must begin, come what may.
+		time.Sleep(24 * time.Hour)
+		f := fleet.New(fleet.Config{Table: &g.table, Keys: &forgetful{Keys: &g.keys}, Count: g.count})
+		time.Sleep(5 * time.Minute)
+		visit(t, f)
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tokenvendor/shared/cache"
@@ -181,8 +182,9 @@ func (f *Fleet) wall() time.Time { return f.now().Round(0) }
 // for different rows. A nil *Visit is one without a table: everything is free and
 // nothing is kept.
 type Visit struct {
-	f    *Fleet
-	seal *seal
+	f *Fleet
+	// seal is replaced when the next epoch turns out to have begun.
+	seal atomic.Pointer[seal]
 
 	mu      sync.Mutex
 	left    time.Duration // guarded by mu
@@ -198,10 +200,12 @@ func (f *Fleet) Visit(ctx context.Context) *Visit {
 	opening, cancel := context.WithTimeout(ctx, f.callTime)
 	defer cancel()
 	s, err := f.seal(opening)
-	if err != nil {
-		return nil
+	if err != nil || opening.Err() != nil {
+		return nil // or the table took all of that to say whether tomorrow has begun
 	}
-	return &Visit{f: f, seal: s, left: f.visitTime - time.Since(start)}
+	v := &Visit{f: f, left: f.visitTime - time.Since(start)}
+	v.seal.Store(s)
+	return v
 }
 
 func (f *Fleet) skipped() bool {

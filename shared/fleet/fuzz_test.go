@@ -17,7 +17,8 @@ func FuzzRow(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	v := &Visit{f: New(Config{}), seal: s}
+	v := &Visit{f: New(Config{})}
+	v.seal.Store(s)
 	now := time.UnixMilli(1_000_000)
 	name := s.name(TokenRow, "a")
 	good := v.item(name, state{Until: now.UnixMilli() + 1000, Failures: 1, Note: []byte("why")}, now)

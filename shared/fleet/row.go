@@ -19,8 +19,8 @@ const (
 	// maxRest is how far ahead the end of a rest is believed; no token lives
 	// longer. maxPause is that of a rest after a failure, maxLongPause after several.
 	maxRest      = 24 * time.Hour
-	maxPause     = 11 * time.Minute
-	maxLongPause = 4*time.Hour + 6*time.Minute
+	maxPause     = 10*time.Minute + clockSlack + time.Minute
+	maxLongPause = 4*time.Hour + clockSlack + time.Minute
 	// keptAfter is how long a row is kept after its end, for clocks that differ.
 	keptAfter = time.Hour
 )
@@ -68,8 +68,9 @@ type Row struct {
 	Value []byte
 
 	item *Item
-	// foreign: this deployment did not write it.
-	foreign bool
+	// foreign: this deployment did not write it. refused: nor is it so old that we can't
+	// know; or its value is not ours.
+	foreign, refused bool
 }
 
 // state is what a row's State holds, sealed. Until and Owner stand beside it in
@@ -108,13 +109,17 @@ func (v *Visit) Take(ctx context.Context, kind Kind, id string) (lease *Lease, r
 	if v == nil {
 		return nil, nil
 	}
-	name := v.seal.name(kind, id)
+	name := v.seal.Load().name(kind, id)
 	now := v.f.wall()
 	lease, old, answered := v.lease(ctx, name, Condition{FreeAt: now.UnixMilli()})
 	if !answered {
 		return lease, nil
 	}
 	row, sound := v.read(name, old, now)
+	if lease == nil && row.foreign && v.follow(ctx) {
+		return v.Take(ctx, kind, id)
+	}
+	v.report(row)
 	if lease == nil && !sound {
 		// Whoever spoils rows faster than they are repaired costs us the table, no
 		// more.
@@ -154,7 +159,15 @@ func (v *Visit) seize(ctx context.Context, row *Row) (lease *Lease, there *Row, 
 		return lease, row, true
 	}
 	there, sound = v.read(row.item.Name, old, v.f.wall())
+	v.report(there)
 	return nil, there, sound
+}
+
+// report counts a row that is refused.
+func (v *Visit) report(row *Row) {
+	if row.refused {
+		v.f.count(CountRefused)
+	}
 }
 
 // lease is one conditional write.
@@ -180,7 +193,7 @@ func (v *Visit) item(name string, s state, keep time.Time) Item {
 	}
 	return Item{
 		Name: name, Until: s.Until, Owner: s.Owner,
-		State:     v.seal.close(name, placeState, plain),
+		State:     v.seal.Load().close(name, placeState, plain),
 		ExpiresAt: keep.Add(keptAfter).Unix(),
 	}
 }
@@ -193,13 +206,13 @@ func (v *Visit) read(name string, item *Item, now time.Time) (row *Row, sound bo
 	}
 	row = &Row{item: item}
 	var s state
-	plain, ok := v.seal.open(name, placeState, item.State)
+	plain, ok := v.seal.Load().open(name, placeState, item.State)
 	sound = ok && json.Unmarshal(plain, &s) == nil && s.Until == item.Until && s.Owner == item.Owner
 	if row.foreign = !sound; sound {
 		row.Leased, row.Until, row.Failures, row.Note = s.Owner != "", time.UnixMilli(s.Until), s.Failures, s.Note
 	}
 	if len(item.Value) > 0 {
-		row.Value, ok = v.seal.open(name, placeValue, item.Value)
+		row.Value, ok = v.seal.Load().open(name, placeValue, item.Value)
 		if sum := sha256.Sum256(item.Value); ok && s.Digest != nil && !bytes.Equal(s.Digest, sum[:]) {
 			row.Value, ok = nil, false
 		}
@@ -208,9 +221,7 @@ func (v *Visit) read(name string, item *Item, now time.Time) (row *Row, sound bo
 	} else {
 		ok = true
 	}
-	if !sound || !ok {
-		v.f.count(CountRefused)
-	}
+	row.refused = (!sound || !ok) && item.Until >= v.seal.Load().oldest()
 	// What is too far ahead isn't rubbish, but from a clock that is.
 	longest := maxRest
 	switch {
@@ -224,13 +235,14 @@ func (v *Visit) read(name string, item *Item, now time.Time) (row *Row, sound bo
 	return row, sound && row.Until.Sub(now) <= longest
 }
 
-// Renew prolongs the lease; false: it is lost, or may be.
+// Renew prolongs the lease; false: it is lost, or may be. From then on whoever takes the
+// lease over knows of the failures before, which taking it wiped out.
 func (l *Lease) Renew(ctx context.Context) bool {
 	if l == nil {
 		return true
 	}
 	end := l.v.f.wall().Add(leaseTime)
-	ok := l.write(ctx, l.v.item(l.name, state{Until: end.UnixMilli(), Owner: l.owner}, end))
+	ok := l.write(ctx, l.v.item(l.name, state{Until: end.UnixMilli(), Owner: l.owner, Failures: l.Failures}, end))
 	if ok {
 		l.End = end
 	}
@@ -252,7 +264,7 @@ func (l *Lease) Finish(ctx context.Context, rest Rest) (ok bool) {
 	s := state{Until: rest.Until.UnixMilli(), Failures: rest.Failures, Note: rest.Note}
 	var value []byte
 	if rest.Value != nil {
-		value = l.v.seal.close(l.name, placeValue, rest.Value)
+		value = l.v.seal.Load().close(l.name, placeValue, rest.Value)
 		sum := sha256.Sum256(value)
 		s.Digest = sum[:]
 	}
@@ -285,13 +297,14 @@ func (v *Visit) Change(ctx context.Context, kind Kind, id string, last *Last, ch
 	if v == nil {
 		return nil, false
 	}
-	name := v.seal.name(kind, id)
+	name := v.seal.Load().name(kind, id)
 	there := &Item{}
 	if last != nil && last.item.Name == name {
 		there = last.item
 	}
 	for v.spare() {
 		row, _ := v.read(name, there, v.f.wall())
+		v.report(row)
 		condition := Condition{Like: there}
 		if row.foreign {
 			condition = Condition{Any: true}

@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"time"
 )
 
 const (
@@ -104,6 +105,16 @@ func (s *seal) followed(row string, sealed []byte) (*seal, bool) {
 		next.before = before
 	}
 	return &next, true
+}
+
+// oldest is the earliest end, in Unix milliseconds, of a row that s must be able to open:
+// the names of rows outlive the keys of what they say, and DynamoDB deletes late.
+func (s *seal) oldest() int64 {
+	day, err := time.Parse(epochLayout, s.epoch)
+	if err != nil {
+		return 0
+	}
+	return day.UnixMilli()
 }
 
 // name is the name of the row for id: whoever reads it can't guess the client or

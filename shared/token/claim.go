@@ -15,6 +15,9 @@ const (
 	// ClaimLife is how long after the order a claim can be redeemed; at least half of it
 	// after the announcement.
 	ClaimLife = 12 * time.Hour
+	// oldestOrder is longer than any source keeps an order; the time of an older one is
+	// not known.
+	oldestOrder = 30 * 24 * time.Hour
 )
 
 // Ordered is what was ordered, as in a request.
@@ -131,7 +134,7 @@ func (v *Vendor) announce(ctx context.Context, d *decision, o Order) (a announce
 // to come, counts from the last noon or midnight (UTC).
 func claimEnd(ordered, now time.Time) time.Time {
 	const half = ClaimLife / 2
-	if ordered.IsZero() || ordered.Sub(now) > half {
+	if age := now.Sub(ordered); age < -half || age > oldestOrder {
 		ordered = now.UTC().Truncate(ClaimLife)
 	}
 	end := ordered.Add(ClaimLife)

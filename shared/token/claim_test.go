@@ -270,3 +270,44 @@ func TestPromisesAreKept(t *testing.T) {
 		}
 	}
 }
+
+// TestSharingTakesNothingAway: what an environment puts into the table that could not do so
+// before is not put over a token that another has promised, and which lives longer.
+func TestSharingTakesNothingAway(t *testing.T) {
+	a := newArmada(t, 0)
+	for _, jitter := range []float64{0.999, 0} {
+		a.vendors = append(a.vendors, a.environmentWith(func(c *token.Config) { c.Rand = func() float64 { return jitter } }))
+	}
+	a.table.Misbehave(fleettest.Down)
+	a.announce(0, token.Request{}, token.Order{ID: "m", Time: a.now()})
+	a.table.Misbehave(nil)
+	a.pass(2 * time.Minute)
+	promised := a.announce(1, token.Request{}, token.Order{ID: "n", Time: a.now()})
+	if promised.GoodUntil == 0 {
+		t.Fatal("nothing is promised")
+	}
+	a.pass(45*time.Minute + 30*time.Second)
+	if late := a.announce(0, token.Request{}, token.Order{ID: "o", Time: a.now()}); late.GoodUntil == 0 {
+		t.Error("a better token is there, and nothing is promised")
+	}
+	a.server.Misbehave(oauthtest.Answer(503, "", ""))
+	a.pass(time.Unix(promised.GoodUntil, 0).Add(-20 * time.Second).Sub(a.now()))
+	a.vendors = append(a.vendors, a.environment())
+	if _, err := a.redeem(2, promised.Claim, ""); err != nil {
+		t.Errorf("20 seconds before the end of the promise: %v", err)
+	}
+}
+
+// TestOldOrders: the claim for an order is good, whenever the order says that it was made.
+func TestOldOrders(t *testing.T) {
+	a := newArmada(t, 1)
+	for _, when := range []time.Time{{}, time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), a.now().Add(-31 * 24 * time.Hour), a.now().Add(-13 * 24 * time.Hour), a.now().Add(48 * time.Hour), a.now().Add(time.Minute)} {
+		announced := a.announce(0, token.Request{}, token.Order{ID: "m", Time: when})
+		if left := time.Unix(announced.ClaimExpires, 0).Sub(a.now()); left < token.ClaimLife/2-time.Second || left > token.ClaimLife+token.ClaimLife/2 {
+			t.Errorf("ordered %v: good for %v", when, left)
+		}
+		if _, err := a.redeem(0, announced.Claim, ""); err != nil {
+			t.Errorf("ordered %v: %v", when, err)
+		}
+	}
+}

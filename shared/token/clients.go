@@ -37,13 +37,14 @@ const (
 	rereadsInterval = time.Second
 )
 
-// client returns the client, from memory if good says so (nil: any is good).
-func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Client) bool) (*registry.Client, error) {
+// client returns the client, from memory if good says so (nil: any is good). refused says
+// that the credential of the one in memory was.
+func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Client) bool, refused bool) (*registry.Client, error) {
 	client, _, err := v.clients.Get(ctx, name, good, func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
 		if good != nil && !v.logons.mayReread(name, v.now()) {
 			return cache.Entry[*registry.Client]{}, errNotAgain
 		}
-		client, err := v.source.Load(ctx, name, registry.Have{Client: last.Value, Serves: last.Serves, Refused: good != nil})
+		client, err := v.source.Load(ctx, name, registry.Have{Client: last.Value, Serves: last.Serves, Refused: refused})
 		if errors.Is(err, registry.ErrNotFound) {
 			v.tokens.Remove(func(_ key, t *held) bool { return t.client == name })
 		}
@@ -53,7 +54,7 @@ func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Cl
 		}
 		now := v.now()
 		refresh := now.Add(v.upTo(clientRefresh, 0.8))
-		if good != nil && client == last.Value {
+		if refused && client == last.Value {
 			// Whether the authorization server has moved was not asked.
 			refresh = last.Refresh
 		}
@@ -104,8 +105,8 @@ func (v *Vendor) upTo(d time.Duration, least float64) time.Duration {
 
 // newer reads the document again for a caller whose call failed by its fault; nil:
 // there is no newer version.
-func (v *Vendor) newer(ctx context.Context, old *registry.Client) *registry.Client {
-	client, err := v.client(ctx, old.Name, func(c *registry.Client) bool { return c.Version != old.Version })
+func (v *Vendor) newer(ctx context.Context, old *registry.Client, refused bool) *registry.Client {
+	client, err := v.client(ctx, old.Name, func(c *registry.Client) bool { return c.Version != old.Version }, refused)
 	if err != nil || client.Version == old.Version {
 		return nil
 	}

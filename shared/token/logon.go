@@ -107,6 +107,15 @@ func (s *logon) refused(version string, now time.Time) *Error {
 	return nil
 }
 
+// times is how often in a row version was refused, as far as this environment knows: another
+// may have logged on with it since.
+func (s *logon) times(version string, now time.Time) int {
+	if r, ok := s.refusals[version]; ok && now.Before(r.until.Add(rejectionMemory)) {
+		return r.times
+	}
+	return 0
+}
+
 // known returns what is known against a client's credential without trying it.
 func (l *logons) known(c *registry.Client, now time.Time) error {
 	l.mu.Lock()

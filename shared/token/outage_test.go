@@ -362,6 +362,49 @@ func TestFuseIsPatient(t *testing.T) {
 	}
 }
 
+// TestRefusedInARow: what others have logged on with since is not refused for the third
+// time, however often this environment saw it refused before.
+func TestRefusedInARow(t *testing.T) {
+	a := newArmada(t, 2)
+	a.put("billing", "v1", map[string]any{"client_secret": "bad"})
+	for range 2 {
+		_, _ = a.ask(a.vendors[0], token.Request{})
+		a.pass(61 * time.Minute)
+	}
+	a.wantCounts(0, 2)
+	a.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"bad"}})
+	for i := range 8 {
+		if _, err := a.ask(a.vendors[1-i%2], token.Request{}); err != nil {
+			t.Fatal(err)
+		}
+		a.pass(31 * time.Minute)
+	}
+	a.pass(time.Hour)
+	a.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
+	_, err := a.ask(a.vendors[0], token.Request{})
+	if rest := token.AsError(err).Fuse.Sub(a.now()); rest <= 0 || rest > 11*time.Minute {
+		t.Errorf("refused for the first time, and not sent again for %v", rest)
+	}
+}
+
+// TestFuseOfClocksThatDiffer by five minutes: one failed logon for each ten minutes and a
+// little, as with those that don't.
+func TestFuseOfClocksThatDiffer(t *testing.T) {
+	for _, skews := range [][]time.Duration{{2 * time.Minute, 0, -2 * time.Minute}, {5 * time.Minute, 0}} {
+		a := newArmada(t, 0)
+		for _, by := range skews {
+			a.vendors = append(a.vendors, a.skewed(by))
+		}
+		a.put("billing", "v1", map[string]any{"client_secret": "bad"})
+		begin := a.now()
+		for i := 0; a.now().Sub(begin) < time.Hour; i++ {
+			_, _ = a.ask(a.vendors[i%len(a.vendors)], token.Request{})
+			a.pass(59 * time.Second)
+		}
+		a.wantCounts(0, 2)
+	}
+}
+
 // TestCorrectionCountsAtOnce even after many calls failed, and many failing calls
 // don't read the secret each time.
 func TestCorrectionCountsAtOnce(t *testing.T) {

@@ -122,13 +122,17 @@ func (v *Vendor) share(ctx context.Context, k key, w *wish, t *held) {
 		return
 	}
 	lease, row := v.fleet.Visit(ctx).Take(ctx, fleet.TokenRow, string(k[:]))
+	if row != nil {
+		// One that lives as long serves all the same, and may have been promised.
+		there := v.readShared(row.Value, w)
+		if there != nil && !there.Expiry().Before(t.Expiry()) {
+			t.inTable.Store(true)
+			lease.Finish(ctx, fleet.Rest{Until: v.now()})
+			return
+		}
+	}
 	if lease != nil {
 		t.inTable.Store(lease.Finish(ctx, v.tokenRest(v.entry(t))))
-		return
-	}
-	if row != nil {
-		there := v.readShared(row.Value, w)
-		t.inTable.Store(there != nil && there.fingerprint == t.fingerprint)
 	}
 }
 

@@ -191,7 +191,7 @@ func (v *Vendor) answer(ctx context.Context, d *decision) (Grant, error) {
 	if r.DryRun {
 		return Grant{}, v.rehearse(ctx, d)
 	}
-	client, err := v.client(ctx, r.Client, nil)
+	client, err := v.client(ctx, r.Client, nil, false)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -200,7 +200,7 @@ func (v *Vendor) answer(ctx context.Context, d *decision) (Grant, error) {
 	if !errors.As(err, &failure) || !failure.reread {
 		return grant, err
 	}
-	if client = v.newer(ctx, client); client == nil {
+	if client = v.newer(ctx, client, !failure.Fuse.IsZero()); client == nil {
 		return Grant{}, failure
 	}
 	return v.vend(ctx, client, d)
@@ -283,6 +283,9 @@ func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.
 	}
 	turnRest = undecided(turn, v.now())
 	v.keep(ctx, lease)
+	if turn.Held() && turn.Failures > 0 {
+		turn.Renew(ctx) // or they would be forgotten if this process died
+	}
 	token, failure := v.call(ctx, lease, turn, w)
 	v.leaveIssuer(ctx, visit, w.client.IssuerHost, failure)
 	if failure == nil {
@@ -293,9 +296,9 @@ func (v *Vendor) exchange(ctx context.Context, visit *fleet.Visit, lease *fleet.
 	refusal := exchangeFailure(failure)
 	if failure.FailedLogon() {
 		v.count(CountFailedLogon)
-		times := 1 + logon.refusals[version].times
+		times := 1 + logon.times(version, v.now())
 		if turn.Held() {
-			times = max(times, 1+turn.Failures)
+			times = 1 + turn.Failures
 		}
 		until := v.now().Add(rejectionRest(times))
 		logon.refuse(version, refusal, until, v.now(), times)

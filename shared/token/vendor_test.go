@@ -540,3 +540,22 @@ func TestRefusedIsNotLookedUp(t *testing.T) {
 	asked(3)
 	b.wantCounts(1, 1)
 }
+
+// TestMovedEndpoint: a token endpoint that is no more is looked for at once.
+func TestMovedEndpoint(t *testing.T) {
+	b := newBench(t)
+	text, err := json.Marshal(map[string]string{"issuer": b.server.Issuer(), "client_id": "id", "client_secret": "good", "ca_certificates": string(b.server.CAPEM())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.mu.Lock()
+	b.secrets["billing"] = registry.Secret{Text: text, Version: "v1"}
+	b.mu.Unlock()
+	b.mustVend(token.Request{})
+	before := b.server.MetadataRequests()
+	b.server.Misbehave(oauthtest.Answer(404, "text/html", "gone"))
+	b.wantKind(token.Request{Scope: []string{"read"}}, token.Misconfigured)
+	if b.server.MetadataRequests() == before {
+		t.Error("nobody asks where the token endpoint is now")
+	}
+}
