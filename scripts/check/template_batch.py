@@ -144,6 +144,16 @@ def delivers_where_meant(resources):
         yield f"{found} grants for deliveries where {int(meant)} is meant"
 
 
+def what_could_not_be_delivered(statement):
+    """EventBridge may leave what its rules on our bus could not deliver, and nobody may do anything else."""
+    return (
+        statement["Principal"] == {"Service": "events.amazonaws.com"}
+        and many(statement["Action"]) == ["sqs:SendMessage"]
+        and [logical(r) for r in many(statement["Resource"])] == ["BatchDeadLetters"]
+        and re.fullmatch(r"arn:aws:events:[\w-]+:\d+:rule/<BatchEventBus>/\*", str((condition(statement, "ArnLike", "aws:SourceArn") or [""])[0])) is not None
+    )
+
+
 def queues_are_sealed(resources):
     policies = [p for _, p in of(resources, "AWS::SQS::QueuePolicy")]
     for name, queue in of(resources, "AWS::SQS::Queue"):
@@ -156,14 +166,18 @@ def queues_are_sealed(resources):
         if not denied:
             yield f"{name}: takes messages without TLS"
     for policy in policies:
-        if any(s["Effect"] == "Allow" for s in many(policy["PolicyDocument"]["Statement"])):
-            yield "a queue policy allows somebody"
+        for s in many(policy["PolicyDocument"]["Statement"]):
+            if s["Effect"] == "Allow" and not what_could_not_be_delivered(s):
+                yield "a queue policy allows somebody"
     for name, rule in of(resources, "AWS::Events::Rule"):
         pattern = rule.get("EventPattern", {})
         if pattern.get("detail-type") != ["TokenRequested"] or pattern.get("source") != [{"anything-but": "token-vendor"}]:
             yield f"{name}: takes what the function announces"
         if not re.fullmatch(r"<\w+>", str(rule.get("EventBusName"))):
             yield f"{name}: is on a bus that others use"
+        for target in many(rule.get("Targets")):
+            if logical(target.get("DeadLetterConfig", {}).get("Arn")) != "BatchDeadLetters":
+                yield f"{name}: loses what it cannot deliver"
 
 
 RULES = {

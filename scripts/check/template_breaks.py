@@ -263,6 +263,8 @@ BREAKS = [
     ("queues", "a queue in the clear", [("Resources/BatchOrders/Properties/SqsManagedSseEnabled", REMOVED)]),
     ("queues", "a queue without TLS", [("Resources/BatchOrdersPolicy", REMOVED)]),
     ("queues", "a queue for everybody", [("Resources/BatchDeadLettersPolicy/Properties/PolicyDocument/Statement/1", {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": "*"})]),
+    ("queues", "a queue for every rule", [("Resources/BatchDeadLettersPolicy/Properties/PolicyDocument/Statement/2", {"Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage", "Resource": {"Fn::GetAtt": ["BatchDeadLetters", "Arn"]}})]),
+    ("queues", "events that are lost", [("Resources/BatchRule/Properties/Targets/0/DeadLetterConfig", REMOVED)]),
     ("queues", "announcements that come back", [("Resources/BatchRule/Properties/EventPattern/source", REMOVED)]),
     ("queues", "the events of everybody", [("Resources/BatchRule/Properties/EventBusName", REMOVED)]),
     ("I-02", "a role for two functions", [(BATCH + "/Role", {"Fn::GetAtt": ["TokenRole", "Arn"]})]),
