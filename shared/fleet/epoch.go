@@ -34,12 +34,11 @@ func (f *Fleet) seal(ctx context.Context) (*seal, error) {
 	now := f.wall().UTC()
 	epoch, next := now.Format(epochLayout), now.Add(clockSlack).Format(epochLayout)
 	if next != epoch {
-		if s, err := f.peek(ctx, next); err == nil {
+		if s, err := f.peek(ctx, next, nil); err == nil {
 			return s, nil
 		}
 	}
-	is := func(s *seal) bool { return s != nil }
-	s, _, err := f.epochs.Get(ctx, epoch, is, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
+	s, _, err := f.epochs.Get(ctx, epoch, (*seal).begun, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
 		s, err := f.open(ctx, epoch)
 		if err != nil {
 			f.count(CountFailed)
@@ -54,13 +53,9 @@ func (f *Fleet) seal(ctx context.Context) (*seal, error) {
 }
 
 // peek returns the seal of an epoch that is not made if it isn't there: the error is then
-// [ErrForeign].
-func (f *Fleet) peek(ctx context.Context, epoch string) (*seal, error) {
-	return f.peekFor(ctx, epoch, nil)
-}
-
-// peekFor does so by what is known already if good accepts that (nil: whatever it is).
-func (f *Fleet) peekFor(ctx context.Context, epoch string, good func(*seal) bool) (*seal, error) {
+// [ErrForeign]. It looks again unless good accepts what it found a moment ago (nil: whatever
+// that was).
+func (f *Fleet) peek(ctx context.Context, epoch string, good func(*seal) bool) (*seal, error) {
 	s, _, err := f.epochs.Get(ctx, epoch, good, func(ctx context.Context, _ cache.Last[*seal]) (cache.Entry[*seal], error) {
 		s, err := f.reopen(ctx, epoch)
 		if errors.Is(err, ErrForeign) {
@@ -84,7 +79,7 @@ func (v *Visit) follow(ctx context.Context) bool {
 	}
 	var s *seal
 	answered, _ := v.call(ctx, false, func(ctx context.Context) (err error) {
-		s, err = v.f.peekFor(ctx, next, func(s *seal) bool { return s != nil })
+		s, err = v.f.peek(ctx, next, (*seal).begun)
 		if errors.Is(err, ErrForeign) {
 			err = nil
 		}
@@ -186,7 +181,7 @@ func (f *Fleet) generate(ctx context.Context, epoch string, item Item, condition
 	if err != nil {
 		return nil, err
 	}
-	before, err := f.peek(ctx, day.Add(-24*time.Hour).Format(epochLayout))
+	before, err := f.peek(ctx, day.Add(-24*time.Hour).Format(epochLayout), nil)
 	if err != nil && !errors.Is(err, ErrForeign) {
 		if f.wall().Sub(day) < clockSlack {
 			return nil, err // others, who remember, are about to begin it

@@ -31,6 +31,9 @@ type seal struct {
 	before *seal
 }
 
+// begun reports whether there is an epoch to have a seal; nil: not yet.
+func (s *seal) begun() bool { return s != nil }
+
 // newSeal makes three keys of one: AES-256 for what rows say, HMAC-SHA-256 for their
 // names and for what is signed (NIST SP 800-108 by way of RFC 5869).
 func newSeal(epoch string, key []byte) (*seal, error) {

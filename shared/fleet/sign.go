@@ -74,10 +74,10 @@ func (f *Fleet) sealOf(ctx context.Context, epoch string) (s *seal, err error) {
 			s = s.before
 		}
 		if err == nil && s.epoch != epoch {
-			s, err = f.peek(ctx, epoch)
+			s, err = f.peek(ctx, epoch, nil)
 		}
 	case now.Add(clockSlack).Format(epochLayout):
-		s, err = f.peek(ctx, epoch)
+		s, err = f.peek(ctx, epoch, nil)
 	default:
 		err = ErrForeign
 	}
