@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -31,7 +31,7 @@ const (
 )
 
 // targets are the secrets that tokens are delivered to. The errors are those of
-// [registry.SecretReader]; a secret that holds nothing yet is ErrNotFound.
+// [secret.Reader]; a secret that holds nothing yet is ErrNotFound.
 type targets interface {
 	Read(ctx context.Context, name string) (text []byte, written time.Time, err error)
 	Write(ctx context.Context, name, id string, text []byte) error
@@ -99,7 +99,7 @@ func (h *handler) refill(ctx context.Context, target string, r token.Request, mi
 	now, want := h.now(), requestHash(r)
 	d := delivery{Client: r.Client, Target: target}
 	text, written, err := h.targets.Read(ctx, target)
-	if err != nil && !errors.Is(err, registry.ErrNotFound) {
+	if err != nil && !errors.Is(err, secret.ErrNotFound) {
 		return d, h.failed(r, targetFailure("read", err))
 	}
 	var there kept
@@ -156,9 +156,9 @@ func requestHash(r token.Request) string {
 func targetFailure(what string, err error) error {
 	e := &token.Error{Kind: token.Misconfigured, Description: "the secret of deliver_to cannot be " + what, Detail: "deliver_to: " + err.Error()}
 	switch {
-	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, secret.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		e.Kind, e.RetryAfter = token.Unavailable, time.Second
-	case errors.Is(err, registry.ErrNotFound):
+	case errors.Is(err, secret.ErrNotFound):
 		e.Description, e.Detail = "there is no secret of the name in deliver_to", ""
 	}
 	return e

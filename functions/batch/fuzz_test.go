@@ -16,6 +16,7 @@ import (
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -55,7 +56,7 @@ func (played) Read(_ context.Context, name string) ([]byte, time.Time, error) {
 	if !strings.HasPrefix(name, targetPrefix) {
 		panic("a secret that is no target")
 	}
-	return nil, time.Time{}, registry.ErrNotFound
+	return nil, time.Time{}, secret.ErrNotFound
 }
 
 func (played) Write(context.Context, string, string, []byte) error {

@@ -24,6 +24,7 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -149,16 +150,16 @@ func (r *rig) counted(name string) int {
 	return r.counts[name]
 }
 
-// ReadSecret implements registry.SecretReader.
-func (r *rig) ReadSecret(_ context.Context, name string, _ bool) (registry.Secret, error) {
+// ReadSecret implements secret.Reader.
+func (r *rig) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	text, ok := r.clients[name]
 	if !ok {
-		return registry.Secret{}, registry.ErrNotFound
+		return secret.Secret{}, secret.ErrNotFound
 	}
 	sum := sha256.Sum256([]byte(text))
-	return registry.Secret{Text: []byte(text), Version: hex.EncodeToString(sum[:8])}, nil
+	return secret.Secret{Text: []byte(text), Version: hex.EncodeToString(sum[:8])}, nil
 }
 
 // Put implements bus.
@@ -195,7 +196,7 @@ func (r *rig) Read(_ context.Context, name string) ([]byte, time.Time, error) {
 	s := r.secrets[name]
 	switch {
 	case s == nil || s.err == nil && s.text == nil:
-		return nil, time.Time{}, registry.ErrNotFound
+		return nil, time.Time{}, secret.ErrNotFound
 	case s.err != nil:
 		return nil, time.Time{}, s.err
 	}
@@ -209,7 +210,7 @@ func (r *rig) Write(_ context.Context, name, id string, text []byte) error {
 	s := r.secrets[name]
 	switch {
 	case s == nil:
-		return registry.ErrNotFound
+		return secret.ErrNotFound
 	case s.err != nil:
 		return s.err
 	case slices.Contains(s.ids, id):
@@ -290,4 +291,4 @@ func (r *rig) wantQuiet(texts ...string) {
 	}
 }
 
-func errUnavailable() error { return registry.ErrUnavailable }
+func errUnavailable() error { return secret.ErrUnavailable }

@@ -18,6 +18,7 @@ import (
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -129,17 +130,17 @@ func (w *world) checkForms(t *testing.T) {
 	}
 }
 
-// ReadSecret implements registry.SecretReader.
-func (w *world) ReadSecret(_ context.Context, name string, _ bool) (registry.Secret, error) {
+// ReadSecret implements secret.Reader.
+func (w *world) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
 	w.reads.Add(1)
 	text, ok := w.secrets[strings.TrimPrefix(name, testPrefix)]
 	if !ok && w.anyClient {
 		text, ok = w.secrets["billing"], true
 	}
 	if !ok || !strings.HasPrefix(name, testPrefix) {
-		return registry.Secret{}, registry.ErrNotFound
+		return secret.Secret{}, secret.ErrNotFound
 	}
-	return registry.Secret{Text: []byte(text), Version: "v1"}, nil
+	return secret.Secret{Text: []byte(text), Version: "v1"}, nil
 }
 
 // ServeHTTP is the GetSecretValue of AWS Secrets Manager, for the binary.
@@ -151,15 +152,15 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(rw, `{"__type":"ValidationException","Message":"cnry-message"}`)
 		return
 	}
-	secret, err := w.ReadSecret(r.Context(), in.SecretId, false)
-	if errors.Is(err, registry.ErrNotFound) {
+	read, err := w.ReadSecret(r.Context(), in.SecretId, false)
+	if errors.Is(err, secret.ErrNotFound) {
 		rw.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(rw, `{"__type":"ResourceNotFoundException","Message":"cnry-message"}`)
 		return
 	}
 	_ = json.NewEncoder(rw).Encode(map[string]any{
 		"ARN": "arn:aws:secretsmanager:eu-central-1:111122223333:secret:cnry-abcdef", "Name": in.SecretId,
-		"SecretString": string(secret.Text), "VersionId": secret.Version, "VersionStages": []string{"AWSCURRENT"},
+		"SecretString": string(read.Text), "VersionId": read.Version, "VersionStages": []string{"AWSCURRENT"},
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 func newIdentity(t *testing.T) (*WebIdentity, *localsts.Server) {
@@ -40,8 +41,8 @@ func TestWebIdentityExchange(t *testing.T) {
 		document := `{"token_endpoint":"` + server.TokenEndpoint() + `","client_id":"` + clientID + `","token_endpoint_auth_method":"aws_web_identity","alg":"` + alg +
 			`","assertion_audience":"` + audience + `","ca_certificates":"` + strings.ReplaceAll(string(server.CAPEM()), "\n", `\n`) + `"}`
 		r := registry.New(registry.Config{
-			Secrets: registry.SecretReaderFunc(func(context.Context, string, bool) (registry.Secret, error) {
-				return registry.Secret{Text: []byte(document), Version: "v1"}, nil
+			Secrets: secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+				return secret.Secret{Text: []byte(document), Version: "v1"}, nil
 			}), Identity: identity, Audiences: []string{server.Issuer(), "urn:other"},
 			Addresses: oauth.AddressPolicy{Private: true},
 		})

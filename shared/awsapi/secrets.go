@@ -10,11 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/secret"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
-
-	"tokenvendor/shared/registry"
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 const stageCurrent = "AWSCURRENT"
 
 // Secrets reads secrets from AWS Secrets Manager. It implements
-// [registry.SecretReader] and is safe for concurrent use.
+// [secret.Reader] and is safe for concurrent use.
 type Secrets struct{ client *secretsmanager.Client }
 
 // NewSecrets returns a reader that uses cfg's region, endpoint and credentials.
@@ -40,7 +40,7 @@ func NewSecrets(cfg aws.Config) *Secrets {
 // is always named: an emulator was seen to answer with another version
 // otherwise. It takes at most four seconds; once, it takes at most one and is not
 // tried again.
-func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (registry.Secret, error) {
+func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secret.Secret, error) {
 	timeout, max := readTimeout, attempts
 	if once {
 		timeout, max = onceTimeout, 1
@@ -52,21 +52,21 @@ func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (regis
 		VersionStage: aws.String(stageCurrent),
 	}, func(o *secretsmanager.Options) { o.RetryMaxAttempts = max })
 	if err != nil {
-		return registry.Secret{}, secretError(ctx, err)
+		return secret.Secret{}, secretError(ctx, err)
 	}
 	// Secrets Manager also matches the beginning of an ARN's name; a name that
 	// ends like one's random suffix could bring another secret.
 	if got := aws.ToString(out.Name); got != "" && got != name {
-		return registry.Secret{}, fmt.Errorf("%w: the answer is for another secret", registry.ErrUnavailable)
+		return secret.Secret{}, fmt.Errorf("%w: the answer is for another secret", secret.ErrUnavailable)
 	}
 	if len(out.VersionStages) > 0 && !slices.Contains(out.VersionStages, stageCurrent) {
-		return registry.Secret{}, fmt.Errorf("%w: the answer is not the current version", registry.ErrUnavailable)
+		return secret.Secret{}, fmt.Errorf("%w: the answer is not the current version", secret.ErrUnavailable)
 	}
 	text := out.SecretBinary
 	if out.SecretString != nil {
 		text = []byte(*out.SecretString)
 	}
-	return registry.Secret{Text: text, Version: version(out.VersionId, text)}, nil
+	return secret.Secret{Text: text, Version: version(out.VersionId, text)}, nil
 }
 
 // version falls back to a hash for endpoints that give no version id: what was
@@ -90,11 +90,11 @@ func secretError(ctx context.Context, err error) error {
 	case code == "ResourceNotFoundException",
 		// Scheduled for deletion.
 		code == "InvalidRequestException":
-		return fmt.Errorf("secretsmanager: %w (%s)", registry.ErrNotFound, code)
+		return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrNotFound, code)
 	case refusal(code):
-		return fmt.Errorf("secretsmanager: %w (%s)", registry.ErrDenied, code)
+		return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrDenied, code)
 	}
-	return fmt.Errorf("secretsmanager: %w (%s)", registry.ErrUnavailable, code)
+	return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrUnavailable, code)
 }
 
 // refusal reports whether an error code says that the same call will fail until

@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 const (
@@ -144,7 +144,7 @@ func TestS17OtherSecretIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			secrets, _ := newSecrets(t, answerJSON(http.StatusOK, secretBody(change)))
 			got, err := secrets.ReadSecret(t.Context(), secretName, false)
-			if !errors.Is(err, registry.ErrUnavailable) || got.Text != nil {
+			if !errors.Is(err, secret.ErrUnavailable) || got.Text != nil {
 				t.Fatalf("got %d bytes and %v", len(got.Text), err)
 			}
 			checkText(t, err)
@@ -183,23 +183,23 @@ func TestErrorCodes(t *testing.T) {
 		want   error
 		calls  int64
 	}{
-		{"ResourceNotFoundException", 400, registry.ErrNotFound, 1},
+		{"ResourceNotFoundException", 400, secret.ErrNotFound, 1},
 		// The secret is scheduled for deletion.
-		{"InvalidRequestException", 400, registry.ErrNotFound, 1},
-		{"AccessDeniedException", 400, registry.ErrDenied, 1},
-		{"AccessDenied", 403, registry.ErrDenied, 1},
-		{"DecryptionFailure", 400, registry.ErrDenied, 1},
-		{"UnrecognizedClientException", 400, registry.ErrDenied, 1},
-		{"InvalidSignatureException", 403, registry.ErrDenied, 1},
-		{"InvalidParameterException", 400, registry.ErrDenied, 1},
-		{"ValidationException", 400, registry.ErrDenied, 1},
-		{"ThrottlingException", 400, registry.ErrUnavailable, attempts},
-		{"InternalServiceError", 500, registry.ErrUnavailable, attempts},
-		{"ServiceUnavailable", 503, registry.ErrUnavailable, attempts},
-		{"SomethingNew", 400, registry.ErrUnavailable, 1},
-		{"arn:aws:iam::111122223333:role/cnry", 400, registry.ErrUnavailable, 1},
-		{strings.Repeat("x", 200), 400, registry.ErrUnavailable, 1},
-		{"", 400, registry.ErrUnavailable, 1},
+		{"InvalidRequestException", 400, secret.ErrNotFound, 1},
+		{"AccessDeniedException", 400, secret.ErrDenied, 1},
+		{"AccessDenied", 403, secret.ErrDenied, 1},
+		{"DecryptionFailure", 400, secret.ErrDenied, 1},
+		{"UnrecognizedClientException", 400, secret.ErrDenied, 1},
+		{"InvalidSignatureException", 403, secret.ErrDenied, 1},
+		{"InvalidParameterException", 400, secret.ErrDenied, 1},
+		{"ValidationException", 400, secret.ErrDenied, 1},
+		{"ThrottlingException", 400, secret.ErrUnavailable, attempts},
+		{"InternalServiceError", 500, secret.ErrUnavailable, attempts},
+		{"ServiceUnavailable", 503, secret.ErrUnavailable, attempts},
+		{"SomethingNew", 400, secret.ErrUnavailable, 1},
+		{"arn:aws:iam::111122223333:role/cnry", 400, secret.ErrUnavailable, 1},
+		{strings.Repeat("x", 200), 400, secret.ErrUnavailable, 1},
+		{"", 400, secret.ErrUnavailable, 1},
 	}
 	var reads []*read
 	for _, test := range table {
@@ -209,7 +209,7 @@ func TestErrorCodes(t *testing.T) {
 	for i, test := range table {
 		t.Run(test.code, func(t *testing.T) {
 			err, calls := reads[i].err, reads[i].calls
-			for _, sentinel := range []error{registry.ErrNotFound, registry.ErrDenied, registry.ErrUnavailable} {
+			for _, sentinel := range []error{secret.ErrNotFound, secret.ErrDenied, secret.ErrUnavailable} {
 				if errors.Is(err, sentinel) != (sentinel == test.want) {
 					t.Errorf("%v, want %v", err, test.want)
 				}
@@ -256,7 +256,7 @@ func TestBadAnswers(t *testing.T) {
 	}
 	readAll(t, reads)
 	for _, r := range reads {
-		if !errors.Is(r.err, registry.ErrUnavailable) || r.calls.Load() > attempts {
+		if !errors.Is(r.err, secret.ErrUnavailable) || r.calls.Load() > attempts {
 			t.Fatalf("%v after %d calls", r.err, r.calls.Load())
 		}
 		checkText(t, r.err)
@@ -300,7 +300,7 @@ func TestS18RedirectSinkReceivesNothing(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		secrets, _ := newSecrets(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, sink.URL, status) })
 		_, err := secrets.ReadSecret(t.Context(), secretName, false)
-		if !errors.Is(err, registry.ErrUnavailable) {
+		if !errors.Is(err, secret.ErrUnavailable) {
 			t.Errorf("%d: %v", status, err)
 		}
 	}
@@ -326,7 +326,7 @@ func TestClientOfTheSDK(t *testing.T) {
 	for _, test := range []struct {
 		bundle string
 		want   error
-	}{{"", registry.ErrUnavailable}, {bundle, nil}} {
+	}{{"", secret.ErrUnavailable}, {bundle, nil}} {
 		t.Setenv("AWS_CA_BUNDLE", test.bundle)
 		cfg, err := LoadConfig(t.Context())
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 const (
@@ -49,7 +50,7 @@ func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKe
 	public, err := x509.ParsePKIXPublicKey(out.PublicKey)
 	switch {
 	case len(out.PublicKey) == 0:
-		return nil, fmt.Errorf("kms: %w (no key in the answer)", registry.ErrUnavailable)
+		return nil, fmt.Errorf("kms: %w (no key in the answer)", secret.ErrUnavailable)
 	case out.KeyUsage != types.KeyUsageTypeSignVerify:
 		return nil, fmt.Errorf("kms: %w", registry.ErrNoKey)
 	case err != nil:
@@ -63,16 +64,16 @@ func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKe
 // publicKeyError sorts an error for documents, as secretError does.
 func publicKeyError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("kms: %w: %w", registry.ErrUnavailable, ctx.Err())
+		return fmt.Errorf("kms: %w: %w", secret.ErrUnavailable, ctx.Err())
 	}
 	code := ErrorCode(err)
 	switch {
 	case code == "NotFoundException", code == "UnsupportedOperationException", code == "InvalidKeyUsageException":
 		return fmt.Errorf("kms: %w (%s)", registry.ErrNoKey, code)
 	case refusal(code):
-		return fmt.Errorf("kms: %w (%s)", registry.ErrDenied, code)
+		return fmt.Errorf("kms: %w (%s)", secret.ErrDenied, code)
 	}
-	return fmt.Errorf("kms: %w (%s)", registry.ErrUnavailable, code)
+	return fmt.Errorf("kms: %w (%s)", secret.ErrUnavailable, code)
 }
 
 // Sign implements [registry.SigningKeys]: KMS gets the digest only, and makes an

@@ -21,6 +21,7 @@ import (
 	localkms "tokenvendor/scripts/local/kms"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 // newSigningKeys are the keys of a KMS, with one of each kind behind the alias of
@@ -159,8 +160,8 @@ func TestSigningKeyRefused(t *testing.T) {
 		}
 	}
 	for code, want := range map[string]error{
-		"AccessDeniedException": registry.ErrDenied, "DisabledException": registry.ErrDenied, "KMSInvalidStateException": registry.ErrDenied,
-		"ThrottlingException": registry.ErrUnavailable, "KMSInternalException": registry.ErrUnavailable, "KeyUnavailableException": registry.ErrUnavailable,
+		"AccessDeniedException": secret.ErrDenied, "DisabledException": secret.ErrDenied, "KMSInvalidStateException": secret.ErrDenied,
+		"ThrottlingException": secret.ErrUnavailable, "KMSInternalException": secret.ErrUnavailable, "KeyUnavailableException": secret.ErrUnavailable,
 	} {
 		endpoint.Fail("GetPublicKey", 100, code)
 		endpoint.Fail("Sign", 100, code)
@@ -169,7 +170,7 @@ func TestSigningKeyRefused(t *testing.T) {
 		}
 		before := endpoint.Calls("Sign")
 		_, err := keys.Sign(t.Context(), alias, "RS256", make([]byte, 32))
-		if errors.Is(err, oauth.ErrTemporary) != (want == registry.ErrUnavailable) || endpoint.Calls("Sign")-before > signAttempts {
+		if errors.Is(err, oauth.ErrTemporary) != (want == secret.ErrUnavailable) || endpoint.Calls("Sign")-before > signAttempts {
 			t.Errorf("%s: signing failed with %v after %d calls", code, err, endpoint.Calls("Sign")-before)
 		}
 		checkText(t, err)

@@ -7,10 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"tokenvendor/shared/secret"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-
-	"tokenvendor/shared/registry"
 )
 
 // stagePrevious is the label that Secrets Manager moves to the version before.
@@ -26,8 +26,8 @@ func NewTargets(cfg aws.Config) *Targets {
 }
 
 // Read returns what the secret of that name holds and when it was written. The error
-// wraps [registry.ErrNotFound] also where there is a secret that holds nothing yet,
-// [registry.ErrDenied] or [registry.ErrUnavailable].
+// wraps [secret.ErrNotFound] also where there is a secret that holds nothing yet,
+// [secret.ErrDenied] or [secret.ErrUnavailable].
 func (t *Targets) Read(ctx context.Context, name string) (text []byte, written time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -36,7 +36,7 @@ func (t *Targets) Read(ctx context.Context, name string) (text []byte, written t
 		return nil, time.Time{}, secretError(ctx, err)
 	}
 	if got := aws.ToString(out.Name); got != "" && got != name {
-		return nil, time.Time{}, fmt.Errorf("%w: the answer is for another secret", registry.ErrUnavailable)
+		return nil, time.Time{}, fmt.Errorf("%w: the answer is for another secret", secret.ErrUnavailable)
 	}
 	return []byte(aws.ToString(out.SecretString)), aws.ToTime(out.CreatedDate), nil
 }
@@ -54,7 +54,7 @@ func (t *Targets) Write(ctx context.Context, name, id string, text []byte) error
 		SecretId: &name, ClientRequestToken: &id, SecretString: aws.String(string(text)),
 	}); err != nil {
 		if ErrorCode(err) == "LimitExceededException" {
-			return errors.Join(registry.ErrUnavailable, errors.New("the secret has too many versions"))
+			return errors.Join(secret.ErrUnavailable, errors.New("the secret has too many versions"))
 		}
 		return secretError(ctx, err)
 	}

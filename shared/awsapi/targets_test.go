@@ -10,7 +10,7 @@ import (
 	aws "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"tokenvendor/scripts/local/secretsmanager"
-	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 const targetName = "token-vendor/tokens/billing"
@@ -36,16 +36,16 @@ func newTargets(t *testing.T) *Targets {
 // label, so that Secrets Manager may delete them.
 func TestTargets(t *testing.T) {
 	targets := newTargets(t)
-	if err := targets.Write(t.Context(), targetName, strings.Repeat("0", 64), []byte("x")); !errors.Is(err, registry.ErrNotFound) || strings.Contains(err.Error(), targetName) {
+	if err := targets.Write(t.Context(), targetName, strings.Repeat("0", 64), []byte("x")); !errors.Is(err, secret.ErrNotFound) || strings.Contains(err.Error(), targetName) {
 		t.Errorf("no such secret: %v", err)
 	}
-	if _, _, err := targets.Read(t.Context(), targetName); !errors.Is(err, registry.ErrNotFound) {
+	if _, _, err := targets.Read(t.Context(), targetName); !errors.Is(err, secret.ErrNotFound) {
 		t.Errorf("no such secret: %v", err)
 	}
 	if _, err := targets.client.CreateSecret(t.Context(), &aws.CreateSecretInput{Name: new(targetName)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := targets.Read(t.Context(), targetName); !errors.Is(err, registry.ErrNotFound) {
+	if _, _, err := targets.Read(t.Context(), targetName); !errors.Is(err, secret.ErrNotFound) {
 		t.Errorf("a secret without a value: %v", err)
 	}
 	for i := range 5 {

@@ -16,6 +16,6 @@
 // starts no exchange.
 //
 // It imports the standard library, a PKCS#12 decoder, the OAuth client and the
-// strict JSON reader. It knows nothing of AWS: a [SecretReader] comes from
+// strict JSON reader. It knows nothing of AWS: a [secret.Reader] comes from
 // outside.
 package registry

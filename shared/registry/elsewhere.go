@@ -85,7 +85,7 @@ func (r *Registry) checkWebIdentity(d *document, problems *report) {
 }
 
 // openKeys finds out about the keys that are kept elsewhere. The error wraps
-// [ErrDenied] or [ErrUnavailable].
+// [secret.ErrDenied] or [secret.ErrUnavailable].
 func (r *Registry) openKeys(ctx context.Context, d *document, problems *report) error {
 	switch audience := d.options.assertion.audience.name; {
 	case d.method == oauth.AWSWebIdentity && !slices.Contains(r.cfg.Audiences, d.assertionAudience()):

@@ -20,6 +20,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/secret"
 )
 
 // keyring is a KMS with keys by alias. fail makes it refuse.
@@ -64,8 +65,10 @@ func newKeyring() *keyring {
 }
 
 // anyClient is a reader that knows every client by the same document.
-func anyClient(document []byte) SecretReader {
-	return SecretReaderFunc(func(context.Context, string, bool) (Secret, error) { return Secret{Text: document, Version: "v1"}, nil })
+func anyClient(document []byte) secret.Reader {
+	return secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+		return secret.Secret{Text: document, Version: "v1"}, nil
+	})
 }
 
 // loadAs loads a document as that of the client.
@@ -162,7 +165,7 @@ func TestKeyInKMS(t *testing.T) {
 			}
 		})
 	}
-	for _, sentinel := range []error{ErrDenied, ErrUnavailable} {
+	for _, sentinel := range []error{secret.ErrDenied, secret.ErrUnavailable} {
 		keys := newKeyring()
 		keys.fail = fmt.Errorf("kms: %w", sentinel)
 		if _, err := loadAs(t, "billing", native(members{"kms_key_id": alias}), func(c *Config) { c.Keys = keys }); !errors.Is(err, sentinel) {
@@ -210,8 +213,8 @@ func TestKMSExchange(t *testing.T) {
 				t.Errorf("got %v, the same client %t, signed %v", err, again == client, keys.signed)
 			}
 			// KMS does not answer, and then the alias has another key.
-			keys.fail = ErrUnavailable
-			if _, err = New(cfg).Load(t.Context(), "billing", Have{Client: client}); !errors.Is(err, ErrUnavailable) {
+			keys.fail = secret.ErrUnavailable
+			if _, err = New(cfg).Load(t.Context(), "billing", Have{Client: client}); !errors.Is(err, secret.ErrUnavailable) {
 				t.Errorf("without KMS: %v", err)
 			}
 			keys.fail = nil

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/secret"
 )
 
 // place is where the token endpoint is.
@@ -126,7 +127,7 @@ func isSAP(issuer string) bool {
 }
 
 // locate asks the issuer for its token endpoint when the document leaves that
-// open. The error wraps [ErrUnavailable].
+// open. The error wraps [secret.ErrUnavailable].
 func (r *Registry) locate(ctx context.Context, d *document, problems *report) error {
 	if d.tokenEndpoint != "" {
 		return nil
@@ -136,7 +137,7 @@ func (r *Registry) locate(ctx context.Context, d *document, problems *report) er
 	switch {
 	case err == nil:
 	case errors.Is(err, oauth.ErrDiscovery), ctx.Err() != nil:
-		return fmt.Errorf("%w: %v", ErrUnavailable, err)
+		return fmt.Errorf("%w: %v", secret.ErrUnavailable, err)
 	default:
 		problems.add(issuer.name, "cannot be used: "+strings.TrimPrefix(err.Error(), "issuer: "))
 		return nil

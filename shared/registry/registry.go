@@ -11,52 +11,18 @@ import (
 	"time"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/secret"
 )
-
-// What the error of a [SecretReader] wraps, and so the error of
-// [Registry.Load].
-var (
-	// ErrNotFound: there is no such secret, or it is scheduled for deletion.
-	ErrNotFound = errors.New("no such client")
-	// ErrDenied: the secret, or the key that encrypts it, may not be used.
-	ErrDenied = errors.New("access denied")
-	// ErrUnavailable: a later call may succeed.
-	ErrUnavailable = errors.New("not available now")
-)
-
-// Secret is a secret as it was read.
-type Secret struct {
-	// Text is the SecretString, or the SecretBinary.
-	Text []byte
-	// Version is the identifier of the secret's version.
-	Version string
-}
-
-// SecretReader reads the current version (AWSCURRENT) of a secret; once: it does
-// not try again, because there is an older version to go on with. Its error wraps
-// [ErrNotFound], [ErrDenied], [ErrUnavailable] or that of a context whose time is over,
-// and holds neither a value nor an ARN.
-type SecretReader interface {
-	ReadSecret(ctx context.Context, name string, once bool) (Secret, error)
-}
-
-// SecretReaderFunc is a function as a [SecretReader].
-type SecretReaderFunc func(ctx context.Context, name string, once bool) (Secret, error)
-
-// ReadSecret implements [SecretReader].
-func (f SecretReaderFunc) ReadSecret(ctx context.Context, name string, once bool) (Secret, error) {
-	return f(ctx, name, once)
-}
 
 // ErrNoKey: there is no such key, or it is not for signatures. It is what the
-// error of [SigningKeys.Public] wraps, besides [ErrDenied] and [ErrUnavailable].
+// error of [SigningKeys.Public] wraps, besides [secret.ErrDenied] and [secret.ErrUnavailable].
 var ErrNoKey = errors.New("no such key for signatures")
 
 // SigningKeys are private keys that never leave the place where they are, AWS KMS.
 // Errors hold neither a value nor an ARN.
 type SigningKeys interface {
 	// Public returns the public key of the signing key behind an alias. Its error
-	// wraps [ErrNoKey], [ErrDenied] or [ErrUnavailable].
+	// wraps [ErrNoKey], [secret.ErrDenied] or [secret.ErrUnavailable].
 	Public(ctx context.Context, alias string) (crypto.PublicKey, error)
 	// Sign signs a digest with it by a JWS algorithm; see [oauth.SignDigest].
 	Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error)
@@ -91,7 +57,7 @@ type DiscoverFunc func(ctx context.Context, roots *x509.CertPool, certificate *t
 // Config configures a [Registry].
 type Config struct {
 	// Secrets reads the documents; required.
-	Secrets SecretReader
+	Secrets secret.Reader
 	// Prefix stands before a client's name in the name of its secret; empty:
 	// nothing does.
 	Prefix string
@@ -150,12 +116,12 @@ type Have struct {
 }
 
 // Load reads the secret of a client and makes the client ready. Nothing is
-// kept: the caller caches. The error wraps [ErrNotFound] (also for a name that
-// no client can have), [ErrDenied] or [ErrUnavailable], or is a
+// kept: the caller caches. The error wraps [secret.ErrNotFound] (also for a name that
+// no client can have), [secret.ErrDenied] or [secret.ErrUnavailable], or is a
 // [*DocumentError].
 func (r *Registry) Load(ctx context.Context, name string, have Have) (*Client, error) {
-	return r.read(ctx, name, have.Serves, func(secret Secret, problems *report) (*Client, error) {
-		return r.load(ctx, name, secret, have, problems)
+	return r.read(ctx, name, have.Serves, func(s secret.Secret, problems *report) (*Client, error) {
+		return r.load(ctx, name, s, have, problems)
 	})
 }
 
@@ -163,8 +129,8 @@ func (r *Registry) Load(ctx context.Context, name string, have Have) (*Client, e
 // leaves the token endpoint to the server's metadata, the client's OAuth is nil, and so
 // is its Shadow in any case.
 func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
-	return r.read(ctx, name, false, func(secret Secret, problems *report) (*Client, error) {
-		d := r.parse(name, secret.Text, problems)
+	return r.read(ctx, name, false, func(s secret.Secret, problems *report) (*Client, error) {
+		d := r.parse(name, s.Text, problems)
 		if !problems.empty() {
 			return nil, nil
 		}
@@ -172,45 +138,45 @@ func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
 			return nil, err
 		}
 		d.options.shadow = nil
-		return r.client(d, secret.Version, problems), nil
+		return r.client(d, s.Version, problems), nil
 	})
 }
 
 // read reads a client's secret for use. What use returns counts unless it found
 // problems.
-func (r *Registry) read(ctx context.Context, name string, once bool, use func(Secret, *report) (*Client, error)) (*Client, error) {
+func (r *Registry) read(ctx context.Context, name string, once bool, use func(secret.Secret, *report) (*Client, error)) (*Client, error) {
 	if !ValidName(name) {
-		return nil, fmt.Errorf("%w: not a client name", ErrNotFound)
+		return nil, fmt.Errorf("%w: not a client name", secret.ErrNotFound)
 	}
-	secret, err := r.cfg.Secrets.ReadSecret(ctx, r.cfg.Prefix+name, once)
+	s, err := r.cfg.Secrets.ReadSecret(ctx, r.cfg.Prefix+name, once)
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	}
 	problems := &report{}
-	client, err := use(secret, problems)
+	client, err := use(s, problems)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	case !problems.empty():
-		return nil, problems.error(name, secret.Version)
+		return nil, problems.error(name, s.Version)
 	}
 	return client, nil
 }
 
 // load makes the client of a secret. It stops where the problems found leave
 // nothing to go on with.
-func (r *Registry) load(ctx context.Context, name string, secret Secret, have Have, problems *report) (*Client, error) {
-	d := r.parse(name, secret.Text, problems)
+func (r *Registry) load(ctx context.Context, name string, s secret.Secret, have Have, problems *report) (*Client, error) {
+	d := r.parse(name, s.Text, problems)
 	if !problems.empty() {
 		return nil, nil
 	}
 	old := have.Client
-	if have.Refused && old != nil && strings.HasPrefix(old.Version, secret.Version) {
+	if have.Refused && old != nil && strings.HasPrefix(old.Version, s.Version) {
 		// The key behind an alias may be another all the same.
 		if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
 			return nil, err
 		}
-		if old.Version == secret.Version+d.keyVersion() {
+		if old.Version == s.Version+d.keyVersion() {
 			return old, nil
 		}
 	}
@@ -218,7 +184,7 @@ func (r *Registry) load(ctx context.Context, name string, secret Secret, have Ha
 		return nil, err
 	}
 	r.reachShadow(ctx, d)
-	client := r.client(d, secret.Version, problems)
+	client := r.client(d, s.Version, problems)
 	if client == nil {
 		return nil, nil
 	}
@@ -229,7 +195,7 @@ func (r *Registry) load(ctx context.Context, name string, secret Secret, have Ha
 }
 
 // reach asks the servers that a document leads to: where the token endpoint is, and
-// which key an alias has. The error wraps [ErrDenied] or [ErrUnavailable].
+// which key an alias has. The error wraps [secret.ErrDenied] or [secret.ErrUnavailable].
 func (r *Registry) reach(ctx context.Context, d *document, problems *report) error {
 	if err := r.locate(ctx, d, problems); err != nil || !problems.empty() {
 		return err

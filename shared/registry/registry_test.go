@@ -15,16 +15,17 @@ import (
 	"testing"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/secret"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func documentReader(document []byte) SecretReader {
-	return SecretReaderFunc(func(_ context.Context, name string, _ bool) (Secret, error) {
+func documentReader(document []byte) secret.Reader {
+	return secret.ReaderFunc(func(_ context.Context, name string, _ bool) (secret.Secret, error) {
 		if name != "token-vendor/clients/billing" {
-			return Secret{}, ErrNotFound
+			return secret.Secret{}, secret.ErrNotFound
 		}
-		return Secret{Text: document, Version: "v1"}, nil
+		return secret.Secret{Text: document, Version: "v1"}, nil
 	})
 }
 
@@ -134,12 +135,12 @@ func describeProof(t *testing.T, document []byte, line func(string, any)) {
 func TestLoadErrors(t *testing.T) {
 	fail := func(err error) func(*Config) {
 		return func(cfg *Config) {
-			cfg.Secrets = SecretReaderFunc(func(context.Context, string, bool) (Secret, error) {
-				return Secret{}, fmt.Errorf("reading: %w", err)
+			cfg.Secrets = secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+				return secret.Secret{}, fmt.Errorf("reading: %w", err)
 			})
 		}
 	}
-	for _, want := range []error{ErrNotFound, ErrDenied, ErrUnavailable} {
+	for _, want := range []error{secret.ErrNotFound, secret.ErrDenied, secret.ErrUnavailable} {
 		if _, err := load(t, nil, fail(want)); !errors.Is(err, want) {
 			t.Errorf("got %v, want %v", err, want)
 		}
@@ -153,7 +154,7 @@ func TestLoadDiscoveryFailures(t *testing.T) {
 			return oauth.Metadata{}, fmt.Errorf("%w: status 503", oauth.ErrDiscovery)
 		}
 	}
-	if _, err := load(t, document, down); !errors.Is(err, ErrUnavailable) {
+	if _, err := load(t, document, down); !errors.Is(err, secret.ErrUnavailable) {
 		t.Errorf("down: %v", err)
 	}
 	var bad *DocumentError
@@ -190,7 +191,7 @@ func TestValidName(t *testing.T) {
 			t.Errorf("%q is taken", name)
 		}
 		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name, Have{})
-		if !errors.Is(err, ErrNotFound) {
+		if !errors.Is(err, secret.ErrNotFound) {
 			t.Errorf("%q: %v", name, err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"tokenvendor/shared/cache"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 const (
@@ -45,7 +46,7 @@ func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Cl
 			return cache.Entry[*registry.Client]{}, errNotAgain
 		}
 		client, err := v.source.Load(ctx, name, registry.Have{Client: last.Value, Serves: last.Serves, Refused: refused})
-		if errors.Is(err, registry.ErrNotFound) {
+		if errors.Is(err, secret.ErrNotFound) {
 			v.tokens.Remove(func(_ key, t *held) bool { return t.client == name })
 		}
 		if err != nil {
@@ -70,7 +71,7 @@ func (v *Vendor) client(ctx context.Context, name string, good func(*registry.Cl
 // time is over.
 func (v *Vendor) reportDocument(err error, serving bool) {
 	var document *registry.DocumentError
-	if serving && (errors.As(err, &document) || errors.Is(err, registry.ErrDenied) || errors.Is(err, registry.ErrNotFound)) {
+	if serving && (errors.As(err, &document) || errors.Is(err, secret.ErrDenied) || errors.Is(err, secret.ErrNotFound)) {
 		v.count(CountDocument)
 	}
 }
@@ -82,11 +83,11 @@ func (v *Vendor) afterClientError(err error, failures int, _ bool) cache.Reactio
 	switch {
 	case errors.Is(err, errNotAgain):
 		return cache.Reaction{}
-	case errors.Is(err, registry.ErrNotFound) && failures < unknownTries:
+	case errors.Is(err, secret.ErrNotFound) && failures < unknownTries:
 		return cache.Reaction{Keep: -1}
-	case errors.Is(err, registry.ErrNotFound):
+	case errors.Is(err, secret.ErrNotFound):
 		return cache.Reaction{Rest: unknownRest, Keep: -1}
-	case errors.Is(err, registry.ErrDenied):
+	case errors.Is(err, secret.ErrDenied):
 		return cache.Reaction{Rest: deniedRest, Postpone: deniedRest, Keep: deniedLife}
 	case errors.As(err, &document):
 		// Without an older version somebody is writing the first.

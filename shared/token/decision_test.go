@@ -18,6 +18,7 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -142,10 +143,10 @@ func TestS37PolicyTrouble(t *testing.T) {
 		keep time.Duration
 		cold token.Kind
 	}{
-		{"missing", registry.ErrNotFound, 0, token.Denied},
+		{"missing", secret.ErrNotFound, 0, token.Denied},
 		{"broken", broken, time.Hour, token.Denied},
-		{"denied", registry.ErrDenied, 15 * time.Minute, token.Denied},
-		{"unavailable", registry.ErrUnavailable, time.Hour, token.Unavailable},
+		{"denied", secret.ErrDenied, 15 * time.Minute, token.Denied},
+		{"unavailable", secret.ErrUnavailable, time.Hour, token.Unavailable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := newPolicyBench(t, onlyA)
@@ -346,7 +347,7 @@ func TestExplainCallsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.secrets["billing"] = registry.Secret{Text: text, Version: "v1"}
+	b.secrets["billing"] = secret.Secret{Text: text, Version: "v1"}
 	b.vendor = discovering(b, &calls)
 	if got := b.explain(token.Request{}); got["allowed"] != true {
 		t.Errorf("got %v", got)

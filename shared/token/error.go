@@ -10,6 +10,7 @@ import (
 	"tokenvendor/shared/cache"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 // Kind is the coarse reason of an [Error]. The zero value is Internal, so that
@@ -188,15 +189,15 @@ func documentFailure(err error) *Error {
 	case errors.As(err, &document):
 		problems := strings.Join(document.Problems, "; ")
 		return &Error{Kind: Misconfigured, Description: oauth.Printable("the client's document is not usable: " + problems), Detail: problems}
-	case errors.Is(err, registry.ErrNotFound):
+	case errors.Is(err, secret.ErrNotFound):
 		return Refusal("no such client")
-	case errors.Is(err, registry.ErrDenied):
+	case errors.Is(err, secret.ErrDenied):
 		return &Error{Kind: Misconfigured, Description: "the client's document cannot be read", Detail: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		e := timeout()
 		e.Detail = "reading the client's document took too long: " + err.Error()
 		return e
-	case errors.Is(err, registry.ErrUnavailable), errors.Is(err, oauth.ErrDiscovery):
+	case errors.Is(err, secret.ErrUnavailable), errors.Is(err, oauth.ErrDiscovery):
 		return &Error{Kind: Unavailable, Description: "the client's document cannot be read now", Detail: err.Error(), RetryAfter: time.Second}
 	}
 	return AsError(err)

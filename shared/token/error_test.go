@@ -12,6 +12,7 @@ import (
 	"tokenvendor/shared/cache"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 // TestErrorTable is the specification of what callers get.
@@ -91,9 +92,9 @@ func TestDocumentFailure(t *testing.T) {
 		want Kind
 		says string
 	}{
-		{"no such client", fmt.Errorf("client x: %w", registry.ErrNotFound), Denied, "not allowed, or no such client"},
-		{"may not be read", fmt.Errorf("client x: %w", registry.ErrDenied), Misconfigured, "cannot be read"},
-		{"not now", fmt.Errorf("client x: %w", registry.ErrUnavailable), Unavailable, "cannot be read now"},
+		{"no such client", fmt.Errorf("client x: %w", secret.ErrNotFound), Denied, "not allowed, or no such client"},
+		{"may not be read", fmt.Errorf("client x: %w", secret.ErrDenied), Misconfigured, "cannot be read"},
+		{"not now", fmt.Errorf("client x: %w", secret.ErrUnavailable), Unavailable, "cannot be read now"},
 		{"metadata of the issuer", fmt.Errorf("client x: %w", oauth.ErrDiscovery), Unavailable, "cannot be read now"},
 		{"too late", fmt.Errorf("client x: %w", context.DeadlineExceeded), Timeout, "in time"},
 		{"bad document", fmt.Errorf("client x: %w", document), Misconfigured, "client_id must be a string; alg is"},

@@ -15,7 +15,7 @@ import (
 
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -367,7 +367,7 @@ func TestMuseum16NoPolicy(t *testing.T) {
 	for _, missing := range []struct {
 		err  error
 		kind token.Kind
-	}{{registry.ErrNotFound, token.Denied}, {registry.ErrDenied, token.Denied}, {registry.ErrUnavailable, token.Unavailable}} {
+	}{{secret.ErrNotFound, token.Denied}, {secret.ErrDenied, token.Denied}, {secret.ErrUnavailable, token.Unavailable}} {
 		b.setPolicy("", missing.err)
 		b.wantKind(token.Request{Caller: teamA}, missing.kind)
 		b.pass(10 * time.Second)
@@ -382,7 +382,7 @@ func TestMuseum16NoPolicy(t *testing.T) {
 	for _, gone := range []struct {
 		err   error
 		after time.Duration
-	}{{registry.ErrNotFound, time.Minute}, {registry.ErrDenied, 16 * time.Minute}} {
+	}{{secret.ErrNotFound, time.Minute}, {secret.ErrDenied, 16 * time.Minute}} {
 		b.setPolicy(onlyA, nil)
 		b.pass(time.Minute)
 		b.mustVend(token.Request{Caller: teamA})

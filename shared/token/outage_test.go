@@ -12,7 +12,7 @@ import (
 
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -206,7 +206,7 @@ func TestRejected(t *testing.T) {
 func TestSecretsManagerDown(t *testing.T) {
 	b := newBench(t)
 	b.mustVend(token.Request{})
-	b.setReadErr(registry.ErrUnavailable)
+	b.setReadErr(secret.ErrUnavailable)
 	start := b.now()
 	for b.now().Sub(start) < 23*time.Hour+50*time.Minute {
 		b.mustVend(token.Request{})
@@ -225,7 +225,7 @@ func TestSecretsManagerDown(t *testing.T) {
 func TestSecretDenied(t *testing.T) {
 	b := newBench(t)
 	b.mustVend(token.Request{})
-	b.setReadErr(registry.ErrDenied)
+	b.setReadErr(secret.ErrDenied)
 	b.pass(5 * time.Minute)
 	b.mustVend(token.Request{}) // this one reads
 	b.pass(14*time.Minute + 59*time.Second)
@@ -248,7 +248,7 @@ func TestSecretDenied(t *testing.T) {
 func TestSecretDeleted(t *testing.T) {
 	b := newBench(t)
 	b.mustVend(token.Request{})
-	b.setReadErr(registry.ErrNotFound)
+	b.setReadErr(secret.ErrNotFound)
 	b.pass(5 * time.Minute)
 	b.wantKind(token.Request{}, token.Denied)
 	b.setReadErr(nil)
@@ -467,7 +467,7 @@ func TestNeverExpired(t *testing.T) {
 			case 1, 2:
 				b.server.Misbehave(oauthtest.Members(map[string]any{"expires_in": 1 + random.IntN(200)}))
 			case 3:
-				b.setReadErr(registry.ErrUnavailable)
+				b.setReadErr(secret.ErrUnavailable)
 			case 4:
 				b.setReadErr(nil)
 				b.put("billing", fmt.Sprint("v", version), nil)

@@ -8,7 +8,7 @@ import (
 
 	"tokenvendor/shared/cache"
 	"tokenvendor/shared/policy"
-	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 const (
@@ -84,9 +84,9 @@ func (p *policies) load(ctx context.Context, last cache.Last[*reading]) (cache.E
 // failed with err.
 func policyKeep(err error) time.Duration {
 	switch {
-	case errors.Is(err, registry.ErrNotFound):
+	case errors.Is(err, secret.ErrNotFound):
 		return 0
-	case errors.Is(err, registry.ErrDenied):
+	case errors.Is(err, secret.ErrDenied):
 		return deniedLife
 	}
 	return policyLife
@@ -94,7 +94,7 @@ func policyKeep(err error) time.Duration {
 
 // report counts what does not pass away by itself.
 func (p *policies) report(err error) {
-	if !errors.Is(err, registry.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+	if !errors.Is(err, secret.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 		p.v.count(CountPolicy)
 	}
 }
@@ -106,9 +106,9 @@ func policyFailure(err error) *Error {
 	switch {
 	case errors.As(err, &document):
 		return passing("the policy is not usable: " + strings.Join(document.Problems, "; "))
-	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrDenied):
+	case errors.Is(err, secret.ErrNotFound), errors.Is(err, secret.ErrDenied):
 		return passing("there is no policy: " + err.Error())
-	case errors.Is(err, registry.ErrUnavailable):
+	case errors.Is(err, secret.ErrUnavailable):
 		return &Error{Kind: Unavailable, Description: "the policy cannot be read now", Detail: err.Error(), RetryAfter: time.Second}
 	}
 	return AsError(err)

@@ -13,6 +13,7 @@ import (
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -174,7 +175,7 @@ func TestRotationUnderLoad(t *testing.T) {
 func TestCorrectionAfterABlip(t *testing.T) {
 	b := newBench(t)
 	b.mustVend(token.Request{})
-	b.setReadErr(registry.ErrUnavailable)
+	b.setReadErr(secret.ErrUnavailable)
 	b.pass(5*time.Minute + time.Second)
 	b.mustVend(token.Request{}) // reads in vain
 	b.setReadErr(nil)

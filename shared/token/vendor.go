@@ -39,7 +39,7 @@ type Config struct {
 	Fleet *fleet.Fleet
 	// Policy reads the policy; nil: IAM has decided already (mode iam). once says
 	// that the policy in memory still serves. Its errors are those of
-	// [registry.SecretReader], or a [*policy.DocumentError].
+	// [secret.Reader], or a [*policy.DocumentError].
 	Policy func(ctx context.Context, once bool) (*policy.Policy, error)
 	// Audit records every decision before a token leaves; nil: nobody does. It may
 	// be called by several goroutines at once.

@@ -15,6 +15,7 @@ import (
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -26,10 +27,10 @@ type bench struct {
 	reads  atomic.Int64
 
 	mu      sync.Mutex
-	offset  time.Duration              // the clock is ahead by this; guarded by mu
-	secrets map[string]registry.Secret // by client name; guarded by mu
-	readErr error                      // guarded by mu
-	counts  map[string]int             // guarded by mu
+	offset  time.Duration            // the clock is ahead by this; guarded by mu
+	secrets map[string]secret.Secret // by client name; guarded by mu
+	readErr error                    // guarded by mu
+	counts  map[string]int           // guarded by mu
 
 	policy      string        // guarded by mu
 	policyErr   error         // guarded by mu
@@ -39,7 +40,7 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
-	b := &bench{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), secrets: make(map[string]registry.Secret), counts: make(map[string]int)}
+	b := &bench{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), secrets: make(map[string]secret.Secret), counts: make(map[string]int)}
 	b.vendor = token.New(b.config())
 	b.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
 	b.put("billing", "v1", nil)
@@ -91,17 +92,17 @@ func (b *bench) pass(d time.Duration) {
 	b.offset += d
 }
 
-// ReadSecret implements registry.SecretReader.
-func (b *bench) ReadSecret(_ context.Context, name string, _ bool) (registry.Secret, error) {
+// ReadSecret implements secret.Reader.
+func (b *bench) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
 	b.reads.Add(1)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.readErr != nil {
-		return registry.Secret{}, b.readErr
+		return secret.Secret{}, b.readErr
 	}
 	s, ok := b.secrets[name]
 	if !ok {
-		return s, registry.ErrNotFound
+		return s, secret.ErrNotFound
 	}
 	return s, nil
 }
@@ -118,7 +119,7 @@ func (b *bench) put(name, version string, members map[string]any) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.secrets[name] = registry.Secret{Text: text, Version: version}
+	b.secrets[name] = secret.Secret{Text: text, Version: version}
 }
 
 func (b *bench) vend(r token.Request) (token.Grant, error) {
@@ -293,7 +294,7 @@ func TestDocumentErrors(t *testing.T) {
 		t.Error("a value is repeated")
 	}
 	for err, want := range map[error]token.Kind{
-		registry.ErrDenied: token.Misconfigured, registry.ErrUnavailable: token.Unavailable, context.DeadlineExceeded: token.Timeout, errors.New("?"): token.Internal,
+		secret.ErrDenied: token.Misconfigured, secret.ErrUnavailable: token.Unavailable, context.DeadlineExceeded: token.Timeout, errors.New("?"): token.Internal,
 	} {
 		b.readErr = err
 		b.pass(10 * time.Minute) // what failed rests
@@ -506,14 +507,14 @@ func TestBounds(t *testing.T) {
 // it has moved is asked when the document is read again in any case.
 func TestRefusedIsNotLookedUp(t *testing.T) {
 	b := newBench(t)
-	discovered := func(version, secret string) {
-		text, err := json.Marshal(map[string]string{"issuer": b.server.Issuer(), "client_id": "id", "client_secret": secret, "ca_certificates": string(b.server.CAPEM())})
+	discovered := func(version, password string) {
+		text, err := json.Marshal(map[string]string{"issuer": b.server.Issuer(), "client_id": "id", "client_secret": password, "ca_certificates": string(b.server.CAPEM())})
 		if err != nil {
 			t.Fatal(err)
 		}
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.secrets["billing"] = registry.Secret{Text: text, Version: version}
+		b.secrets["billing"] = secret.Secret{Text: text, Version: version}
 	}
 	asked := func(want int) {
 		t.Helper()
@@ -549,7 +550,7 @@ func TestMovedEndpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.mu.Lock()
-	b.secrets["billing"] = registry.Secret{Text: text, Version: "v1"}
+	b.secrets["billing"] = secret.Secret{Text: text, Version: "v1"}
 	b.mu.Unlock()
 	b.mustVend(token.Request{})
 	before := b.server.MetadataRequests()
