@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"tokenvendor/shared/ask"
 )
 
 const (
@@ -25,22 +27,15 @@ const (
 	longPause  = 2 * time.Second
 )
 
-// Request is what one exchange asks for. The zero value asks for the client's
-// defaults at the server.
+// Request is one exchange's request. The zero value asks for the client's defaults at
+// the server.
 type Request struct {
-	// Scope is the space-separated list of RFC 6749 section 3.3.
-	Scope string
-	// Resource are the targets of RFC 8707, each sent as a parameter of its own.
-	Resource []string
-	// Audience and TokenFormat ("jwt" or "opaque", SAP) are sent when not empty.
-	Audience, TokenFormat string
-	// Parameters are further form parameters. They cannot replace those that
-	// the exchange itself sends.
-	Parameters map[string]string
+	// Ask holds the parameters. Its Parameters cannot replace those that the exchange
+	// itself sends.
+	ask.Ask
 	// MaxAttempts bounds the attempts; zero: three.
 	MaxAttempts int
-	// CorrelationID is sent as X-CorrelationID, which SAP's servers log; empty:
-	// none.
+	// CorrelationID is sent as X-CorrelationID, which SAP's servers log; empty: none.
 	CorrelationID string
 }
 
@@ -158,7 +153,9 @@ func (c *Client) form(r Request) url.Values {
 	}
 	form.Set("grant_type", "client_credentials")
 	form.Set("client_id", c.id)
-	for name, value := range map[string]string{"scope": r.Scope, "audience": r.Audience, "token_format": r.TokenFormat} {
+	for name, value := range map[string]string{
+		"scope": strings.Join(r.Scope, " "), "audience": r.Audience, "token_format": r.TokenFormat, "app_tid": r.AppTID,
+	} {
 		if value != "" {
 			form.Set(name, value)
 		}

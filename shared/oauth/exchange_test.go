@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 )
@@ -83,8 +84,11 @@ func TestWholeRequest(t *testing.T) {
 	s.Register(oauthtest.Client{ID: "c", Methods: []string{"client_secret_post"}, Secrets: []string{"s"}})
 	client := newClient(t, s, oauth.Config{ID: "c", Authenticator: oauth.SecretPost{Secret: oauth.NewSecret("s")}})
 	_, err := exchanger().Exchange(t.Context(), client, oauth.Request{
-		Scope: "a b", Resource: []string{"urn:x", "urn:y"}, Audience: "aud", TokenFormat: "opaque", CorrelationID: "r-1",
-		Parameters: map[string]string{"app_tid": "t1", "x": "1&client_secret=2", "grant_type": "password", "client_id": "other", "client_secret": "other"},
+		Ask: ask.Ask{
+			Scope: []string{"a", "b"}, Resource: []string{"urn:x", "urn:y"}, Audience: "aud", TokenFormat: "opaque", AppTID: "t1",
+			Parameters: map[string]string{"x": "1&client_secret=2", "grant_type": "password", "client_id": "other", "client_secret": "other"},
+		},
+		CorrelationID: "r-1",
 	})
 	if err != nil {
 		t.Fatal(err)

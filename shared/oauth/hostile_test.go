@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 )
@@ -231,7 +232,7 @@ func TestRefusedCertificateIsShownOnce(t *testing.T) {
 	const exchanges = 50
 	for range exchanges {
 		c := certificateClient(t, strict)
-		_, err := exchanger().Exchange(t.Context(), c, oauth.Request{Parameters: map[string]string{"x": strings.Repeat("y", 4000)}})
+		_, err := exchanger().Exchange(t.Context(), c, oauth.Request{Ask: ask.Ask{Parameters: map[string]string{"x": strings.Repeat("y", 4000)}}})
 		if err == nil {
 			t.Fatal("a token")
 		}

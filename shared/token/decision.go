@@ -132,16 +132,16 @@ func (d *decision) allowWanted(want oauth.Request) error {
 	if d.policy == nil {
 		return nil
 	}
-	return d.allow(strings.Fields(want.Scope), withTarget(want.Resource, want.Audience))
+	return d.allow(want.Scope, withTarget(want.Resource, want.Audience))
 }
 
 // allowGranted asks about what the authorization server granted, also when the token
 // was in memory: it may be too much for this caller and not for the one before.
 func (d *decision) allowGranted(t *held, want oauth.Request) error {
-	if d.policy == nil || t.Scope() == "" || t.Scope() == want.Scope {
+	if d.policy == nil || t.Scope() == "" || t.Scope() == strings.Join(want.Scope, " ") {
 		return nil
 	}
-	err := d.allow(strings.Fields(want.Scope+" "+t.Scope()), withTarget(want.Resource, want.Audience))
+	err := d.allow(append(slices.Clone(want.Scope), strings.Fields(t.Scope())...), withTarget(want.Resource, want.Audience))
 	if err != nil {
 		d.event.GrantedScope = strings.Fields(t.Scope())
 	}

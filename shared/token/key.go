@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"strings"
 
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
@@ -22,7 +23,7 @@ const keyVersion = 1
 func keyOf(client *registry.Client, r oauth.Request) key {
 	const usual = 512 // bytes, so that the buffer need not grow
 	b := append(make([]byte, 0, usual), keyVersion)
-	for _, field := range [...]string{client.Name, client.Version, string(client.Method), client.OAuth.TokenEndpoint(), r.Scope, r.Audience, r.TokenFormat} {
+	for _, field := range [...]string{client.Name, client.Version, string(client.Method), client.OAuth.TokenEndpoint(), strings.Join(r.Scope, " "), r.Audience, r.TokenFormat} {
 		b = appendField(b, field)
 	}
 	b = appendList(b, r.Resource)

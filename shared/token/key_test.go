@@ -5,8 +5,10 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
@@ -69,7 +71,7 @@ func (k *keyer) key(t *testing.T, f fields) key {
 		k.clients[f.endpoint] = client
 	}
 	return keyOf(&registry.Client{Name: f.name, Version: f.version, Method: oauth.Method(f.method), OAuth: client},
-		oauth.Request{Scope: f.scope, Audience: f.audience, TokenFormat: f.format, Resource: f.resource, Parameters: f.parameters()})
+		oauth.Request{Ask: ask.Ask{Scope: strings.Fields(f.scope), Audience: f.audience, TokenFormat: f.format, Resource: f.resource, Parameters: f.parameters()}})
 }
 
 func someFields() fields {

@@ -59,7 +59,7 @@ func (r Request) resolve(c *registry.Client) (oauth.Request, error) {
 	if !ok {
 		return want, &Error{Kind: InvalidScope, Description: "scope goes beyond the client's document"}
 	}
-	want.Scope = strings.Join(scope, " ")
+	want.Scope = scope
 	if want.Resource, ok = within(r.Resource, c.Resource, c.Allow["resource"]); !ok {
 		return want, &Error{Kind: InvalidTarget, Description: "resource goes beyond the client's document"}
 	}

@@ -2,9 +2,11 @@ package token
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
@@ -19,7 +21,7 @@ func TestResolve(t *testing.T) {
 	}
 	lifted := bound
 	lifted.Allow = map[string]bool{"scope": true, "resource": true, "audience": true, "token_format": true, "app_tid": true, "extra": true, "fixed": true}
-	defaults := oauth.Request{Scope: "read write", Resource: []string{"urn:a", "urn:b"}, Audience: "inside", TokenFormat: "jwt", Parameters: bound.Parameters}
+	defaults := oauth.Request{Ask: ask.Ask{Scope: strings.Fields("read write"), Resource: []string{"urn:a", "urn:b"}, Audience: "inside", TokenFormat: "jwt", Parameters: bound.Parameters}}
 	for _, test := range []struct {
 		name   string
 		client registry.Client
@@ -29,11 +31,11 @@ func TestResolve(t *testing.T) {
 	}{
 		{"free, nothing asked", free, `{}`, oauth.Request{}, noKind},
 		{"free, all asked", free, `{"scope":"b a","resource":["urn:b","urn:a"],"audience":"x","token_format":"opaque","app_tid":"t"}`,
-			oauth.Request{Scope: "a b", Resource: []string{"urn:a", "urn:b"}, Audience: "x", TokenFormat: "opaque", Parameters: map[string]string{"app_tid": "t"}}, noKind},
+			oauth.Request{Ask: ask.Ask{Scope: strings.Fields("a b"), Resource: []string{"urn:a", "urn:b"}, Audience: "x", TokenFormat: "opaque", Parameters: map[string]string{"app_tid": "t"}}}, noKind},
 		{"defaults", bound, `{}`, defaults, noKind},
 		{"the defaults asked for", bound, `{"scope":"write read","resource":["urn:b","urn:a"],"audience":"inside","token_format":"jwt","app_tid":"tenant"}`, defaults, noKind},
 		{"less", bound, `{"scope":"read","resource":"urn:b"}`,
-			oauth.Request{Scope: "read", Resource: []string{"urn:b"}, Audience: "inside", TokenFormat: "jwt", Parameters: bound.Parameters}, noKind},
+			oauth.Request{Ask: ask.Ask{Scope: strings.Fields("read"), Resource: []string{"urn:b"}, Audience: "inside", TokenFormat: "jwt", Parameters: bound.Parameters}}, noKind},
 		{"more scope", bound, `{"scope":"read admin"}`, oauth.Request{}, InvalidScope},
 		{"part of a scope", bound, `{"scope":"rea"}`, oauth.Request{}, InvalidScope},
 		{"scope in another case", bound, `{"scope":"Read"}`, oauth.Request{}, InvalidScope},
@@ -47,8 +49,8 @@ func TestResolve(t *testing.T) {
 		{"fixed parameter as it is", bound, `{"fixed":"1"}`, oauth.Request{}, Malformed},
 		{"unknown parameter of a free document", free, `{"extra":"1"}`, oauth.Request{}, Malformed},
 		{"lifted", lifted, `{"scope":"admin","resource":"urn:c","audience":"outside","token_format":"opaque","app_tid":"other","extra":"2","fixed":"3"}`,
-			oauth.Request{Scope: "admin", Resource: []string{"urn:c"}, Audience: "outside", TokenFormat: "opaque",
-				Parameters: map[string]string{"app_tid": "other", "extra": "2", "fixed": "3"}}, noKind},
+			oauth.Request{Ask: ask.Ask{Scope: strings.Fields("admin"), Resource: []string{"urn:c"}, Audience: "outside", TokenFormat: "opaque",
+				Parameters: map[string]string{"app_tid": "other", "extra": "2", "fixed": "3"}}}, noKind},
 		{"lifted, nothing asked", lifted, `{}`, defaults, noKind},
 		{"lifted, another parameter", lifted, `{"extra2":"2"}`, oauth.Request{}, Malformed},
 		{"allowed name in another case", lifted, `{"Extra":"2"}`, oauth.Request{}, Malformed},
@@ -74,7 +76,7 @@ func TestResolve(t *testing.T) {
 
 func sameWish(a, b oauth.Request) bool {
 	lists := len(a.Resource) == 0 && len(b.Resource) == 0 || reflect.DeepEqual(a.Resource, b.Resource)
-	return lists && a.Scope == b.Scope && a.Audience == b.Audience && a.TokenFormat == b.TokenFormat && reflect.DeepEqual(a.Parameters, b.Parameters)
+	return lists && slices.Equal(a.Scope, b.Scope) && a.Audience == b.Audience && a.TokenFormat == b.TokenFormat && reflect.DeepEqual(a.Parameters, b.Parameters)
 }
 
 // TestResolveLeavesTheDocumentAlone: it is shared by all callers.
