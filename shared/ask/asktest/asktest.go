@@ -2,7 +2,6 @@
 package asktest
 
 import (
-	"fmt"
 	"reflect"
 	"testing"
 
@@ -67,6 +66,6 @@ func set(t *testing.T, name string, v reflect.Value) {
 	case map[string]string:
 		v.Set(reflect.ValueOf(map[string]string{"login_hint": text}))
 	default:
-		t.Fatal(fmt.Sprintf("asktest has no value for the member %s of type %s", name, v.Type()))
+		t.Fatalf("asktest has no value for the member %s of type %s", name, v.Type())
 	}
 }
