@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/registry"
@@ -23,18 +24,23 @@ import (
 // played is a core and an AWS that do what they are told at once.
 type played struct{}
 
-func (played) Vend(context.Context, token.Request) (token.Grant, error) {
-	return token.Grant{}, token.Refusal("")
+func (played) Vend(_ context.Context, read func(*token.Request) error) (token.Grant, error) {
+	if err := read(&token.Request{}); err != nil {
+		return token.Grant{}, err
+	}
+	return token.Grant{}, fault.Refusal(fault.Denied, "")
 }
 
-func (played) Announce(_ context.Context, r token.Request, o token.Order) (token.Announcement, error) {
-	if !registry.ValidName(r.Client) || o.ID == "" || r.Caller == "" {
+func (played) Announce(_ context.Context, read func(*token.Order) error) (token.Announcement, error) {
+	o := token.Order{Request: &token.Request{}}
+	if err := read(&o); err != nil {
+		return token.Announcement{}, err
+	}
+	if !registry.ValidName(o.Client) || o.ID == "" || o.Request.Caller == "" {
 		panic("an order without client, id or caller")
 	}
-	return token.Announcement{Ordered: token.Ordered{ID: o.ID, Client: r.Client, Caller: o.Caller}, Claim: "claim"}, nil
+	return token.Announcement{Ordered: token.Ordered{ID: o.ID, Client: o.Client, Caller: o.For}, Claim: "claim"}, nil
 }
-
-func (played) Refuse(_ token.Request, err error) *token.Error { return token.AsError(err) }
 
 func (played) Put(_ context.Context, _, _ string, detail []byte) error {
 	if !json.Valid(detail) {

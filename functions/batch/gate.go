@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
-	"tokenvendor/shared/token"
 )
 
-// sourceOf returns the source whose events have this shape. Anybody can send one.
+// sourceOf returns the source whose events have this shape. Any invoker can send one.
 func sourceOf(members map[string]json.RawMessage) audit.Source {
 	switch {
 	case members["Records"] != nil:
@@ -24,15 +24,15 @@ func sourceOf(members map[string]json.RawMessage) audit.Source {
 	return audit.Unknown
 }
 
-// gate decides whether an event is believed to come from where it looks like. Whoever
-// invokes the function directly is to get claims. By a schedule of his own he would have
-// any client's token in a secret that he reads, and by a message's id that message would
-// be taken for done.
+// gate decides whether an event is believed to come from the source that its shape says. A
+// principal that invokes the function directly gets claims only. A forged schedule could
+// deliver any client's token into a secret that the attacker reads, and a forged message
+// could mark a real one as done.
 type gate struct {
-	// alias must be the one that the function was invoked through by a queue, an event
-	// or a schedule, and by nobody else, unless empty. Lambda sets it, not the caller.
+	// alias, unless empty, is the one through which queues, events and schedules invoke the
+	// function, and nothing else does. Lambda sets it, not the caller.
 	alias string
-	// samLocal: on a developer's machine there are no aliases.
+	// samLocal means a developer's machine, where there are no aliases.
 	samLocal bool
 }
 
@@ -43,10 +43,10 @@ func (g gate) believes(ctx context.Context, source audit.Source) bool {
 	return (invocation.Alias(ctx) == g.alias) == (source != audit.Direct)
 }
 
-// forged records that an event was not believed. The alias is all that is known of who
-// sent it; the event's own ids are his to choose.
+// forged records that an event is not believed. Only the alias is known of its sender; the
+// event's own ids are the sender's choice.
 func (h *handler) forged(ctx context.Context, source audit.Source) error {
-	r := h.asked(ctx, source, "")
-	r.Caller = invocation.DirectCaller(r.Origin.Alias)
-	return h.vendor.Refuse(r, token.Forgery("an event through an alias that its source does not use"))
+	r := asked(ctx, source, "")
+	r.Caller, r.Origin.Forged = invocation.DirectCaller(r.Origin.Alias), true
+	return h.record(ctx, r, fault.Refusal(fault.Denied, "an event through an alias that its source does not use"))
 }

@@ -71,7 +71,7 @@ func (r *rig) wantForged(source audit.Source, alias string) {
 	}
 	e := r.audit[0]
 	if e.Type != audit.Forged || e.Allowed || e.Error != "access_denied" || e.Client != "" || e.Caller != invocation.DirectCaller(alias) ||
-		e.Origin != (audit.Origin{Source: source, Alias: alias}) {
+		e.Origin != (audit.Origin{Source: source, Alias: alias, Forged: true}) {
 		r.t.Errorf("the line is %+v", e)
 	}
 	r.wantQuiet()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/strictjson"
@@ -15,13 +16,11 @@ import (
 
 // vendor is the core, as far as this function needs it.
 type vendor interface {
-	Vend(ctx context.Context, r token.Request) (token.Grant, error)
-	Announce(ctx context.Context, r token.Request, o token.Order) (token.Announcement, error)
-	Refuse(r token.Request, err error) *token.Error
+	Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error)
+	Announce(ctx context.Context, read func(*token.Order) error) (token.Announcement, error)
 }
 
-// bus is where tokens are announced. An event that it did not accept may have been put
-// all the same.
+// bus takes the announcements. If Put fails, the event may have been put all the same.
 type bus interface {
 	Put(ctx context.Context, source, detailType string, detail []byte) error
 }
@@ -36,7 +35,7 @@ const (
 	countAnnounced    = "Announced"
 	countDelivered    = "Delivered"
 	countDeadLettered = "DeadLettered"
-	// countJobsFailed: something that was to be done was not, this time or ever.
+	// countJobsFailed: a job was not done, this time or ever.
 	countJobsFailed = "JobsFailed"
 	// countDeliveriesFailed: a secret does not hold the token that it should.
 	countDeliveriesFailed = "DeliveriesFailed"
@@ -49,10 +48,9 @@ type handler struct {
 	fleet   *fleet.Fleet
 	bus     bus
 	targets targets
-	// dead takes messages that can never be done; nil: they are left to the queue
-	// they come from.
+	// dead takes messages that can never be done; nil: they are left to their own queue.
 	dead queue
-	// maxReceives is how often a message is received before it is such a message.
+	// maxReceives is how often a message is received before it counts as such.
 	maxReceives int
 	count       func(name string)
 	log         *slog.Logger
@@ -63,16 +61,16 @@ type handler struct {
 // maxDepth is more than any source's events have.
 const maxDepth = 32
 
-// Invoke implements lambda.Handler. An error is what [invocation.Failure] returns.
-func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
-	ctx, cancel := invocation.WithMargin(ctx)
-	defer cancel()
+// Invoke implements lambda.Handler. An error is that of [invocation.Run].
+func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	defer h.flush()
-	defer func() { err = invocation.Failure(err) }()
-	defer invocation.Rescue(h.log, invocation.RequestID(ctx), &err)
+	return invocation.Run(ctx, h.log, func(ctx context.Context) ([]byte, error) { return h.dispatch(ctx, payload) })
+}
+
+func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) {
 	members, err := strictjson.Object(payload, strictjson.Limits{Outer: true, Depth: maxDepth})
 	if err != nil {
-		return nil, h.refuse(ctx, audit.Unknown, malformed("the event is "+err.Error()))
+		return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is "+err.Error()))
 	}
 	source := sourceOf(members)
 	if source != audit.Unknown && !h.gate.believes(ctx, source) {
@@ -82,76 +80,67 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, er
 	case audit.SQS:
 		return h.messages(ctx, members["Records"])
 	case audit.Bus:
-		return nil, h.event(ctx, payload, members)
+		return nil, h.event(ctx, members)
 	case audit.Schedule:
 		return h.schedule(ctx, members)
 	case audit.Direct:
 		return h.direct(ctx, payload)
 	}
-	return nil, h.refuse(ctx, audit.Unknown, malformed("the event is of no source that is known: no Records, detail-type, schedule, client or requests"))
+	return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is of no source that is known: no Records, detail-type, schedule, client or requests"))
 }
 
-// refuse records that an event was refused as a whole.
-func (h *handler) refuse(ctx context.Context, source audit.Source, err error) error {
-	h.count(countJobsFailed)
-	return h.vendor.Refuse(h.asked(ctx, source, ""), err)
+// refuseEvent records that an event was refused as a whole.
+func (h *handler) refuseEvent(ctx context.Context, source audit.Source, refusal error) error {
+	return h.refuse(ctx, asked(ctx, source, ""), refusal)
 }
 
-// asked is what is known of a request before it is read. Of the sender of a message or
-// an event nothing is.
-func (h *handler) asked(ctx context.Context, source audit.Source, messageID string) token.Request {
-	r := token.Request{
-		RequestID: invocation.RequestID(ctx), Caller: string(source),
-		Origin: audit.Origin{Source: source, MessageID: messageID, Alias: invocation.Alias(ctx)},
-	}
-	if source == audit.Direct {
-		r.Caller = invocation.DirectCaller(r.Origin.Alias)
+// asked is what is known of a request before it is read. The sender of a message or an event
+// is not known.
+func asked(ctx context.Context, source audit.Source, messageID string) token.Request {
+	r := invocation.Request(ctx, source)
+	r.Origin.MessageID = messageID
+	if r.Caller == "" {
+		r.Caller = string(source)
 	}
 	return r
 }
 
 // direct answers {"client": …} with an announcement and {"requests": […]} with
-// {"responses": […]}, one announcement or error document for each, in order. Whoever
-// asks has the claim in the answer, so nothing is put on the bus.
+// {"responses": […]}, one announcement or error document for each, in order. The caller has
+// the claim in the answer, so nothing is put on the bus.
 func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 	list, err := invocation.ParseList(payload)
 	if err != nil {
-		return nil, h.refuse(ctx, audit.Direct, err)
+		return nil, h.refuseEvent(ctx, audit.Direct, err)
 	}
 	id := invocation.RequestID(ctx)
-	one := func(i int, raw json.RawMessage) ([]byte, *token.Error) {
-		announced, err := h.fetch(ctx, raw, h.asked(ctx, audit.Direct, ""), token.Order{ID: itemID(id, i), Time: h.now()})
+	one := func(i int, raw json.RawMessage) ([]byte, error) {
+		announced, err := h.fetch(ctx, func(o *token.Order) error {
+			*o.Request, o.ID, o.Time = asked(ctx, audit.Direct, ""), itemID(id, i), h.now()
+			return parseOrder(o, raw)
+		})
 		if err != nil {
-			return nil, token.AsError(err)
+			return nil, err
 		}
 		return encode(announced), nil
 	}
-	if list.Requests != nil {
-		return list.Answer(id, one), nil
+	if list.Requests == nil {
+		return one(0, payload)
 	}
-	answer, failure := one(0, payload)
-	if failure != nil {
-		return nil, failure
-	}
-	return answer, nil
+	return list.Answer(h.log, id, one), nil
 }
 
-func malformed(description string) error {
-	return &token.Error{Kind: token.Malformed, Description: description}
-}
-
-// permanent reports whether the same would fail again for ever: it is about what was
-// asked, not about the state that something is in.
+// permanent reports whether the same request would always fail: the error is about what was
+// asked, and not about a state that may change.
 func permanent(err error) bool {
-	e := token.AsError(err)
-	switch e.Kind {
-	case token.Malformed, token.UnsupportedGrant, token.InvalidScope, token.InvalidTarget, token.Denied, token.TooLarge:
-		return !e.Passing
+	switch fault.From(err).Kind {
+	case fault.Malformed, fault.UnsupportedGrant, fault.InvalidScope, fault.InvalidTarget, fault.Denied, fault.TooLarge:
+		return true
 	}
 	return false
 }
 
-// encode encodes what is of our making, which cannot fail.
+// encode encodes a value of our own, which cannot fail.
 func encode(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {

@@ -25,14 +25,14 @@ type slowVendor struct {
 	after func()
 }
 
-func (s slowVendor) Announce(ctx context.Context, r token.Request, o token.Order) (token.Announcement, error) {
-	a, err := s.vendor.Announce(ctx, r, o)
+func (s slowVendor) Announce(ctx context.Context, read func(*token.Order) error) (token.Announcement, error) {
+	a, err := s.vendor.Announce(ctx, read)
 	s.after()
 	return a, err
 }
 
-func (s slowVendor) Vend(ctx context.Context, r token.Request) (token.Grant, error) {
-	g, err := s.vendor.Vend(ctx, r)
+func (s slowVendor) Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error) {
+	g, err := s.vendor.Vend(ctx, read)
 	s.after()
 	return g, err
 }

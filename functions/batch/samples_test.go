@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"tokenvendor/shared/token"
+	"tokenvendor/shared/fault"
 )
 
 // TestSamples: the files of events/batch do what they are there to show.
@@ -60,7 +60,7 @@ func TestStateMachine(t *testing.T) {
 		}
 	}
 	codes := make(map[string]bool)
-	for kind := token.Internal; kind <= token.Timeout; kind++ {
+	for kind := fault.Internal; kind <= fault.Timeout; kind++ {
 		if code := kind.Code(); code != "unsupported_grant_type" { // no order says a grant type
 			codes[code] = true
 		}

@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/token"
 )
 
-// record is what we read of a message in an event of SQS.
+// record is the part of a message in an event of SQS that the function reads.
 type record struct {
 	MessageID  string `json:"messageId"`
 	Body       string `json:"body"`
@@ -24,7 +25,7 @@ type record struct {
 	} `json:"attributes"`
 }
 
-// failures is what Lambda reads with ReportBatchItemFailures: these messages come again,
+// failures is the answer with ReportBatchItemFailures: Lambda delivers these messages again,
 // the others are done.
 //
 // Source: docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html
@@ -40,59 +41,51 @@ type failure struct {
 func (h *handler) messages(ctx context.Context, raw json.RawMessage) ([]byte, error) {
 	var records []record
 	if err := json.Unmarshal(raw, &records); err != nil || len(records) == 0 || len(records) > 10_000 {
-		return nil, h.refuse(ctx, audit.SQS, malformed("Records is not a list of messages"))
+		return nil, h.refuseEvent(ctx, audit.SQS, fault.Invalid("Records is not a list of messages"))
 	}
 	for _, r := range records {
-		if r.MessageID == "" || len(r.MessageID) > 128 || strings.ContainsFunc(r.MessageID, notIDByte) {
-			// One that has no name cannot be said to have failed.
-			return nil, h.refuse(ctx, audit.SQS, malformed("Records holds a message without a messageId"))
+		if !validID(r.MessageID) {
+			// A message without a name cannot be said to have failed.
+			return nil, h.refuseEvent(ctx, audit.SQS, fault.Invalid("Records holds a message without a messageId"))
 		}
 	}
-	failed := make([]bool, len(records))
-	invocation.Each(len(records), func(i int) { failed[i] = !h.message(ctx, &records[i]) })
 	out := failures{Items: []failure{}}
-	for i, r := range records {
-		if failed[i] {
-			out.Items = append(out.Items, failure{r.MessageID})
+	for i, err := range invocation.Each(h.log, invocation.RequestID(ctx), len(records), func(i int) error {
+		r := &records[i]
+		return h.once(ctx, "sqs "+r.MessageID, func(confirm func() bool) error { return h.message(ctx, r, confirm) })
+	}) {
+		if err != nil {
+			out.Items = append(out.Items, failure{records[i].MessageID})
 		}
 	}
 	return encode(out), nil
 }
 
-func notIDByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.:", r)
-}
-
-// message reports whether a message is done with.
-func (h *handler) message(ctx context.Context, r *record) bool {
-	var err error
-	func() {
-		defer invocation.Rescue(h.log, invocation.RequestID(ctx), &err)
-		err = h.once(ctx, "sqs "+r.MessageID, func(mine func() bool) error { return h.work(ctx, r, mine) })
-	}()
-	return err == nil
-}
-
-// work announces what a message orders, or puts it where somebody will find it.
-func (h *handler) work(ctx context.Context, r *record, mine func() bool) error {
-	asked := h.asked(ctx, audit.SQS, r.MessageID)
+// message announces the token that a message orders, or puts the message into the
+// dead-letter queue.
+func (h *handler) message(ctx context.Context, r *record, confirm func() bool) error {
+	request := asked(ctx, audit.SQS, r.MessageID)
 	if r.Source != "aws:sqs" {
-		return h.failed(asked, malformed("eventSource is not aws:sqs"))
+		return h.refuse(ctx, request, fault.Invalid("eventSource is not aws:sqs"))
 	}
-	err := h.announceAll(ctx, []byte(r.Body), asked, token.Order{ID: r.MessageID, Time: r.sent()}, mine)
+	err := h.announce(ctx, func(o *token.Order) error {
+		*o.Request, o.ID, o.Time = request, r.MessageID, r.sent()
+		return parseOrder(o, []byte(r.Body))
+	}, confirm)
 	if err == nil || h.dead == nil || !permanent(err) && !h.last(r) {
 		return err
 	}
-	return h.bury(ctx, r, err, mine)
+	return h.bury(ctx, r, err, confirm)
 }
 
-// last reports whether the queue would give up on the message itself, without a reason.
+// last reports whether the queue would next move the message to its dead-letter queue, without
+// a reason.
 func (h *handler) last(r *record) bool {
 	n, err := strconv.Atoi(r.Attributes.Receives)
 	return err == nil && n >= h.maxReceives
 }
 
-// sent is when the message was sent; zero: that is not known.
+// sent returns when the message was sent; zero: that is not known.
 func (r *record) sent() time.Time {
 	ms, err := strconv.ParseInt(r.Attributes.Sent, 10, 64)
 	if err != nil || ms <= 0 {
@@ -101,25 +94,24 @@ func (r *record) sent() time.Time {
 	return time.UnixMilli(ms)
 }
 
-// maxBuried is how much of a message is kept, in bytes: of the 1 MiB that SQS takes, its
-// attributes must have some.
+// maxBuried is how much of a message is kept, in bytes: SQS takes 1 MiB, attributes included.
 //
 // Source: docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 const maxBuried = 1<<20 - 4<<10
 
-// bury puts a message into the dead-letter queue, with the reason. When that fails the
-// message has failed, and comes again.
-func (h *handler) bury(ctx context.Context, r *record, reason error, mine func() bool) error {
-	if !mine() {
+// bury puts a message into the dead-letter queue, with the reason. If that fails, the message
+// has failed and is delivered again.
+func (h *handler) bury(ctx context.Context, r *record, reason error, confirm func() bool) error {
+	if !confirm() {
 		return errBusy()
 	}
-	failure := token.AsError(reason)
+	failure := fault.From(reason)
 	attributes := map[string]string{
 		"error": failure.Kind.Code(), "error_description": oauth.Printable(failure.Description), "message_id": r.MessageID,
 	}
 	body := r.Body
 	if len(body) > maxBuried {
-		// Without a cut there would be no room for the reason. It is no order anyhow.
+		// There must be room for the reason. A body of that size is no order.
 		body, attributes["body_bytes"] = strings.ToValidUTF8(body[:maxBuried], ""), strconv.Itoa(len(body))
 	}
 	if err := h.dead.Send(ctx, body, attributes); err != nil {

@@ -224,9 +224,12 @@ type panicking struct {
 	client string
 }
 
-func (p panicking) Announce(ctx context.Context, r token.Request, o token.Order) (token.Announcement, error) {
-	if r.Client == p.client {
-		panic("cnry-panic")
-	}
-	return p.vendor.Announce(ctx, r, o)
+func (p panicking) Announce(ctx context.Context, read func(*token.Order) error) (token.Announcement, error) {
+	return p.vendor.Announce(ctx, func(o *token.Order) error {
+		err := read(o)
+		if o.Client == p.client {
+			panic("cnry-panic")
+		}
+		return err
+	})
 }

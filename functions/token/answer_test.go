@@ -11,8 +11,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/strictjson"
-	"tokenvendor/shared/token"
 )
 
 // answer is a response taken apart.
@@ -122,7 +122,7 @@ func readErrorDocument(t testing.TB, body []byte, requestID string) (code, descr
 // checkText holds error and error_description to RFC 6749 section 5.2.
 func checkText(t testing.TB, code, description string) {
 	t.Helper()
-	if !slices.ContainsFunc(allKinds(), func(k token.Kind) bool { return k.Code() == code }) {
+	if !slices.ContainsFunc(allKinds(), func(k fault.Kind) bool { return k.Code() == code }) {
 		t.Errorf("error %q is not in the table", code)
 	}
 	if description == "" || len(description) > 200 || strings.ContainsFunc(description, notDescriptionByte) {
@@ -133,16 +133,16 @@ func checkText(t testing.TB, code, description string) {
 // notDescriptionByte is true outside %x20-21 / %x23-5B / %x5D-7E.
 func notDescriptionByte(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }
 
-func allKinds() []token.Kind {
-	var kinds []token.Kind
-	for k := token.Internal; k <= token.Timeout; k++ {
+func allKinds() []fault.Kind {
+	var kinds []fault.Kind
+	for k := fault.Internal; k <= fault.Timeout; k++ {
 		kinds = append(kinds, k)
 	}
 	return kinds
 }
 
 func inTable(status int, code string) bool {
-	return slices.ContainsFunc(allKinds(), func(k token.Kind) bool { return k.Status() == status && k.Code() == code })
+	return slices.ContainsFunc(allKinds(), func(k fault.Kind) bool { return k.Status() == status && k.Code() == code })
 }
 
 func checkToken(t testing.TB, body []byte) {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/token"
 )
@@ -93,7 +94,7 @@ func TestBatchOrder(t *testing.T) {
 			most.Store(max(most.Load(), running.Add(1)))
 			defer running.Add(-1)
 			time.Sleep(time.Duration(len(r.Client)*7919%13) * time.Second)
-			return token.Grant{}, &token.Error{Kind: token.Denied, Description: r.Client}
+			return token.Grant{}, &fault.Error{Kind: fault.Denied, Description: r.Client}
 		}), closedGate(), new(output))
 		var items []string
 		for i := range 60 {

@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
-	"tokenvendor/shared/token"
 )
 
 // event holds what the function reads of an API Gateway REST (v1) or HTTP API
@@ -84,7 +84,7 @@ func (e *event) client() (string, error) {
 	}
 	suffix := "/token/" + name
 	if !registry.ValidName(name) || !leadsTo(raw, suffix) || e.judged != "" && !leadsTo(e.judged, suffix) {
-		return "", &token.Error{Kind: token.Malformed, Description: "the path must be /token/ and a client's name"}
+		return "", fault.Invalid("the path must be /token/ and a client's name")
 	}
 	return name, nil
 }
@@ -110,13 +110,10 @@ type gate struct {
 	samLocal bool
 }
 
-// caller returns who signed the request.
-func (g gate) caller(ctx context.Context, e *event) (string, error) {
+// caller returns the principal that signed the request of an event that is believed.
+func (g gate) caller(e *event) (string, error) {
 	if g.samLocal {
 		return "sam-local", nil
-	}
-	if !g.believes(ctx, e) {
-		return "", token.Forgery("an HTTP event without proof that API Gateway made it")
 	}
 	arn := e.identityARN
 	if e.v2 {
@@ -124,7 +121,7 @@ func (g gate) caller(ctx context.Context, e *event) (string, error) {
 	}
 	caller, ok := principal(arn)
 	if !ok {
-		return "", token.Refusal("the event names no IAM principal")
+		return "", fault.Refusal(fault.Denied, "the event names no IAM principal")
 	}
 	return caller, nil
 }
@@ -132,12 +129,10 @@ func (g gate) caller(ctx context.Context, e *event) (string, error) {
 // open reports whether the operator asks for no proof at all.
 func (g gate) open() bool { return g.proof.IsZero() && g.alias == "" && g.urlAlias == "" }
 
-// strange is what becomes of an event of no shape that is known. It may be API
-// Gateway's mistake, if API Gateway sent it.
-func (g gate) strange(ctx context.Context, e *event) error {
-	failure := errShape()
-	failure.Forged = !g.samLocal && !g.open() && !g.believes(ctx, e)
-	return failure
+// forged reports whether an event of no known shape did not come from API Gateway, as far as
+// that can be known. It may be API Gateway's mistake, if API Gateway sent it.
+func (g gate) forged(ctx context.Context, e *event) bool {
+	return !g.samLocal && !g.open() && !g.believes(ctx, e)
 }
 
 func (g gate) believes(ctx context.Context, e *event) bool {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/token"
 )
@@ -181,7 +182,7 @@ func TestS01FunctionURLNeedsItsAlias(t *testing.T) {
 		called := false
 		h := newHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) {
 			called = true
-			return token.Grant{}, token.Refusal("")
+			return token.Grant{}, fault.Refusal(fault.Denied, "")
 		}), test.gate, new(output))
 		if _, err := h.Invoke(lambdaContext(t.Context(), "r", "http"), []byte(payload)); err != nil || called != test.want {
 			t.Errorf("%+v: passed on %t, want %t; %v", test.gate, called, test.want, err)

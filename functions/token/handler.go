@@ -11,8 +11,7 @@ import (
 
 // vendor is the core, as far as this function needs it.
 type vendor interface {
-	Vend(ctx context.Context, r token.Request) (token.Grant, error)
-	Refuse(r token.Request, err error) *token.Error
+	Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error)
 }
 
 // handler answers events. It takes and returns bytes: Lambda's typed handlers
@@ -27,18 +26,16 @@ type handler struct {
 	now   func() time.Time
 }
 
-// Invoke implements lambda.Handler. An error is what [invocation.Failure] returns.
-func (h *handler) Invoke(ctx context.Context, payload []byte) (answer []byte, err error) {
-	ctx, cancel := invocation.WithMargin(ctx)
-	defer cancel()
+// Invoke implements lambda.Handler. An error is that of [invocation.Run].
+func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	if h.flush != nil {
 		defer h.flush()
 	}
-	defer func() { err = invocation.Failure(err) }()
-	defer invocation.Rescue(h.log, invocation.RequestID(ctx), &err)
-	e := readEvent(payload)
-	if !e.http {
-		return h.direct(ctx, payload)
-	}
-	return h.http(ctx, &e, payload), nil
+	return invocation.Run(ctx, h.log, func(ctx context.Context) ([]byte, error) {
+		e := readEvent(payload)
+		if !e.http {
+			return h.direct(ctx, payload)
+		}
+		return h.http(ctx, &e, payload), nil
+	})
 }

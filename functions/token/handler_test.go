@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/token"
 )
@@ -30,7 +31,7 @@ func TestR69Panics(t *testing.T) {
 		"nil map":    func() { nobody["cnry-key"] = 1 },
 		"bytes":      func() { panic([]byte("cnry-bytes")) },
 		"nil":        func() { panic(nil) },
-		"our error":  func() { panic(&token.Error{Kind: token.Denied, Description: "cnry-description"}) },
+		"our error":  func() { panic(&fault.Error{Kind: fault.Denied, Description: "cnry-description"}) },
 		"deadline":   func() { panic(context.DeadlineExceeded) },
 		"formatting": func() { panic(fmt.Sprintf("%v", strings.Repeat("cnry-", 1000))) },
 	} {
@@ -71,7 +72,7 @@ func checkPanicLog(t *testing.T, log string) {
 // TestErrorsOfTheCore: what the core's errors become, and what becomes of the text
 // of others.
 func TestErrorsOfTheCore(t *testing.T) {
-	upstream := &token.Error{Kind: token.Throttled, Description: "wait", Upstream: &token.Upstream{Status: 429, Code: "slow_down"}, RetryAfter: 1200 * time.Millisecond}
+	upstream := &fault.Error{Kind: fault.Throttled, Description: "wait", Upstream: &fault.Upstream{Status: 429, Code: "slow_down"}, RetryAfter: 1200 * time.Millisecond}
 	for _, test := range []struct {
 		name       string
 		err        error
@@ -80,12 +81,12 @@ func TestErrorsOfTheCore(t *testing.T) {
 		retryAfter string
 	}{
 		{"foreign", errors.New("cnry-foreign"), 500, "server_error", ""},
-		{"foreign around ours", fmt.Errorf("cnry-foreign: %w", &token.Error{Kind: token.Denied, Description: "no"}), 403, "access_denied", ""},
+		{"foreign around ours", fmt.Errorf("cnry-foreign: %w", &fault.Error{Kind: fault.Denied, Description: "no"}), 403, "access_denied", ""},
 		{"deadline", fmt.Errorf("cnry-foreign: %w", context.DeadlineExceeded), 504, "temporarily_unavailable", "1"},
 		{"canceled", context.Canceled, 504, "temporarily_unavailable", "1"},
-		{"unavailable", &token.Error{Kind: token.Unavailable, Description: "no", RetryAfter: time.Second}, 503, "temporarily_unavailable", "1"},
+		{"unavailable", &fault.Error{Kind: fault.Unavailable, Description: "no", RetryAfter: time.Second}, 503, "temporarily_unavailable", "1"},
 		{"throttled", upstream, 429, "temporarily_unavailable", "2"},
-		{"description with quotes", &token.Error{Kind: token.Misconfigured, Description: "a\"b\\c\nd\x00ü" + strings.Repeat("x", 500)}, 502, "server_error", ""},
+		{"description with quotes", &fault.Error{Kind: fault.Misconfigured, Description: "a\"b\\c\nd\x00ü" + strings.Repeat("x", 500)}, 502, "server_error", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			logs := new(output)

@@ -7,78 +7,76 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"tokenvendor/shared/audit"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/token"
 )
 
 // http answers an HTTP event with a proxy response.
 func (h *handler) http(ctx context.Context, e *event, payload []byte) []byte {
-	asked, grant, err := h.httpGrant(ctx, e, payload)
+	grant, err := h.vendor.Vend(ctx, func(r *token.Request) error { return h.read(ctx, e, payload, r) })
 	if err != nil {
-		return appendFailure(nil, h.vendor.Refuse(asked, err), asked.RequestID)
+		return appendFailure(nil, fault.From(err), invocation.RequestID(ctx))
 	}
 	return appendGrant(nil, grant, h.now())
 }
 
-// httpGrant makes the checks in the order in which their problems are reported;
-// nothing is called before all have passed. asked is as much of the request as was
-// understood.
-func (h *handler) httpGrant(ctx context.Context, e *event, payload []byte) (asked token.Request, grant token.Grant, err error) {
-	asked = token.Request{RequestID: invocation.RequestID(ctx), Origin: audit.Origin{Source: e.source(), Alias: invocation.Alias(ctx)}}
-	defer invocation.Rescue(h.log, asked.RequestID, &err)
+// read makes the checks in the order in which their problems are reported.
+func (h *handler) read(ctx context.Context, e *event, payload []byte, r *token.Request) (err error) {
+	*r = invocation.Request(ctx, e.source())
 	if !e.known() {
-		return asked, grant, h.gate.strange(ctx, e)
+		r.Origin.Forged = h.gate.forged(ctx, e)
+		return errShape()
 	}
-	if asked.Caller, err = h.gate.caller(ctx, e); err != nil {
-		return asked, grant, err
+	if !h.gate.samLocal && !h.gate.believes(ctx, e) {
+		r.Origin.Forged = true
+		return fault.Refusal(fault.Denied, "an HTTP event without proof that API Gateway made it")
 	}
-	asked.Origin = e.from(ctx)
-	r, err := e.request(payload)
-	if err != nil {
-		return asked, grant, err
+	if r.Caller, err = h.gate.caller(e); err != nil {
+		return err
 	}
-	r.RequestID, r.Origin, r.Caller = asked.RequestID, asked.Origin, asked.Caller
-	grant, err = h.vendor.Vend(ctx, r)
-	return r, grant, err
+	r.Origin = e.from(ctx)
+	return e.request(payload, r)
 }
 
-// request reads the caller's wish out of the event.
-func (e *event) request(payload []byte) (token.Request, error) {
+// request reads what the caller asks for.
+func (e *event) request(payload []byte, r *token.Request) error {
 	if e.mistyped || !utf8.Valid(payload) {
-		return token.Request{}, errShape()
+		return errShape()
 	}
 	if e.method != "POST" {
-		return token.Request{}, &token.Error{Kind: token.WrongMethod, Description: "the method must be POST"}
+		return fault.New(fault.WrongMethod, "the method must be POST")
 	}
 	media, err := e.mediaType()
 	if err != nil {
-		return token.Request{}, err
+		return err
 	}
 	body, err := e.bytes()
 	if err != nil {
-		return token.Request{}, err
+		return err
 	}
 	name, err := e.client()
 	if err != nil {
-		return token.Request{}, err
+		return err
 	}
 	if e.query {
-		return token.Request{}, &token.Error{Kind: token.Malformed, Description: "parameters belong in the body, not in the query string"}
+		return fault.Invalid("parameters belong in the body, not in the query string")
 	}
+	r.Client = name
 	switch {
 	case len(body) == 0:
-		return token.Request{Client: name}, nil
 	case media == mediaJSON:
-		return token.ParseJSON(name, body)
+		err = r.ParseJSON(body)
 	default:
-		return token.ParseForm(name, body)
+		err = r.ParseForm(body)
 	}
+	if err != nil {
+		r.Client = "" // of a body that is refused nothing is recorded
+	}
+	return err
 }
 
-func errShape() *token.Error {
-	return &token.Error{Kind: token.Malformed, Description: "not an event of API Gateway"}
-}
+func errShape() error { return fault.Invalid("not an event of API Gateway") }
 
 const (
 	mediaJSON = "application/json"
@@ -107,12 +105,12 @@ func (e *event) mediaType() (string, error) {
 }
 
 func wrongMedia(description string) error {
-	return &token.Error{Kind: token.WrongMedia, Description: description}
+	return fault.New(fault.WrongMedia, description)
 }
 
 // bytes returns the body as bytes of UTF-8.
 func (e *event) bytes() ([]byte, error) {
-	tooLarge := &token.Error{Kind: token.TooLarge, Description: "the body is larger than 8 KiB"}
+	tooLarge := fault.New(fault.TooLarge, "the body is larger than 8 KiB")
 	body := []byte(e.body)
 	if e.base64 {
 		if base64.StdEncoding.DecodedLen(len(body)) > token.MaxBody+2 {
@@ -121,7 +119,7 @@ func (e *event) bytes() ([]byte, error) {
 		decoded, err := base64.StdEncoding.Strict().DecodeString(e.body)
 		// The decoder skips line breaks, which API Gateway never makes.
 		if err != nil || strings.ContainsAny(e.body, "\r\n") {
-			return nil, &token.Error{Kind: token.Malformed, Description: "the body is not base64"}
+			return nil, fault.Invalid("the body is not base64")
 		}
 		body = decoded
 	}
@@ -129,7 +127,7 @@ func (e *event) bytes() ([]byte, error) {
 		return nil, tooLarge
 	}
 	if !utf8.Valid(body) {
-		return nil, &token.Error{Kind: token.Malformed, Description: "the body is not UTF-8"}
+		return nil, fault.Invalid("the body is not UTF-8")
 	}
 	return body, nil
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/token"
 )
 
@@ -24,11 +25,11 @@ func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
 }
 
 // appendFailure appends the proxy response for an error.
-func appendFailure(dst []byte, e *token.Error, requestID string) []byte {
+func appendFailure(dst []byte, e *fault.Error, requestID string) []byte {
 	dst = append(dst, `{"statusCode":`...)
 	dst = strconv.AppendInt(dst, int64(e.Kind.Status()), 10)
 	dst = append(dst, `,"headers":{`+oauthHeaders...)
-	if e.Kind == token.WrongMethod {
+	if e.Kind == fault.WrongMethod {
 		dst = append(dst, `,"Allow":"POST"`...)
 	}
 	if e.RetryAfter > 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/token"
 )
@@ -76,8 +77,26 @@ func (o *output) take() string {
 // vendorFunc is a function as a vendor.
 type vendorFunc func(ctx context.Context, r token.Request) (token.Grant, error)
 
-func (f vendorFunc) Vend(ctx context.Context, r token.Request) (token.Grant, error) { return f(ctx, r) }
-func (f vendorFunc) Refuse(_ token.Request, err error) *token.Error                 { return token.AsError(err) }
+// core is a vendorFunc that catches panics, as the core does.
+type core struct {
+	vend vendorFunc
+	log  *slog.Logger
+}
+
+func (c core) Vend(ctx context.Context, read func(*token.Request) error) (grant token.Grant, err error) {
+	var r token.Request
+	err = fault.Catch(c.log, &r.RequestID, func() (err error) {
+		if err = read(&r); err == nil {
+			grant, err = c.vend(ctx, r)
+		}
+		return err
+	})
+	return grant, err
+}
+
+func (f vendorFunc) Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error) {
+	return core{f, slog.New(slog.DiscardHandler)}.Vend(ctx, read)
+}
 
 // counted counts the calls of a core's Vend.
 type counted struct {
@@ -85,9 +104,14 @@ type counted struct {
 	vends *atomic.Int64
 }
 
-func (c counted) Vend(ctx context.Context, r token.Request) (token.Grant, error) {
-	c.vends.Add(1)
-	return c.Vendor.Vend(ctx, r)
+func (c counted) Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error) {
+	return c.Vendor.Vend(ctx, func(r *token.Request) error {
+		err := read(r)
+		if err == nil {
+			c.vends.Add(1)
+		}
+		return err
+	})
 }
 
 // closedGate is the gate as the template configures it.
@@ -95,7 +119,11 @@ func closedGate() gate { return gate{proof: oauth.NewSecret(testProof), alias: t
 
 // newHandler is the real handler with another core.
 func newHandler(v vendor, g gate, logs *output) *handler {
-	return &handler{vendor: v, gate: g, log: slog.New(slog.NewJSONHandler(logs, nil)), now: time.Now}
+	log := slog.New(slog.NewJSONHandler(logs, nil))
+	if f, ok := v.(vendorFunc); ok {
+		v = core{f, log}
+	}
+	return &handler{vendor: v, gate: g, log: log, now: time.Now}
 }
 
 // lambdaContext is what the runtime passes to a handler.

@@ -20,6 +20,7 @@ import (
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
 )
 
 const (
@@ -182,7 +183,7 @@ func (w *world) grant(t testing.TB, client string) token.Grant {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	grant, err := w.vendor(io.Discard).Vend(ctx, token.Request{Client: client})
+	grant, err := w.vendor(io.Discard).Vend(ctx, tokentest.Read(token.Request{Client: client}))
 	if err != nil {
 		t.Fatalf("no token: %v", err)
 	}

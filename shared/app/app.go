@@ -87,6 +87,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 		Policy:    policyReader(secrets, env.PolicySecretID),
 		Audit:     audit.New(audit.Config{Output: out, Version: version()}).Write,
 		Count:     a.Metrics.Count,
+		Log:       a.Log,
 	})
 	return a, nil
 }

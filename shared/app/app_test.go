@@ -11,7 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
 )
 
 // clearAWS makes the AWS SDK see this test's variables only.
@@ -71,8 +73,8 @@ func TestWired(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = a.Vendor.Vend(t.Context(), token.Request{Client: "billing"})
-	if e := token.AsError(err); e.Kind != token.Denied {
+	_, err = a.Vendor.Vend(t.Context(), tokentest.Read(token.Request{Client: "billing"}))
+	if e := fault.From(err); e.Kind != fault.Denied {
 		t.Errorf("got %v, want that there is no such client", err)
 	}
 	if asked != "other/billing" {

@@ -5,12 +5,14 @@
 //
 // An [Event] has named fields of plain types only, so that nothing gets into the
 // log that nobody meant to write there. The package imports the standard library
-// only.
+// and ask only.
 package audit
 
 import (
 	"io"
 	"time"
+
+	"tokenvendor/shared/ask"
 )
 
 // Schema is the version of the line's format. It rises when a field changes its
@@ -67,6 +69,8 @@ type Origin struct {
 	GatewayRequestID, ExtendedRequestID string
 	// GatewayTime is the gateway's clock.
 	GatewayTime time.Time
+	// Forged means that the event did not come from where its shape says.
+	Forged bool
 }
 
 // Event is one decision. The zero value of a member is left out of the line, except
@@ -86,9 +90,8 @@ type Event struct {
 	// DryRun: no token was asked for, only whether there would be one.
 	DryRun bool
 
-	// What was asked for, of what was not refused.
-	Scope, Resource       []string
-	Audience, TokenFormat string
+	// Ask is what was asked for; the zero value if it was refused.
+	ask.Ask
 
 	Allowed bool
 	// Mode is the policy's: iam, document or audit. Rule is which rule allowed it;

@@ -9,13 +9,17 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/ask/asktest"
 )
 
 func full(text string) Event {
 	list := []string{text, text, text, text, text, text, text}
 	at := time.Date(2026, 11, 23, 10, 15, 30, 123e6, time.FixedZone("", 3600))
 	return Event{
-		Type: Decision, Time: at, RequestID: text, Caller: text, Client: text, DryRun: true, Scope: list, Resource: list, Audience: text, TokenFormat: text,
+		Type: Decision, Time: at, RequestID: text, Caller: text, Client: text, DryRun: true,
+		Ask: ask.Ask{Scope: list, Resource: list, Audience: text, TokenFormat: text, AppTID: text, Parameters: map[string]string{"a": text, "b": text, text: text}},
 		Origin: Origin{
 			Source: REST, CallerID: text, Session: text, SourceIP: text, VPCE: text, Alias: text, GatewayRequestID: text, ExtendedRequestID: text, GatewayTime: at,
 		},
@@ -41,7 +45,7 @@ func TestU02Lines(t *testing.T) {
 		`{"schema":1,"type":"decision","time":"2026-11-23T10:15:30.123Z","request_id":"r","source":"rest","source_ip":"203.0.113.7","alias":"http","caller":"aws:111122223333:role/billing-job",` +
 			`"caller_id":"AROAEXAMPLEID","session":"i-0abc","client":"billing","allowed":true,"mode":"document","rule":"billing-team","outcome":"hit",` +
 			`"issuer_host":"tenant.accounts.ondemand.com","method":"tls_client_auth","token_sha256":"9f86","expires_at":1795432530,"refresh_after":60,"secret_version":"v1","duration_ms":1,"version":"abc","scope_asked":["read"]}`: {
-			Type: Decision, Time: at, RequestID: "r", Caller: "aws:111122223333:role/billing-job", Client: "billing", Scope: []string{"read"}, Allowed: true,
+			Type: Decision, Time: at, RequestID: "r", Caller: "aws:111122223333:role/billing-job", Client: "billing", Ask: ask.Ask{Scope: []string{"read"}}, Allowed: true,
 			Origin: Origin{Source: REST, SourceIP: "203.0.113.7", Alias: "http", CallerID: "AROAEXAMPLEID", Session: "i-0abc"},
 			Mode:   "document", Rule: "billing-team", Outcome: "hit", IssuerHost: "tenant.accounts.ondemand.com", Method: "tls_client_auth", TokenSHA256: "9f86",
 			ExpiresAt: time.Unix(1795432530, 0), RefreshAfter: time.Minute, SecretVersion: "v1", Duration: time.Millisecond,
@@ -86,6 +90,11 @@ func TestU05OneEventOneLine(t *testing.T) {
 			t.Errorf("%q became %q", text, got)
 		}
 	}
+}
+
+// TestEachMemberOfAskIsRecorded changes the members one by one.
+func TestEachMemberOfAskIsRecorded(t *testing.T) {
+	asktest.EachChangesKey(t, func(a ask.Ask) string { return lineOf(t, Event{Ask: a}) })
 }
 
 func FuzzLine(f *testing.F) {

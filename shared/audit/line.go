@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -50,9 +52,11 @@ func (e *Event) json(version string) []byte {
 	l.given("token_format", e.TokenFormat)
 	l.given("detail", e.Detail)
 	l.given("audience", e.Audience)
+	l.given("app_tid", e.AppTID)
 	l.list("scope_asked", e.Scope)
 	l.list("scope_granted", e.GrantedScope)
 	l.list("resource", e.Resource)
+	l.pairs("parameters", e.Parameters)
 	return append(l.text, '}', '\n')
 }
 
@@ -147,6 +151,28 @@ func (l *line) list(name string, values []string) {
 		l.quote(value, maxText)
 	}
 	l.text = append(l.text, ']')
+}
+
+// pairs appends an object of texts in the order of their names, as many as there is room for;
+// the member "+" says how many are left out.
+func (l *line) pairs(name string, values map[string]string) {
+	if len(values) == 0 {
+		return
+	}
+	l.name(name)
+	from := len(l.text)
+	for i, key := range slices.Sorted(maps.Keys(values)) {
+		l.text = append(l.text, ',')
+		if room := maxList - (len(l.text) - from); min(room, l.room) < len(key)+len(values[key]) {
+			l.text = append(strconv.AppendInt(append(l.text, `"+":"`...), int64(len(values)-i), 10), '"')
+			break
+		}
+		l.quote(key, maxText)
+		l.text = append(l.text, ':')
+		l.quote(values[key], maxText)
+	}
+	l.text[from] = '{'
+	l.text = append(l.text, '}')
 }
 
 // quote appends a text as a JSON string, of at most limit bytes and what is left for

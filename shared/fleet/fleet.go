@@ -2,140 +2,71 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"tokenvendor/shared/cache"
 )
 
 const (
-	// callTime is how long the table may take to answer; a call without an answer
-	// ends a visit, but for finishTime to leave its result: a lease that is not ended
-	// holds the others up for its whole time.
+	// skipAfter is how many failures in a row make the environment work without the table
+	// for skipTime.
+	skipAfter = 2
+	// callTime is how long the table may take to answer. A call without an answer ends a
+	// session. Calls that leave a result are made even then, within finishTime each: a lease
+	// that is not ended stops the other environments for its whole time.
 	callTime   = 120 * time.Millisecond
-	finishTime = 30 * time.Millisecond
-	// visitTime is what the calls of one load may take in all while the table does
-	// answer, waiting for another environment's work aside. It is long beside
+	finishTime = 15 * time.Millisecond
+	// sessionTime is what the calls of one load may take in all while the table does
+	// answer, before the result and without the wait for another environment's work. It is long beside
 	// callTime: what the table knows can keep a client from being locked.
-	visitTime = 500 * time.Millisecond
-	// spareTime is how long a call may have taken for the table to be asked for
-	// what only helps.
+	sessionTime = 500 * time.Millisecond
+	// spareTime is how long a call may have taken for the table to be asked for what
+	// only helps.
 	spareTime = 25 * time.Millisecond
-	// openTime bounds opening the epoch.
-	openTime = time.Second
-	// afterFailures failures in a row the table is left alone for skipTime.
-	afterFailures = 2
-	skipTime      = 30 * time.Second
 )
-
-// Item is a row as the table has it. Zero members are absent.
-type Item struct {
-	// Name is the hash key.
-	Name string
-	// Until is when the row is free, in Unix milliseconds.
-	Until int64
-	// Owner names the lease that the row is under; empty: none.
-	Owner string
-	// State is Until, Owner and more, sealed. Value is the result of the work,
-	// sealed.
-	State, Value []byte
-	// ExpiresAt is when DynamoDB may delete the row, in Unix seconds.
-	ExpiresAt int64
-}
-
-// Condition says what a row must be like for a write. Exactly one member is set.
-type Condition struct {
-	// FreeAt: there is no such row, or its Until isn't after this time (Unix
-	// milliseconds).
-	FreeAt int64
-	// OwnedBy: it is under this lease, and its Until is not before OwnedAt.
-	OwnedBy string
-	OwnedAt int64
-	// Like: its Until and State are those of this item; one without a name: there
-	// is no such row.
-	Like *Item
-	// Any: whatever is there.
-	Any bool
-}
-
-// Table is a DynamoDB table. Its errors hold no values.
-type Table interface {
-	// Get reads a row consistently; nil: there is none.
-	Get(ctx context.Context, name string) (*Item, error)
-	// Update sets the members of a row that are not absent in item, and removes
-	// Owner if it is. It returns the row as it was before (nil: there was none),
-	// also when ok is false because the condition does not hold.
-	Update(ctx context.Context, item Item, condition Condition) (old *Item, ok bool, err error)
-}
-
-// ErrNoKey is wrapped by the errors of [Keys] for an encrypted key that can never
-// be opened.
-var ErrNoKey = errors.New("this is no key of ours")
-
-// Keys is a KMS key that encrypts data keys, bound to an epoch.
-type Keys interface {
-	// Generate makes a data key of 32 bytes.
-	Generate(ctx context.Context, epoch string) (plain, encrypted []byte, err error)
-	// Decrypt opens one.
-	Decrypt(ctx context.Context, epoch string, encrypted []byte) (plain []byte, err error)
-}
 
 // Config configures a [Fleet].
 type Config struct {
 	// Table and Keys are required.
 	Table Table
 	Keys  Keys
-	// Count is told of what operators should see, by the names of the Count
-	// constants; nil: nobody is.
+	// Count is told of what operators should see, by the names of the Count constants;
+	// nil: nothing is counted.
 	Count func(name string)
 	// Warn is told why the table was not used, at most a few times a minute; nil:
-	// nobody is.
+	// nothing is.
 	Warn func(err error)
 	// Patience is how long the table may take to answer; 0: 120 ms, for environments
-	// whose callers wait. An environment on its own costs an exchange.
+	// whose callers wait. An environment without the table costs an exchange.
 	Patience time.Duration
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
-	// Rand returns a number in [0, 1) for pauses; nil: math/rand/v2.
+	// Rand returns a number in [0, 1) for jitter; nil: math/rand/v2.
 	Rand func() float64
 }
 
-// What is counted.
-const (
-	// CountRefused: a row of the table was not made by this deployment, or not for
-	// this place.
-	CountRefused = "TableRefused"
-	// CountFailed: the table, or the key, could not be used.
-	CountFailed = "TableFailed"
-)
-
-// Fleet is the table with its keys. It is safe for concurrent use. A nil *Fleet
-// is one without a table.
+// Fleet is the table with its keys. It is safe for concurrent use. A nil *Fleet is one
+// without a table.
 type Fleet struct {
 	table Table
-	keys  Keys
 	count func(string)
 	warn  func(error)
 	now   func() time.Time
 	rand  func() float64
-	// callTime and visitTime are the constants, or more.
-	callTime, visitTime time.Duration
-	epochs              *cache.Cache[string, *seal]
+	// callTime and sessionTime are the constants, or more.
+	callTime, sessionTime time.Duration
+	epochs                *epochs
 
 	mu        sync.Mutex
 	failures  int       // in a row; guarded by mu
 	skipUntil time.Time // guarded by mu
 }
 
-// New returns a Fleet. Nothing is called before [Fleet.Open] or the first visit.
+// New returns a Fleet. Nothing is called before [Fleet.Open] or the first session.
 func New(cfg Config) *Fleet {
-	f := &Fleet{table: cfg.Table, keys: cfg.Keys, count: cfg.Count, warn: cfg.Warn, now: cfg.Now, rand: cfg.Rand}
-	f.callTime, f.visitTime = callTime, visitTime
+	f := &Fleet{table: cfg.Table, count: cfg.Count, warn: cfg.Warn, rand: cfg.Rand, callTime: callTime, sessionTime: sessionTime}
 	if cfg.Patience > 0 {
-		f.callTime, f.visitTime = cfg.Patience, cfg.Patience*(visitTime/callTime)
+		f.callTime, f.sessionTime = cfg.Patience, cfg.Patience*(sessionTime/callTime)
 	}
 	if f.count == nil {
 		f.count = func(string) {}
@@ -143,146 +74,186 @@ func New(cfg Config) *Fleet {
 	if f.warn == nil {
 		f.warn = func(error) {}
 	}
-	if f.now == nil {
-		f.now = time.Now
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
+	// The monotonic clock stops while a function is frozen.
+	f.now = func() time.Time { return cfg.Now().Round(0) }
 	if f.rand == nil {
 		f.rand = rand.Float64
 	}
-	f.epochs = cache.New[string](cache.Config[*seal]{
-		MaxEntries: 4, LoadTimeout: openTime, Now: f.now,
-		OnError: func(err error, _ int, _ bool) cache.Reaction {
-			if errors.Is(err, errNotYet) {
-				// Whoever made the key may have died, and is not waited for any longer.
-				return cache.Reaction{Rest: notYetRest}
-			}
-			return cache.Reaction{Rest: skipTime}
-		},
-	})
+	f.epochs = newEpochs(epochs{table: f.table, keys: cfg.Keys, count: f.count, warn: f.warn, now: f.now, rand: f.rand})
 	return f
 }
 
-// Open prepares the first visit: the connection is made and the epoch's key
-// opened. It takes at most a second, and an error is none: the fleet is then
-// tried again later.
+// Open prepares the first session: it connects to the table and decrypts the epoch's key.
+// It takes at most a second. If it fails, a later session tries again.
 func (f *Fleet) Open(ctx context.Context) {
 	if f == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
-	_, _ = f.seal(ctx)
+	_, _ = f.epochs.current(ctx)
 }
 
-// wall returns the time without the monotonic clock, which stops while a function
-// is frozen.
-func (f *Fleet) wall() time.Time { return f.now().Round(0) }
+func (f *Fleet) skipped() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.now().Before(f.skipUntil)
+}
 
-// Visit is one load's use of the table. It is used by one goroutine, or by several
-// for different rows. A nil *Visit is one without a table: everything is free and
-// nothing is kept.
-type Visit struct {
-	f *Fleet
-	// seal is replaced when the next epoch turns out to have begun.
-	seal atomic.Pointer[seal]
+// answered counts failures in a row.
+func (f *Fleet) answered(ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ok {
+		f.failures = 0
+		return
+	}
+	if f.failures++; f.failures >= skipAfter {
+		f.skipUntil = f.now().Add(skipTime)
+	}
+}
+
+// Session is one load's use of the table. It is used by one goroutine, or by several for
+// different rows. A nil *Session is one without a table: [Session.Acquire] returns
+// [Alone], and nothing is kept.
+type Session struct {
+	f    *Fleet
+	seal currentSeal
 
 	mu      sync.Mutex
 	left    time.Duration // guarded by mu
+	failed  bool          // a call was not answered; guarded by mu
 	slowest time.Duration // of the calls that were answered; guarded by mu
 }
 
-// Visit begins one; nil when the table can't be used now.
-func (f *Fleet) Visit(ctx context.Context) *Visit {
+// Session begins a session. It returns nil if the table cannot be used now.
+func (f *Fleet) Session(ctx context.Context) *Session {
 	if f == nil || f.skipped() {
 		return nil
 	}
 	start := time.Now()
 	opening, cancel := context.WithTimeout(ctx, f.callTime)
 	defer cancel()
-	s, err := f.seal(opening)
+	key, err := f.epochs.current(opening)
 	if err != nil || opening.Err() != nil {
-		return nil // or the table took all of that to say whether tomorrow has begun
+		return nil // the table may have taken all of that to say whether tomorrow has begun
 	}
-	v := &Visit{f: f, left: f.visitTime - time.Since(start)}
-	v.seal.Store(s)
-	return v
+	s := &Session{f: f, left: f.sessionTime - time.Since(start)}
+	s.seal.Store(key)
+	return s
 }
 
-func (f *Fleet) skipped() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.wall().Before(f.skipUntil)
+// follow goes on with the next epoch if another environment, whose clock is ahead, has
+// begun it since: what that environment wrote must not be taken for foreign.
+func (s *Session) follow(ctx context.Context) bool {
+	begun := false
+	answered, _ := s.call(ctx, false, func(ctx context.Context) (err error) {
+		begun, err = s.f.epochs.follow(ctx, &s.seal)
+		return err
+	})
+	return answered && begun
 }
 
-// note keeps count of failures in a row.
-func (f *Fleet) note(failed bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !failed {
-		f.failures = 0
-		return
-	}
-	if f.failures++; f.failures >= afterFailures {
-		f.skipUntil = f.wall().Add(skipTime)
-	}
-}
-
-// room is how long a call may take; 0: there is no time for it. One that finishes
+// timeFor is how long a call may take; 0: there is no time for it. A call that finishes
 // something always has some.
-func (v *Visit) room(finishing bool) time.Duration {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	room := min(v.left, v.f.callTime)
-	if finishing {
-		return max(room, finishTime)
+func (s *Session) timeFor(finishing bool) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case finishing && s.failed:
+		return finishTime
+	case finishing:
+		return s.f.callTime
 	}
-	return max(room, 0)
+	return max(min(s.left, s.f.callTime), 0)
 }
 
 // spare reports whether the table is fast enough to be asked for what only helps.
-func (v *Visit) spare() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.left > 0 && v.slowest <= spareTime
+func (s *Session) spare() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.left > 0 && s.slowest <= spareTime
 }
 
-// call performs one call of the table within the visit's time. A call that failed
-// ends the visit, but for what has to be finished; sent is false if there was no
-// time for it at all.
-func (v *Visit) call(ctx context.Context, finishing bool, do func(context.Context) error) (answered, sent bool) {
-	room := v.room(finishing)
-	if room == 0 || ctx.Err() != nil {
+// call performs one call of the table within the session's time. A call that failed ends
+// the session, but for what has to be finished; sent is false if there was no time for it
+// at all.
+func (s *Session) call(ctx context.Context, finishing bool, do func(context.Context) error) (answered, sent bool) {
+	limit := s.timeFor(finishing)
+	if limit == 0 || ctx.Err() != nil {
 		return false, false
 	}
 	start := time.Now()
-	calling, cancel := context.WithTimeout(ctx, room)
+	calling, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	err := do(calling)
 	took := time.Since(start)
 	if ctx.Err() == nil {
-		v.f.note(err != nil)
+		s.f.answered(err == nil)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.left -= took; err == nil {
-		v.slowest = max(v.slowest, took)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.left -= took; err == nil {
+		s.slowest = max(s.slowest, took)
 		return true, true
 	}
-	v.left = 0
-	v.f.count(CountFailed)
-	v.f.warn(err)
+	s.left, s.failed = 0, true
+	s.f.count(CountFailed)
+	s.f.warn(err)
 	return false, true
 }
 
-// Wait waits a while before a row is looked at again that another environment
-// works on, which isn't the table's fault: it may be asked as if anew. False: ctx
-// ended first.
-func (v *Visit) Wait(ctx context.Context) bool {
-	if v.f.pause(ctx) != nil {
+// get reads a row.
+func (s *Session) get(ctx context.Context, name string) (item *Item, answered bool) {
+	answered, _ = s.call(ctx, false, func(ctx context.Context) (err error) {
+		item, err = s.f.table.Get(ctx, name)
+		return err
+	})
+	return item, answered
+}
+
+// update makes one conditional write; see [Table] and [Session.call].
+func (s *Session) update(ctx context.Context, finishing bool, item Item, condition Condition) (old *Item, ok, answered, sent bool) {
+	answered, sent = s.call(ctx, finishing, func(ctx context.Context) (err error) {
+		old, ok, err = s.f.table.Update(ctx, item, condition)
+		return err
+	})
+	return old, ok, answered, sent
+}
+
+// Wait waits for d. Afterwards the table may be asked as in a new session, because the time
+// was another environment's. It returns false if ctx ended first.
+func (s *Session) Wait(ctx context.Context, d time.Duration) bool {
+	if pause(ctx, d) != nil {
 		return false
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.left = v.f.visitTime
+	if s != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.left, s.failed = s.f.sessionTime, false
+	}
 	return true
+}
+
+// Sign returns a text that holds payload and that only environments of this fleet can have
+// made, for that purpose, on the day (UTC) of at: today or yesterday, any other day counts
+// as today. It is base64url and dots, the same for the same payload and day, and anybody can
+// read it. The error wraps [ErrNoTable].
+func (f *Fleet) Sign(ctx context.Context, purpose string, payload []byte, at time.Time) (string, error) {
+	if f == nil {
+		return "", ErrNoTable
+	}
+	return f.epochs.sign(ctx, purpose, payload, at)
+}
+
+// Verify returns the payload of a text that [Fleet.Sign] has made for that purpose today or
+// yesterday. The error wraps [ErrForeign] or [ErrNoTable].
+func (f *Fleet) Verify(ctx context.Context, purpose, text string) ([]byte, error) {
+	if f == nil {
+		return nil, ErrForeign
+	}
+	return f.epochs.verify(ctx, purpose, text)
 }

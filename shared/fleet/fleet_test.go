@@ -14,8 +14,8 @@ import (
 	"tokenvendor/shared/fleet/fleettest"
 )
 
-// ground is what several fleets stand on.
-type ground struct {
+// environments is what several fleets stand on.
+type environments struct {
 	table fleettest.Table
 	keys  fleettest.Keys
 
@@ -23,55 +23,71 @@ type ground struct {
 	counts map[string]int // guarded by mu
 }
 
-func (g *ground) fleet(now func() time.Time) *fleet.Fleet {
-	return fleet.New(fleet.Config{Table: &g.table, Keys: &g.keys, Count: g.count, Now: now})
+func (env *environments) fleet(now func() time.Time) *fleet.Fleet {
+	return fleet.New(fleet.Config{Table: &env.table, Keys: &env.keys, Count: env.count, Now: now})
 }
 
-func (g *ground) count(name string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.counts == nil {
-		g.counts = make(map[string]int)
+func (env *environments) count(name string) {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	if env.counts == nil {
+		env.counts = make(map[string]int)
 	}
-	g.counts[name]++
+	env.counts[name]++
 }
 
-func (g *ground) counted(name string) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.counts[name]
+func (env *environments) counted(name string) int {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	return env.counts[name]
 }
 
-func visit(t *testing.T, f *fleet.Fleet) *fleet.Visit {
+func session(t *testing.T, f *fleet.Fleet) *fleet.Session {
 	t.Helper()
-	v := f.Visit(t.Context())
+	v := f.Session(t.Context())
 	if v == nil {
 		t.Fatal("the table can't be visited")
 	}
 	return v
 }
 
+// row is what an environment finds.
+type row struct {
+	fleet.Row
+	Value []byte
+}
+
 // take takes the lease of row "a".
-func take(t *testing.T, f *fleet.Fleet) (*fleet.Lease, *fleet.Row) {
+func take(t *testing.T, f *fleet.Fleet) (*fleet.Lease, *row) {
 	t.Helper()
-	return visit(t, f).Take(t.Context(), fleet.TokenRow, "a")
+	return takeRow(t, session(t, f), fleet.TokenRow, "a")
+}
+
+// takeRow takes the lease of a row without waiting; row is nil if the table does not answer.
+func takeRow(t *testing.T, s *fleet.Session, kind fleet.Kind, id string) (*fleet.Lease, *row) {
+	t.Helper()
+	a := s.Acquire(t.Context(), kind, id, fleet.Want{Cached: true})
+	if a.State == fleet.Alone {
+		return a.Lease, nil
+	}
+	return a.Lease, &row{Row: a.Row, Value: a.Value(t.Context())}
 }
 
 // TestLease: of many one gets it; the others learn what it left.
 func TestLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
+		env := &environments{}
 		var taken atomic.Int64
 		var all sync.WaitGroup
 		for range 32 {
 			all.Go(func() {
-				f := g.fleet(nil)
+				f := env.fleet(nil)
 				f.Open(t.Context())
 				lease, row := take(t, f)
 				if lease != nil {
 					taken.Add(1)
 					time.Sleep(time.Second)
-					lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Minute), Value: []byte("v")})
+					lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("v")})
 					return
 				}
 				for row.Leased {
@@ -87,11 +103,11 @@ func TestLease(t *testing.T) {
 		if taken.Load() != 1 {
 			t.Errorf("%d got the lease", taken.Load())
 		}
-		if n := g.keys.Calls(); n != 32 {
+		if n := env.keys.Calls(); n != 32 {
 			t.Errorf("%d KMS calls, want one per environment", n)
 		}
-		if g.counted(fleet.CountRefused)+g.counted(fleet.CountFailed) != 0 {
-			t.Errorf("counted %v", g.counts)
+		if env.counted(fleet.CountRefused)+env.counted(fleet.CountFailed) != 0 {
+			t.Errorf("counted %v", env.counts)
 		}
 	})
 }
@@ -99,8 +115,8 @@ func TestLease(t *testing.T) {
 // TestHolderDies: after eight seconds another takes over.
 func TestHolderDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
-		dead, other := g.fleet(nil), g.fleet(nil)
+		env := &environments{}
+		dead, other := env.fleet(nil), env.fleet(nil)
 		if lease, _ := take(t, dead); lease == nil {
 			t.Fatal("no lease")
 		}
@@ -122,20 +138,20 @@ func TestHolderDies(t *testing.T) {
 func TestFrozenHolderWritesNothing(t *testing.T) {
 	for _, takeover := range []string{"nobody", "working", "done"} {
 		synctest.Test(t, func(t *testing.T) {
-			g := &ground{}
-			frozen, other := g.fleet(nil), g.fleet(nil)
+			env := &environments{}
+			frozen, other := env.fleet(nil), env.fleet(nil)
 			old, _ := take(t, frozen)
 			time.Sleep(time.Minute)
 			if takeover != "nobody" {
 				lease, _ := take(t, other)
 				if takeover == "done" {
-					lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Hour), Value: []byte("new")})
+					lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Hour), Value: []byte("new")})
 				}
 			}
 			if old.Renew(t.Context()) {
 				t.Error("a lease that is over was renewed")
 			}
-			old.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Hour), Value: []byte("old")})
+			old.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Hour), Value: []byte("old")})
 			_, row := take(t, other)
 			if string(row.Value) == "old" {
 				t.Errorf("%s: who was frozen wrote", takeover)
@@ -147,14 +163,14 @@ func TestFrozenHolderWritesNothing(t *testing.T) {
 // TestFailuresAreShared with what is said about them.
 func TestFailuresAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
-		one, two := g.fleet(nil), g.fleet(nil)
+		env := &environments{}
+		one, two := env.fleet(nil), env.fleet(nil)
 		for want := range 3 {
 			lease, _ := take(t, one)
 			if lease == nil || lease.Failures != want {
 				t.Fatalf("lease %+v, want %d failures", lease, want)
 			}
-			lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Minute), Failures: want + 1, Note: []byte("why")})
+			lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Failures: want + 1, Note: []byte("why")})
 			lease, row := take(t, two)
 			if lease != nil || row.Leased || row.Failures != want+1 || string(row.Note) != "why" {
 				t.Errorf("the row says %+v", row)
@@ -168,24 +184,24 @@ func TestFailuresAreShared(t *testing.T) {
 func TestTableTrouble(t *testing.T) {
 	for name, fault := range map[string]fleettest.Fault{"down": fleettest.Down, "hang": fleettest.Hang} {
 		synctest.Test(t, func(t *testing.T) {
-			g := &ground{}
-			f := g.fleet(nil)
+			env := &environments{}
+			f := env.fleet(nil)
 			f.Open(t.Context())
-			g.table.Misbehave(fault)
+			env.table.Misbehave(fault)
 			for i := range 5 {
 				start := time.Now()
-				v := f.Visit(t.Context())
-				lease, row := v.Take(t.Context(), fleet.TokenRow, "a")
+				v := f.Session(t.Context())
+				lease, row := takeRow(t, v, fleet.TokenRow, "a")
 				if lease.Held() || row != nil {
 					t.Errorf("%s: got something", name)
 				}
-				v.Take(t.Context(), fleet.LogonRow, "a")
-				lease.Finish(t.Context(), fleet.Rest{})
+				takeRow(t, v, fleet.LogonRow, "a")
+				lease.Finish(t.Context(), fleet.Result{})
 				if waited := time.Since(start); waited > 150*time.Millisecond || i >= 2 && (waited != 0 || v != nil) {
 					t.Errorf("%s: call %d cost %v", name, i, waited)
 				}
 			}
-			g.table.Misbehave(nil)
+			env.table.Misbehave(nil)
 			time.Sleep(30 * time.Second)
 			if lease, _ := take(t, f); lease == nil {
 				t.Errorf("%s: not tried again", name)
@@ -198,17 +214,17 @@ func TestTableTrouble(t *testing.T) {
 // result all the same, so that nobody waits for the lease to end.
 func TestLateAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
-		f := g.fleet(nil)
+		env := &environments{}
+		f := env.fleet(nil)
 		f.Open(t.Context())
-		g.table.MisbehaveAfter(fleettest.Hang)
+		env.table.MisbehaveAfter(fleettest.Hang)
 		lease, row := take(t, f)
 		if lease.Held() || row != nil {
 			t.Fatal("there was an answer")
 		}
-		lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Minute), Value: []byte("v")})
-		g.table.MisbehaveAfter(nil)
-		if _, row := take(t, g.fleet(nil)); row == nil || row.Leased || string(row.Value) != "v" {
+		lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("v")})
+		env.table.MisbehaveAfter(nil)
+		if _, row := take(t, env.fleet(nil)); row == nil || row.Leased || string(row.Value) != "v" {
 			t.Errorf("the row says %+v", row)
 		}
 	})
@@ -218,21 +234,21 @@ func TestLateAnswer(t *testing.T) {
 func TestKeyTrouble(t *testing.T) {
 	for name, fault := range map[string]fleettest.Fault{"down": fleettest.Down, "hang": fleettest.Hang} {
 		synctest.Test(t, func(t *testing.T) {
-			g := &ground{}
-			g.keys.Misbehave(fault)
-			f := g.fleet(nil)
+			env := &environments{}
+			env.keys.Misbehave(fault)
+			f := env.fleet(nil)
 			start := time.Now()
 			f.Open(t.Context())
 			if waited := time.Since(start); waited > time.Second {
 				t.Errorf("%s: the start was held up for %v", name, waited)
 			}
 			start = time.Now()
-			if f.Visit(t.Context()) != nil || time.Since(start) > 150*time.Millisecond {
+			if f.Session(t.Context()) != nil || time.Since(start) > 150*time.Millisecond {
 				t.Errorf("%s: a visit, after %v", name, time.Since(start))
 			}
-			g.keys.Misbehave(nil)
+			env.keys.Misbehave(nil)
 			time.Sleep(31 * time.Second)
-			visit(t, f)
+			session(t, f)
 		})
 	}
 }
@@ -240,15 +256,15 @@ func TestKeyTrouble(t *testing.T) {
 // TestEpochs: a new day has a new key, for one KMS call per environment.
 func TestEpochs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
-		fleets := []*fleet.Fleet{g.fleet(nil), g.fleet(nil), g.fleet(nil)}
+		env := &environments{}
+		fleets := []*fleet.Fleet{env.fleet(nil), env.fleet(nil), env.fleet(nil)}
 		for day := range 3 {
 			for range 5 {
 				for _, f := range fleets {
-					visit(t, f).Take(t.Context(), fleet.TokenRow, "a")
+					takeRow(t, session(t, f), fleet.TokenRow, "a")
 				}
 			}
-			if n := g.keys.Calls(); n != 3*(day+1) {
+			if n := env.keys.Calls(); n != 3*(day+1) {
 				t.Errorf("day %d: %d KMS calls in all", day, n)
 			}
 			time.Sleep(24 * time.Hour)
@@ -257,12 +273,12 @@ func TestEpochs(t *testing.T) {
 }
 
 // poison changes what lies in the table, but the key.
-func (g *ground) poison(t *testing.T, change func(*fleet.Item)) {
+func (env *environments) poison(t *testing.T, change func(*fleet.Item)) {
 	t.Helper()
-	for _, item := range g.table.Items() {
-		if !strings.HasPrefix(item.Name, "epoch") {
+	for _, item := range env.table.Items() {
+		if !strings.HasPrefix(item.Name, "epoch") && item.State != nil {
 			change(&item)
-			g.table.Put(item)
+			env.table.Put(item)
 		}
 	}
 }
@@ -285,11 +301,11 @@ func TestPoison(t *testing.T) {
 		"far future, no row": func(i *fleet.Item) { *i = fleet.Item{Name: i.Name, Until: 1 << 60} },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			g := &ground{}
-			f := g.fleet(nil)
+			env := &environments{}
+			f := env.fleet(nil)
 			lease, _ := take(t, f)
-			lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Minute), Value: []byte("good")})
-			g.poison(t, change)
+			lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("good")})
+			env.poison(t, change)
 			lease, row := take(t, f)
 			if lease == nil {
 				t.Fatalf("%s: no lease", name)
@@ -297,10 +313,10 @@ func TestPoison(t *testing.T) {
 			if row.Value != nil && string(row.Value) != "good" {
 				t.Errorf("%s: the value was believed", name)
 			}
-			if g.counted(fleet.CountRefused) == 0 {
+			if env.counted(fleet.CountRefused) == 0 {
 				t.Errorf("%s: not counted", name)
 			}
-			lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Minute), Value: []byte("new")})
+			lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("new")})
 			if _, row := take(t, f); string(row.Value) != "new" {
 				t.Errorf("%s: not overwritten", name)
 			}
@@ -308,31 +324,180 @@ func TestPoison(t *testing.T) {
 	}
 }
 
+// TestForeignValueIsRefused: a changed, swapped or missing value counts as none, and the work
+// is done again.
+func TestForeignValueIsRefused(t *testing.T) {
+	for name, change := range map[string]func(*environments, fleet.Item, fleet.Item){
+		"changed": func(env *environments, value, _ fleet.Item) {
+			value.Value = bytes.Clone(value.Value)
+			value.Value[20] ^= 1
+			env.table.Put(value)
+		},
+		"another's": func(env *environments, value, other fleet.Item) {
+			value.Value = other.Value
+			env.table.Put(value)
+		},
+		"the row's own pointer": func(env *environments, value, _ fleet.Item) {
+			env.poison(t, func(i *fleet.Item) { value.Value = i.Value })
+			env.table.Put(value)
+		},
+		"missing": func(env *environments, value, _ fleet.Item) { env.table.Delete(value.Name) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			env := &environments{}
+			f := env.fleet(nil)
+			var values []fleet.Item
+			for _, id := range []string{"b", "a"} {
+				lease, _ := takeRow(t, session(t, f), fleet.TokenRow, id)
+				lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("good " + id)})
+				for _, item := range env.table.Items() {
+					if item.State == nil && item.Owner == "" && len(item.Value) > 0 && !strings.HasPrefix(item.Name, "epoch") && (len(values) == 0 || values[0].Name != item.Name) {
+						values = append(values, item)
+					}
+				}
+			}
+			change(env, values[1], values[0])
+			a := session(t, f).Acquire(t.Context(), fleet.TokenRow, "a", fleet.Want{Accept: func([]byte) bool { return true }})
+			if a.State != fleet.Acquired || a.Value(t.Context()) != nil {
+				t.Errorf("%s: state %d, value %q", name, a.State, a.Value(t.Context()))
+			}
+			if refused := env.counted(fleet.CountRefused) > 0; refused != (name != "missing") {
+				t.Errorf("%s: counted is %v", name, refused)
+			}
+		})
+	}
+}
+
+// TestWaitersOnlyRead: while one environment works, the others make no write, and those that
+// come in the meantime one each.
+func TestWaitersOnlyRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		env := &environments{}
+		first := env.fleet(nil)
+		lease, _ := take(t, first)
+		var all sync.WaitGroup
+		var done atomic.Int64
+		want := fleet.Want{Accept: func(value []byte) bool { return string(value) == "v" }}
+		for range 50 {
+			f := env.fleet(nil)
+			f.Open(t.Context())
+			all.Go(func() {
+				if a := session(t, f).Acquire(t.Context(), fleet.TokenRow, "a", want); a.State == fleet.Done {
+					done.Add(1)
+				}
+			})
+		}
+		time.Sleep(10 * time.Millisecond) // each has asked for the lease once
+		before := env.table.Updates()
+		time.Sleep(3 * time.Second)
+		if got := env.table.Updates() - before; got != 0 {
+			t.Errorf("waiters made %d writes", got)
+		}
+		lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("v")})
+		all.Wait()
+		if done.Load() != 50 {
+			t.Errorf("%d of 50 waiters have the result", done.Load())
+		}
+		if got := env.table.Updates() - before; got != 2 {
+			t.Errorf("the result and its waiters made %d writes, want the 2 of the result", got)
+		}
+	})
+}
+
+// TestAcquireStates: each state by its name.
+func TestAcquireStates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		env := &environments{}
+		one, two := env.fleet(nil), env.fleet(nil)
+		acquire := func(want fleet.Want) fleet.Acquisition {
+			return session(t, two).Acquire(t.Context(), fleet.TokenRow, "a", want)
+		}
+		cached := fleet.Want{Cached: true}
+		lease, _ := take(t, one)
+		if a := acquire(cached); a.State != fleet.Busy || !a.Row.Leased {
+			t.Errorf("a leased row: %+v", a)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		if a := session(t, two).Acquire(ctx, fleet.TokenRow, "a", fleet.Want{}); a.State != fleet.Alone || a.Lease != nil {
+			t.Errorf("after a wait in vain: %+v", a)
+		}
+		lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Failures: 1, Note: []byte("why")})
+		if a := acquire(fleet.Want{}); a.State != fleet.Failed || string(a.Row.Note) != "why" {
+			t.Errorf("a failed row: %+v", a)
+		}
+		time.Sleep(time.Minute)
+		a := acquire(cached)
+		if a.State != fleet.Acquired || a.Lease.Failures != 1 {
+			t.Errorf("a free row: %+v", a)
+		}
+		a.Lease.Release(t.Context())
+		if a = acquire(cached); a.State != fleet.Acquired || a.Lease.Failures != 1 {
+			t.Errorf("a released row: %+v", a)
+		}
+		a.Lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("v")})
+		if a := acquire(fleet.Want{}); a.State != fleet.Done || string(a.Value(t.Context())) != "v" {
+			t.Errorf("a finished row: %+v", a)
+		}
+		if a := acquire(fleet.Want{Accept: func(value []byte) bool { return string(value) != "v" }}); a.State != fleet.Acquired {
+			t.Errorf("a row with an unusable result: %+v", a)
+		}
+	})
+}
+
+// TestConfirm: a lease that another environment has taken over is lost; one that only ended
+// is not.
+func TestConfirm(t *testing.T) {
+	for _, takeover := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			env := &environments{}
+			one, two := env.fleet(nil), env.fleet(nil)
+			lease, _ := take(t, one)
+			if !lease.Confirm(t.Context()) {
+				t.Error("a young lease is lost")
+			}
+			time.Sleep(time.Minute)
+			if takeover {
+				take(t, two)
+			}
+			for range 2 {
+				if got := lease.Confirm(t.Context()); got == takeover {
+					t.Errorf("taken over is %v: confirmed is %v", takeover, got)
+				}
+			}
+		})
+	}
+	var none *fleet.Lease
+	if !none.Confirm(t.Context()) {
+		t.Error("without a table there is nothing to lose")
+	}
+}
+
 // TestSwappedRows: a row copied over another doesn't open there, so nobody who can
 // write the table can blow another client's fuse or hand out another's token.
 func TestSwappedRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
-		f := g.fleet(nil)
+		env := &environments{}
+		f := env.fleet(nil)
 		for _, id := range []string{"a", "b"} {
-			lease, _ := visit(t, f).Take(t.Context(), fleet.LogonRow, id)
-			rest := fleet.Rest{Until: time.Now(), Value: []byte("of " + id)}
+			lease, _ := takeRow(t, session(t, f), fleet.LogonRow, id)
+			rest := fleet.Result{Until: time.Now(), Value: []byte("of " + id)}
 			if id == "a" {
 				rest.Until, rest.Failures = time.Now().Add(10*time.Minute), 1
 			}
 			lease.Finish(t.Context(), rest)
 		}
 		var blown fleet.Item
-		for _, item := range g.table.Items() {
+		for _, item := range env.table.Items() {
 			if item.Until > time.Now().UnixMilli() && !strings.HasPrefix(item.Name, "epoch") {
 				blown = item
 			}
 		}
-		g.poison(t, func(i *fleet.Item) { name := i.Name; *i = blown; i.Name = name })
-		if lease, _ := visit(t, f).Take(t.Context(), fleet.LogonRow, "b"); lease == nil {
+		env.poison(t, func(i *fleet.Item) { name := i.Name; *i = blown; i.Name = name })
+		if lease, _ := takeRow(t, session(t, f), fleet.LogonRow, "b"); lease == nil {
 			t.Error("the fuse of b was blown with that of a")
 		}
-		if lease, row := visit(t, f).Take(t.Context(), fleet.LogonRow, "a"); lease != nil || row.Failures != 1 {
+		if lease, row := takeRow(t, session(t, f), fleet.LogonRow, "a"); lease != nil || row.Failures != 1 {
 			t.Error("the fuse of a isn't blown any more")
 		}
 	})
@@ -341,15 +506,15 @@ func TestSwappedRows(t *testing.T) {
 // TestClocksDiffer by two minutes: nobody is held up by a lease of the future.
 func TestClocksDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
-		ahead := g.fleet(func() time.Time { return time.Now().Add(2 * time.Minute) })
+		env := &environments{}
+		ahead := env.fleet(func() time.Time { return time.Now().Add(2 * time.Minute) })
 		if lease, _ := take(t, ahead); lease == nil {
 			t.Fatal("no lease")
 		}
-		if lease, _ := take(t, g.fleet(nil)); lease == nil {
+		if lease, _ := take(t, env.fleet(nil)); lease == nil {
 			t.Error("a lease of a clock that is ahead holds everybody up")
 		}
-		if g.counted(fleet.CountRefused) != 0 {
+		if env.counted(fleet.CountRefused) != 0 {
 			t.Error("a clock that is ahead is no poison")
 		}
 	})
@@ -363,13 +528,13 @@ func TestSpoiledEpoch(t *testing.T) {
 		"lease for ever": func(i *fleet.Item) { i.Value, i.Until = nil, 1<<60 },
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			g := &ground{}
-			visit(t, g.fleet(nil))
-			for _, item := range g.table.Items() {
+			env := &environments{}
+			session(t, env.fleet(nil))
+			for _, item := range env.table.Items() {
 				spoil(&item)
-				g.table.Put(item)
+				env.table.Put(item)
 			}
-			if lease, _ := take(t, g.fleet(nil)); lease == nil {
+			if lease, _ := take(t, env.fleet(nil)); lease == nil {
 				t.Errorf("%s: the table is lost", name)
 			}
 		})
@@ -378,11 +543,11 @@ func TestSpoiledEpoch(t *testing.T) {
 
 // TestReadersLearnNothing: neither names nor contents stand in the table.
 func TestReadersLearnNothing(t *testing.T) {
-	g := &ground{}
-	f := g.fleet(nil)
-	lease, _ := visit(t, f).Take(t.Context(), fleet.TokenRow, "cnry-client cnry-scope")
-	lease.Finish(t.Context(), fleet.Rest{Until: time.Now().Add(time.Minute), Failures: 1, Note: []byte("cnry-note"), Value: []byte("cnry-token")})
-	for _, item := range g.table.Items() {
+	env := &environments{}
+	f := env.fleet(nil)
+	lease, _ := takeRow(t, session(t, f), fleet.TokenRow, "cnry-client cnry-scope")
+	lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Failures: 1, Note: []byte("cnry-note"), Value: []byte("cnry-token")})
+	for _, item := range env.table.Items() {
 		for _, text := range []string{item.Name, item.Owner, string(item.State), string(item.Value)} {
 			if strings.Contains(text, "cnry") {
 				t.Errorf("the table says %q", text)
@@ -394,16 +559,16 @@ func TestReadersLearnNothing(t *testing.T) {
 // TestChange: many change one row, and nothing is lost.
 func TestChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &ground{}
+		env := &environments{}
 		var all sync.WaitGroup
 		for range 8 {
 			all.Go(func() {
-				f := g.fleet(nil)
+				f := env.fleet(nil)
 				f.Open(t.Context())
 				var last *fleet.Last
 				for range 10 {
 					var ok bool
-					last, ok = visit(t, f).Change(t.Context(), fleet.ServerRow, "host", last, func(note []byte) []byte {
+					last, ok = session(t, f).Change(t.Context(), fleet.ServerRow, "host", last, func(note []byte) []byte {
 						return append(bytes.Clone(note), 'x')
 					})
 					if !ok {
@@ -414,15 +579,15 @@ func TestChange(t *testing.T) {
 		}
 		all.Wait()
 		var n int
-		visit(t, g.fleet(nil)).Change(t.Context(), fleet.ServerRow, "host", nil, func(note []byte) []byte {
+		session(t, env.fleet(nil)).Change(t.Context(), fleet.ServerRow, "host", nil, func(note []byte) []byte {
 			n = len(note)
 			return note
 		})
 		if n != 80 {
 			t.Errorf("%d changes are there, want 80", n)
 		}
-		g.poison(t, func(i *fleet.Item) { i.State = []byte("poison") })
-		visit(t, g.fleet(nil)).Change(t.Context(), fleet.ServerRow, "host", nil, func(note []byte) []byte {
+		env.poison(t, func(i *fleet.Item) { i.State = []byte("poison") })
+		session(t, env.fleet(nil)).Change(t.Context(), fleet.ServerRow, "host", nil, func(note []byte) []byte {
 			if note != nil {
 				t.Error("poison was believed")
 			}
@@ -435,12 +600,12 @@ func TestChange(t *testing.T) {
 func TestWithoutTable(t *testing.T) {
 	var f *fleet.Fleet
 	f.Open(t.Context())
-	v := f.Visit(t.Context())
-	lease, row := v.Take(t.Context(), fleet.TokenRow, "a")
+	v := f.Session(t.Context())
+	lease, row := takeRow(t, v, fleet.TokenRow, "a")
 	if v != nil || lease != nil || row != nil || !lease.Renew(t.Context()) {
 		t.Error("there is something")
 	}
-	lease.Finish(context.Background(), fleet.Rest{})
+	lease.Finish(context.Background(), fleet.Result{})
 	if _, ok := v.Change(t.Context(), fleet.ServerRow, "a", nil, nil); ok {
 		t.Error("there is something")
 	}

@@ -17,12 +17,10 @@ func FuzzRow(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	v := &Visit{f: New(Config{})}
-	v.seal.Store(s)
 	now := time.UnixMilli(1_000_000)
-	name := s.name(TokenRow, "a")
-	good := v.item(name, state{Until: now.UnixMilli() + 1000, Failures: 1, Note: []byte("why")}, now)
-	good.Value = s.close(name, placeValue, []byte("value"))
+	name := nameRow(s, TokenRow, "a")
+	good := sealRow(s, name, state{Until: now.UnixMilli() + 1000, Failures: 1, Note: []byte("why")}, nil, now)
+	good.Value = s.close(name, placeValue, []byte("pointer"))
 	f.Add(name, good.Until, good.Owner, good.State, good.Value)
 	f.Add(name, good.Until, good.Owner, good.State, []byte(nil))
 	f.Add(name, good.Until+1, good.Owner, good.State, good.Value)
@@ -30,13 +28,16 @@ func FuzzRow(f *testing.F) {
 	f.Add("other", good.Until, good.Owner, good.State, good.Value)
 	f.Add(name, int64(0), "", []byte(nil), []byte{0})
 	f.Fuzz(func(t *testing.T, row string, until int64, owner string, state, value []byte) {
-		got, sound := v.read(row, &Item{Name: row, Until: until, Owner: owner, State: state, Value: value}, now)
+		got, sound := openRow(s, row, &Item{Name: row, Until: until, Owner: owner, State: state, Value: value}, now)
 		ours := row == name && string(state) == string(good.State)
 		if sound && !(ours && until == good.Until && owner == "") && row != "" {
 			t.Errorf("a foreign row is believed: %+v", got)
 		}
-		if got.Value != nil && !(row == name && string(value) == string(good.Value)) {
-			t.Errorf("a foreign value is believed")
+		if got.pointer != "" && !(row == name && string(value) == string(good.Value)) {
+			t.Error("a foreign pointer is believed")
+		}
+		if text := openValue(s, &Item{Name: row, Value: value}, func(string) {}); text != nil && !(row == name && string(value) == string(good.Value)) {
+			t.Errorf("a foreign value is believed: %q", text)
 		}
 	})
 }

@@ -13,29 +13,34 @@ import (
 )
 
 const (
+	// epochLayout names an epoch: a day of UTC.
+	epochLayout = time.DateOnly
+	// clockSlack is how far ahead the clock of another environment may be.
+	clockSlack = 5 * time.Minute
 	// keyBytes is the length of a data key.
 	keyBytes = 32
-	// maxSealed bounds what is opened: DynamoDB's items end at 400 KB, a token
-	// at 64 KiB.
+	// maxSealed bounds what is opened, in bytes: DynamoDB's items end at 400 KB, a token at
+	// 64 KiB.
 	maxSealed = 128 << 10
 )
 
-// seal is an epoch's key at work. It is immutable.
+// seal is an epoch's key with the keys that are derived from it. It is immutable.
 type seal struct {
 	epoch      string
 	key        []byte // the data key itself, for the next epoch's row
 	names      []byte // key of the rows' names; handed on from epoch to epoch
 	signatures []byte // key of what is signed
 	aead       cipher.AEAD
-	// before is the seal of the epoch before, which has none itself; nil: there is none.
+	// before is the seal of the epoch before, whose own before is nil; nil: there is none.
 	before *seal
 }
 
-// begun reports whether there is an epoch to have a seal; nil: not yet.
+// begun reports whether the epoch of the seal has begun; a nil seal is that of one that has
+// not.
 func (s *seal) begun() bool { return s != nil }
 
-// newSeal makes three keys of one: AES-256 for what rows say, HMAC-SHA-256 for their
-// names and for what is signed (NIST SP 800-108 by way of RFC 5869).
+// newSeal derives three keys from one: AES-256 for the contents of rows, HMAC-SHA-256 for
+// their names and for signatures (NIST SP 800-108 by way of RFC 5869).
 func newSeal(epoch string, key []byte) (*seal, error) {
 	if len(key) != keyBytes {
 		return nil, errors.New("the data key is not 32 bytes long")
@@ -62,8 +67,8 @@ func newSeal(epoch string, key []byte) (*seal, error) {
 	return &seal{epoch: epoch, key: key, names: names, signatures: signatures, aead: aead}, err
 }
 
-// chain is what an epoch's row says beside its key, sealed: what there was before must not
-// be forgotten at midnight, least of all which credentials were refused.
+// chain is the content of an epoch's row beside its key, sealed. It keeps the fleet from
+// forgetting at midnight what it knew, above all which credentials were refused.
 type chain struct {
 	Names []byte `json:"names"`
 	// Epoch and Key are those of the epoch before; empty: there was none.
@@ -71,7 +76,7 @@ type chain struct {
 	Key   []byte `json:"key,omitempty"`
 }
 
-// follow returns s as the epoch after before, and what its row says of that.
+// follow returns s as the epoch after before, and the chain for its row.
 func (s *seal) follow(row string, before *seal) (*seal, []byte) {
 	next, c := *s, chain{Names: s.names}
 	if before != nil {
@@ -87,8 +92,8 @@ func (s *seal) follow(row string, before *seal) (*seal, []byte) {
 	return &next, s.close(row, placeChain, plain)
 }
 
-// followed returns s as its row says; false: the row was changed by somebody else. One
-// that says nothing is of an epoch without a past.
+// followed returns s with the chain of its row. It returns false if a foreign program
+// changed the row. A row without a chain is that of an epoch without a predecessor.
 func (s *seal) followed(row string, sealed []byte) (*seal, bool) {
 	if len(sealed) == 0 {
 		return s, true
@@ -111,7 +116,7 @@ func (s *seal) followed(row string, sealed []byte) (*seal, bool) {
 }
 
 // oldest is the earliest end, in Unix milliseconds, of a row that s must be able to open:
-// the names of rows outlive the keys of what they say, and DynamoDB deletes late.
+// the names of rows outlive the keys of their contents, and DynamoDB deletes late.
 func (s *seal) oldest() int64 {
 	day, err := time.Parse(epochLayout, s.epoch)
 	if err != nil {
@@ -120,11 +125,11 @@ func (s *seal) oldest() int64 {
 	return day.UnixMilli()
 }
 
-// name is the name of the row for id: whoever reads it can't guess the client or
-// the scope, and can't tell a token's row from another.
-func (s *seal) name(kind Kind, id string) string {
+// name returns the name of the row for id. A reader of the table cannot guess the client or
+// the scope from it, nor tell a token's row from another.
+func (s *seal) name(kind byte, id string) string {
 	mac := hmac.New(sha256.New, s.names)
-	mac.Write([]byte{byte(kind)})
+	mac.Write([]byte{kind})
 	mac.Write([]byte(id))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
@@ -137,7 +142,7 @@ const (
 )
 
 func (s *seal) close(row, place string, plain []byte) []byte {
-	// #nosec G407 -- the AEAD makes a random nonce itself and wants none.
+	// #nosec G407 -- the AEAD makes a random nonce itself.
 	return s.aead.Seal(nil, nil, plain, []byte(place+" "+row))
 }
 
@@ -150,4 +155,17 @@ func (s *seal) open(row, place string, sealed []byte) ([]byte, bool) {
 		return s.before.open(row, place, sealed)
 	}
 	return plain, err == nil
+}
+
+// maxSigned bounds a signed text, in bytes.
+const maxSigned = 16 << 10
+
+// sign returns the text that [Fleet.Sign] returns.
+func (s *seal) sign(purpose string, payload []byte) string {
+	mac := hmac.New(sha256.New, s.signatures)
+	// Neither a purpose nor an epoch holds a line break.
+	mac.Write([]byte(purpose + "\n" + s.epoch + "\n"))
+	mac.Write(payload)
+	encode := base64.RawURLEncoding.EncodeToString
+	return s.epoch + "." + encode(payload) + "." + encode(mac.Sum(nil))
 }

@@ -3,6 +3,7 @@ package oauth
 import (
 	"context"
 	"errors"
+	"net"
 	"net/netip"
 	"syscall"
 )
@@ -21,6 +22,9 @@ type AddressPolicy struct {
 	Private bool
 	// Prefixes allows these networks too.
 	Prefixes []netip.Prefix
+	// Dial connects to an authorization server, whatever its address; nil: the network
+	// does, within the policy.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // metadata addresses of the cloud: never an authorization server. The first is

@@ -145,12 +145,15 @@ const (
 // NewHTTPClient returns an HTTP client for an authorization server: TLS 1.2 or
 // newer, HTTP/1.1, no redirects, no proxy, one renegotiation.
 func NewHTTPClient(roots *x509.CertPool, certificate *tls.Certificate, addresses AddressPolicy) *http.Client {
-	dialer := &net.Dialer{Timeout: dialTimeout, ControlContext: addresses.control}
+	dial := addresses.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout, ControlContext: addresses.control}).DialContext
+	}
 	return &http.Client{
 		Transport: &http.Transport{
 			// A proxy would hide the server's address from the check above.
 			Proxy:       nil,
-			DialContext: dialer.DialContext,
+			DialContext: dial,
 			// A TLSClientConfig of our own keeps HTTP/2 off, which cannot be
 			// combined with renegotiation.
 			TLSClientConfig:        tlsConfig(roots, certificate),

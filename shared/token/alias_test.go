@@ -10,10 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
+	"tokenvendor/shared/tokensource"
 )
 
 // alias leads to one key at a time, as an alias of AWS KMS does.
@@ -33,47 +36,50 @@ func (a *alias) Sign(_ context.Context, _, _ string, digest []byte) ([]byte, err
 // The new one is used at once; a wrong one is refused once, and when the right one is
 // back it is not blamed for that.
 func TestAliasMoves(t *testing.T) {
-	b := newBench(t)
-	keys := make([]*ecdsa.PrivateKey, 3)
-	for i := range keys {
-		var err error
-		if keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		keys := make([]*ecdsa.PrivateKey, 3)
+		for i := range keys {
+			var err error
+			if keys[i], err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+				t.Fatal(err)
+			}
+		}
+		a := &alias{}
+		a.key.Store(keys[0])
+		cfg := env.Config()
+		clients := env.Registry()
+		clients.Keys = a
+		cfg.Clients = registry.New(clients)
+		env.Vendor = token.New(cfg)
+		env.Server.Register(oauthtest.Client{ID: "id", Methods: []string{"private_key_jwt"}, Keys: map[string]crypto.PublicKey{"": keys[0].Public()}})
+		env.Put("billing", "v1", map[string]any{"client_secret": "", "kms_key_id": "alias/token-vendor/billing"})
+		fresh := func() (token.Grant, error) { // one that cannot come out of memory
+			env.Pass(20 * time.Second)
+			return env.Vend(token.Request{Ask: ask.Ask{Scope: []string{"s" + env.Now().Format("150405")}}})
+		}
+		if _, err := fresh(); err != nil {
 			t.Fatal(err)
 		}
-	}
-	a := &alias{}
-	a.key.Store(keys[0])
-	cfg := b.config()
-	cfg.Clients = registry.New(registry.Config{Secrets: b, Addresses: oauth.AddressPolicy{Private: true}, Keys: a})
-	b.vendor = token.New(cfg)
-	b.server.Register(oauthtest.Client{ID: "id", Methods: []string{"private_key_jwt"}, Keys: map[string]crypto.PublicKey{"": keys[0].Public()}})
-	b.put("billing", "v1", map[string]any{"client_secret": "", "kms_key_id": "alias/token-vendor/billing"})
-	fresh := func() (token.Grant, error) { // one that cannot come out of memory
-		b.pass(20 * time.Second)
-		return b.vend(token.Request{Scope: []string{"s" + b.now().Format("150405")}})
-	}
-	if _, err := fresh(); err != nil {
-		t.Fatal(err)
-	}
-	a.key.Store(keys[1]) // a mistake
-	if _, err := fresh(); token.AsError(err).Kind != token.Misconfigured {
-		t.Errorf("with the wrong key: %v", err)
-	}
-	a.key.Store(keys[0]) // put right
-	if _, err := fresh(); err != nil {
-		t.Errorf("the right key: %v", err)
-	}
-	if n := b.counted(token.CountFailedLogon); n != 1 {
-		t.Errorf("%d failed logons, want 1", n)
-	}
-	a.key.Store(keys[2]) // a change as it should be
-	if err := b.server.Update("id", func(c *oauthtest.Client) { c.Keys = map[string]crypto.PublicKey{"": keys[2].Public()} }); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fresh(); err != nil {
-		t.Errorf("the new key: %v", err)
-	}
-	if n := b.counted(token.CountFailedLogon); n != 1 {
-		t.Errorf("%d failed logons, want 1", n)
-	}
+		a.key.Store(keys[1]) // a mistake
+		if _, err := fresh(); fault.From(err).Kind != fault.Misconfigured {
+			t.Errorf("with the wrong key: %v", err)
+		}
+		a.key.Store(keys[0]) // put right
+		if _, err := fresh(); err != nil {
+			t.Errorf("the right key: %v", err)
+		}
+		if n := env.Counted(tokensource.CountFailedLogon); n != 1 {
+			t.Errorf("%d failed logons, want 1", n)
+		}
+		a.key.Store(keys[2]) // a change as it should be
+		if err := env.Server.Update("id", func(c *oauthtest.Client) { c.Keys = map[string]crypto.PublicKey{"": keys[2].Public()} }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := fresh(); err != nil {
+			t.Errorf("the new key: %v", err)
+		}
+		if n := env.Counted(tokensource.CountFailedLogon); n != 1 {
+			t.Errorf("%d failed logons, want 1", n)
+		}
+	})
 }

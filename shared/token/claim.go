@@ -6,11 +6,13 @@ import (
 	"errors"
 	"time"
 
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 )
 
 const (
-	// claimPurpose keeps claims apart from whatever else the fleet may sign.
+	// claimPurpose keeps claims apart from other texts that the fleet may sign.
 	claimPurpose = "claim"
 	// ClaimLife is how long after the order a claim can be redeemed; at least half of it
 	// after the announcement.
@@ -20,118 +22,92 @@ const (
 	oldestOrder = 30 * 24 * time.Hour
 )
 
-// Ordered is what was ordered, as in a request.
+// Order asks to fetch a token ahead, for a caller that will ask for it by the claim.
+type Order struct {
+	*Request
+	// ID names the announcement. The same order may come twice; its claim is then the same.
+	ID string
+	// For is the normalised principal that alone may redeem the claim; empty: any caller
+	// that may have the token.
+	For string
+	// Time is when it was ordered, from which the claim's life counts; zero: that is not
+	// known.
+	Time time.Time
+}
+
+// Ordered is the order in an announcement and in a claim.
 type Ordered struct {
 	// ID names the order.
-	ID          string            `json:"id"`
-	Client      string            `json:"client"`
-	Scope       []string          `json:"scope,omitempty"`
-	Resource    []string          `json:"resource,omitempty"`
-	Audience    string            `json:"audience,omitempty"`
-	TokenFormat string            `json:"token_format,omitempty"`
-	AppTID      string            `json:"app_tid,omitempty"`
-	Parameters  map[string]string `json:"parameters,omitempty"`
+	ID     string `json:"id"`
+	Client string `json:"client"`
+	ask.Ask
 	// MinTTL is in seconds.
 	MinTTL int64 `json:"min_ttl,omitempty"`
-	// Caller is who alone may redeem the claim; empty: whoever may have the token.
+	// Caller alone may redeem the claim; empty: any caller that may have the token.
 	Caller string `json:"caller,omitempty"`
 }
 
-// claim is what a claim says. It holds no token and no permission; whoever redeems it is
-// judged like everybody who asks.
+// claim is the content of a claim. It holds no token and no permission: a caller that
+// redeems it is judged like any other.
 type claim struct {
 	Ordered
 	// Expires is in Unix seconds.
 	Expires int64 `json:"expires"`
 }
 
-// Order says for what and for whom a token is fetched ahead.
-type Order struct {
-	// ID names what is announced; the same order may come twice, and its claim is then
-	// the same.
-	ID string
-	// Caller is who alone may redeem the claim, normalised; empty: whoever may have the
-	// token.
-	Caller string
-	// Time is when it was ordered, from which the claim's life counts; zero: that is not
-	// known.
-	Time time.Time
-}
-
-// Announcement says that a token is there to be fetched. It is no secret.
+// Announcement says that a token can be fetched. It is no secret.
 type Announcement struct {
 	Ordered
-	// GoodUntil is until when, in Unix seconds, the token that is there has min_ttl
-	// left; 0: its end is not known, or the table could not be used, so that it is not
-	// there for everybody. Later there will be another one.
+	// GoodUntil is until when, in Unix seconds, the token that was fetched has min_ttl left;
+	// 0: its end is not known, or the table could not be used, so that other environments
+	// do not have it. Later there will be another one.
 	GoodUntil int64 `json:"good_until,omitempty"`
 	// Claim is what the job sends to have the token, until ClaimExpires in Unix seconds.
 	Claim        string `json:"claim"`
 	ClaimExpires int64  `json:"claim_expires_at"`
 }
 
-// Announce fetches a token ahead into what the environments share, for somebody who
-// will ask for it by the claim. Nobody gets it now, so that of the policy only freeze
-// counts. The error is an [*Error].
-func (v *Vendor) Announce(ctx context.Context, r Request, o Order) (Announcement, error) {
-	d := v.open(r)
-	d.prefetch = true
-	announced, err := v.announce(ctx, d, o)
-	if err == nil {
-		d.event.ClaimID = o.ID
-	}
-	_, err = v.record(d, announced.grant, err)
-	if err != nil {
-		return Announcement{}, err
-	}
-	return announced.Announcement, nil
+// claims makes and redeems claims.
+type claims struct {
+	fleet *fleet.Fleet
+	now   func() time.Time
 }
 
-type announced struct {
-	Announcement
-	grant Grant
-}
-
-func (v *Vendor) announce(ctx context.Context, d *decision, o Order) (a announced, err error) {
-	r := &d.request
-	if r.DryRun || r.Claim != "" || r.Rejected != "" {
-		return a, malformed("what is fetched ahead has neither claim nor rejected nor dry_run")
-	}
-	c := claim{Expires: claimEnd(o.Time, v.now()).Unix(), Ordered: Ordered{
-		ID: o.ID, Client: r.Client, Scope: r.Scope, Resource: r.Resource, Audience: r.Audience, TokenFormat: r.TokenFormat, AppTID: r.AppTID,
-		Parameters: r.Parameters, MinTTL: int64(r.MinTTL / time.Second), Caller: o.Caller,
+// announce returns the announcement of an order without its GoodUntil.
+func (c *claims) announce(ctx context.Context, o *Order) (Announcement, error) {
+	content := claim{Expires: claimEnd(o.Time, c.now()).Unix(), Ordered: Ordered{
+		ID: o.ID, Client: o.Client, Ask: o.Ask, MinTTL: int64(o.MinTTL / time.Second), Caller: o.For,
 	}}
-	text, err := v.sign(ctx, c, o.Time)
-	if err != nil {
-		return a, err
-	}
-	if a.grant, err = v.answer(ctx, d); err != nil {
-		return a, err
-	}
-	a.Announcement = Announcement{Ordered: c.Ordered, Claim: text, ClaimExpires: c.Expires}
-	if end := a.grant.held.end(); !end.IsZero() {
-		good := end
-		if last := a.grant.held.Expiry().Add(-r.MinTTL); last.Before(good) {
-			good = last
-		}
-		switch {
-		case good.After(v.now()):
-		case r.MinTTL < a.grant.held.life():
-			return a, &Error{Kind: Unavailable, Description: "the token was fetched a moment ago, and no longer has min_ttl left", RetryAfter: forcedInterval}
-		default:
-			return a, malformed("min_ttl is longer than the authorization server's tokens live")
-		}
-		if a.grant.held.inTable.Load() {
-			a.GoodUntil = good.Unix()
-		}
-	}
-	return a, nil
+	text, err := c.sign(ctx, content, o.Time)
+	return Announcement{Ordered: content.Ordered, Claim: text, ClaimExpires: content.Expires}, err
 }
 
-// claimEnd is when the claim for an order ends. It is the same for the same order whenever
-// that comes again soon, so that claims are, and at least half a ClaimLife away: what has
-// waited for long gets further halves. An order without a time, or of a time that is yet
-// to come, counts from the last noon or midnight (UTC).
+// goodUntil returns when the token has min_ttl left, in Unix seconds; 0: see [Announcement].
+func (c *claims) goodUntil(g *Grant, minTTL time.Duration) (int64, error) {
+	good := g.Token.End()
+	if good.IsZero() {
+		return 0, nil
+	}
+	if last := g.Token.Expiry().Add(-minTTL); last.Before(good) {
+		good = last
+	}
+	switch {
+	case good.After(c.now()):
+	case minTTL < g.Token.Life():
+		return 0, &fault.Error{Kind: fault.Unavailable, Description: "the token was fetched a moment ago, and no longer has min_ttl left", RetryAfter: 30 * time.Second}
+	default:
+		return 0, fault.Invalid("min_ttl is longer than the authorization server's tokens live")
+	}
+	if !g.Token.Published() {
+		return 0, nil
+	}
+	return good.Unix(), nil
+}
+
+// claimEnd returns when the claim for an order ends. It is the same for an order that comes
+// again soon, so that its claim is too, and at least half a ClaimLife away: an order that
+// has waited for long gets further halves. An order without a time, or with one in the
+// future, counts from the last noon or midnight (UTC).
 func claimEnd(ordered, now time.Time) time.Time {
 	const half = ClaimLife / 2
 	if age := now.Sub(ordered); age < -half || age > oldestOrder {
@@ -144,53 +120,50 @@ func claimEnd(ordered, now time.Time) time.Time {
 	return end
 }
 
-// sign returns the claim as a text that redeem believes until it expires. The text of an
+// sign returns the claim as a text that redeem accepts until it expires. The text for an
 // order that came a moment ago is that of its day, so that it is the same after midnight.
-func (v *Vendor) sign(ctx context.Context, c claim, ordered time.Time) (string, error) {
-	payload, err := json.Marshal(c)
+func (c *claims) sign(ctx context.Context, content claim, ordered time.Time) (string, error) {
+	payload, err := json.Marshal(content)
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
-	if v.now().Sub(ordered) > ClaimLife/2 {
-		ordered = v.now()
+	if c.now().Sub(ordered) > ClaimLife/2 {
+		ordered = c.now()
 	}
-	text, err := v.fleet.Sign(ctx, claimPurpose, payload, ordered)
+	text, err := c.fleet.Sign(ctx, claimPurpose, payload, ordered)
 	switch {
 	case err != nil:
-		return "", &Error{Kind: Unavailable, Description: "the table that the environments share cannot be used now", RetryAfter: time.Second}
+		return "", &fault.Error{Kind: fault.Unavailable, Description: "the table that the environments share cannot be used now", RetryAfter: time.Second}
 	case len(text) > maxValue:
-		return "", &Error{Kind: TooLarge, Description: "the request is too large for a claim"}
+		return "", fault.New(fault.TooLarge, "the request is too large for a claim")
 	}
 	return text, nil
 }
 
-// redeem makes of the request for a claim the one that the claim was made for. Who
-// redeems it is then judged by the policy like everybody; a claim opens nothing.
-func (v *Vendor) redeem(ctx context.Context, d *decision) error {
-	r := &d.request
-	payload, err := v.fleet.Verify(ctx, claimPurpose, r.Claim)
+// redeem replaces the ask of a request by that of its claim. The policy then judges the
+// caller like any other; a claim permits nothing.
+func (c *claims) redeem(ctx context.Context, d *decision) error {
+	payload, err := c.fleet.Verify(ctx, claimPurpose, d.Claim)
 	switch {
 	case errors.Is(err, fleet.ErrNoTable):
-		return &Error{Kind: Unavailable, Description: "claims cannot be redeemed now", Detail: err.Error(), RetryAfter: time.Second}
+		return &fault.Error{Kind: fault.Unavailable, Description: "claims cannot be redeemed now", Detail: err.Error(), RetryAfter: time.Second}
 	case err != nil:
-		return Refusal("the claim is " + err.Error())
+		return fault.Refusal(fault.Denied, "the claim is "+err.Error())
 	}
-	var c claim
-	if err := json.Unmarshal(payload, &c); err != nil {
-		return Refusal("the claim is of another version")
+	var content claim
+	if err := json.Unmarshal(payload, &content); err != nil {
+		return fault.Refusal(fault.Denied, "the claim is of another version")
 	}
-	d.event.ClaimID = c.ID
+	d.claimID = content.ID
 	switch {
-	case v.now().Unix() >= c.Expires:
-		return Refusal("the claim has expired")
-	case c.Client != r.Client:
-		return Refusal("the claim is for another client")
-	case c.Caller != "" && c.Caller != r.Caller:
-		return Refusal("the claim is for another caller")
+	case c.now().Unix() >= content.Expires:
+		return fault.Refusal(fault.Denied, "the claim has expired")
+	case content.Client != d.Client:
+		return fault.Refusal(fault.Denied, "the claim is for another client")
+	case content.Caller != "" && content.Caller != d.Caller:
+		return fault.Refusal(fault.Denied, "the claim is for another caller")
 	}
-	r.Scope, r.Resource, r.Audience, r.TokenFormat, r.AppTID, r.Parameters = c.Scope, c.Resource, c.Audience, c.TokenFormat, c.AppTID, c.Parameters
-	r.MinTTL = max(r.MinTTL, time.Duration(c.MinTTL)*time.Second)
-	e := &d.event
-	e.Scope, e.Resource, e.Audience, e.TokenFormat = r.Scope, r.Resource, r.Audience, r.TokenFormat
+	d.Ask = content.Ask
+	d.MinTTL = max(d.MinTTL, time.Duration(content.MinTTL)*time.Second)
 	return nil
 }

@@ -10,20 +10,43 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/fault"
 )
 
 // kindOf returns the kind of an error of this package.
-func kindOf(t testing.TB, err error) Kind {
+func kindOf(t testing.TB, err error) fault.Kind {
 	t.Helper()
-	var e *Error
+	var e *fault.Error
 	if !errors.As(err, &e) {
 		t.Fatalf("the error is a %T", err)
 	}
 	return e.Kind
 }
 
+// parseForm parses the form of a request for a client, whose name may be empty.
+func parseForm(client string, body []byte) (Request, error) {
+	r := Request{Client: client}
+	err := r.ParseForm(body)
+	if err != nil && !reflect.DeepEqual(r, Request{Client: client}) {
+		panic("a refused body changed the request")
+	}
+	return r, err
+}
+
+// parseJSON is parseForm for JSON.
+func parseJSON(client string, body []byte) (Request, error) {
+	r := Request{Client: client}
+	err := r.ParseJSON(body)
+	if err != nil && !reflect.DeepEqual(r, Request{Client: client}) {
+		panic("a refused body changed the request")
+	}
+	return r, err
+}
+
 // noKind stands for success in tables.
-const noKind Kind = -1
+const noKind fault.Kind = -1
 
 // TestParse reads the same request as a form and as JSON.
 func TestParse(t *testing.T) {
@@ -37,24 +60,24 @@ func TestParse(t *testing.T) {
 			`{"scope":"","audience":"","resource":"","token_format":"","app_tid":"","rejected":"","x":"","grant_type":"","client_id":""}`, Request{}},
 		{"no values", "scope&audience&&", `{"resource":[]}`, Request{}},
 		{"grant", "grant_type=client_credentials&client_id=billing", `{"grant_type":"client_credentials","client_id":"billing"}`, Request{}},
-		{"scope", "scope=write+read%20admin+read", `{"scope":"write read admin read"}`, Request{Scope: []string{"admin", "read", "write"}}},
-		{"resource", "resource=urn:b&resource=urn%3Aa&resource=urn:b", `{"resource":["urn:b","urn:a","urn:b"]}`, Request{Resource: []string{"urn:a", "urn:b"}}},
-		{"one resource", "resource=https://a/b?c", `{"resource":"https://a/b?c"}`, Request{Resource: []string{"https://a/b?c"}}},
-		{"audience", "audience=a+b%26c%3Dd", `{"audience":"a b&c=d"}`, Request{Audience: "a b&c=d"}},
-		{"format", "token_format=opaque&app_tid=a-B_9", `{"token_format":"opaque","app_tid":"a-B_9"}`, Request{TokenFormat: "opaque", AppTID: "a-B_9"}},
+		{"scope", "scope=write+read%20admin+read", `{"scope":"write read admin read"}`, Request{Ask: ask.Ask{Scope: []string{"admin", "read", "write"}}}},
+		{"resource", "resource=urn:b&resource=urn%3Aa&resource=urn:b", `{"resource":["urn:b","urn:a","urn:b"]}`, Request{Ask: ask.Ask{Resource: []string{"urn:a", "urn:b"}}}},
+		{"one resource", "resource=https://a/b?c", `{"resource":"https://a/b?c"}`, Request{Ask: ask.Ask{Resource: []string{"https://a/b?c"}}}},
+		{"audience", "audience=a+b%26c%3Dd", `{"audience":"a b&c=d"}`, Request{Ask: ask.Ask{Audience: "a b&c=d"}}},
+		{"format", "token_format=opaque&app_tid=a-B_9", `{"token_format":"opaque","app_tid":"a-B_9"}`, Request{Ask: ask.Ask{TokenFormat: "opaque", AppTID: "a-B_9"}}},
 		{"life", "min_ttl=86400", `{"min_ttl":86400}`, Request{MinTTL: 24 * time.Hour}},
 		{"no life", "min_ttl=0", `{"min_ttl":0}`, Request{}},
 		{"rejected", "rejected=" + strings.ToUpper(fingerprint), `{"rejected":"` + fingerprint + `"}`, Request{Rejected: fingerprint}},
-		{"others", "x.Y-z_1=a&y=b=c", `{"x.Y-z_1":"a","y":"b=c"}`, Request{Parameters: map[string]string{"x.Y-z_1": "a", "y": "b=c"}}},
-		{"unicode", "x=%C3%BC%e2%82%ac", `{"x":"ü\u20ac"}`, Request{Parameters: map[string]string{"x": "ü€"}}},
+		{"others", "x.Y-z_1=a&y=b=c", `{"x.Y-z_1":"a","y":"b=c"}`, Request{Ask: ask.Ask{Parameters: map[string]string{"x.Y-z_1": "a", "y": "b=c"}}}},
+		{"unicode", "x=%C3%BC%e2%82%ac", `{"x":"ü\u20ac"}`, Request{Ask: ask.Ask{Parameters: map[string]string{"x": "ü€"}}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.want.Client = "billing"
-			form, err := ParseForm("billing", []byte(test.form))
+			form, err := parseForm("billing", []byte(test.form))
 			if err != nil || !reflect.DeepEqual(form, test.want) {
 				t.Errorf("the form became %+v, %v", form, err)
 			}
-			json, err := ParseJSON("billing", []byte(test.json))
+			json, err := parseJSON("billing", []byte(test.json))
 			if err != nil || !reflect.DeepEqual(json, test.want) {
 				t.Errorf("the JSON became %+v, %v", json, err)
 			}
@@ -67,31 +90,31 @@ func TestParseRefuses(t *testing.T) {
 	const canary = "cnry"
 	for _, test := range []struct {
 		form, json string
-		want       Kind
+		want       fault.Kind
 		says       string
 	}{
-		{form: "scope=a&scope=b", json: `{"scope":"a","scope":"b"}`, want: Malformed, says: "scope is given twice"},
-		{form: "CNRY=a&CNRY=b", json: `{"CNRY":"a","CNRY":"b"}`, want: Malformed, says: "a member is given twice"},
-		{form: "client_id=cnry", json: `{"client_id":"cnry"}`, want: Malformed, says: "client_id differs"},
-		{form: "client=cnry", json: `{"client":"cnry"}`, want: Malformed, says: "client differs"},
-		{form: "grant_type=password", json: `{"grant_type":"cnry"}`, want: UnsupportedGrant, says: "grant_type"},
-		{form: "scope=+cnry", json: `{"scope":"cnry\""}`, want: InvalidScope, says: "scope"},
-		{form: "scope=a%00", json: `{"scope":"cnry\u007f"}`, want: InvalidScope, says: "scope"},
-		{form: "resource=cnry", json: `{"resource":["urn:a","cnry"]}`, want: InvalidTarget, says: "resource"},
-		{form: "resource=urn:a%23b", json: `{"resource":["urn:a",""]}`, want: InvalidTarget, says: "resource"},
-		{form: "audience=%0a", json: `{"audience":"cnry\n"}`, want: Malformed, says: "audience"},
-		{form: "client_secret=cnry", json: `{"client_secret":"cnry"}`, want: Malformed, says: "client_secret must not be sent"},
-		{form: "min_ttl=cnry", json: `{"min_ttl":"cnry"}`, want: Malformed, says: "min_ttl"},
-		{form: "min_ttl=1e2", json: `{"min_ttl":1e2}`, want: Malformed, says: "min_ttl"},
-		{form: "min_ttl=+5", json: `{"min_ttl":86401}`, want: Malformed, says: "min_ttl"},
-		{form: "rejected=cnry", json: `{"rejected":"cnry"}`, want: Malformed, says: "rejected"},
-		{form: "x=" + strings.Repeat(canary, 1025), json: `{"x":"` + strings.Repeat(canary, 1025) + `"}`, want: Malformed, says: "x holds"},
-		{form: "%zz=cnry", json: `{"x":"cnry"`, want: Malformed, says: "the body is not a"},
-		{form: "audience=a;x=cnry", json: `{"audience":"a"};`, want: Malformed, says: "the body is not a"},
-		{form: strings.Repeat("a", 65) + "=", json: `{"` + strings.Repeat("a", 65) + `":""}`, want: Malformed, says: "name is not valid"},
+		{form: "scope=a&scope=b", json: `{"scope":"a","scope":"b"}`, want: fault.Malformed, says: "scope is given twice"},
+		{form: "CNRY=a&CNRY=b", json: `{"CNRY":"a","CNRY":"b"}`, want: fault.Malformed, says: "a member is given twice"},
+		{form: "client_id=cnry", json: `{"client_id":"cnry"}`, want: fault.Malformed, says: "client_id differs"},
+		{form: "client=cnry", json: `{"client":"cnry"}`, want: fault.Malformed, says: "client differs"},
+		{form: "grant_type=password", json: `{"grant_type":"cnry"}`, want: fault.UnsupportedGrant, says: "grant_type"},
+		{form: "scope=+cnry", json: `{"scope":"cnry\""}`, want: fault.InvalidScope, says: "scope"},
+		{form: "scope=a%00", json: `{"scope":"cnry\u007f"}`, want: fault.InvalidScope, says: "scope"},
+		{form: "resource=cnry", json: `{"resource":["urn:a","cnry"]}`, want: fault.InvalidTarget, says: "resource"},
+		{form: "resource=urn:a%23b", json: `{"resource":["urn:a",""]}`, want: fault.InvalidTarget, says: "resource"},
+		{form: "audience=%0a", json: `{"audience":"cnry\n"}`, want: fault.Malformed, says: "audience"},
+		{form: "client_secret=cnry", json: `{"client_secret":"cnry"}`, want: fault.Malformed, says: "client_secret must not be sent"},
+		{form: "min_ttl=cnry", json: `{"min_ttl":"cnry"}`, want: fault.Malformed, says: "min_ttl"},
+		{form: "min_ttl=1e2", json: `{"min_ttl":1e2}`, want: fault.Malformed, says: "min_ttl"},
+		{form: "min_ttl=+5", json: `{"min_ttl":86401}`, want: fault.Malformed, says: "min_ttl"},
+		{form: "rejected=cnry", json: `{"rejected":"cnry"}`, want: fault.Malformed, says: "rejected"},
+		{form: "x=" + strings.Repeat(canary, 1025), json: `{"x":"` + strings.Repeat(canary, 1025) + `"}`, want: fault.Malformed, says: "x holds"},
+		{form: "%zz=cnry", json: `{"x":"cnry"`, want: fault.Malformed, says: "the body is not a"},
+		{form: "audience=a;x=cnry", json: `{"audience":"a"};`, want: fault.Malformed, says: "the body is not a"},
+		{form: strings.Repeat("a", 65) + "=", json: `{"` + strings.Repeat("a", 65) + `":""}`, want: fault.Malformed, says: "name is not valid"},
 	} {
-		_, formErr := ParseForm("billing", []byte(test.form))
-		_, jsonErr := ParseJSON("billing", []byte(test.json))
+		_, formErr := parseForm("billing", []byte(test.form))
+		_, jsonErr := parseJSON("billing", []byte(test.json))
 		for input, err := range map[string]error{test.form: formErr, test.json: jsonErr} {
 			if err == nil {
 				t.Errorf("%.60q was accepted", input)
@@ -114,10 +137,10 @@ func TestForbiddenParameters(t *testing.T) {
 		"refresh_token", "redirect_uri", "subject_token", "subject_token_type", "actor_token", "actor_token_type",
 		"token_endpoint", "token_url", "issuer", "url", "jwks_uri", "stage", "version_id", "secret_id", "kms_key_id", "caller", "subject",
 	} {
-		if _, err := ParseForm("billing", []byte(name+"=x")); err == nil || kindOf(t, err) != Malformed {
+		if _, err := parseForm("billing", []byte(name+"=x")); err == nil || kindOf(t, err) != fault.Malformed {
 			t.Errorf("%s was accepted", name)
 		}
-		if _, err := ParseForm("billing", []byte(name+"=")); err != nil {
+		if _, err := parseForm("billing", []byte(name+"=")); err != nil {
 			t.Errorf("%s without a value counts as left out: %v", name, err)
 		}
 	}
@@ -125,12 +148,12 @@ func TestForbiddenParameters(t *testing.T) {
 
 // TestClientOfADirectRequest: without a path the body must name the client.
 func TestClientOfADirectRequest(t *testing.T) {
-	for body, want := range map[string]Kind{
+	for body, want := range map[string]fault.Kind{
 		`{"client":"billing"}`: noKind, `{"client_id":"billing"}`: noKind, `{"client":"billing","client_id":"billing"}`: noKind,
-		`{}`: Malformed, `{"client":""}`: Malformed, `{"client":"Billing"}`: Malformed, `{"client":"a/b"}`: Malformed,
-		`{"client":"billing","client_id":"payroll"}`: Malformed, `{"client":"payroll","client_id":"billing"}`: Malformed,
+		`{}`: fault.Malformed, `{"client":""}`: fault.Malformed, `{"client":"Billing"}`: fault.Malformed, `{"client":"a/b"}`: fault.Malformed,
+		`{"client":"billing","client_id":"payroll"}`: fault.Malformed, `{"client":"payroll","client_id":"billing"}`: fault.Malformed,
 	} {
-		r, err := ParseJSON("", []byte(body))
+		r, err := parseJSON("", []byte(body))
 		if want == noKind && (err != nil || r.Client != "billing") || want != noKind && (err == nil || kindOf(t, err) != want) {
 			t.Errorf("%s: %q, %v", body, r.Client, err)
 		}
@@ -141,7 +164,7 @@ func TestClientOfADirectRequest(t *testing.T) {
 func TestErrorsAreStable(t *testing.T) {
 	texts := make(map[string]bool)
 	for range 50 {
-		_, err := ParseForm("billing", []byte("token_format=x&app_tid=../&min_ttl=x&rejected=x&client_secret=x&audience=%00&grant_type=x"))
+		_, err := parseForm("billing", []byte("token_format=x&app_tid=../&min_ttl=x&rejected=x&client_secret=x&audience=%00&grant_type=x"))
 		if err == nil {
 			t.Fatal("accepted")
 		}
@@ -186,7 +209,7 @@ func checkParsed(t *testing.T, r Request) {
 			t.Errorf("parameter %q got through", name)
 		}
 	}
-	again, err := ParseForm(r.Client, []byte(formOf(r)))
+	again, err := parseForm(r.Client, []byte(formOf(r)))
 	if err != nil || !reflect.DeepEqual(again, r) {
 		t.Errorf("%+v, written and read again, is %+v, %v", r, again, err)
 	}
@@ -195,9 +218,9 @@ func checkParsed(t *testing.T, r Request) {
 // checkRefused holds an error to what every one must be.
 func checkRefused(t *testing.T, err error) {
 	t.Helper()
-	e := AsError(err)
+	e := fault.From(err)
 	switch kindOf(t, err) {
-	case Malformed, UnsupportedGrant, InvalidScope, InvalidTarget:
+	case fault.Malformed, fault.UnsupportedGrant, fault.InvalidScope, fault.InvalidTarget:
 	default:
 		t.Errorf("kind %d for a body", e.Kind)
 	}
@@ -216,7 +239,7 @@ func FuzzParseForm(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		r, err := ParseForm("billing", body)
+		r, err := parseForm("billing", body)
 		if err != nil {
 			checkRefused(t, err)
 			return
@@ -230,31 +253,21 @@ func FuzzParseForm(f *testing.F) {
 	})
 }
 
+// checkIntended compares a request with what a server would read in its form.
 func checkIntended(t *testing.T, r Request, intended url.Values) {
 	t.Helper()
 	got := singles(r)
 	for name, values := range intended {
-		value := values[0]
-		switch {
-		case len(values) > 1 && name != "resource":
-			t.Errorf("%q is repeated", name)
-		case value == "" && name != "resource" || name == "grant_type" || name == "client" || name == "client_id" || name == "min_ttl":
-		case name == "resource":
+		switch name {
+		case "grant_type", "client", "client_id", "min_ttl":
+		case "resource":
 			for _, value := range values {
 				if value != "" && !slices.Contains(r.Resource, value) {
 					t.Errorf("resource %q got lost", value)
 				}
 			}
-		case name == "scope":
-			if !slices.Equal(sortedSet(strings.Fields(value)), r.Scope) {
-				t.Errorf("scope %q became %q", value, r.Scope)
-			}
-		case name == "rejected":
-			if !strings.EqualFold(value, r.Rejected) {
-				t.Error("rejected changed")
-			}
-		case got[name] != value:
-			t.Errorf("%q is %q, not %q", name, got[name], value)
+		default:
+			checkSingle(t, name, values, got)
 		}
 	}
 	for name := range got {
@@ -264,6 +277,20 @@ func checkIntended(t *testing.T, r Request, intended url.Values) {
 	}
 	if len(r.Resource) > len(intended["resource"]) {
 		t.Error("a resource comes from nowhere")
+	}
+}
+
+func checkSingle(t *testing.T, name string, values []string, got map[string]string) {
+	t.Helper()
+	want := values[0]
+	switch name {
+	case "scope":
+		want = strings.Join(sortedSet(strings.Fields(want)), " ")
+	case "rejected":
+		want = strings.ToLower(want)
+	}
+	if len(values) > 1 || want != got[name] {
+		t.Errorf("%q is %q, want %q", name, got[name], values)
 	}
 }
 
@@ -278,7 +305,7 @@ func FuzzParseJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, client := range []string{"billing", ""} {
-			r, err := ParseJSON(client, body)
+			r, err := parseJSON(client, body)
 			if err != nil {
 				checkRefused(t, err)
 				continue
@@ -294,7 +321,7 @@ func FuzzParseJSON(f *testing.F) {
 // TestEmptyResource: a parameter without a value counts as left out, beside others
 // too.
 func TestEmptyResource(t *testing.T) {
-	r, err := ParseForm("c", []byte("resource=&resource=https%3A%2F%2Fa&resource="))
+	r, err := parseForm("c", []byte("resource=&resource=https%3A%2F%2Fa&resource="))
 	if err != nil || len(r.Resource) != 1 || r.Resource[0] != "https://a" {
 		t.Errorf("%v, %v", r.Resource, err)
 	}

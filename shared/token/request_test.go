@@ -2,12 +2,11 @@ package token
 
 import (
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
 	"tokenvendor/shared/ask"
-	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/registry"
 )
 
@@ -21,62 +20,57 @@ func TestResolve(t *testing.T) {
 	}
 	lifted := bound
 	lifted.Allow = map[string]bool{"scope": true, "resource": true, "audience": true, "token_format": true, "app_tid": true, "extra": true, "fixed": true}
-	defaults := oauth.Request{Ask: ask.Ask{Scope: strings.Fields("read write"), Resource: []string{"urn:a", "urn:b"}, Audience: "inside", TokenFormat: "jwt", Parameters: bound.Parameters}}
+	defaults := ask.Ask{Scope: strings.Fields("read write"), Resource: []string{"urn:a", "urn:b"}, Audience: "inside", TokenFormat: "jwt", AppTID: "tenant", Parameters: map[string]string{"fixed": "1"}}
 	for _, test := range []struct {
 		name   string
 		client registry.Client
 		body   string
-		want   oauth.Request
-		kind   Kind
+		want   ask.Ask
+		kind   fault.Kind
 	}{
-		{"free, nothing asked", free, `{}`, oauth.Request{}, noKind},
+		{"free, nothing asked", free, `{}`, ask.Ask{}, noKind},
 		{"free, all asked", free, `{"scope":"b a","resource":["urn:b","urn:a"],"audience":"x","token_format":"opaque","app_tid":"t"}`,
-			oauth.Request{Ask: ask.Ask{Scope: strings.Fields("a b"), Resource: []string{"urn:a", "urn:b"}, Audience: "x", TokenFormat: "opaque", Parameters: map[string]string{"app_tid": "t"}}}, noKind},
+			ask.Ask{Scope: strings.Fields("a b"), Resource: []string{"urn:a", "urn:b"}, Audience: "x", TokenFormat: "opaque", AppTID: "t"}, noKind},
 		{"defaults", bound, `{}`, defaults, noKind},
 		{"the defaults asked for", bound, `{"scope":"write read","resource":["urn:b","urn:a"],"audience":"inside","token_format":"jwt","app_tid":"tenant"}`, defaults, noKind},
 		{"less", bound, `{"scope":"read","resource":"urn:b"}`,
-			oauth.Request{Ask: ask.Ask{Scope: strings.Fields("read"), Resource: []string{"urn:b"}, Audience: "inside", TokenFormat: "jwt", Parameters: bound.Parameters}}, noKind},
-		{"more scope", bound, `{"scope":"read admin"}`, oauth.Request{}, InvalidScope},
-		{"part of a scope", bound, `{"scope":"rea"}`, oauth.Request{}, InvalidScope},
-		{"scope in another case", bound, `{"scope":"Read"}`, oauth.Request{}, InvalidScope},
-		{"more resource", bound, `{"resource":["urn:a","urn:c"]}`, oauth.Request{}, InvalidTarget},
-		{"resource below one", bound, `{"resource":"urn:a:b"}`, oauth.Request{}, InvalidTarget},
-		{"other audience", bound, `{"audience":"outside"}`, oauth.Request{}, InvalidTarget},
-		{"other token_format", bound, `{"token_format":"opaque"}`, oauth.Request{}, Malformed},
-		{"other app_tid", bound, `{"app_tid":"other"}`, oauth.Request{}, Malformed},
-		{"unknown parameter", bound, `{"extra":"1"}`, oauth.Request{}, Malformed},
-		{"fixed parameter", bound, `{"fixed":"2"}`, oauth.Request{}, Malformed},
-		{"fixed parameter as it is", bound, `{"fixed":"1"}`, oauth.Request{}, Malformed},
-		{"unknown parameter of a free document", free, `{"extra":"1"}`, oauth.Request{}, Malformed},
+			ask.Ask{Scope: strings.Fields("read"), Resource: []string{"urn:b"}, Audience: "inside", TokenFormat: "jwt", AppTID: "tenant", Parameters: map[string]string{"fixed": "1"}}, noKind},
+		{"more scope", bound, `{"scope":"read admin"}`, ask.Ask{}, fault.InvalidScope},
+		{"part of a scope", bound, `{"scope":"rea"}`, ask.Ask{}, fault.InvalidScope},
+		{"scope in another case", bound, `{"scope":"Read"}`, ask.Ask{}, fault.InvalidScope},
+		{"more resource", bound, `{"resource":["urn:a","urn:c"]}`, ask.Ask{}, fault.InvalidTarget},
+		{"resource below one", bound, `{"resource":"urn:a:b"}`, ask.Ask{}, fault.InvalidTarget},
+		{"other audience", bound, `{"audience":"outside"}`, ask.Ask{}, fault.InvalidTarget},
+		{"other token_format", bound, `{"token_format":"opaque"}`, ask.Ask{}, fault.Malformed},
+		{"other app_tid", bound, `{"app_tid":"other"}`, ask.Ask{}, fault.Malformed},
+		{"unknown parameter", bound, `{"extra":"1"}`, ask.Ask{}, fault.Malformed},
+		{"fixed parameter", bound, `{"fixed":"2"}`, ask.Ask{}, fault.Malformed},
+		{"fixed parameter as it is", bound, `{"fixed":"1"}`, ask.Ask{}, fault.Malformed},
+		{"unknown parameter of a free document", free, `{"extra":"1"}`, ask.Ask{}, fault.Malformed},
 		{"lifted", lifted, `{"scope":"admin","resource":"urn:c","audience":"outside","token_format":"opaque","app_tid":"other","extra":"2","fixed":"3"}`,
-			oauth.Request{Ask: ask.Ask{Scope: strings.Fields("admin"), Resource: []string{"urn:c"}, Audience: "outside", TokenFormat: "opaque",
-				Parameters: map[string]string{"app_tid": "other", "extra": "2", "fixed": "3"}}}, noKind},
+			ask.Ask{Scope: strings.Fields("admin"), Resource: []string{"urn:c"}, Audience: "outside", TokenFormat: "opaque",
+				AppTID: "other", Parameters: map[string]string{"extra": "2", "fixed": "3"}}, noKind},
 		{"lifted, nothing asked", lifted, `{}`, defaults, noKind},
-		{"lifted, another parameter", lifted, `{"extra2":"2"}`, oauth.Request{}, Malformed},
-		{"allowed name in another case", lifted, `{"Extra":"2"}`, oauth.Request{}, Malformed},
+		{"lifted, another parameter", lifted, `{"extra2":"2"}`, ask.Ask{}, fault.Malformed},
+		{"allowed name in another case", lifted, `{"Extra":"2"}`, ask.Ask{}, fault.Malformed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r, err := ParseJSON("billing", []byte(test.body))
+			r, err := parseJSON("billing", []byte(test.body))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := r.resolve(&test.client)
+			got, err := resolve(&r.Ask, &test.client)
 			if test.kind != noKind {
 				if err == nil || kindOf(t, err) != test.kind {
 					t.Errorf("got %v, want kind %d", err, test.kind)
 				}
 				return
 			}
-			if err != nil || !sameWish(got, test.want) {
+			if err != nil || got.Key() != test.want.Key() {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
 		})
 	}
-}
-
-func sameWish(a, b oauth.Request) bool {
-	lists := len(a.Resource) == 0 && len(b.Resource) == 0 || reflect.DeepEqual(a.Resource, b.Resource)
-	return lists && slices.Equal(a.Scope, b.Scope) && a.Audience == b.Audience && a.TokenFormat == b.TokenFormat && reflect.DeepEqual(a.Parameters, b.Parameters)
 }
 
 // TestResolveLeavesTheDocumentAlone: it is shared by all callers.
@@ -86,11 +80,11 @@ func TestResolveLeavesTheDocumentAlone(t *testing.T) {
 		Allow: map[string]bool{"extra": true, "scope": true, "app_tid": true},
 	}
 	for _, body := range []string{`{}`, `{"extra":"2","app_tid":"t","scope":"c"}`} {
-		r, err := ParseJSON("billing", []byte(body))
+		r, err := parseJSON("billing", []byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := r.resolve(&client)
+		want, err := resolve(&r.Ask, &client)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,8 +102,36 @@ func TestUnknownNames(t *testing.T) {
 		"audince": true, "_a": true, strings.Repeat("a", 40): true,
 		strings.Repeat("a", 41): false, "Secret": false, "a1": false, "a.b": false, "eyJhbGci": false,
 	} {
-		if got := strings.Contains(unknown(name).Error(), name); got != told {
+		if got := strings.Contains(unknownParameter(name).Error(), name); got != told {
 			t.Errorf("%q told: %v, want %v", name, got, told)
+		}
+	}
+}
+
+// TestKeyIgnoresOrder: requests that mean the same share a token.
+func TestKeyIgnoresOrder(t *testing.T) {
+	client := &registry.Client{Name: "billing", Scope: []string{"c", "a", "b"}, Allow: map[string]bool{"x": true, "y": true}}
+	for _, same := range [][]string{
+		{"scope=a+b", "scope=b+a", "scope=b%20a", "scope=a+b+a+b", "scope=b+a&audience=&min_ttl=60", "client_id=billing&scope=a+b&grant_type=client_credentials"},
+		{"resource=urn:a&resource=urn:b", "resource=urn:b&resource=urn:a", "resource=urn%3ab&resource=urn:a&resource=urn:b"},
+		{"x=1&y=2", "y=2&x=1"},
+		// The document's own scope, asked for or not.
+		{"", "scope=a+b+c", "scope=c+b+a", "min_ttl=60"},
+	} {
+		keys := make(map[ask.Key]bool)
+		for _, body := range same {
+			r, err := parseForm("billing", []byte(body))
+			if err != nil {
+				t.Fatalf("%q: %v", body, err)
+			}
+			want, err := resolve(&r.Ask, client)
+			if err != nil {
+				t.Fatalf("%q: %v", body, err)
+			}
+			keys[want.Key()] = true
+		}
+		if len(keys) != 1 {
+			t.Errorf("%q: %d keys for one ask", same, len(keys))
 		}
 	}
 }

@@ -6,9 +6,12 @@ import (
 	"testing"
 	"time"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
+	"tokenvendor/shared/tokensource"
 )
 
 // shadowed registers a second way for the client to authenticate, and returns the
@@ -18,10 +21,9 @@ func shadowed(server *oauthtest.Server, secret string, share float64) map[string
 	return map[string]any{"shadow": map[string]any{"client_secret": secret, "token_endpoint_auth_method": "client_secret_basic", "share": share}}
 }
 
-func newShadowBench(t *testing.T, secret string) *bench {
-	b := newBench(t)
-	b.put("billing", "v1", shadowed(b.server, secret, 1))
-	return b
+// putShadow stores a document with a shadow.
+func putShadow(env *tokentest.Env, secret string) {
+	env.Put("billing", "v1", shadowed(env.Server, secret, 1))
 }
 
 // onShadow makes only the shadow's requests meet f.
@@ -48,39 +50,40 @@ func TestShadow(t *testing.T) {
 		{"never", "good", 0.000001, 0, 0, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := newBench(t)
-			b.put("billing", "v1", shadowed(b.server, test.secret, test.share))
-			b.wantOutcome(token.Exchanged)
-			if n := len(b.server.Requests()); n != 1 {
-				t.Errorf("%d requests for the first token", n)
-			}
-			for i := range 3 {
-				// Within ten minutes of each other, so that a fuse stays blown.
-				b.server.Misbehave(oauthtest.Members(map[string]any{"expires_in": 300}))
-				b.pass(59 * time.Minute)
-				if i > 0 {
-					b.pass(-59*time.Minute + 260*time.Second)
+			tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+				env.Put("billing", "v1", shadowed(env.Server, test.secret, test.share))
+				env.WantOutcome(tokensource.Exchanged)
+				if n := len(env.Server.Requests()); n != 1 {
+					t.Errorf("%d requests for the first token", n)
 				}
-				b.wantOutcome(token.Refreshed)
-			}
-			if good, bad := b.counted(token.CountShadowGood), b.counted(token.CountShadowBad); good != test.good || bad != test.bad {
-				t.Errorf("%d succeeded and %d failed, want %d and %d", good, bad, test.good, test.bad)
-			}
-			if n := b.server.FailedLogons("id"); n != test.failed {
-				t.Errorf("%d failed logons, want %d", n, test.failed)
-			}
-			shadows := 0
-			for _, e := range b.events {
-				if e.Type == audit.Shadow {
-					shadows++
-					if e.Method != "client_secret_basic" || e.Client != "billing" || e.Allowed || e.TokenSHA256 != "" || (e.Outcome == "succeeded") != (test.good > 0) {
-						t.Errorf("the line is %+v", e)
+				for i := range 3 {
+					// Within ten minutes of each other, so that a fuse stays blown.
+					env.Server.Misbehave(oauthtest.Members(map[string]any{"expires_in": 300}))
+					env.Pass(59 * time.Minute)
+					if i > 0 {
+						env.Pass(-59*time.Minute + 260*time.Second)
+					}
+					env.WantOutcome(tokensource.Refreshed)
+				}
+				if good, bad := env.Counted(tokensource.CountShadowGood), env.Counted(tokensource.CountShadowBad); good != test.good || bad != test.bad {
+					t.Errorf("%d succeeded and %d failed, want %d and %d", good, bad, test.good, test.bad)
+				}
+				if n := env.Server.FailedLogons("id"); n != test.failed {
+					t.Errorf("%d failed logons, want %d", n, test.failed)
+				}
+				shadows := 0
+				for _, e := range env.Events() {
+					if e.Type == audit.Shadow {
+						shadows++
+						if e.Method != "client_secret_basic" || e.Client != "billing" || e.Allowed || e.TokenSHA256 != "" || (e.Outcome == "succeeded") != (test.good > 0) {
+							t.Errorf("the line is %+v", e)
+						}
 					}
 				}
-			}
-			if shadows != test.good+test.bad {
-				t.Errorf("%d lines about the shadow", shadows)
-			}
+				if shadows != test.good+test.bad {
+					t.Errorf("%d lines about the shadow", shadows)
+				}
+			})
 		})
 	}
 }
@@ -90,91 +93,99 @@ func TestShadow(t *testing.T) {
 func TestShadowHangs(t *testing.T) {
 	for name, r := range map[string]token.Request{"ended": {}, "rejected": {}, "min_ttl": {MinTTL: 50 * time.Minute}, "refresh": {}} {
 		t.Run(name, func(t *testing.T) {
-			b := newShadowBench(t, "good")
-			first := b.mustVend(token.Request{})
-			b.server.Misbehave(onShadow(oauthtest.Hang))
-			switch name {
-			case "ended":
-				b.pass(2 * time.Hour)
-			case "rejected":
-				r.Rejected = token.Fingerprint(first.Token)
-			case "min_ttl":
-				b.pass(30 * time.Minute)
-			case "refresh":
-				b.pass(55 * time.Minute)
-			}
-			ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
-			defer cancel()
-			r.Client = "billing"
-			if failed := together(64, 30*time.Second, func(int) {
-				if _, err := b.vendor.Vend(ctx, r); err != nil {
-					t.Errorf("with %d exchanges made: %v", b.server.Exchanges(), err)
+			tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+				putShadow(env, "good")
+				first := env.MustVend(token.Request{})
+				env.Server.Misbehave(onShadow(oauthtest.Hang))
+				switch name {
+				case "ended":
+					env.Pass(2 * time.Hour)
+				case "rejected":
+					r.Rejected = first.Token.Fingerprint()
+				case "min_ttl":
+					env.Pass(30 * time.Minute)
+				case "refresh":
+					env.Pass(55 * time.Minute)
 				}
-			}); failed != 0 {
-				t.Errorf("%d had no answer", failed)
-			}
+				ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+				defer cancel()
+				r.Client = "billing"
+				if failed := together(64, 30*time.Second, func(int) {
+					if _, err := env.Vendor.Vend(ctx, tokentest.Read(r)); err != nil {
+						t.Errorf("with %d exchanges made: %v", env.Server.Exchanges(), err)
+					}
+				}); failed != 0 {
+					t.Errorf("%d had no answer", failed)
+				}
+			})
 		})
 	}
 }
 
 // TestShadowHoldsNobody: while the shadow hangs, the client's other tokens are fetched.
 func TestShadowHoldsNobody(t *testing.T) {
-	b := newShadowBench(t, "good")
-	b.mustVend(token.Request{})
-	b.pass(55 * time.Minute)
-	reached := make(chan struct{})
-	b.server.Misbehave(onShadow(func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
-		close(reached)
-		oauthtest.Hang(w, r, next, done)
-	}))
-	refreshed := make(chan struct{})
-	go func() {
-		defer close(refreshed)
-		_, _ = b.vend(token.Request{})
-	}()
-	<-reached
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if _, err := b.vendor.Vend(ctx, token.Request{Client: "billing", Scope: []string{"read"}}); err != nil {
-		t.Errorf("another scope of the client, with the credential that works: %v", err)
-	}
-	<-refreshed
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		putShadow(env, "good")
+		env.MustVend(token.Request{})
+		env.Pass(55 * time.Minute)
+		reached := make(chan struct{})
+		env.Server.Misbehave(onShadow(func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+			close(reached)
+			oauthtest.Hang(w, r, next, done)
+		}))
+		refreshed := make(chan struct{})
+		go func() {
+			defer close(refreshed)
+			_, _ = env.Vend(token.Request{})
+		}()
+		<-reached
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		if _, err := env.Vendor.Vend(ctx, tokentest.Read(token.Request{Client: "billing", Ask: ask.Ask{Scope: []string{"read"}}})); err != nil {
+			t.Errorf("another scope of the client, with the credential that works: %v", err)
+		}
+		<-refreshed
+	})
 }
 
 // TestShadowThrottled: that the server wants to be spared the shadow does not silence
 // the credential that works.
 func TestShadowThrottled(t *testing.T) {
-	b := newShadowBench(t, "good")
-	b.mustVend(token.Request{})
-	b.server.Misbehave(onShadow(oauthtest.HTML429("300")))
-	b.pass(55 * time.Minute)
-	b.mustVend(token.Request{})
-	b.mustVend(token.Request{Scope: []string{"read"}})
-	if n := b.counted(token.CountShadowBad); n != 1 {
-		t.Errorf("it failed %d times", n)
-	}
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		putShadow(env, "good")
+		env.MustVend(token.Request{})
+		env.Server.Misbehave(onShadow(oauthtest.HTML429("300")))
+		env.Pass(55 * time.Minute)
+		env.MustVend(token.Request{})
+		env.MustVend(token.Request{Ask: ask.Ask{Scope: []string{"read"}}})
+		if n := env.Counted(tokensource.CountShadowBad); n != 1 {
+			t.Errorf("it failed %d times", n)
+		}
+	})
 }
 
 // TestShadowIsRefusedOnce: a version's shadow is refused once a day at most, however
 // often the token is replaced.
 func TestShadowIsRefusedOnce(t *testing.T) {
-	b := newShadowBench(t, "wrong")
-	b.mustVend(token.Request{})
-	for range 20 {
-		b.pass(55 * time.Minute)
-		b.mustVend(token.Request{})
-	}
-	if n := b.server.FailedLogons("id"); n != 1 {
-		t.Errorf("%d failed logons of one version of a shadow, want 1", n)
-	}
-	b.put("billing", "v2", shadowed(b.server, "good", 1))
-	for range 2 {
-		b.pass(55 * time.Minute)
-		b.mustVend(token.Request{})
-	}
-	if n := b.counted(token.CountShadowGood); n != 1 {
-		t.Errorf("the next version's shadow succeeded %d times, want 1", n)
-	}
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		putShadow(env, "wrong")
+		env.MustVend(token.Request{})
+		for range 20 {
+			env.Pass(55 * time.Minute)
+			env.MustVend(token.Request{})
+		}
+		if n := env.Server.FailedLogons("id"); n != 1 {
+			t.Errorf("%d failed logons of one version of a shadow, want 1", n)
+		}
+		env.Put("billing", "v2", shadowed(env.Server, "good", 1))
+		for range 2 {
+			env.Pass(55 * time.Minute)
+			env.MustVend(token.Request{})
+		}
+		if n := env.Counted(tokensource.CountShadowGood); n != 1 {
+			t.Errorf("the next version's shadow succeeded %d times, want 1", n)
+		}
+	})
 }
 
 // TestShadowOfTheFleetIsRefusedOnce: the same for a fleet, also after hours, and when
@@ -182,18 +193,19 @@ func TestShadowIsRefusedOnce(t *testing.T) {
 func TestShadowOfTheFleetIsRefusedOnce(t *testing.T) {
 	for name, fail := range map[string]bool{"table": false, "no table": true} {
 		t.Run(name, func(t *testing.T) {
-			a := newArmada(t, 4)
-			a.put("billing", "v1", shadowed(a.server, "wrong", 1))
-			for range 6 {
-				_, _ = a.all(2, token.Request{})
-				a.pass(53 * time.Minute)
-				if fail {
-					a.table.Misbehave(func(context.Context) error { return context.DeadlineExceeded })
+			tokentest.RunFleet(t, 4, func(t *testing.T, env *tokentest.Fleet) {
+				env.Put("billing", "v1", shadowed(env.Server, "wrong", 1))
+				for range 6 {
+					_, _ = env.All(2, token.Request{})
+					env.Pass(53 * time.Minute)
+					if fail {
+						env.Table.Misbehave(func(context.Context) error { return context.DeadlineExceeded })
+					}
 				}
-			}
-			if n := a.server.FailedLogons("id"); fail && n != 0 || !fail && n != 1 {
-				t.Errorf("%d failed logons of one version of a shadow", n)
-			}
+				if n := env.Server.FailedLogons("id"); fail && n != 0 || !fail && n != 1 {
+					t.Errorf("%d failed logons of one version of a shadow", n)
+				}
+			})
 		})
 	}
 }
@@ -201,49 +213,52 @@ func TestShadowOfTheFleetIsRefusedOnce(t *testing.T) {
 // TestShadowLeavesTheTable: what the shadow asks of a slow table is not missing when
 // the token's lease is given back.
 func TestShadowLeavesTheTable(t *testing.T) {
-	a := newArmada(t, 2)
-	a.put("billing", "v1", shadowed(a.server, "good", 1))
-	a.wantAll(1)
-	a.pass(53 * time.Minute)
-	a.table.Misbehave(func(ctx context.Context) error {
-		select {
-		case <-time.After(110 * time.Millisecond):
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
+	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", shadowed(env.Server, "good", 1))
+		env.WantTokens(1)
+		env.Pass(53 * time.Minute)
+		env.Table.Misbehave(func(ctx context.Context) error {
+			select {
+			case <-time.After(110 * time.Millisecond):
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+		first, err := env.Ask(env.Vendors[0], token.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		env.Table.Misbehave(nil)
+		env.Pass(9 * time.Second)
+		second, err := env.Ask(env.Vendors[1], token.Request{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.Token.Fingerprint() != second.Token.Fingerprint() {
+			t.Error("the lease was lost, and the token with it")
 		}
 	})
-	first, err := a.ask(a.vendors[0], token.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.table.Misbehave(nil)
-	a.pass(9 * time.Second)
-	second, err := a.ask(a.vendors[1], token.Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token.Fingerprint(first.Token) != token.Fingerprint(second.Token) {
-		t.Error("the lease was lost, and the token with it")
-	}
 }
 
 // TestShadowWithoutPlace: a shadow whose server says nothing about itself costs only
 // the shadow.
 func TestShadowWithoutPlace(t *testing.T) {
-	b, calls := newBench(t), 0
-	b.put("billing", "v1", map[string]any{"shadow": map[string]any{"issuer": "https://as.example.com", "client_secret": "next"}})
-	b.vendor = discovering(b, &calls)
-	b.mustVend(token.Request{})
-	b.pass(55 * time.Minute)
-	b.wantOutcome(token.Refreshed)
-	var lines []audit.Event
-	for _, e := range b.events {
-		if e.Type == audit.Shadow {
-			lines = append(lines, e)
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		calls := 0
+		env.Put("billing", "v1", map[string]any{"shadow": map[string]any{"issuer": "https://as.example.com", "client_secret": "next"}})
+		env.Vendor = discovering(env, &calls)
+		env.MustVend(token.Request{})
+		env.Pass(55 * time.Minute)
+		env.WantOutcome(tokensource.Refreshed)
+		var lines []audit.Event
+		for _, e := range env.Events() {
+			if e.Type == audit.Shadow {
+				lines = append(lines, e)
+			}
 		}
-	}
-	if calls == 0 || len(lines) != 1 || lines[0].Outcome != "failed" || b.counted(token.CountShadowBad) != 1 {
-		t.Errorf("asked %d times; the lines are %+v", calls, lines)
-	}
+		if calls == 0 || len(lines) != 1 || lines[0].Outcome != "failed" || env.Counted(tokensource.CountShadowBad) != 1 {
+			t.Errorf("asked %d times; the lines are %+v", calls, lines)
+		}
+	})
 }

@@ -30,11 +30,12 @@ func Down(context.Context) error { return errors.New("down") }
 // Table is a [fleet.Table]. It is safe for concurrent use; the zero value is an
 // empty table.
 type Table struct {
-	mu    sync.Mutex
-	items map[string]fleet.Item // guarded by mu
-	calls int                   // guarded by mu
-	fault Fault                 // before a call; guarded by mu
-	late  Fault                 // after it took effect; guarded by mu
+	mu      sync.Mutex
+	items   map[string]fleet.Item // guarded by mu
+	calls   int                   // guarded by mu
+	updates int                   // guarded by mu
+	fault   Fault                 // before a call; guarded by mu
+	late    Fault                 // after it took effect; guarded by mu
 }
 
 // Misbehave puts a fault before every call; nil: none.
@@ -57,6 +58,13 @@ func (t *Table) Calls() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.calls
+}
+
+// Updates returns how often a row was written, or not because of its condition.
+func (t *Table) Updates() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.updates
 }
 
 func (t *Table) meet(ctx context.Context) error {
@@ -103,6 +111,7 @@ func (t *Table) Update(ctx context.Context, item fleet.Item, condition fleet.Con
 func (t *Table) update(item fleet.Item, condition fleet.Condition) (*fleet.Item, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.updates++
 	there, exists := t.items[item.Name]
 	var old *fleet.Item
 	if exists {

@@ -1,14 +1,14 @@
-package token
+package tokensource
 
 import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 
 	"tokenvendor/shared/ask"
+	"tokenvendor/shared/ask/asktest"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
@@ -56,22 +56,29 @@ type keyer struct {
 	clients map[string]*oauth.Client
 }
 
+func (k *keyer) client(t *testing.T, endpoint string) *oauth.Client {
+	t.Helper()
+	if client := k.clients[endpoint]; client != nil {
+		return client
+	}
+	client, err := oauth.NewClient(oauth.Config{ID: "id", TokenEndpoint: endpoint, Authenticator: oauth.SecretPost{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.clients == nil {
+		k.clients = make(map[string]*oauth.Client)
+	}
+	k.clients[endpoint] = client
+	return client
+}
+
 func (k *keyer) key(t *testing.T, f fields) key {
 	t.Helper()
-	client := k.clients[f.endpoint]
-	if client == nil {
-		var err error
-		client, err = oauth.NewClient(oauth.Config{ID: "id", TokenEndpoint: f.endpoint, Authenticator: oauth.SecretPost{}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if k.clients == nil {
-			k.clients = make(map[string]*oauth.Client)
-		}
-		k.clients[f.endpoint] = client
+	r := Request{
+		Client: &registry.Client{Name: f.name, Version: f.version, Method: oauth.Method(f.method), OAuth: k.client(t, f.endpoint)},
+		Ask:    ask.Ask{Scope: []string{f.scope}, Audience: f.audience, TokenFormat: f.format, Resource: f.resource, Parameters: f.parameters()},
 	}
-	return keyOf(&registry.Client{Name: f.name, Version: f.version, Method: oauth.Method(f.method), OAuth: client},
-		oauth.Request{Ask: ask.Ask{Scope: strings.Fields(f.scope), Audience: f.audience, TokenFormat: f.format, Resource: f.resource, Parameters: f.parameters()}})
+	return r.key()
 }
 
 func someFields() fields {
@@ -80,6 +87,17 @@ func someFields() fields {
 		scope: "read write", audience: "aud", format: "jwt", resource: []string{"urn:a", "urn:b"},
 		parameterName: "p", parameterValue: "1", otherParameter: "q", otherValue: "2",
 	}
+}
+
+// TestEachMemberOfAskChangesKey: a key without one would give a caller another request's
+// token.
+func TestEachMemberOfAskChangesKey(t *testing.T) {
+	var k keyer
+	client := Request{Client: &registry.Client{Name: "billing", OAuth: k.client(t, "https://a.example/t")}}
+	asktest.EachChangesKey(t, func(a ask.Ask) key {
+		client.Ask = a
+		return client.key()
+	})
 }
 
 // TestKeyHasEveryField: a key without one of them would give a caller another
@@ -128,9 +146,9 @@ func TestKeyHasEveryField(t *testing.T) {
 	check("a parameter in the place of two resources", f)
 }
 
-// TestS14KeyFieldBorders: moving bytes from a field to its neighbour must make
+// TestKeyKeepsNeighboursApart: moving bytes from a field to its neighbour must make
 // another key, whatever the bytes.
-func TestS14KeyFieldBorders(t *testing.T) {
+func TestKeyKeepsNeighboursApart(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var k keyer
 	collisions := 0
@@ -169,36 +187,4 @@ func moveBytes(random *rand.Rand, list []*string) {
 	both := *left + *right
 	border := random.IntN(len(both) + 1)
 	*left, *right = both[:border], both[border:]
-}
-
-// TestKeyIgnoresOrder: requests that mean the same share a token.
-func TestKeyIgnoresOrder(t *testing.T) {
-	oauthClient, err := oauth.NewClient(oauth.Config{ID: "id", TokenEndpoint: "https://a.example/t", Authenticator: oauth.SecretPost{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := &registry.Client{Name: "billing", Version: "v1", OAuth: oauthClient, Scope: []string{"c", "a", "b"}, Allow: map[string]bool{"x": true, "y": true}}
-	for _, same := range [][]string{
-		{"scope=a+b", "scope=b+a", "scope=b%20a", "scope=a+b+a+b", "scope=b+a&audience=&min_ttl=60", "client_id=billing&scope=a+b&grant_type=client_credentials"},
-		{"resource=urn:a&resource=urn:b", "resource=urn:b&resource=urn:a", "resource=urn%3ab&resource=urn:a&resource=urn:b"},
-		{"x=1&y=2", "y=2&x=1"},
-		// The document's own scope, asked for or not.
-		{"", "scope=a+b+c", "scope=c+b+a", "min_ttl=60"},
-	} {
-		keys := make(map[key]bool)
-		for _, body := range same {
-			r, err := ParseForm("billing", []byte(body))
-			if err != nil {
-				t.Fatalf("%q: %v", body, err)
-			}
-			want, err := r.resolve(client)
-			if err != nil {
-				t.Fatalf("%q: %v", body, err)
-			}
-			keys[keyOf(client, want)] = true
-		}
-		if len(keys) != 1 {
-			t.Errorf("%q: %d keys for one wish", same, len(keys))
-		}
-	}
 }

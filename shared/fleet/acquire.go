@@ -1,0 +1,247 @@
+package fleet
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	// firstPoll is the first pause between two looks at a row that another environment
+	// works on, doubling to longPoll; each is jittered down to half.
+	firstPoll = 100 * time.Millisecond
+	longPoll  = 500 * time.Millisecond
+	// confirmTime is what a lease must have left for Confirm to do without a call.
+	confirmTime = 5 * time.Second
+	// tableErrors is how often the table may fail while an environment waits for
+	// another one, before it works alone.
+	tableErrors = 2
+)
+
+// State is what [Session.Acquire] found.
+type State int
+
+// The states.
+const (
+	// Alone: the table cannot be used, or the wait was over without a result. The caller
+	// does the work as if there were no table, and finishes the Lease, which may have been
+	// given all the same, or be nil.
+	Alone State = iota
+	// Acquired: the caller has the Lease and does the work for all environments.
+	Acquired
+	// Done: the row has a result that Want accepts.
+	Done
+	// Failed: the work failed, and is not to be tried again before Row.Until.
+	Failed
+	// Busy: another environment works on the row, and Want.Cached says not to wait.
+	Busy
+)
+
+// Want says which result a caller takes instead of the lease. The zero value takes any.
+type Want struct {
+	// Accept reports whether a value will do, be it of a finished row or of a leased one
+	// whose work is under way; nil: any finished row will.
+	Accept func(value []byte) bool
+	// Cached means that the caller has something to go on with, so that it does not wait.
+	Cached bool
+	// Reserve is how much time the caller needs after the wait. If ctx has less left, the
+	// caller works alone.
+	Reserve time.Duration
+	// Waiting is called before each pause; nil: nothing is.
+	Waiting func()
+}
+
+// Acquisition is the answer of [Session.Acquire].
+type Acquisition struct {
+	State State
+	// Lease is set if State is Acquired, and may be if it is Alone.
+	Lease *Lease
+	// Row is the row as it was read; the zero value if State is Alone.
+	Row Row
+
+	s *Session
+}
+
+// Value returns the result of the last work on the row that had one; nil: there is none, or
+// the table did not answer.
+func (a *Acquisition) Value(ctx context.Context) []byte {
+	if a.s == nil {
+		return nil
+	}
+	return a.s.value(ctx, &a.Row)
+}
+
+// Acquire takes the lease of the row of that kind for id, or returns what another
+// environment did about it. It waits while another environment works on the row, as want
+// says. A row that was not made by this deployment counts as free.
+func (s *Session) Acquire(ctx context.Context, kind Kind, id string, want Want) Acquisition {
+	if s == nil {
+		return Acquisition{}
+	}
+	a := acquirer{s: s, kind: kind, id: id, want: want, poll: firstPoll}
+	lease, row := a.take(ctx)
+	for {
+		if answer, ok := a.decide(ctx, lease, row); ok {
+			return answer
+		}
+		if !a.pause(ctx) {
+			return Acquisition{}
+		}
+		lease, row = a.look(ctx)
+	}
+}
+
+// acquirer is one call of Acquire.
+type acquirer struct {
+	s        *Session
+	kind     Kind
+	id, name string
+	want     Want
+	poll     time.Duration
+	waited   bool
+	errors   int // of the table since the wait began
+}
+
+// decide returns the answer to what was read; false: the caller has to wait. row is nil
+// if the table did not answer.
+func (a *acquirer) decide(ctx context.Context, lease *Lease, row *Row) (Acquisition, bool) {
+	if row == nil {
+		if a.errors++; !a.waited || a.errors > tableErrors {
+			return Acquisition{Lease: lease}, true
+		}
+		lease.Release(ctx)
+		return Acquisition{}, false
+	}
+	switch {
+	case lease != nil:
+		return Acquisition{State: Acquired, Lease: lease, Row: *row, s: a.s}, true
+	case a.accepts(ctx, row):
+		return Acquisition{State: Done, Row: *row, s: a.s}, true
+	case !row.Leased && row.Failures > 0:
+		return Acquisition{State: Failed, Row: *row, s: a.s}, true
+	case row.Leased && a.want.Cached:
+		return Acquisition{State: Busy, Row: *row, s: a.s}, true
+	case row.Leased:
+		return Acquisition{}, false
+	}
+	// The row is finished, but with a result that is of no use here.
+	if lease, row = a.seize(ctx, row); lease != nil && row != nil {
+		return Acquisition{State: Acquired, Lease: lease, Row: *row, s: a.s}, true
+	}
+	return a.decide(ctx, lease, row)
+}
+
+// accepts reports whether the caller takes the row's result.
+func (a *acquirer) accepts(ctx context.Context, row *Row) bool {
+	if a.want.Accept == nil {
+		return !row.Leased && row.Failures == 0
+	}
+	value := a.s.value(ctx, row)
+	return value != nil && a.want.Accept(value)
+}
+
+// value reads the value of a row; nil: there is none that can be read.
+func (s *Session) value(ctx context.Context, row *Row) []byte {
+	if row.pointer == "" {
+		return nil
+	}
+	item, _ := s.get(ctx, row.pointer)
+	if item == nil {
+		return nil
+	}
+	return openValue(s.seal.Load(), item, s.f.count)
+}
+
+// pause waits before the next look. It returns false if the caller has to go on alone.
+func (a *acquirer) pause(ctx context.Context) bool {
+	a.waited = true
+	if end, ok := ctx.Deadline(); ok && time.Until(end) < a.want.Reserve {
+		return false
+	}
+	if a.want.Waiting != nil {
+		a.want.Waiting()
+	}
+	d := a.poll/2 + time.Duration(a.s.f.rand()*float64(a.poll/2))
+	a.poll = min(2*a.poll, longPoll)
+	return a.s.Wait(ctx, d)
+}
+
+// look reads the row without writing it, and takes the lease only if the row is free now:
+// a conditional write costs the table more than a read, also if it fails.
+func (a *acquirer) look(ctx context.Context) (*Lease, *Row) {
+	item, answered := a.s.get(ctx, a.name)
+	if !answered {
+		return nil, nil
+	}
+	now := a.s.f.now()
+	row, sound := openRow(a.s.seal.Load(), a.name, item, now)
+	if sound && item != nil && now.Before(row.Until) {
+		return nil, row
+	}
+	return a.take(ctx)
+}
+
+// take takes the lease if the row is free. Else lease is nil and row says why. If the table
+// does not answer, row is nil, and the lease may have been given all the same.
+func (a *acquirer) take(ctx context.Context) (*Lease, *Row) {
+	a.name = nameRow(a.s.seal.Load(), a.kind, a.id)
+	now := a.s.f.now()
+	lease := newLease(a.s, a.kind, a.id, a.name)
+	old, ok, answered, sent := a.s.update(ctx, false, sealRow(a.s.seal.Load(), a.name, lease.state(), nil, lease.End), free(now))
+	lease = lease.given(ok, answered, sent)
+	if !answered {
+		return lease, nil
+	}
+	row, sound := openRow(a.s.seal.Load(), a.name, old, now)
+	if lease == nil && row.foreign && a.s.follow(ctx) {
+		return a.take(ctx)
+	}
+	row.report(a.s.f.count)
+	if lease == nil && !sound {
+		return a.seize(ctx, row)
+	}
+	return lease.after(row), row
+}
+
+// seize takes the lease of a row that is not free, if nothing about it changed since it was
+// read: of a row that is foreign, or whose result is of no use to the caller. It returns
+// what take does. If rows are damaged faster than they are repaired, the answer is that the
+// table did not answer, so that the caller goes on without it.
+func (a *acquirer) seize(ctx context.Context, row *Row) (*Lease, *Row) {
+	lease := newLease(a.s, a.kind, a.id, a.name)
+	old, ok, answered, sent := a.s.update(ctx, false, sealRow(a.s.seal.Load(), a.name, lease.state(), nil, lease.End), row.like())
+	lease = lease.given(ok, answered, sent)
+	if !answered {
+		return lease, nil
+	}
+	if lease != nil {
+		return lease.after(row), row
+	}
+	row, sound := openRow(a.s.seal.Load(), a.name, old, a.s.f.now())
+	row.report(a.s.f.count)
+	if !sound {
+		return nil, nil
+	}
+	return nil, row
+}
+
+// Confirm is called before an effect that cannot be undone. It returns false if another
+// environment has taken over the work. A lease that ended does not count as lost while no
+// other environment has it.
+func (l *Lease) Confirm(ctx context.Context) bool {
+	switch {
+	case l == nil || l.lost:
+		return l == nil
+	case l.doubtful, l.s.f.now().Before(l.End.Add(-confirmTime)), l.Renew(ctx):
+		return true
+	case l.Renew(ctx):
+		return true // the answer to the first call was lost, and the row is leased to us
+	}
+	a := l.s.f.Session(ctx).Acquire(ctx, l.kind, l.id, Want{Cached: true})
+	if l.lost = a.State != Acquired && a.State != Alone; l.lost {
+		return false
+	}
+	if a.Lease != nil {
+		*l = *a.Lease
+	}
+	return true
+}

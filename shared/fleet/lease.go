@@ -1,0 +1,137 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+)
+
+const (
+	// leaseTime fits one attempt of an exchange (5 s) and a second, with slack.
+	leaseTime = 8 * time.Second
+	// failureMemory is how long a released row keeps its count of failures.
+	failureMemory = 24 * time.Hour
+)
+
+// Lease is the right to work on a row, until End. A nil *Lease is one without a table:
+// there is nothing to keep.
+type Lease struct {
+	s     *Session
+	kind  Kind
+	id    string
+	name  string
+	owner string
+	// End is when another environment may take over.
+	End time.Time
+	// Failures is how often in a row the work failed before.
+	Failures int
+	// doubtful means that the table did not say whether it gave the lease, or renewed it.
+	doubtful bool
+	// lost means that another environment has taken over.
+	lost bool
+	// kept is until when the table keeps the row.
+	kept time.Time
+}
+
+// Result is how a row is left when the work on it is done.
+type Result struct {
+	// Until is when the row is free again.
+	Until time.Time
+	// Failures is how often in a row the work failed; 0: it succeeded.
+	Failures int
+	// Note says what failed, in an encoding of the kind's user.
+	Note []byte
+	// Value is the result; nil: the row's is kept.
+	Value []byte
+	// Keep is how long the row is of use; zero: Until.
+	Keep time.Time
+}
+
+// Held reports whether the lease is known to be held.
+func (l *Lease) Held() bool { return l != nil && !l.doubtful }
+
+// Renew prolongs the lease. It returns false if the lease is lost, or may be. An
+// environment that takes over afterwards knows of the failures before, which taking the
+// lease had removed from the row.
+func (l *Lease) Renew(ctx context.Context) bool {
+	if l == nil {
+		return true
+	}
+	end := l.s.f.now().Add(leaseTime)
+	ok := l.write(ctx, state{Until: end.UnixMilli(), Owner: l.owner, Failures: l.Failures}, nil, end)
+	if ok {
+		l.End = end
+	}
+	l.doubtful = !ok
+	return ok
+}
+
+// Finish ends the lease and leaves the row as r says. It returns false if that is not
+// certain. It writes nothing when the lease is over: another environment may hold it, and
+// this one may have been frozen for hours.
+func (l *Lease) Finish(ctx context.Context, r Result) bool {
+	if l == nil {
+		return false
+	}
+	keep := r.Until
+	if r.Keep.After(keep) {
+		keep = r.Keep
+	}
+	key := l.s.seal.Load()
+	st := state{Until: r.Until.UnixMilli(), Failures: r.Failures, Note: r.Note}
+	if r.Value == nil {
+		return l.write(ctx, st, nil, keep)
+	}
+	value, pointer := sealValue(key, l.name, l.owner, r.Value, keep)
+	// Without an answer the value may be there all the same. If it is not, the row counts
+	// as one without a value.
+	_, stored, _, _ := l.s.update(ctx, true, value, always())
+	return l.write(ctx, st, pointer, keep) && stored
+}
+
+// Release ends the lease without a result: any environment may take it at once, also one
+// whose clock is behind. The count of failures and the value stay.
+func (l *Lease) Release(ctx context.Context) {
+	if l == nil {
+		return
+	}
+	keep := l.s.f.now()
+	if l.Failures > 0 {
+		keep = keep.Add(failureMemory)
+	}
+	if l.kept.After(keep) {
+		keep = l.kept
+	}
+	l.write(ctx, state{Until: 1, Failures: l.Failures}, nil, keep)
+}
+
+// write writes the row only if the lease still holds.
+func (l *Lease) write(ctx context.Context, st state, pointer []byte, keep time.Time) bool {
+	_, ok, _, _ := l.s.update(ctx, true, sealRow(l.s.seal.Load(), l.name, st, pointer, keep), owned(l.owner, l.s.f.now()))
+	return ok
+}
+
+// newLease returns a lease that the table has not given yet.
+func newLease(s *Session, kind Kind, id, name string) *Lease {
+	return &Lease{s: s, kind: kind, id: id, name: name, owner: rand.Text(), End: s.f.now().Add(leaseTime)}
+}
+
+// state returns the state of a row under the lease.
+func (l *Lease) state() state { return state{Until: l.End.UnixMilli(), Owner: l.owner} }
+
+// given returns the lease after the write that asks for it; nil: the table did not give it.
+func (l *Lease) given(ok, answered, sent bool) *Lease {
+	if l.doubtful = !answered; answered && !ok || !sent {
+		return nil
+	}
+	return l
+}
+
+// after notes what was known of the row before the lease.
+func (l *Lease) after(row *Row) *Lease {
+	if l != nil {
+		l.Failures = row.Failures
+		l.kept = row.kept()
+	}
+	return l
+}

@@ -1,0 +1,81 @@
+package tokensource
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/registry"
+)
+
+// forcedInterval is how often callers may have a token replaced by saying that it was
+// rejected, or by asking for all of its life.
+const forcedInterval = 30 * time.Second
+
+// Request asks for a client's token.
+type Request struct {
+	// Client is required.
+	Client *registry.Client
+	// Ask is what the authorization server is asked for, the document's defaults
+	// included. Its lists are sorted and without duplicates.
+	Ask ask.Ask
+	// MinTTL is the life that the token should have left.
+	MinTTL time.Duration
+	// Rejected is the fingerprint of a token that a resource server refused; empty: none.
+	Rejected string
+	// CorrelationID names the request in the authorization server's log; empty: none.
+	CorrelationID string
+}
+
+// key identifies a token in the cache and in the table.
+type key [sha256.Size]byte
+
+// key hashes everything that decides which token an exchange brings.
+func (r *Request) key() key {
+	const usual = 512 // bytes, so that the buffer need not grow
+	b, c := make([]byte, 0, usual), r.Client
+	for _, field := range [...]string{c.Name, c.Version, string(c.Method), c.OAuth.TokenEndpoint()} {
+		b = ask.AppendField(b, field)
+	}
+	return sha256.Sum256(r.Ask.AppendKey(b))
+}
+
+// acceptor returns whether a cached token will do; nil: any will. A token does if enough
+// life is left, or if it is so new that another would hardly live longer; and if it is not
+// the one that a resource server refused, unless it was fetched for such a refusal just now.
+func (r *Request) acceptor(now func() time.Time) func(*Token) bool {
+	if r.MinTTL == 0 && r.Rejected == "" {
+		return nil
+	}
+	minTTL, rejected := r.MinTTL, r.Rejected
+	return func(t *Token) bool {
+		now := now()
+		if rejected != "" && now.Sub(t.forced) >= forcedInterval && t.fingerprint == rejected {
+			return false
+		}
+		young := t.Life() / 10
+		if minTTL <= t.Life() {
+			// Another token would do, but not one a second.
+			young = min(young, forcedInterval)
+		}
+		return now.Sub(t.Issued()) < young || t.Expiry().Sub(now) >= minTTL
+	}
+}
+
+// load is one load of a token into the cache.
+type load struct {
+	Request
+	key key
+	// accept is [Request.acceptor].
+	accept func(*Token) bool
+	// cached is the last token (nil: none); usable means that it can still be handed out.
+	cached *Token
+	usable bool
+	// failed means that the last exchange for it failed.
+	failed bool
+}
+
+// accepts reports whether t will do.
+func (l *load) accepts(t *Token, now time.Time) bool {
+	return t != nil && now.Before(t.End()) && (l.accept == nil || l.accept(t))
+}

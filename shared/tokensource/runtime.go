@@ -1,0 +1,82 @@
+package tokensource
+
+import (
+	"context"
+	"time"
+
+	"tokenvendor/shared/fault"
+)
+
+const (
+	// firstBackoff is the longest backoff after a first exchange that failed, doubling to
+	// coldBackoff with further ones.
+	firstBackoff = 5 * time.Second
+	coldBackoff  = 30 * time.Second
+	// refreshBackoff is the shortest backoff after a refresh that failed, doubling to
+	// longBackoff: an authorization server that is down is not called by every caller all
+	// the time.
+	refreshBackoff = 30 * time.Second
+	longBackoff    = 5 * time.Minute
+	backoffJitter  = 0.25
+
+	// exchangeReserve is what a load must have left to go on alone after it waited for
+	// another environment's exchange; and a lease, for an exchange to begin.
+	exchangeReserve = 5500 * time.Millisecond
+	// refreshPoll is how soon an environment looks again for the token that another one
+	// fetches, while it has a cached token.
+	refreshPoll = 2 * time.Second
+)
+
+// The names that Config.Count is called with.
+const (
+	// CountExchange: an exchange was begun.
+	CountExchange = "Exchanges"
+	// CountFailedLogon: an authorization server refused a client's credential.
+	CountFailedLogon = "FailedLogons"
+	// CountFuse: a credential was not sent because it was refused before.
+	CountFuse = "FuseBlown"
+	// CountThrottled: an exchange was not made to spare the authorization server.
+	CountThrottled = "ExchangesWithheld"
+	// CountShadowGood and CountShadowBad: a shadow credential was tried.
+	CountShadowGood = "ShadowSucceeded"
+	CountShadowBad  = "ShadowFailed"
+)
+
+// runtime is what every part of this package takes from its environment.
+type runtime struct {
+	now   func() time.Time
+	rand  func() float64 // in [0, 1)
+	count func(name string)
+}
+
+// jitter returns a random part of d, at least the share least.
+func (r *runtime) jitter(d time.Duration, least float64) time.Duration {
+	return time.Duration(float64(d) * (least + (1-least)*r.rand()))
+}
+
+// backoff returns how long nothing needs to be tried again that failed so often in a row
+// with e; cached means that there is a token to go on with.
+func (r *runtime) backoff(e *fault.Error, failures int, cached bool) time.Duration {
+	d := r.jitter(firstBackoff, 0.2)
+	switch {
+	case !e.Kind.Temporary() && !cached:
+	case cached:
+		d = min(refreshBackoff<<min(failures-1, 10), longBackoff)
+		d += time.Duration(float64(d) * backoffJitter * r.rand())
+	default:
+		d = min(d<<min(failures-1, 10), coldBackoff)
+	}
+	return max(d, e.RetryAfter)
+}
+
+// pause waits for d. The error says that ctx ended first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return fault.TimedOut()
+	}
+}

@@ -1,0 +1,171 @@
+// Package tokensource keeps one token for each client and ask: in the memory of the
+// environment, in the table that the fleet shares, or by an exchange at the client's
+// authorization server.
+//
+// It never sends a credential again that was refused, calls no server more often than that
+// bears, and hands out no token past its end. It decides nothing about callers.
+package tokensource
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"tokenvendor/shared/cache"
+	"tokenvendor/shared/fault"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+)
+
+const (
+	// maxTokenBytes and maxTokens bound the memory for tokens; maxClientTokens is how many
+	// of them one client may have, so that callers who vary a parameter do not drive out
+	// the other clients' tokens.
+	maxTokenBytes   = 32 << 20
+	maxTokens       = 10_000
+	maxClientTokens = 64
+)
+
+// Outcome says where a token came from.
+type Outcome string
+
+// The outcomes.
+const (
+	Hit       Outcome = "hit"       // it was in memory
+	Refreshed Outcome = "refreshed" // this request replaced one before its end
+	Exchanged Outcome = "exchanged" // this request made the exchange
+	Joined    Outcome = "joined"    // another request's exchange was under way
+	Shared    Outcome = "shared"    // another environment had it
+	Stale     Outcome = "stale"     // it should have been replaced, but that failed
+)
+
+// Config configures a [Source].
+type Config struct {
+	// Exchanger is required.
+	Exchanger *oauth.Exchanger
+	// Fleet is what this environment shares with the others; nil: nothing.
+	Fleet *fleet.Fleet
+	// Shadow is told the result of a second credential; nil: nothing is.
+	Shadow func(ShadowResult)
+	// Count is told of what operators should see, by the names of the Count constants;
+	// nil: nothing is counted.
+	Count func(name string)
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Rand returns a number in [0, 1) for jitter; nil means math/rand/v2.
+	Rand func() float64
+}
+
+// Source returns tokens. It is safe for concurrent use.
+type Source struct {
+	runtime
+	cache    *cache.Cache[key, *Token]
+	rows     *rows
+	exchange *exchanger
+	shadow   *shadow
+}
+
+// New returns a Source with an empty cache.
+func New(cfg Config) *Source {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	// The monotonic clock stops while a function is frozen.
+	rt := runtime{now: func() time.Time { return cfg.Now().Round(0) }, rand: cfg.Rand, count: cfg.Count}
+	if rt.rand == nil {
+		rt.rand = rand.Float64
+	}
+	if rt.count == nil {
+		rt.count = func(string) {}
+	}
+	if cfg.Shadow == nil {
+		cfg.Shadow = func(ShadowResult) {}
+	}
+	x := newExchanger(rt, cfg.Exchanger)
+	s := &Source{
+		runtime:  rt,
+		rows:     &rows{runtime: rt, fleet: cfg.Fleet},
+		exchange: x,
+		shadow:   &shadow{runtime: rt, fleet: cfg.Fleet, exchange: x, report: cfg.Shadow},
+	}
+	s.cache = cache.New[key](cache.Config[*Token]{
+		Size: (*Token).Size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
+		Group: func(t *Token) string { return t.client }, MaxGroup: maxClientTokens,
+		Now: cfg.Now, OnError: s.rows.afterError,
+	})
+	return s
+}
+
+// Get returns a token for r. It returns by the deadline of ctx. The error is a
+// [*fault.Error]; one of kind Misconfigured is about the client's document, so that a newer
+// version of the document may do better.
+func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
+	k, accept := r.key(), r.acceptor(s.now)
+	var fetched atomic.Bool
+	t, outcome, err := s.cache.Get(ctx, k, accept, func(ctx context.Context, last cache.Last[*Token]) (cache.Entry[*Token], error) {
+		e, err := s.load(ctx, &load{Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, failed: last.Failures > 0})
+		fetched.Store(err == nil && e.Value != last.Value && !e.Value.shared)
+		return e, err
+	})
+	if err != nil {
+		return nil, "", fault.From(err).InBackoff(err, s.now())
+	}
+	if outcome == cache.Refreshed && fetched.Load() {
+		s.shadow.try(ctx, &r)
+	}
+	return t, outcomeOf(outcome, t), nil
+}
+
+// load fetches a token: from the table if another environment has it, else by an exchange
+// for all environments.
+func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error) {
+	session := s.rows.fleet.Session(ctx)
+	lease, found, err := s.rows.acquire(ctx, session, l)
+	switch {
+	case err != nil:
+		return cache.Entry[*Token]{}, err
+	case found != nil:
+		return *found, nil
+	}
+	got := s.exchange.exchange(ctx, session, lease, l)
+	var all sync.WaitGroup
+	if got.end != nil {
+		all.Go(func() { got.end(ctx) })
+	}
+	defer all.Wait()
+	return s.rows.finish(ctx, lease, l, got)
+}
+
+// Publish makes sure that the other environments can have a token that Get returned for r.
+func (s *Source) Publish(ctx context.Context, r Request, t *Token) { s.rows.publish(ctx, r.key(), t) }
+
+// Forget drops the tokens of a client from the memory of this environment.
+func (s *Source) Forget(client string) {
+	s.cache.Remove(func(_ key, t *Token) bool { return t.client == client })
+}
+
+// LockedOut returns the error with which Get would refuse to send the client's credential,
+// as far as this environment knows; nil: there is none. It calls no server.
+func (s *Source) LockedOut(ctx context.Context, c *registry.Client) error {
+	return s.exchange.lockedOut(ctx, c)
+}
+
+// outcomeOf returns the outcome of a token that the cache handed out.
+func outcomeOf(o cache.Outcome, t *Token) Outcome {
+	switch {
+	case o == cache.Hit:
+		return Hit
+	case o == cache.Stale:
+		return Stale
+	case t.shared:
+		return Shared
+	case o == cache.Joined:
+		return Joined
+	case o == cache.Refreshed:
+		return Refreshed
+	}
+	return Exchanged
+}

@@ -1,0 +1,74 @@
+package tokensource
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"sync/atomic"
+	"time"
+
+	"tokenvendor/shared/oauth"
+)
+
+const (
+	// refreshShare of its life a token is replaced after, give or take refreshJitter, so
+	// that environments that started together do not refresh together.
+	refreshShare  = 0.8
+	refreshJitter = 0.05
+	// shortLife is the longest life that is not worth an early refresh; SAP allows a
+	// minute.
+	shortLife = time.Minute
+)
+
+// Token is an access token with the time in which it is handed out. It is immutable but
+// for what is known of the table.
+type Token struct {
+	*oauth.Token
+	client, version string
+	fingerprint     string
+	// forced is when a caller's "rejected" brought it; zero: it came without.
+	forced time.Time
+	// shared means that another environment of the fleet fetched it.
+	shared bool
+	// published means that the other environments can have it; false: that is not known.
+	published atomic.Bool
+}
+
+// Fingerprint returns the SHA-256 of the access token in lower-case hex, which names it in
+// logs and in the parameter rejected.
+func (t *Token) Fingerprint() string { return t.fingerprint }
+
+// Version returns the version of the client's secret that obtained the token.
+func (t *Token) Version() string { return t.version }
+
+// Published reports whether the other environments can have the token; false: that is not
+// known.
+func (t *Token) Published() bool { return t.published.Load() }
+
+// Life returns how long the token was granted for; 0: the server did not say.
+func (t *Token) Life() time.Duration {
+	if t.Expiry().IsZero() {
+		return 0
+	}
+	return t.Expiry().Sub(t.Issued())
+}
+
+// End returns when the token is handed out no more, some time before its expiry, because a
+// caller needs time to use it; zero: the server did not say how long it lives.
+func (t *Token) End() time.Time {
+	if t.Expiry().IsZero() {
+		return time.Time{}
+	}
+	return t.Expiry().Add(-min(30*time.Second, t.Life()/20))
+}
+
+// RefreshPoint returns when the token should be replaced. No caller needs to ask again
+// before.
+func (t *Token) RefreshPoint() time.Time {
+	return t.Issued().Add(time.Duration(float64(t.Life()) * refreshShare))
+}
+
+// Fingerprint returns the SHA-256 of an access token in lower-case hex.
+func Fingerprint(t *oauth.Token) string {
+	sum := sha256.Sum256([]byte(t.AccessToken().Expose()))
+	return hex.EncodeToString(sum[:])
+}
