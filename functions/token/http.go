@@ -76,6 +76,8 @@ func (e *event) request(payload []byte, r *token.Request) error {
 	return err
 }
 
+func errTooLarge() error { return fault.New(fault.TooLarge, "the body is larger than 8 KiB") }
+
 func errShape() error { return fault.Invalid("not an event of API Gateway") }
 
 const (
@@ -110,11 +112,10 @@ func wrongMedia(description string) error {
 
 // bytes returns the body as bytes of UTF-8.
 func (e *event) bytes() ([]byte, error) {
-	tooLarge := fault.New(fault.TooLarge, "the body is larger than 8 KiB")
 	body := []byte(e.body)
 	if e.base64 {
 		if base64.StdEncoding.DecodedLen(len(body)) > token.MaxBody+2 {
-			return nil, tooLarge
+			return nil, errTooLarge()
 		}
 		decoded, err := base64.StdEncoding.Strict().DecodeString(e.body)
 		// The decoder skips line breaks, which API Gateway never makes.
@@ -124,7 +125,7 @@ func (e *event) bytes() ([]byte, error) {
 		body = decoded
 	}
 	if len(body) > token.MaxBody {
-		return nil, tooLarge
+		return nil, errTooLarge()
 	}
 	if !utf8.Valid(body) {
 		return nil, fault.Invalid("the body is not UTF-8")

@@ -192,17 +192,27 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 // When ctx ends first, its error is returned, or the old value, and the load goes
 // on; when ctx has ended already, nothing is started.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, good func(V) bool, load Load[V]) (V, Outcome, error) {
+	if value, outcome, ok := c.Lookup(key, good); ok {
+		return value, outcome, nil
+	}
+	return c.miss(ctx, key, good, load)
+}
+
+// Lookup is Get without a load: ok is false if Get would start or join one. A caller that
+// calls it first needs to make its Load for a miss only.
+func (c *Cache[K, V]) Lookup(key K, good func(V) bool) (value V, outcome Outcome, ok bool) {
 	c.mu.RLock()
 	s := c.slots[key]
 	c.mu.RUnlock()
-	if s != nil {
-		now := c.cfg.Now()
-		if st := s.state.Load(); st.usable(now, good) && (!st.due(now) || s.loading.Load()) {
-			s.touch(now)
-			return st.entry.Value, st.outcome(now), nil
-		}
+	if s == nil {
+		return value, outcome, false
 	}
-	return c.miss(ctx, key, good, load)
+	now, st := c.cfg.Now(), s.state.Load()
+	if !st.usable(now, good) || st.due(now) && !s.loading.Load() {
+		return value, outcome, false
+	}
+	s.touch(now)
+	return st.entry.Value, st.outcome(now), true
 }
 
 // Peek returns the value of key if Get would give it out without looking for a newer

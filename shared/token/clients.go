@@ -67,6 +67,14 @@ func newClients(cfg Config, forget func(client string)) *clients {
 
 // get returns a client. The error is a [*fault.Error].
 func (c *clients) get(ctx context.Context, name string) (*registry.Client, error) {
+	if client, _, ok := c.cache.Lookup(name, nil); ok {
+		return client, nil
+	}
+	return c.miss(ctx, name)
+}
+
+// miss is get for a document that is not simply there.
+func (c *clients) miss(ctx context.Context, name string) (*registry.Client, error) {
 	client, _, err := c.cache.Get(ctx, name, nil, func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
 		return c.load(ctx, name, last, false)
 	})

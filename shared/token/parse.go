@@ -3,7 +3,6 @@ package token
 import (
 	"encoding/json"
 	"errors"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -135,7 +134,12 @@ func (p parameters) addMember(name string, raw json.RawMessage) error {
 func (r *Request) apply(p parameters) error {
 	next := *r
 	// Sorted, so that of two problems always the same one is reported.
-	for _, name := range slices.Sorted(maps.Keys(p)) {
+	names := make([]string, 0, 8)
+	for name := range p {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
 		if name == "resource" || p[name][0] == "" {
 			continue
 		}

@@ -8,7 +8,6 @@ package token
 
 import (
 	"context"
-	"errors"
 
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
@@ -45,7 +44,7 @@ func New(cfg Config) *Vendor {
 // as it has filled in by then is recorded. The error is a [*fault.Error]; a grant that could
 // not be recorded is an error too.
 func (v *Vendor) Vend(ctx context.Context, read func(*Request) error) (Grant, error) {
-	return v.decide(ctx, &decision{}, read, v.answer)
+	return v.decide(ctx, &decision{}, read, (*Vendor).answer)
 }
 
 // Announce reads an order, as [Vendor.Vend] reads a request, and fetches its token into what
@@ -57,7 +56,7 @@ func (v *Vendor) Announce(ctx context.Context, read func(*Order) error) (Announc
 	_, err := v.decide(ctx, &decision{prefetch: true}, func(r *Request) error {
 		o.Request = r
 		return read(&o)
-	}, func(ctx context.Context, d *decision) (grant Grant, err error) {
+	}, func(v *Vendor, ctx context.Context, d *decision) (grant Grant, err error) {
 		if d.DryRun || d.Claim != "" || d.Rejected != "" {
 			return grant, fault.Invalid("a token that is fetched ahead has neither claim nor rejected nor dry_run")
 		}
@@ -85,18 +84,18 @@ func (v *Vendor) Prefetch(ctx context.Context, client string) error {
 	_, err := v.decide(ctx, &decision{prefetch: true}, func(r *Request) error {
 		r.Client, r.Origin.Source = client, audit.Prefetch
 		return nil
-	}, v.vend)
+	}, (*Vendor).vend)
 	return err
 }
 
 // decide is the only way to a token: what read and work do is recorded once, a panic
 // included.
-func (v *Vendor) decide(ctx context.Context, d *decision, read func(*Request) error, work func(context.Context, *decision) (Grant, error)) (Grant, error) {
+func (v *Vendor) decide(ctx context.Context, d *decision, read func(*Request) error, work func(*Vendor, context.Context, *decision) (Grant, error)) (Grant, error) {
 	d.begun, d.mode = v.recorder.cfg.Now(), "iam"
 	var grant Grant
 	err := fault.Catch(v.recorder.cfg.Log, &d.RequestID, func() (err error) {
 		if err = read(&d.Request); err == nil {
-			grant, err = work(ctx, d)
+			grant, err = work(v, ctx, d)
 		}
 		return err
 	})
@@ -139,16 +138,19 @@ func (v *Vendor) vend(ctx context.Context, d *decision) (Grant, error) {
 		return Grant{}, err
 	}
 	grant, err := v.fetch(ctx, d, client)
-	var failure *fault.Error
-	if errors.As(err, &failure) && failure.Kind == fault.Misconfigured {
-		if client = v.clients.newer(ctx, client, !failure.Fuse.IsZero()); client == nil {
+	if err != nil {
+		failure := fault.From(err)
+		if failure.Kind == fault.Misconfigured {
+			client = v.clients.newer(ctx, client, !failure.Fuse.IsZero())
+		}
+		if failure.Kind != fault.Misconfigured || client == nil {
 			return Grant{}, err
 		}
-		grant, err = v.fetch(ctx, d, client)
+		if grant, err = v.fetch(ctx, d, client); err != nil {
+			return Grant{}, err
+		}
 	}
-	if err == nil {
-		err = d.authorizeGrant(ctx, v.policies, &grant)
-	}
+	err = d.authorizeGrant(ctx, v.policies, &grant)
 	return grant, err
 }
 

@@ -104,6 +104,14 @@ func New(cfg Config) *Source {
 // version of the document may do better.
 func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
 	k, accept := r.key(), r.acceptor(s.now)
+	if t, outcome, ok := s.cache.Lookup(k, accept); ok {
+		return t, outcomeOf(outcome, t), nil
+	}
+	return s.miss(ctx, r, k, accept)
+}
+
+// miss is Get for a token that is not simply there.
+func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token) bool) (*Token, Outcome, error) {
 	var fetched atomic.Bool
 	t, outcome, err := s.cache.Get(ctx, k, accept, func(ctx context.Context, last cache.Last[*Token]) (cache.Entry[*Token], error) {
 		e, err := s.load(ctx, &load{Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, failed: last.Failures > 0})
