@@ -8,20 +8,20 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// clientKind is what a client proves itself with.
+// clientKind is how a client authenticates.
 type clientKind int
 
 const (
 	withSecret clientKind = iota
 	withKey               // in KMS
-	withRole              // STS vouches for it
+	withRole              // with a web identity token of STS
 )
 
-// audience is the authorization server's name in assertions, wherever it is reached.
+// audience identifies the authorization server in assertions, whatever its URL is.
 const audience = "bench-authorization-server"
 
-// admit makes a client known at the authorization server and to the function.
-func (g *ground) admit(kind clientKind, id, tokenEndpoint string, life time.Duration) error {
+// addClient registers a client at the authorization server and stores its document.
+func (e *env) addClient(kind clientKind, id, tokenEndpoint string, life time.Duration) error {
 	client := oauthtest.Client{ID: id, Lifetime: life, Methods: []string{"private_key_jwt"}, Audiences: []string{audience}}
 	document := map[string]string{"token_endpoint": tokenEndpoint, "client_id": id, "assertion_audience": audience}
 	switch kind {
@@ -30,10 +30,10 @@ func (g *ground) admit(kind clientKind, id, tokenEndpoint string, life time.Dura
 		document = map[string]string{"token_endpoint": tokenEndpoint, "client_id": id, "client_secret": firstSecret}
 	case withKey:
 		alias := "token-vendor/" + id
-		if _, err := g.keys.AddKey("ECC_NIST_P256", alias); err != nil {
+		if _, err := e.keys.AddKey("ECC_NIST_P256", alias); err != nil {
 			return err
 		}
-		public, err := g.keys.Public("alias/" + alias)
+		public, err := e.keys.Public("alias/" + alias)
 		if err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (g *ground) admit(kind clientKind, id, tokenEndpoint string, life time.Dura
 		document["kms_key_id"], document["kid"] = "alias/"+alias, "k1"
 	case withRole:
 		client.Trust = &oauthtest.Trust{
-			Issuer: g.sts.Issuer(), Subject: g.sts.Subject(), Keys: g.sts.Keys(), Tags: map[string]string{"token-vendor-client": id},
+			Issuer: e.sts.Issuer(), Subject: e.sts.Subject(), Keys: e.sts.Keys(), Tags: map[string]string{"token-vendor-client": id},
 		}
 		document["token_endpoint_auth_method"] = "aws_web_identity"
 	}
@@ -49,7 +49,7 @@ func (g *ground) admit(kind clientKind, id, tokenEndpoint string, life time.Dura
 	if err != nil {
 		return err
 	}
-	g.issuer.Register(client)
-	_, err = g.secrets.Seed("token-vendor/clients/"+id, string(text))
+	e.issuer.Register(client)
+	_, err = e.secrets.Seed("token-vendor/clients/"+id, string(text))
 	return err
 }

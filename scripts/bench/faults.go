@@ -11,77 +11,78 @@ import (
 	"time"
 )
 
-// faults sends requests while everything that the function stands on fails at random,
-// and counts what must not be.
+// faults sends requests while all servers of the function fail at random, and fails if a
+// check of the answers does.
 func faults(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("faults", flag.ContinueOnError)
 	requests := flags.Int("requests", 10_000, "how many requests are sent")
-	cfg := stormFlags(flags, 8)
+	cfg := faultFlags(flags, 8)
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if *requests < 2 {
 		return errors.New("faults: -requests must be at least 2")
 	}
-	s, stop, err := newStorm(ctx, *cfg)
+	r, err := newFaultRun(ctx, *cfg)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	defer func() { err = errors.Join(err, r.stop()) }()
 	fmt.Fprintf(out, "%d requests, %d processes with %d events each, -seed %d\n", *requests, cfg.processes, cfg.concurrency, cfg.seed)
-	s.blow(ctx, *requests)
-	s.calm(ctx)
-	// With the table one for the fleet and each of the two versions that are refused; without
-	// it, which happens here, one a process.
-	return s.report(out, 2*cfg.processes)
+	r.sendRequests(ctx, *requests)
+	r.recover(ctx)
+	// Two versions of the secret are refused. With the table each costs the fleet one failed
+	// logon, and without it, which happens here, each process.
+	return r.report(out, 2*cfg.processes)
 }
 
-// blow sends the requests. In the middle the secret is rotated, and for an eighth of the
-// requests what is stored is wrong before it is right.
-func (s *storm) blow(ctx context.Context, requests int) {
-	// Every other process begins before the storm, with the table's key: without it a process
-	// leaves the table alone for 30 seconds.
-	for i := 0; i < len(s.fleet); i += 2 {
-		s.ask(ctx, i, "s0")
+// sendRequests sends the requests while faults are injected. In the middle the secret is
+// rotated, and for an eighth of the requests the stored one is wrong.
+func (r *faultRun) sendRequests(ctx context.Context, requests int) {
+	// Every other process starts before the faults, so that it gets the table's key: a
+	// process without it does not use the table for 30 seconds.
+	for i := 0; i < len(r.fleet); i += 2 {
+		r.ask(ctx, i, "s0")
 	}
-	blowing, cancel := context.WithCancel(ctx)
-	var troubles, callers sync.WaitGroup
-	troubles.Go(func() { s.trouble(blowing) })
+	injecting, cancel := context.WithCancel(ctx)
+	var injection, callers sync.WaitGroup
+	injection.Go(func() { r.inject(injecting) })
 	var sent atomic.Int64
-	for i := range s.callers() {
+	for i := range r.callers() {
 		callers.Go(func() {
 			for n := sent.Add(1); n <= int64(requests) && ctx.Err() == nil; n = sent.Add(1) {
 				var err error
 				switch n {
 				case int64(requests+1) / 2:
-					err = errors.Join(s.ground.issuer.SetSecrets("bench", secondSecret), s.ground.put("wrong"))
+					err = errors.Join(r.env.issuer.SetSecrets("bench", secondSecret), r.env.storeSecret("wrong"))
 				case int64(requests+1)/2 + int64(requests+7)/8:
-					err = s.ground.put(secondSecret)
+					err = r.env.storeSecret(secondSecret)
 				}
 				if err != nil {
-					s.problem("the secret was not changed: %v", err)
+					r.checks.problem("the secret was not changed: %v", err)
 				}
-				s.ask(ctx, i%len(s.fleet), s.next())
-				// Or all of them would be answered before much could happen.
-				s.pause(ctx, s.concurrency, 30*s.concurrency)
+				r.ask(ctx, i%len(r.fleet), r.nextScope())
+				// Without a pause all requests would be answered before many faults.
+				r.pause(ctx, r.concurrency, 30*r.concurrency)
 			}
 		})
 	}
 	callers.Wait()
 	cancel()
-	troubles.Wait()
+	injection.Wait()
 }
 
-// calm waits until every token can be had again from every process.
-func (s *storm) calm(ctx context.Context) {
+// recover asks every process for every token until it gets them. It must be called
+// without faults.
+func (r *faultRun) recover(ctx context.Context) {
 	var all sync.WaitGroup
-	for i := range s.fleet {
+	for i := range r.fleet {
 		all.Go(func() {
 			for n := range faultScopes {
 				end := time.Now().Add(time.Minute)
-				for !s.ask(ctx, i, fmt.Sprint("s", n)) {
+				for !r.ask(ctx, i, fmt.Sprint("s", n)) {
 					if time.Now().After(end) || ctx.Err() != nil {
-						s.problem("no token a minute after the last fault")
+						r.checks.problem("no token a minute after the last fault")
 						return
 					}
 					time.Sleep(200 * time.Millisecond)

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestFaults: a short storm, with one event at a time and with many.
-func TestFaults(t *testing.T) {
+// The runs are short, with one event at a time and with many.
+func TestFaultsFindsNoProblem(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
@@ -19,13 +19,12 @@ func TestFaults(t *testing.T) {
 			t.Errorf("%v\n%s", err, out.String())
 		}
 		if !strings.Contains(out.String(), "-seed ") || strings.Contains(out.String(), "faults                  0") {
-			t.Errorf("printed %s", out.String())
+			t.Errorf("got %s\nwant a seed, and faults", out.String())
 		}
 	}
 }
 
-// TestStormLooks: what must not be is found.
-func TestStormLooks(t *testing.T) {
+func TestCheckerFindsProblems(t *testing.T) {
 	good := "x." + "eyJleHAiOjQ4MDAwMDAwMDB9" + ".y" // exp in 2122
 	for name, test := range map[string]struct {
 		answer string
@@ -47,32 +46,32 @@ func TestStormLooks(t *testing.T) {
 		"other error":    {`{"errorType":"access_denied"}`, true},
 		"no type":        {`{}`, true},
 	} {
-		s := blankStorm()
-		if s.look([]byte(test.answer), test.failed, "s1", time.Second); len(s.problems) == 0 {
-			t.Errorf("%s: nothing was found", name)
+		c := newChecker(1)
+		if c.checkAnswer([]byte(test.answer), test.failed, "s1", time.Second); c.err() == nil {
+			t.Errorf("%s: got no problem", name)
 		}
 	}
-	s := blankStorm()
+	c := newChecker(1)
 	answer := `{"access_token":"` + good + `","scope":"s1","expires_in":5}`
-	s.look([]byte(answer), false, "s1", time.Second)
-	s.look([]byte(`{"errorType":"temporarily_unavailable"}`), true, "s1", time.Second)
-	if len(s.problems) != 0 {
-		t.Errorf("found %v in what is good", s.problems)
+	if granted, code := c.checkAnswer([]byte(answer), false, "s1", time.Second); !granted || code != "" {
+		t.Errorf("a good token: got %t, %q", granted, code)
 	}
-	if s.look([]byte(strings.Replace(answer, "s1", "s2", 1)), false, "s2", time.Second); len(s.problems) == 0 {
-		t.Error("one token for two scopes was not found")
+	if granted, code := c.checkAnswer([]byte(`{"errorType":"temporarily_unavailable"}`), true, "s1", time.Second); granted || code != "temporarily_unavailable" {
+		t.Errorf("an error: got %t, %q", granted, code)
 	}
-	w := &watcher{storm: s}
+	if err := c.err(); err != nil {
+		t.Errorf("good answers: got %v, want no problem", err)
+	}
+	if c.checkAnswer([]byte(strings.Replace(answer, "s1", "s2", 1)), false, "s2", time.Second); len(c.problems) != 1 {
+		t.Errorf("one token for two scopes: got problems %q, want 1", c.problems)
+	}
+	w := &outputScanner{checker: c}
 	for _, part := range []string{"a " + secondSecret[:5], secondSecret[5:]} {
 		if _, err := w.Write([]byte(part)); err != nil {
 			t.Error(err)
 		}
 	}
-	if len(s.problems) < 2 {
-		t.Error("a secret in the log was not found")
+	if len(c.problems) != 2 {
+		t.Errorf("a secret in the output: got problems %q, want 2", c.problems)
 	}
-}
-
-func blankStorm() *storm {
-	return &storm{tokens: make(map[string]string), errors: make(map[string]int)}
 }

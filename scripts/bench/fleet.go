@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,151 +15,140 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// drill is what the fleet goes through.
-type drill struct {
+// fleetConfig is what the flags of the subcommand fleet say.
+type fleetConfig struct {
+	envConfig
 	processes, callers int
-	life               time.Duration
 	lives              int
-	table              bool
-	proxied            bool // all servers are reached through proxies,
-	keepAlive          bool // which keep connections
 
-	issuerDown, tableDown, wrongSecret, rotate, killHolder bool
+	issuerDown, tableDown, rotate, killHolder bool
 }
 
-// fleet runs a drill and reports what the servers counted.
+// fleet takes many processes through a cold start and several lives of their tokens, and
+// reports what the servers counted.
 func fleet(ctx context.Context, args []string, out io.Writer) (err error) {
-	var d drill
+	var cfg fleetConfig
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
-	flags.IntVar(&d.processes, "processes", 32, "processes of the function")
-	flags.IntVar(&d.callers, "callers", 200, "callers at the cold start")
-	flags.DurationVar(&d.life, "life", 10*time.Second, "life of a token")
-	flags.IntVar(&d.lives, "lives", 3, "how many lives the fleet goes on for after the start")
-	flags.BoolVar(&d.table, "table", true, "share a table")
-	flags.BoolVar(&d.issuerDown, "issuer-down", false, "the authorization server is down for the middle third")
-	flags.BoolVar(&d.tableDown, "table-down", false, "the table hangs from the start, the epoch's key aside")
-	flags.BoolVar(&d.wrongSecret, "wrong-secret", false, "the secret is wrong at the start, and corrected afterwards")
-	flags.BoolVar(&d.rotate, "rotate", false, "the secret is rotated in the middle: the old one dies as the new one becomes current")
-	flags.BoolVar(&d.killHolder, "kill-holder", false, "the process that makes the first exchange is killed in it (SIGKILL)")
+	flags.IntVar(&cfg.processes, "processes", 32, "processes of the function")
+	flags.IntVar(&cfg.callers, "callers", 200, "callers at the cold start")
+	flags.DurationVar(&cfg.life, "life", 10*time.Second, "life of a token")
+	flags.IntVar(&cfg.lives, "lives", 3, "how many token lives the run goes on for after the start")
+	flags.BoolVar(&cfg.table, "table", true, "share a table")
+	flags.BoolVar(&cfg.issuerDown, "issuer-down", false, "the authorization server is down for the middle third")
+	flags.BoolVar(&cfg.tableDown, "table-down", false, "the table hangs once the processes have started and have the epoch's key")
+	flags.BoolVar(&cfg.wrongSecret, "wrong-secret", false, "the secret is wrong at the start, and corrected afterwards")
+	flags.BoolVar(&cfg.rotate, "rotate", false, "the secret is rotated in the middle: the old one stops working as the new one becomes current")
+	flags.BoolVar(&cfg.killHolder, "kill-holder", false, "the process that makes the first exchange is killed during it (SIGKILL)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if d.processes < 1 || d.callers < 1 || d.lives < 0 || d.life < time.Second {
+	if cfg.processes < 1 || cfg.callers < 1 || cfg.lives < 0 || cfg.life < time.Second {
 		return errors.New("fleet: -processes and -callers must be at least 1, -life at least 1s")
 	}
-	dir, err := os.MkdirTemp("", "token-vendor-bench-")
+	e, err := newEnv(ctx, cfg.envConfig)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	if err := build(ctx, dir, &candidate{name: "token", pkg: "functions/token"}); err != nil {
-		return err
-	}
-	g, err := newGround(dir, d)
-	if err != nil {
-		return err
-	}
-	defer g.stop()
-	f := &formation{ground: g, drill: d, out: out}
-	defer func() { err = errors.Join(err, f.stop()) }()
-	return f.run(ctx, filepath.Join(dir, "token"))
+	f := &fleetRun{env: e, cfg: cfg, out: out}
+	defer func() { err = errors.Join(err, f.stop(), e.close()) }()
+	return f.run(ctx)
 }
 
-// formation is a fleet under drill.
-type formation struct {
-	ground *ground
-	drill  drill
-	out    io.Writer
-	ships  []*ship
+// fleetRun is one run of the subcommand fleet.
+type fleetRun struct {
+	env       *env
+	cfg       fleetConfig
+	out       io.Writer
+	instances []*instance
 }
 
-// ship is one process, which takes one event at a time, as in Lambda.
-type ship struct {
+// instance is one process, which takes one event at a time, as in Lambda.
+type instance struct {
 	mu   sync.Mutex
-	p    *process // nil: it was killed; guarded by mu
+	p    *process // nil after it was killed; guarded by mu
 	sent int      // guarded by mu
 }
 
-// start starts all processes, a few at a time: Lambda doesn't make them share a
-// processor either.
-func (f *formation) start(ctx context.Context, binary string) error {
-	f.ships = make([]*ship, f.drill.processes)
-	places := make(chan struct{}, 4)
-	errs := make([]error, len(f.ships))
+// start starts all processes, four at a time: in Lambda they do not share a processor
+// either.
+func (f *fleetRun) start(ctx context.Context) error {
+	f.instances = make([]*instance, f.cfg.processes)
+	slots := make(chan struct{}, 4)
+	errs := make([]error, len(f.instances))
 	var all sync.WaitGroup
-	for i := range f.ships {
-		places <- struct{}{}
+	for i := range f.instances {
+		slots <- struct{}{}
 		all.Go(func() {
-			defer func() { <-places }()
-			p, err := spawn(ctx, binary, f.ground.env, nil)
-			f.ships[i], errs[i] = &ship{p: p}, err
+			defer func() { <-slots }()
+			p, err := spawn(ctx, f.env.binary, f.env.vars)
+			f.instances[i], errs[i] = &instance{p: p}, err
 		})
 	}
 	all.Wait()
 	return errors.Join(errs...)
 }
 
-func (f *formation) stop() error {
+func (f *fleetRun) stop() error {
 	var errs []error
-	for _, s := range f.ships {
-		if s != nil && s.p != nil {
-			errs = append(errs, s.p.stop())
+	for _, i := range f.instances {
+		if i != nil && i.p != nil {
+			errs = append(errs, i.p.stop())
 		}
 	}
 	return errors.Join(errs...)
 }
 
 // run goes through the phases and reports each.
-func (f *formation) run(ctx context.Context, binary string) (err error) {
-	g, d := f.ground, f.drill
+func (f *fleetRun) run(ctx context.Context) (err error) {
+	e, cfg := f.env, f.cfg
 	shared := "without a table"
-	if d.table {
+	if cfg.table {
 		shared = "with a shared table"
 	}
-	fmt.Fprintf(f.out, "%d processes %s, tokens that live %v\n", d.processes, shared, d.life)
-	f.phase("start", func(*log) { err = f.start(ctx, binary) })
+	fmt.Fprintf(f.out, "%d processes %s, tokens that live %v\n", cfg.processes, shared, cfg.life)
+	f.phase("start", func(*callLog) { err = f.start(ctx) })
 	if err != nil {
 		return err
 	}
-	if d.tableDown {
-		g.tableDown(true)
+	if cfg.tableDown {
+		e.hangTable()
 	}
-	if d.killHolder {
-		g.issuer.Misbehave(f.killer())
+	if cfg.killHolder {
+		e.issuer.Misbehave(f.killHolder())
 	}
-	f.phase("cold start", func(log *log) { f.herd(log, d.callers) })
-	g.issuer.Behave()
-	if d.wrongSecret {
-		if err := g.correct(); err != nil {
+	f.phase("cold start", f.callAtOnce)
+	e.issuer.Behave()
+	if cfg.wrongSecret {
+		if err := e.storeSecret(firstSecret); err != nil {
 			return err
 		}
-		f.phase("corrected", func(log *log) { f.herd(log, d.callers) })
+		f.phase("corrected", f.callAtOnce)
 	}
-	if d.lives > 0 {
-		f.phase(fmt.Sprintf("%d lives", d.lives), func(log *log) {
+	if cfg.lives > 0 {
+		f.phase(fmt.Sprintf("%d lives", cfg.lives), func(log *callLog) {
 			var all sync.WaitGroup
-			all.Go(func() { f.upset(ctx, log) })
-			f.cruise(ctx, log, time.Duration(d.lives)*d.life)
+			all.Go(func() { f.inject(ctx, log) })
+			f.callRepeatedly(ctx, log, time.Duration(cfg.lives)*cfg.life)
 			all.Wait()
 		})
 	}
 	return ctx.Err()
 }
 
-// herd is callers who all come at once.
-func (f *formation) herd(log *log, callers int) {
+// callAtOnce makes one call for each caller, all at the same time.
+func (f *fleetRun) callAtOnce(log *callLog) {
 	var all sync.WaitGroup
-	for i := range callers {
-		all.Go(func() { f.call(log, i%len(f.ships)) })
+	for i := range f.cfg.callers {
+		all.Go(func() { f.call(log, i%len(f.instances)) })
 	}
 	all.Wait()
 }
 
-// cruise is callers who come again and again.
-func (f *formation) cruise(ctx context.Context, log *log, d time.Duration) {
+// callRepeatedly calls every process for a time, with a short pause between calls.
+func (f *fleetRun) callRepeatedly(ctx context.Context, log *callLog, d time.Duration) {
 	end := time.Now().Add(d)
 	var all sync.WaitGroup
-	for i := range f.ships {
+	for i := range f.instances {
 		all.Go(func() {
 			for time.Now().Before(end) && ctx.Err() == nil {
 				f.call(log, i)
@@ -172,59 +159,53 @@ func (f *formation) cruise(ctx context.Context, log *log, d time.Duration) {
 	all.Wait()
 }
 
-// upset breaks things while the fleet cruises.
-func (f *formation) upset(ctx context.Context, log *log) {
-	third := time.Duration(f.drill.lives) * f.drill.life / 3
-	pause := func(d time.Duration) {
-		select {
-		case <-time.After(d):
-		case <-ctx.Done():
-		}
+// inject makes the faults of the middle third that the flags ask for.
+func (f *fleetRun) inject(ctx context.Context, log *callLog) {
+	third := time.Duration(f.cfg.lives) * f.cfg.life / 3
+	sleep(ctx, third)
+	if f.cfg.issuerDown {
+		f.env.issuer.Misbehave(oauthtest.Answer(http.StatusServiceUnavailable, "", ""))
 	}
-	pause(third)
-	if f.drill.issuerDown {
-		f.ground.issuer.Misbehave(oauthtest.Answer(http.StatusServiceUnavailable, "", ""))
+	sleep(ctx, third/2)
+	if f.cfg.rotate {
+		log.fail(f.env.rotate(secondSecret))
 	}
-	pause(third / 2)
-	if f.drill.rotate {
-		log.note(f.ground.rotate())
-	}
-	pause(third / 2)
-	f.ground.issuer.Behave()
+	sleep(ctx, third/2)
+	f.env.issuer.Behave()
 }
 
-// call is one caller's request to a process, waiting for its turn included.
-func (f *formation) call(log *log, i int) {
-	s := f.ships[i]
+// call sends one event to a process. The time that it records includes the wait until
+// the process is free.
+func (f *fleetRun) call(log *callLog, i int) {
+	one := f.instances[i]
 	begin := time.Now()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.p == nil {
-		return // nobody calls a dead process: Lambda would start another
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.p == nil {
+		return // Lambda would start another process
 	}
-	s.sent++
-	_, failed, err := s.p.send([]byte(`{"client":"billing"}`), fmt.Sprintf("ship-%d-%d", i, s.sent))
-	switch {
-	case err != nil:
+	one.sent++
+	_, failed, err := one.p.send([]byte(`{"client":"billing"}`), fmt.Sprintf("instance-%d-%d", i, one.sent))
+	if err != nil {
 		log.died()
-		_ = s.p.stop()
-		s.p = nil
-	default:
-		log.answered(s.p.answer.Bytes(), failed, time.Since(begin))
+		_ = one.p.stop()
+		one.p = nil
+		return
 	}
+	log.answered(one.p.answer.Bytes(), failed, time.Since(begin))
 }
 
-// killer kills the process that makes the first exchange, in the middle of it. The
-// correlation id, which is the event's id, says which one that is.
-func (f *formation) killer() oauthtest.Fault {
+// killHolder returns a fault that kills the process of the first token request and drops
+// the request. The correlation id, which is the event's id, names the process.
+func (f *fleetRun) killHolder() oauthtest.Fault {
 	var once sync.Once
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
 		killed := false
 		once.Do(func() {
-			number, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("X-Correlationid"), "ship-"), "-")
-			if i, err := strconv.Atoi(number); err == nil && i >= 0 && i < len(f.ships) {
-				// Its lock is held by the caller who waits for it.
-				_ = f.ships[i].p.cmd.Process.Kill()
+			number, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("X-Correlationid"), "instance-"), "-")
+			if i, err := strconv.Atoi(number); err == nil && i >= 0 && i < len(f.instances) {
+				// The mutex is not needed: the call that waits for the answer holds it.
+				_ = f.instances[i].p.cmd.Process.Kill()
 				killed = true
 			}
 		})

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// drilled runs a small fleet and returns what each phase counted, by name.
-func drilled(t *testing.T, flags ...string) map[string]map[string]int {
+// runFleet runs a small fleet and returns the counts of each phase by their names.
+func runFleet(t *testing.T, flags ...string) map[string]map[string]int {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
@@ -33,46 +33,42 @@ func drilled(t *testing.T, flags ...string) map[string]map[string]int {
 	return phases
 }
 
-// TestFleet: six processes and thirty callers want one token.
-func TestFleet(t *testing.T) {
-	phases := drilled(t)
+func TestFleetMakesOneExchangeForAllCallers(t *testing.T) {
+	phases := runFleet(t)
 	cold := phases["cold start"]
 	if cold["calls"] != 30 || cold["failed calls"] != 0 || cold["exchanges"] != 1 || cold["different tokens"] != 1 || cold["GetSecretValue"] != 6 {
-		t.Errorf("the cold start counted %v", cold)
+		t.Errorf("cold start: got %v, want 30 calls, none failed, 1 exchange, 1 token, 6 reads of the secret", cold)
 	}
 	if start := phases["start"]; start["KMS calls"] != 6 {
-		t.Errorf("the start counted %v", start)
+		t.Errorf("start: got %v, want 6 KMS calls", start)
 	}
 }
 
-// TestFleetWithWrongSecret: at most two logons fail, and the correction counts at
-// once.
-func TestFleetWithWrongSecret(t *testing.T) {
-	phases := drilled(t, "-wrong-secret")
+// A correction takes effect at once.
+func TestFleetWithWrongSecretFailsAtMostTwoLogons(t *testing.T) {
+	phases := runFleet(t, "-wrong-secret")
 	if cold := phases["cold start"]; cold["failed calls"] != 30 || cold["failed logons"] < 1 || cold["failed logons"] > 2 {
-		t.Errorf("the cold start counted %v", cold)
+		t.Errorf("cold start: got %v, want 30 failed calls, 1 or 2 failed logons", cold)
 	}
 	if corrected := phases["corrected"]; corrected["failed calls"] != 0 || corrected["failed logons"] != 0 {
-		t.Errorf("the correction counted %v", corrected)
+		t.Errorf("after the correction: got %v, want no failed calls and logons", corrected)
 	}
 }
 
-// TestFleetWithoutTable: each process is on its own, whether there is no table or
-// one that hangs.
-func TestFleetWithoutTable(t *testing.T) {
+// A table that hangs counts as no table.
+func TestFleetWithoutTableMakesOneExchangePerProcess(t *testing.T) {
 	for _, flag := range []string{"-table=false", "-table-down"} {
 		t.Run(flag, func(t *testing.T) {
-			if cold := drilled(t, flag)["cold start"]; cold["failed calls"] != 0 || cold["exchanges"] != 6 {
-				t.Errorf("the cold start counted %v", cold)
+			if cold := runFleet(t, flag)["cold start"]; cold["failed calls"] != 0 || cold["exchanges"] != 6 {
+				t.Errorf("cold start: got %v, want no failed calls, 6 exchanges", cold)
 			}
 		})
 	}
 }
 
-// TestFleetLosesTheHolder of the lease by SIGKILL in the middle of its exchange:
-// another takes over, and that is all.
-func TestFleetLosesTheHolder(t *testing.T) {
-	if cold := drilled(t, "-kill-holder")["cold start"]; cold["failed calls"] != 0 || cold["exchanges"] != 1 || cold["token requests"] != 2 {
-		t.Errorf("the cold start counted %v", cold)
+// The holder of the lease is killed (SIGKILL) during its exchange.
+func TestFleetRepeatsTheExchangeOfKilledProcess(t *testing.T) {
+	if cold := runFleet(t, "-kill-holder")["cold start"]; cold["failed calls"] != 0 || cold["exchanges"] != 1 || cold["token requests"] != 2 {
+		t.Errorf("cold start: got %v, want no failed calls, 1 exchange, 2 token requests", cold)
 	}
 }

@@ -3,30 +3,30 @@
 //
 //	go run ./scripts/bench speed
 //
-// compares the token function with a function that answers a constant (warm)
-// and with plain Go that uses the AWS SDK and golang.org/x/oauth2 (cold).
+// compares the token function with a function that answers a constant (warm) and with
+// plain Go that uses the AWS SDK and golang.org/x/oauth2 (cold).
 //
 //	go run ./scripts/bench fleet [-table=false] [-issuer-down | …]
 //
-// runs many processes of the token function as one fleet, lets them start cold and
-// their tokens expire, and counts at the servers what they did; flags make things
-// break meanwhile.
+// runs many processes of the token function on one table through a cold start and the
+// expiry of their tokens, and counts the calls at the servers. Flags inject faults.
 //
 //	go run ./scripts/bench troubles [-only "half a body"]
 //
-// makes every kind of trouble before every server, one at a time, each for a process of
-// its own, and asks for a token meanwhile and afterwards.
+// makes every kind of trouble in front of every server, one at a time. Each gets a
+// process of its own, which is asked for a token during the trouble and after it.
 //
 //	go run ./scripts/bench faults [-requests 10000] [-concurrency 64] [-seed …]
 //
-// sends requests to some processes while everything around them fails at random, mostly
-// in TLS proxies before every server, and looks for what must not be: wrong and expired
-// tokens, secrets, late answers.
+// sends requests to some processes while all servers fail at random, mostly by TLS
+// proxies in front of them. It fails on a wrong or expired token, on a secret in an
+// output, and on a late answer.
 //
 //	go run ./scripts/bench soak [-for 10m]
 //
-// lets a fleet work while credentials change, servers are down and tokens expire, and
-// compares memory, file descriptors and goroutines at rest: early and at the end.
+// runs a fleet while credentials change, servers are down and tokens expire, and compares
+// the memory, file descriptors and goroutines of the idle processes at the start and at
+// the end.
 package main
 
 import (
@@ -38,6 +38,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -63,4 +64,14 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("usage: bench speed | fleet | troubles | faults | soak [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

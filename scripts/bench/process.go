@@ -16,9 +16,9 @@ import (
 	"time"
 )
 
-// process is a function's process with a Lambda Runtime API of its own. The
-// server is written for measuring: HTTP by hand, the event is sent by the
-// goroutine that read the poll, nothing else runs meanwhile.
+// process is a function's process with a Lambda Runtime API of its own. The server is
+// written for measuring: it speaks HTTP by hand, and one goroutine reads the poll and
+// sends the event, so that nothing else runs meanwhile.
 type process struct {
 	cmd      *exec.Cmd
 	listener net.Listener
@@ -27,9 +27,8 @@ type process struct {
 	answer   bytes.Buffer
 }
 
-// spawn starts a process and waits for its first poll. out gets what it prints; nil:
-// nobody does.
-func spawn(ctx context.Context, binary string, env []string, out io.Writer) (*process, error) {
+// spawn starts a process, whose output is discarded, and waits for its first poll.
+func spawn(ctx context.Context, binary string, env []string) (*process, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -40,7 +39,6 @@ func spawn(ctx context.Context, binary string, env []string, out io.Writer) (*pr
 		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
 		"AWS_REGION=eu-central-1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 	}, env...)
-	cmd.Stdout, cmd.Stderr = out, out
 	p := &process{cmd: cmd, listener: listener}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, listener.Close())
@@ -54,7 +52,7 @@ func spawn(ctx context.Context, binary string, env []string, out io.Writer) (*pr
 	return p, err
 }
 
-// read reads one request of the process; what it holds is left in p.answer.
+// read reads one request of the process and leaves its body in p.answer.
 func (p *process) read() (path string, err error) {
 	_ = p.conn.SetDeadline(time.Now().Add(30 * time.Second))
 	r, err := http.ReadRequest(p.in)
@@ -66,8 +64,8 @@ func (p *process) read() (path string, err error) {
 	return r.URL.Path, err
 }
 
-// call sends an HTTP event to the waiting process, which must answer with a token,
-// and returns how long the answer took.
+// call sends an HTTP event to the process, which must answer with a token, and returns
+// how long the answer took.
 func (p *process) call(event []byte) (time.Duration, error) {
 	took, failed, err := p.send(event, "id")
 	if err == nil && (failed || !bytes.HasPrefix(p.answer.Bytes(), []byte(`{"statusCode":200`))) {
@@ -76,9 +74,9 @@ func (p *process) call(event []byte) (time.Duration, error) {
 	return took, err
 }
 
-// send sends an event to the waiting process and returns how long the answer took,
-// which is left in p.answer, and whether it was a function error. The poll that
-// follows is read outside of that time.
+// send sends an event to the process. It returns how long the answer took and whether it
+// was a function error, and leaves the answer in p.answer. The time does not include the
+// poll that follows.
 func (p *process) send(event []byte, id string) (took time.Duration, failed bool, err error) {
 	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: %s\r\n"+
 		"Lambda-Runtime-Deadline-Ms: %d\r\nLambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:bench\r\nContent-Length: %d\r\n\r\n",
@@ -102,22 +100,22 @@ func (p *process) send(event []byte, id string) (took time.Duration, failed bool
 	return took, strings.HasSuffix(path, "/error"), err
 }
 
-// peak returns the most memory that a process has held, in bytes; 0 where the system
-// doesn't tell.
-func peak(pid int) int64 {
+// memory returns a field of a process's status file that is given in kB, in bytes; 0 where
+// the system has no such file. VmRSS is the memory in use, VmHWM its peak.
+func memory(pid int, field string) int64 {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
-	kilobytes, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	_, value, _ := strings.Cut(string(text), field+":")
+	kilobytes, _, _ := strings.Cut(strings.TrimSpace(value), " ")
 	n, _ := strconv.ParseInt(kilobytes, 10, 64)
 	return n << 10
 }
 
 func (p *process) stop() error {
 	err := p.cmd.Process.Kill()
-	_ = p.cmd.Wait() // "killed" is what was asked for
+	_ = p.cmd.Wait() // it reports "killed"
 	if p.conn != nil {
 		_ = p.conn.Close()
 	}

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestSpeed runs the benchmark for a moment: it must measure, whatever comes out.
-func TestSpeed(t *testing.T) {
+// TestSpeedReportsAllRatios runs the benchmark for a moment, whatever the figures are.
+func TestSpeedReportsAllRatios(t *testing.T) {
 	t.Chdir("../..")
 	var out bytes.Buffer
 	if err := run(t.Context(), []string{"speed", "-rounds", "2", "-calls", "5"}, &out); err != nil {
@@ -16,17 +16,17 @@ func TestSpeed(t *testing.T) {
 	}
 	for _, want := range []string{"token ", "constant again", "plain ", "warm, token / constant ", "cold, token / plain "} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("the report has no %q:\n%s", want, out.String())
+			t.Errorf("want %q in the report; got\n%s", want, out.String())
 		}
 	}
 	if run(t.Context(), []string{"nothing"}, &out) == nil {
-		t.Error("an unknown subcommand is taken")
+		t.Error("an unknown subcommand was accepted")
 	}
 }
 
-func TestRatio(t *testing.T) {
+func TestRatioIsTheMedianOfRounds(t *testing.T) {
 	a, b := []time.Duration{2, 30, 9}, []time.Duration{1, 10, 9}
 	if got := ratio(a, b); got != 2 {
-		t.Errorf("median of 2, 3 and 1 is %v", got)
+		t.Errorf("got %v for ratios of 2, 3 and 1, want 2", got)
 	}
 }

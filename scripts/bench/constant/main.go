@@ -1,5 +1,5 @@
-// Command constant is the yardstick of the benchmark: a Lambda function that
-// does nothing but answer.
+// Command constant is the baseline of the benchmark: a Lambda function that answers a
+// constant.
 package main
 
 import (
