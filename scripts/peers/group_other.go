@@ -4,7 +4,7 @@ package main
 
 import "os/exec"
 
-// There are no process groups to signal here: what a server starts must end with it.
+// Without process groups only the server itself is ended, not its children.
 
 func ownGroup(*exec.Cmd) {}
 

@@ -7,12 +7,13 @@ import (
 	"syscall"
 )
 
-// ownGroup lets a server that is a script be ended with all that it started.
+// ownGroup starts a server in a process group of its own, so that a script ends with its
+// children.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// terminateGroup asks the server and its children to end. A group that is gone is what
-// is wanted.
+// terminateGroup asks the server and its children to end. It ignores errors: a group that
+// does not exist has ended.
 func terminateGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 
-// killGroup ends them at once.
+// killGroup ends the server and its children at once.
 func killGroup(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }

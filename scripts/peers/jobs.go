@@ -18,84 +18,83 @@ import (
 const (
 	ordersQueue, deadQueue, readyQueue = "peers-orders", "peers-dead-letters", "peers-ready"
 	jobsBus                            = "peers-tokens"
-	// directAlias is for who gets claims, sourcesAlias for queue, bus and schedule.
+	// directAlias is for callers that get claims, sourcesAlias for queue, bus and schedule.
 	directAlias, sourcesAlias = "jobs", "sources"
-	// deliveryPrefix is below what the function may write.
+	// deliveryPrefix begins the names of the secrets that the function may write.
 	deliveryPrefix = "token-vendor/tokens/"
 )
 
-// jobs is the batch function between queues, a bus and secrets of somebody else's.
+// jobs is the batch function with queues, a bus and secrets of externalAWS.
 type jobs struct {
-	*ground
-	cloud theirs
-	batch *runtimeapi.Runtime
-	queue map[string]string // URLs by name
-	row   row
-	// orders are the messages that were sent; seen is what came of messages, by queue and id.
-	orders []message
-	seen   map[string]string
-	claim  string // of the first token that was announced
-	secret string // that a token is delivered to
+	*env
+	external externalAWS
+	batch    *runtimeapi.Runtime
+	queue    map[string]string // URLs by name
+	row      row               // the client of all jobs
+	orders   []message         // the messages that fromQueue sent
+	seen     map[string]string // the content of received messages, by queue and id
+	claim    string            // of the first token that was announced
+	secret   string            // the name of the secret for deliveries
 }
 
-// job is one thing that the batch function is asked for, and what came of it.
+// job is one kind of work of the batch function, and its result.
 type job struct{ what, problem string }
 
-// workers are the client that all jobs are for, and another; none without a function for
-// jobs, or if the server takes no secrets.
-func (g *ground) workers(p *peer, binary string) []row {
-	if binary == "" || !slices.Contains(p.Methods, p.secretMethod()) {
+// jobClients returns the client of all jobs and another one; none without the batch
+// function, or if the server takes no secrets.
+func (e *env) jobClients(p *peer, binary string) []row {
+	if binary == "" || !p.takesSecrets() {
 		return nil
 	}
-	return []row{g.secretRow("jobs", p.secretMethod(), "secret"), g.secretRow("other-jobs", p.secretMethod(), "secret")}
+	return []row{e.secretRow("jobs", p.secretMethod(), "secret"), e.secretRow("other-jobs", p.secretMethod(), "secret")}
 }
 
-// work stores the documents of workers and does all jobs.
-func (g *ground) work(ctx context.Context, s *server, binary string, workers []row) ([]job, error) {
-	for _, r := range workers {
-		if err := g.store(s, r); err != nil {
+// runJobs stores the documents of the clients and runs all jobs.
+func (e *env) runJobs(ctx context.Context, s *server, binary string, clients []row) ([]job, error) {
+	for _, r := range clients {
+		if err := e.store(s, r); err != nil {
 			return nil, err
 		}
 	}
-	j, err := g.startJobs(binary, workers[0])
+	j, err := e.startJobs(binary, clients[0])
 	if err != nil {
 		return nil, err
 	}
-	return j.do(ctx), j.batch.Close()
+	return j.run(ctx), j.batch.Close()
 }
 
-// cost judges what all jobs together cost the server: one exchange, or two where the
-// table answers so late that each function is on its own.
-func cost(t tally) job {
+// checkCost checks the counts of all jobs together: they need one exchange, or two if the
+// table answers so late that each function makes its own.
+func checkCost(t tally) job {
 	d := job{what: fmt.Sprintf("all of them together: %d token requests, %d failed logons, %d exchanges", t.requests, t.failedLogons, t.granted)}
 	if t.granted < 1 || t.granted > 2 || t.requests != t.granted || t.failedLogons > 0 {
-		d.problem = "one exchange must do"
+		d.problem = "want one exchange, or two, and no other token request"
 	}
 	return d
 }
 
-// startJobs makes the queues and the bus and starts the function before them. r is the
-// client that all jobs are for.
-func (g *ground) startJobs(binary string, r row) (*jobs, error) {
-	cloud, ok := g.aws.(theirs)
+// startJobs makes the queues and the bus and starts the batch function. r is the client of
+// all jobs.
+func (e *env) startJobs(binary string, r row) (*jobs, error) {
+	external, ok := e.aws.(externalAWS)
 	if !ok {
-		return nil, errors.New("jobs are for somebody else's AWS; the tests of the local stack have its own")
+		return nil, errors.New("jobs need external services of AWS; the tests of the local stack cover its own")
 	}
-	j := &jobs{ground: g, cloud: cloud, queue: make(map[string]string), row: r, seen: make(map[string]string), secret: deliveryPrefix + strings.ToLower(rand.Text())}
+	j := &jobs{env: e, external: external, queue: make(map[string]string), row: r, seen: make(map[string]string), secret: deliveryPrefix + strings.ToLower(rand.Text())}
 	for _, name := range []string{ordersQueue, deadQueue, readyQueue} {
 		var made struct {
 			QueueURL string `json:"QueueUrl"`
 		}
-		if err := call(cloud.url, "AmazonSQS.CreateQueue", map[string]string{"QueueName": name}, &made); err != nil {
+		if err := call(external.url, "AmazonSQS.CreateQueue", map[string]string{"QueueName": name}, &made); err != nil {
 			return nil, err
 		}
 		j.queue[name] = made.QueueURL
-		if err := call(cloud.url, "AmazonSQS.PurgeQueue", map[string]string{"QueueUrl": made.QueueURL}, nil); err != nil {
+		if err := call(external.url, "AmazonSQS.PurgeQueue", map[string]string{"QueueUrl": made.QueueURL}, nil); err != nil {
 			return nil, err
 		}
 	}
-	// It may be there from another run.
-	_ = call(cloud.url, "AWSEvents.CreateEventBus", map[string]string{"Name": jobsBus}, nil)
+	// An error means that the bus exists from an earlier run.
+	_ = call(external.url, "AWSEvents.CreateEventBus", map[string]string{"Name": jobsBus}, nil)
 	ready := "arn:aws:sqs:" + region + ":" + account + ":" + readyQueue
 	for _, step := range []struct {
 		target string
@@ -104,39 +103,39 @@ func (g *ground) startJobs(binary string, r row) (*jobs, error) {
 		{"AWSEvents.PutRule", map[string]any{"Name": "ready", "EventBusName": jobsBus, "EventPattern": `{"source":["token-vendor"],"detail-type":["TokenReady"]}`}},
 		{"AWSEvents.PutTargets", map[string]any{"Rule": "ready", "EventBusName": jobsBus, "Targets": []any{map[string]string{"Id": "1", "Arn": ready}}}},
 	} {
-		if err := call(cloud.url, step.target, step.in, nil); err != nil {
+		if err := call(external.url, step.target, step.in, nil); err != nil {
 			return nil, err
 		}
 	}
 	var err error
 	j.batch, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: binary, FunctionName: "token-vendor-batch", Region: region, Account: account, Alias: directAlias, Timeout: answerTime,
-		Stdout: &lines{each: g.audit}, Stderr: io.Discard,
-		Env: append(g.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+j.queue[deadQueue], "SOURCES_ALIAS="+sourcesAlias,
-			"AWS_ENDPOINT_URL_SQS="+cloud.url, "AWS_ENDPOINT_URL_EVENTBRIDGE="+cloud.url),
+		Stdout: &lineWriter{each: e.audit}, Stderr: io.Discard,
+		Env: append(e.vars(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+j.queue[deadQueue], "SOURCES_ALIAS="+sourcesAlias,
+			"AWS_ENDPOINT_URL_SQS="+external.url, "AWS_ENDPOINT_URL_EVENTBRIDGE="+external.url),
 	})
 	if err == nil {
-		g.closers = append(g.closers, j.batch.Close)
+		e.closers = append(e.closers, j.batch.Close)
 	}
 	return j, err
 }
 
-// do asks for everything, in turn; each rests on what was before it.
-func (j *jobs) do(ctx context.Context) (done []job) {
+// run runs all jobs in order and stops after a failure: each needs the ones before it.
+func (j *jobs) run(ctx context.Context) (done []job) {
 	for _, step := range []struct {
 		what string
-		do   func(context.Context) error
+		run  func(context.Context) error
 	}{
-		{"orders from SQS: a token is announced on EventBridge, what can't be done lies in the dead-letter queue with its reason", j.fromQueue},
-		{"the same messages once more: nothing new is announced or put aside", j.fromQueueAgain},
+		{"orders from SQS: a token is announced on EventBridge, invalid orders go to the dead-letter queue with the reason", j.fromQueue},
+		{"the same messages again: nothing is announced or dead-lettered", j.fromQueueAgain},
 		{"an order from EventBridge: a token is announced", j.fromBus},
-		{"a direct invoke: a claim, or an error by name", j.direct},
+		{"a direct invoke: a claim, or an error code", j.direct},
 		{"a claim: redeemed by the token function, for its own client only", j.redeem},
-		{"a schedule: a token lies in its secret in Secrets Manager", j.deliver},
-		{"the same schedule once more: the secret is left as it is", j.deliverAgain},
+		{"a schedule: a token is delivered into a secret of Secrets Manager", j.deliver},
+		{"the same schedule again: the secret does not change", j.schedule},
 	} {
 		d := job{what: step.what}
-		if err := step.do(ctx); err != nil {
+		if err := step.run(ctx); err != nil {
 			d.problem = err.Error()
 		}
 		done = append(done, d)
@@ -147,10 +146,11 @@ func (j *jobs) do(ctx context.Context) (done []job) {
 	return done
 }
 
-// fromQueue sends messages, and hands them on as Lambda's event source mapping does.
+// fromQueue sends orders to the queue and passes them to the function as Lambda's event
+// source mapping does.
 func (j *jobs) fromQueue(ctx context.Context) error {
-	for _, body := range []string{`{"client":"` + j.row.client + `","min_ttl":60}`, "rubbish", `{"client":"nobody"}`} {
-		if err := call(j.cloud.url, "AmazonSQS.SendMessage", map[string]string{"QueueUrl": j.queue[ordersQueue], "MessageBody": body}, nil); err != nil {
+	for _, body := range []string{`{"client":"` + j.row.client + `","min_ttl":60}`, "rubbish", `{"client":"unknown-client"}`} {
+		if err := call(j.external.url, "AmazonSQS.SendMessage", map[string]string{"QueueUrl": j.queue[ordersQueue], "MessageBody": body}, nil); err != nil {
 			return err
 		}
 	}
@@ -158,7 +158,7 @@ func (j *jobs) fromQueue(ctx context.Context) error {
 	if j.orders, err = j.receive(ordersQueue, 3); err != nil {
 		return err
 	}
-	if err := j.poll(ctx, j.orders); err != nil {
+	if err := j.sendBatch(ctx, j.orders); err != nil {
 		return err
 	}
 	announced, err := j.announced(1)
@@ -175,14 +175,14 @@ func (j *jobs) fromQueue(ctx context.Context) error {
 		reasons = append(reasons, m.MessageAttributes["error"].StringValue)
 	}
 	if slices.Sort(reasons); !slices.Equal(reasons, []string{"access_denied", "invalid_request"}) {
-		return fmt.Errorf("the reasons are %q", reasons)
+		return fmt.Errorf("got the reasons %q, want access_denied and invalid_request", reasons)
 	}
 	return nil
 }
 
-// fromQueueAgain: SQS delivers at least once.
+// fromQueueAgain passes the same messages again: SQS delivers at least once.
 func (j *jobs) fromQueueAgain(ctx context.Context) error {
-	if err := j.poll(ctx, j.orders); err != nil {
+	if err := j.sendBatch(ctx, j.orders); err != nil {
 		return err
 	}
 	for _, name := range []string{readyQueue, deadQueue} {
@@ -209,7 +209,7 @@ func (j *jobs) fromBus(ctx context.Context) error {
 }
 
 func (j *jobs) direct(ctx context.Context) error {
-	answer, err := j.invoke(ctx, directAlias, `{"requests":[{"client":"`+j.row.client+`"},{"client":"nobody"}]}`)
+	answer, err := j.invoke(ctx, directAlias, `{"requests":[{"client":"`+j.row.client+`"},{"client":"unknown-client"}]}`)
 	if err != nil {
 		return err
 	}
@@ -217,22 +217,22 @@ func (j *jobs) direct(ctx context.Context) error {
 		Responses []struct{ Claim, Error string }
 	}
 	if err := json.Unmarshal(answer, &list); err != nil || len(list.Responses) != 2 || list.Responses[0].Claim == "" || list.Responses[1].Error != "access_denied" {
-		return errors.New("the answer is another")
+		return errors.New("the answer does not have a claim and access_denied")
 	}
 	return nil
 }
 
 func (j *jobs) redeem(ctx context.Context) error {
 	claim := map[string]any{"claim": j.claim}
-	got, err := j.ground.direct(ctx, j.row.client, claim)
+	got, err := j.env.direct(ctx, j.row.client, claim)
 	if err != nil {
 		return err
 	}
-	j.hide(got.Token)
+	j.addSecret(got.Token)
 	if got.Token == "" || got.ExpiresIn < 60 {
-		return fmt.Errorf("no token that lives: %s", orNone(got.Error))
+		return fmt.Errorf("got no token that lives for 60 seconds; error: %s", orNone(got.Error))
 	}
-	other, err := j.ground.direct(ctx, "other-"+j.row.client, claim)
+	other, err := j.env.direct(ctx, "other-"+j.row.client, claim)
 	if err == nil && other.Error != "access_denied" {
 		err = errors.New("another client's claim was redeemed")
 	}
@@ -241,43 +241,41 @@ func (j *jobs) redeem(ctx context.Context) error {
 
 func (j *jobs) deliver(ctx context.Context) error {
 	in := map[string]any{"Name": j.secret, "Tags": []any{map[string]string{"Key": "token-vendor-managed", "Value": "true"}}}
-	if err := call(j.cloud.url, "secretsmanager.CreateSecret", in, nil); err != nil {
+	if err := call(j.external.url, "secretsmanager.CreateSecret", in, nil); err != nil {
 		return err
 	}
 	return j.schedule(ctx)
 }
 
-func (j *jobs) deliverAgain(ctx context.Context) error { return j.schedule(ctx) }
-
-// schedule has the token delivered; the secret must have been written once.
+// schedule has a token delivered. Afterwards the secret must have one version.
 func (j *jobs) schedule(ctx context.Context) error {
 	if _, err := j.invoke(ctx, sourcesAlias, `{"id":"`+rand.Text()+`","schedule":[{"client":"`+j.row.client+`","deliver_to":"`+j.secret+`"}]}`); err != nil {
 		return err
 	}
 	var secret struct{ SecretString string }
-	if err := call(j.cloud.url, "secretsmanager.GetSecretValue", map[string]string{"SecretId": j.secret}, &secret); err != nil {
+	if err := call(j.external.url, "secretsmanager.GetSecretValue", map[string]string{"SecretId": j.secret}, &secret); err != nil {
 		return err
 	}
 	var token struct {
 		Token string `json:"access_token"`
 	}
 	if err := json.Unmarshal([]byte(secret.SecretString), &token); err != nil || token.Token == "" {
-		return errors.New("there is no token in the secret")
+		return errors.New("the secret has no token")
 	}
-	j.hide(token.Token)
+	j.addSecret(token.Token)
 	var versions struct {
 		VersionIDsToStages map[string][]string `json:"VersionIdsToStages"`
 	}
-	if err := call(j.cloud.url, "secretsmanager.DescribeSecret", map[string]string{"SecretId": j.secret}, &versions); err != nil {
+	if err := call(j.external.url, "secretsmanager.DescribeSecret", map[string]string{"SecretId": j.secret}, &versions); err != nil {
 		return err
 	}
 	if len(versions.VersionIDsToStages) != 1 {
-		return fmt.Errorf("the secret has %d versions", len(versions.VersionIDsToStages))
+		return fmt.Errorf("the secret has %d versions, want 1", len(versions.VersionIDsToStages))
 	}
 	return nil
 }
 
-// printJobs prints what came of each, and returns how many are not as they must be.
+// printJobs prints all results and returns how many jobs failed.
 func printJobs(out io.Writer, server string, all []job) (bad int) {
 	if len(all) == 0 {
 		return 0
@@ -285,14 +283,9 @@ func printJobs(out io.Writer, server string, all []job) (bad int) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(w, "server\tjobs\t")
 	for _, d := range all {
-		verdict := "ok"
-		if d.problem != "" {
-			verdict = "NOT OK: " + d.problem
-			bad++
-		}
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", server, d.what, verdict)
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", server, d.what, verdict(d.problem, &bad))
 	}
 	_ = w.Flush()
-	_, _ = fmt.Fprintf(out, "\n%d kinds of order, %d not as they must be\n\n", len(all), bad)
+	_, _ = fmt.Fprintf(out, "\n%d jobs, %d failed\n\n", len(all), bad)
 	return bad
 }

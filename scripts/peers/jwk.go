@@ -10,10 +10,10 @@ import (
 	"math/big"
 )
 
-// keyID is the kid of every key that a client has.
+// keyID is the kid of all clients' keys.
 const keyID = "k1"
 
-// jwk is a public key as RFC 7517 writes it.
+// jwk is a public key in the format of RFC 7517.
 type jwk struct {
 	ID    string   `json:"kid,omitempty"`
 	Use   string   `json:"use,omitempty"`
@@ -27,7 +27,8 @@ type jwk struct {
 	Chain []string `json:"x5c,omitempty"`
 }
 
-// jwkOf writes an RSA or ECDSA key. Of any other it is empty, which no server takes.
+// jwkOf encodes an RSA or ECDSA key. For any other key the result is empty, which servers
+// refuse.
 func jwkOf(public crypto.PublicKey, alg string) jwk {
 	encode := base64.RawURLEncoding.EncodeToString
 	out := jwk{ID: keyID, Use: "sig", Alg: alg}
@@ -46,7 +47,7 @@ func jwkOf(public crypto.PublicKey, alg string) jwk {
 	return out
 }
 
-// public reads an RSA key or one on P-256 or P-384.
+// public decodes an RSA key or a key on P-256 or P-384.
 func (j jwk) public() (crypto.PublicKey, error) {
 	decode := base64.RawURLEncoding.DecodeString
 	if j.Type == "RSA" {
@@ -61,7 +62,7 @@ func (j jwk) public() (crypto.PublicKey, error) {
 	case "P-384":
 		curve = elliptic.P384()
 	default:
-		return nil, errors.New("a kind of key that is not known here")
+		return nil, errors.New("unknown kind of key")
 	}
 	x, errX := decode(j.X)
 	y, errY := decode(j.Y)

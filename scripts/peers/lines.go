@@ -8,25 +8,25 @@ import (
 // maxKept bounds what is kept of a line and of a log, in bytes.
 const maxKept = 64 << 10
 
-// lines is an io.Writer that hands on whole lines, without their line breaks, one at a
-// time. A line that is too long is handed on in parts.
-type lines struct {
+// lineWriter is an io.Writer that calls each for every line, without its line break, one
+// at a time. It splits a line that is longer than maxKept.
+type lineWriter struct {
 	each func(line []byte)
 
 	mu   sync.Mutex
-	rest []byte // guarded by mu
+	tail []byte // the line that is not complete yet; guarded by mu
 }
 
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.rest = append(l.rest, p...)
+func (w *lineWriter) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tail = append(w.tail, p...)
 	for {
-		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
-		if !found && len(l.rest) < maxKept {
+		line, after, found := bytes.Cut(w.tail, []byte("\n"))
+		if !found && len(w.tail) < maxKept {
 			return len(p), nil
 		}
-		l.each(line)
-		l.rest = rest
+		w.each(line)
+		w.tail = after
 	}
 }

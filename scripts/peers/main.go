@@ -1,11 +1,11 @@
-// Command peers puts other people's authorization servers in front of the compiled
-// function: for each way to authenticate it asks for a token twice through API
-// Gateway's event and twice directly, and counts at the server what that cost; and the
-// same with a wrong credential. Tokens are verified or introspected. It prints a matrix
-// and fails if anything is not as it must be.
+// Command peers tests the compiled function with authorization servers that are not part
+// of this project. For each way to authenticate it asks for a token twice by an event of
+// API Gateway and twice by a direct invoke, with a right and a wrong credential, and
+// counts the token requests in the server's output. Tokens are verified or introspected.
+// It prints a matrix, and fails if a row does.
 //
-// A server is described by a file (see peer), so that another one needs no change here.
-// scripts/conformance installs what the servers need and runs it.
+// A file describes each server (see peer), so that another server needs no change here.
+// scripts/conformance installs what the servers need and runs this command.
 package main
 
 import (
@@ -21,18 +21,18 @@ import (
 	"time"
 )
 
-// maxTime bounds what one server may take.
+// maxTime bounds the test of one server.
 const maxTime = 150 * time.Second
 
 func main() {
 	binary := flag.String("function", "", "the compiled function; required")
-	var place place
-	flag.StringVar(&place.aws, "aws", "", "URL of somebody else's Secrets Manager, KMS and DynamoDB; empty: those of the local stack, without a table")
-	flag.StringVar(&place.tables, "dynamodb", "", "URL of another DynamoDB than that of -aws")
-	flag.StringVar(&place.batch, "batch", "", "the compiled batch function, with -aws, whose SQS and EventBridge it works between; empty: no jobs")
+	var opts options
+	flag.StringVar(&opts.aws, "aws", "", "URL of an external Secrets Manager, KMS and DynamoDB; empty: those of the local stack, without a table")
+	flag.StringVar(&opts.dynamodb, "dynamodb", "", "URL of the DynamoDB, if it is not that of -aws")
+	flag.StringVar(&opts.batch, "batch", "", "the compiled batch function, which uses the SQS and EventBridge of -aws; empty: no jobs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, *binary, place, flag.Args())
+	err := run(ctx, os.Stdout, *binary, opts, flag.Args())
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
@@ -40,12 +40,12 @@ func main() {
 	}
 }
 
-// place is where AWS is, and the function that works between its queues.
-type place struct{ aws, tables, batch string }
+// options are the flags of the same names.
+type options struct{ aws, dynamodb, batch string }
 
-// run tries the servers that the files describe, one after the other.
-func run(ctx context.Context, out io.Writer, binary string, place place, files []string) error {
-	if binary == "" || len(files) == 0 || place.aws == "" && place.batch != "" {
+// run tests the servers that the files describe, one after the other.
+func run(ctx context.Context, out io.Writer, binary string, opts options, files []string) error {
+	if binary == "" || len(files) == 0 || opts.aws == "" && opts.batch != "" {
 		return errors.New("usage: peers -function BINARY [-aws URL [-dynamodb URL] [-batch BINARY]] DESCRIPTION…")
 	}
 	peers := make([]*peer, 0, len(files))
@@ -58,7 +58,7 @@ func run(ctx context.Context, out io.Writer, binary string, place place, files [
 	}
 	var failed []error
 	for _, p := range peers {
-		if err := runPeer(ctx, out, binary, place, p); err != nil {
+		if err := runPeer(ctx, out, binary, opts, p); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", p.Name, err))
 		}
 		if ctx.Err() != nil {
@@ -68,7 +68,7 @@ func run(ctx context.Context, out io.Writer, binary string, place place, files [
 	return errors.Join(failed...)
 }
 
-func runPeer(ctx context.Context, out io.Writer, binary string, place place, p *peer) error {
+func runPeer(ctx context.Context, out io.Writer, binary string, opts options, p *peer) error {
 	ctx, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
 	begin := time.Now()
@@ -83,84 +83,84 @@ func runPeer(ctx context.Context, out io.Writer, binary string, place place, p *
 	if err != nil {
 		return err
 	}
-	o, err := try(ctx, out, binary, place, p)
+	o, err := try(ctx, out, binary, opts, p)
 	bad := printMatrix(out, p.Name, version, o.results, time.Since(begin))
 	if bad += printTroubles(out, p.Name, o.troubles) + printJobs(out, p.Name, o.jobs); bad > 0 {
-		err = errors.Join(err, fmt.Errorf("%d rows are not as they must be", bad))
+		err = errors.Join(err, fmt.Errorf("%d rows failed", bad))
 	}
 	if err != nil && o.log != "" {
-		_, _ = fmt.Fprintf(out, "what %s said:\n%s\n", p.Name, o.log)
+		_, _ = fmt.Fprintf(out, "output of %s:\n%s\n", p.Name, o.log)
 	}
 	return err
 }
 
-// outcome is what came of everything that was tried with one server.
+// outcome has the results of one server.
 type outcome struct {
 	results  []result
-	troubles []troubled
+	troubles []troubleCase
 	jobs     []job
-	log      string // what the server said, without credentials
+	log      string // the end of the server's output, without credentials
 }
 
-// try starts one server with the clients of all rows, and asks for their tokens, at last
-// for those of clients in trouble and of jobs.
-func try(ctx context.Context, out io.Writer, binary string, place place, p *peer) (o outcome, err error) {
-	g, err := newGround(binary, place.aws, place.tables)
+// try starts one server with all clients and asks for the tokens of the rows, then for
+// those of the troubles and of the jobs.
+func try(ctx context.Context, out io.Writer, binary string, opts options, p *peer) (o outcome, err error) {
+	e, err := newEnv(binary, opts.aws, opts.dynamodb)
 	if err != nil {
 		return o, err
 	}
-	defer func() { err = errors.Join(err, g.close()) }()
-	if !g.aws.signs() {
-		_, _ = fmt.Fprintln(out, "left out: keys in KMS, since this KMS signs a digest as if it were a message")
+	defer func() { err = errors.Join(err, e.close()) }()
+	if !e.aws.signsDigests() {
+		_, _ = fmt.Fprintln(out, "left out: keys in KMS, since this KMS hashes a digest as if it were a message")
 	}
-	rows, err := g.rows(p)
+	rows, err := e.rows(p)
 	if err != nil {
 		return o, err
 	}
 	if len(rows) == 0 {
-		return o, errors.New("no row is for what the server takes")
+		return o, errors.New("the server takes none of the methods of the rows")
 	}
-	inspector := g.secretRow("inspector", "client_secret_basic", "")
-	if place.aws == "" {
-		// What happens on the way to p does not depend on whose AWS it is.
-		o.troubles = g.troubles(p)
+	inspector := e.secretRow("inspector", "client_secret_basic", "")
+	if opts.aws == "" {
+		// Trouble on the way to the server does not depend on AWS: once is enough.
+		o.troubles = e.troubles(p)
 	}
-	working := g.workers(p, place.batch)
-	server, err := p.start(ctx, g, registrations(p, inspector, rows, o.troubles, working))
+	jobClients := e.jobClients(p, opts.batch)
+	server, err := p.start(ctx, e, registrations(p, inspector, rows, o.troubles, jobClients))
 	if server != nil {
-		defer func() { o.log = g.redact(server.said()) }()
+		defer func() { o.log = e.redact(server.output()) }()
 	}
 	if err != nil {
 		return o, err
 	}
 	defer server.stop()
-	o.results, err = g.askAll(ctx, server, inspector, rows, o.troubles)
-	if err == nil && len(working) > 0 {
-		o.jobs, err = g.work(ctx, server, place.batch, working)
+	o.results, err = e.askAll(ctx, server, inspector, rows, o.troubles)
+	if err == nil && len(jobClients) > 0 {
+		o.jobs, err = e.runJobs(ctx, server, opts.batch, jobClients)
 	}
-	// Whatever they have said is counted once both have ended.
-	err = errors.Join(err, server.alive(), g.endFunction())
+	// All output has been counted once both have ended.
+	err = errors.Join(err, server.running(), e.endFunction())
 	server.stop()
 	for i := range o.results {
 		r := &o.results[i]
-		r.tally, r.hits = server.counted(r.id()), g.hits(r.client)
-		r.problem = r.judge()
+		r.tally, r.hits = server.counted(r.id()), e.hitsOf(r.client)
+		r.problem = r.check()
 	}
 	for i := range o.troubles {
 		o.troubles[i].tally = server.counted(o.troubles[i].id())
 	}
-	if len(working) > 0 {
-		o.jobs = append(o.jobs, cost(server.counted(working[0].id())))
+	if len(jobClients) > 0 {
+		o.jobs = append(o.jobs, checkCost(server.counted(jobClients[0].id())))
 	}
-	return o, errors.Join(err, server.sound())
+	return o, errors.Join(err, server.failure())
 }
 
-// registrations are those of all clients.
-func registrations(p *peer, inspector row, rows []row, troubles []troubled, working []row) (clients []map[string]any) {
+// registrations returns the registrations of all clients.
+func registrations(p *peer, inspector row, rows []row, troubles []troubleCase, jobClients []row) (clients []map[string]any) {
 	if p.has("introspection") {
 		clients = append(clients, inspector.register)
 	}
-	for _, r := range slices.Concat(rows, working) {
+	for _, r := range slices.Concat(rows, jobClients) {
 		clients = append(clients, r.register)
 	}
 	for _, t := range troubles {
@@ -169,8 +169,8 @@ func registrations(p *peer, inspector row, rows []row, troubles []troubled, work
 	return clients
 }
 
-func (g *ground) askAll(ctx context.Context, s *server, inspector row, rows []row, troubles []troubled) (results []result, err error) {
-	authority, err := s.authority(ctx, g, inspector)
+func (e *env) askAll(ctx context.Context, s *server, inspector row, rows []row, troubles []troubleCase) (results []result, err error) {
+	verifier, err := s.newVerifier(ctx, e, inspector)
 	if err != nil {
 		return nil, err
 	}
@@ -178,8 +178,8 @@ func (g *ground) askAll(ctx context.Context, s *server, inspector row, rows []ro
 		if ctx.Err() != nil {
 			return results, ctx.Err()
 		}
-		results = append(results, g.ask(ctx, s, authority, r))
+		results = append(results, e.ask(ctx, s, verifier, r))
 	}
-	g.suffer(ctx, s, authority, troubles)
+	e.askInTrouble(ctx, s, verifier, troubles)
 	return results, nil
 }

@@ -16,50 +16,50 @@ import (
 	"time"
 )
 
-// peer describes an authorization server of somebody else's. In its commands and URLs
-// {port} is a free port of loopback, {config} the path of a file {"port", "issuer",
-// "resource", "tls": {"key", "certificate", "client_ca"}, "clients": […]}, the clients
-// with the members of RFC 7591, and {dir} a directory that has the same key, certificate
-// and CA as server-key.pem, server.pem and ca.pem, and room for files of the server's.
-// The issuer must have metadata. When the server is to end, its standard input ends and
-// its process group gets SIGTERM.
+// peer describes an external authorization server. Its commands and URLs may have
+// placeholders: {port} is a free port of loopback; {config} is the path of a file {"port",
+// "issuer", "resource", "tls": {"key", "certificate", "client_ca"}, "clients": […]}, whose
+// clients have the members of RFC 7591; {dir} is a directory that has the same key,
+// certificate and CA as server-key.pem, server.pem and ca.pem, and in which the server may
+// write files. The issuer must have metadata. To stop the server its standard input is
+// closed and its process group gets SIGTERM.
 type peer struct {
 	Name string
-	// Needs are programs without which it is not run; that is a failure where CI=true.
+	// Needs are the programs that it needs. If one is missing the server is not run, which
+	// is a failure where CI=true.
 	Needs []string
-	// Version is a command that prints what is under test; Command starts the server.
+	// Version is a command that prints the server's version; Command starts the server.
 	// Both run in the directory of the description.
 	Version, Command []string
 	Issuer           string
-	// TokenEndpoint may be empty: the function then looks for it in the issuer's
-	// metadata.
+	// TokenEndpoint may be empty: the function then finds it in the issuer's metadata.
 	TokenEndpoint string `json:"token_endpoint"`
-	// Metadata is where keys and introspection are found; empty: where OpenID Connect
-	// Discovery says.
+	// Metadata is the URL of the metadata with keys and introspection; empty: that of
+	// OpenID Connect Discovery.
 	Metadata string
-	// Ready matches a line of the server's output; ReadyURL answers 200. One of the two
-	// says that it listens.
+	// The server listens when a line of its output matches Ready or when ReadyURL answers
+	// 200. One of the two must be given.
 	Ready    *regexp.Regexp
 	ReadyURL string `json:"ready_url"`
-	// Request matches the line of output that each token request makes, Granted that of
-	// a token, FailedLogon that of a credential that was not right: the group "client"
-	// is the client_id. Failure matches what the server says of its own errors; it may
-	// be left out.
+	// Request matches a line of output that every token request makes, Granted one that
+	// every token makes, FailedLogon one that every wrong credential makes; the group
+	// "client" is the client_id. Failure matches an internal error of the server; optional.
 	Request, Granted, Failure *regexp.Regexp
 	FailedLogon               *regexp.Regexp `json:"failed_logon"`
-	// Document has the members that the server wants in every client's document, such
-	// as a default scope; the placeholders may be in texts.
+	// Document has the members that the server needs in every client's document, such as a
+	// default scope. Strings may have placeholders.
 	Document map[string]any
-	// Methods are those that it takes; Algorithms those of private_key_jwt; Features
-	// any of scope, resource (RFC 8707, answered with a JWT), certificate_bound (RFC
-	// 8705 section 3, for clients that are registered so), always_certificate_bound
-	// (for all that show a certificate) and introspection (RFC 7662).
+	// Methods are the client authentication methods that the server takes, Algorithms those
+	// of private_key_jwt. Features are any of scope, resource (RFC 8707, answered with a
+	// JWT), certificate_bound (RFC 8705 section 3, for clients that are registered so),
+	// always_certificate_bound (for all clients with a certificate) and introspection (RFC
+	// 7662).
 	Methods, Algorithms, Features []string
 
 	dir string
 }
 
-// readPeer reads a description. All its problems are reported together.
+// readPeer reads a description. It reports all problems together.
 func readPeer(file string) (*peer, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -72,7 +72,7 @@ func readPeer(file string) (*peer, error) {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	if decoder.More() {
-		return nil, fmt.Errorf("%s: there is more after the description", file)
+		return nil, fmt.Errorf("%s: more after the description", file)
 	}
 	if err := p.check(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -95,15 +95,15 @@ func (p *peer) check() error {
 	}
 	must(len(p.Methods) > 0, "methods must be given")
 	must((len(p.Algorithms) > 0) == slices.Contains(p.Methods, "private_key_jwt"), "algorithms must be given with private_key_jwt, and only then")
-	// A wrong name would silently leave rows out.
+	// An unknown name would silently leave rows out.
 	errs = append(errs,
-		known("methods", p.Methods, "client_secret_post", "client_secret_basic", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"),
-		known("algorithms", p.Algorithms, "RS256", "PS256", "ES256", "ES384"),
-		known("features", p.Features, "scope", "resource", "certificate_bound", "always_certificate_bound", "introspection"))
+		checkNames("methods", p.Methods, "client_secret_post", "client_secret_basic", "private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth"),
+		checkNames("algorithms", p.Algorithms, "RS256", "PS256", "ES256", "ES384"),
+		checkNames("features", p.Features, "scope", "resource", "certificate_bound", "always_certificate_bound", "introspection"))
 	return errors.Join(errs...)
 }
 
-func known(member string, values []string, all ...string) error {
+func checkNames(member string, values []string, all ...string) error {
 	for _, value := range values {
 		if !slices.Contains(all, value) {
 			return fmt.Errorf("%s: %q is none of %s", member, value, strings.Join(all, ", "))
@@ -112,7 +112,7 @@ func known(member string, values []string, all ...string) error {
 	return nil
 }
 
-// secretMethod is how a secret is sent where that is not what matters.
+// secretMethod returns the method of clients with a secret whose method does not matter.
 func (p *peer) secretMethod() string {
 	if !slices.Contains(p.Methods, "client_secret_post") {
 		return "client_secret_basic"
@@ -120,10 +120,12 @@ func (p *peer) secretMethod() string {
 	return "client_secret_post"
 }
 
+// takesSecrets reports whether the server takes clients with a secret.
+func (p *peer) takesSecrets() bool { return slices.Contains(p.Methods, p.secretMethod()) }
+
 func (p *peer) has(feature string) bool { return slices.Contains(p.Features, feature) }
 
-// missing is the first program that the server needs and that is not installed; empty:
-// none.
+// missing returns the first program of Needs that is not installed; empty: none.
 func (p *peer) missing() string {
 	for _, program := range p.Needs {
 		if _, err := exec.LookPath(program); err != nil {
@@ -133,7 +135,7 @@ func (p *peer) missing() string {
 	return ""
 }
 
-// metadata is the URL of the issuer's metadata.
+// metadata returns the URL of the issuer's metadata.
 func (p *peer) metadata() string {
 	if p.Metadata != "" {
 		return p.Metadata
@@ -141,21 +143,21 @@ func (p *peer) metadata() string {
 	return strings.TrimSuffix(p.Issuer, "/") + "/.well-known/openid-configuration"
 }
 
-// version asks the server's program which version it is.
+// version runs the command Version.
 func (p *peer) version(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, p.Version[0], p.Version[1:]...)
 	cmd.Dir = p.dir
-	said, err := cmd.Output()
+	output, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s does not say its version: %w", p.Name, err)
+		return "", fmt.Errorf("version of %s: %w", p.Name, err)
 	}
-	return strings.TrimSpace(string(said)), nil
+	return strings.TrimSpace(string(output)), nil
 }
 
-// at returns the description with its placeholders filled in.
-func (p *peer) at(port int, dir string) *peer {
+// fillIn returns a copy of the description without placeholders.
+func (p *peer) fillIn(port int, dir string) *peer {
 	fill := strings.NewReplacer("{port}", strconv.Itoa(port), "{config}", filepath.Join(dir, configName), "{dir}", dir)
 	filled := *p
 	filled.Command = make([]string, 0, len(p.Command))

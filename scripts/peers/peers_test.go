@@ -11,7 +11,7 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// described is a description without a fault.
+// described is a valid description.
 const described = `{"name": "x", "version": ["x", "-v"], "command": ["x", "{config}", "{dir}/ca.pem"], "issuer": "https://127.0.0.1:{port}/a/",
 	"ready_url": "https://127.0.0.1:{port}/up", "request": "^r (?P<client>.*)", "granted": "^g (?P<client>.*)", "failed_logon": "^f (?P<client>.*)",
 	"failure": "^panic", "methods": ["client_secret_post"], "features": ["scope"],
@@ -26,30 +26,30 @@ func writeDescription(t *testing.T, text string) string {
 	return file
 }
 
-func TestReadPeer(t *testing.T) {
+func TestReadPeerAndFillInPlaceholders(t *testing.T) {
 	p, err := readPeer(writeDescription(t, described))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !p.has("scope") || p.has("resource") {
-		t.Errorf("features %v", p.Features)
+		t.Errorf("got features %v, want scope", p.Features)
 	}
-	at := p.at(8443, "/d")
-	if want := []string{"x", "/d/" + configName, "/d/ca.pem"}; !slices.Equal(at.Command, want) {
-		t.Errorf("command %v", at.Command)
+	filled := p.fillIn(8443, "/d")
+	if want := []string{"x", "/d/" + configName, "/d/ca.pem"}; !slices.Equal(filled.Command, want) {
+		t.Errorf("got command %v, want %v", filled.Command, want)
 	}
-	if at.metadata() != "https://127.0.0.1:8443/a/.well-known/openid-configuration" || at.ReadyURL != "https://127.0.0.1:8443/up" {
-		t.Errorf("metadata %s, ready %s", at.metadata(), at.ReadyURL)
+	if filled.metadata() != "https://127.0.0.1:8443/a/.well-known/openid-configuration" || filled.ReadyURL != "https://127.0.0.1:8443/up" {
+		t.Errorf("got metadata %s, ready_url %s", filled.metadata(), filled.ReadyURL)
 	}
-	if at.Document["scope"] != "read" || at.Document["assertion_audience"] != "https://127.0.0.1:8443/a/token" {
-		t.Errorf("document %v", at.Document)
+	if filled.Document["scope"] != "read" || filled.Document["assertion_audience"] != "https://127.0.0.1:8443/a/token" {
+		t.Errorf("got document %v", filled.Document)
 	}
 	if p.Command[1] != "{config}" || !strings.Contains(p.Document["assertion_audience"].(string), "{port}") || p.Issuer != "https://127.0.0.1:{port}/a/" {
-		t.Error("the description itself was changed")
+		t.Error("fillIn changed the description itself")
 	}
 }
 
-func TestBadDescriptions(t *testing.T) {
+func TestReadPeerReportsProblems(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, problem string }{
 		"no JSON":           {`{"name"`, `{name`, "invalid character"},
 		"more":              {`/token"}}`, `/token"}} {}`, "more after"},
@@ -73,53 +73,50 @@ func TestBadDescriptions(t *testing.T) {
 			t.Fatalf("%s changes nothing", name)
 		}
 		if _, err := readPeer(writeDescription(t, text)); err == nil || !strings.Contains(err.Error(), test.problem) {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want %q", name, err, test.problem)
 		}
 	}
 }
 
-// TestNeeds: a server without its program is left out, but not where everything must be there.
-func TestNeeds(t *testing.T) {
+func TestServerWithoutItsProgramFailsOnlyInCI(t *testing.T) {
 	file := writeDescription(t, strings.Replace(described, `"name"`, `"needs": ["go", "no-such-program"], "name"`, 1))
 	for ci, fails := range map[string]bool{"": false, "true": true} {
 		t.Setenv("CI", ci)
 		var out strings.Builder
-		if err := run(t.Context(), &out, "function", place{}, []string{file}); (err != nil) != fails {
-			t.Errorf("CI=%s: %v", ci, err)
+		if err := run(t.Context(), &out, "function", options{}, []string{file}); (err != nil) != fails {
+			t.Errorf("CI=%s: got %v, want an error: %t", ci, err, fails)
 		}
 		if out.String() != "not run: no-such-program is not installed\n\n" {
-			t.Errorf("CI=%s: %q", ci, out.String())
+			t.Errorf("CI=%s: got output %q", ci, out.String())
 		}
 	}
 }
 
-// TestAlwaysBound: tokens of such a server are bound to every certificate, and to nothing else.
-func TestAlwaysBound(t *testing.T) {
+func TestAlwaysCertificateBoundMeansRightCertificates(t *testing.T) {
 	ca, err := oauthtest.NewCA("test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &ground{ca: ca}
+	e := &env{ca: ca}
 	for _, always := range []bool{false, true} {
 		p := &peer{Methods: []string{"client_secret_post", "tls_client_auth", "self_signed_tls_client_auth"}}
 		if always {
 			p.Features = []string{"always_certificate_bound"}
 		}
-		rows, err := g.rows(p)
+		rows, err := e.rows(p)
 		if err != nil || len(rows) != 6 {
-			t.Fatalf("%d rows: %v", len(rows), err)
+			t.Fatalf("got %d rows, %v, want 6", len(rows), err)
 		}
 		for _, r := range rows {
 			want := always && !r.wrong && r.document["certificate"] != nil
 			if (r.thumbprint != "") != want {
-				t.Errorf("always %t, %s, %s: thumbprint %q", always, r.method, r.key, r.thumbprint)
+				t.Errorf("always %t, %s, %s: got thumbprint %q, want one: %t", always, r.method, r.key, r.thumbprint, want)
 			}
 		}
 	}
 }
 
-// TestDescriptions: those that are here can be read.
-func TestDescriptions(t *testing.T) {
+func TestDescriptionsOfThisDirectoryAreValid(t *testing.T) {
 	files, err := filepath.Glob("*/peer.json")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no descriptions: %v", err)
@@ -131,14 +128,13 @@ func TestDescriptions(t *testing.T) {
 	}
 }
 
-// TestHear: output in pieces of any size is counted by client.
-func TestHear(t *testing.T) {
+func TestOutputInPiecesIsCountedByClient(t *testing.T) {
 	p, err := readPeer(writeDescription(t, strings.Replace(described, `"ready_url": "https://127.0.0.1:{port}/up"`, `"ready": "^up"`, 1)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &server{peer: p, ready: make(chan struct{}), done: make(chan struct{}), tallies: make(map[string]tally)}
-	output := &lines{each: s.hear}
+	output := &lineWriter{each: s.readLine}
 	for _, b := range []byte("up\nup\nr a\ng a\nr b\nf b\nr a\nnothing\nr c") {
 		if _, err := output.Write([]byte{b}); err != nil {
 			t.Fatal(err)
@@ -147,28 +143,27 @@ func TestHear(t *testing.T) {
 	select {
 	case <-s.ready:
 	default:
-		t.Error("not ready")
+		t.Error("the server is not ready after its line")
 	}
 	for client, want := range map[string]tally{"a": {requests: 2, granted: 1}, "b": {requests: 1, failedLogons: 1}, "c": {}} {
 		if got := s.counted(client); got != want {
-			t.Errorf("%s: %+v", client, got)
+			t.Errorf("%s: got %+v, want %+v", client, got, want)
 		}
 	}
-	if s.sound() != nil || s.alive() != nil {
-		t.Error("no failure was said")
+	if s.failure() != nil || s.running() != nil {
+		t.Error("got a failure, want none")
 	}
 	_, _ = output.Write([]byte("\npanic: x\n" + strings.Repeat("x", 3*maxKept)))
 	close(s.done)
-	if s.sound() == nil || s.alive() == nil {
-		t.Error("the failure was not heard")
+	if s.failure() == nil || s.running() == nil {
+		t.Error("got no failure after a line that matches Failure, or no error after the end")
 	}
-	if n := len(s.said()); n > 2*maxKept {
-		t.Errorf("a log of %d bytes was kept", n)
+	if n := len(s.output()); n > 2*maxKept {
+		t.Errorf("got a log of %d bytes, want at most %d", n, 2*maxKept)
 	}
 }
 
-// TestJudge: what is not as it must be is found.
-func TestJudge(t *testing.T) {
+func TestResultCheckFindsProblems(t *testing.T) {
 	token := answer{Token: "a", Type: "Bearer", ExpiresIn: 600, http: true}
 	changed := func(change func(*answer)) []answer {
 		a := token
@@ -203,13 +198,13 @@ func TestJudge(t *testing.T) {
 		"wrong, a token":    {result{row: row{wrong: true}, tally: refusedOnce, tokens: 1, answers: refusals}, false},
 		"wrong, other code": {result{row: row{wrong: true}, tally: refusedOnce, answers: append([]answer{{Error: "access_denied"}}, refusals[1:]...)}, false},
 	} {
-		if got := test.judge(); (got == "") != test.ok {
-			t.Errorf("%s: %q", name, got)
+		if got := test.check(); (got == "") != test.ok {
+			t.Errorf("%s: got %q, want a problem: %t", name, got, !test.ok)
 		}
 	}
 }
 
-func TestPrintMatrix(t *testing.T) {
+func TestPrintMatrixPrintsNoCredentials(t *testing.T) {
 	var out strings.Builder
 	bad := printMatrix(&out, "srv", "srv 1.0, node v20", []result{
 		{row: row{method: "client_secret_post", key: "secret"}, tally: tally{requests: 1, granted: 1}, tokens: 4, hits: 3, claims: claims{how: "introspected"},
@@ -218,17 +213,17 @@ func TestPrintMatrix(t *testing.T) {
 		{row: row{method: "private_key_jwt", key: "PEM", document: map[string]any{"private_key": "canary-key"}}, tally: tally{requests: 1, failedLogons: 1}, problem: "none came"},
 	}, 2345*time.Millisecond)
 	if bad != 1 {
-		t.Errorf("%d are bad", bad)
+		t.Errorf("got %d failed rows, want 1", bad)
 	}
 	for _, want := range []string{
 		"srv 1.0, node v20\n\n",
 		"srv     client_secret_post  secret         1               0              1          3     introspected  ok\n",
 		"srv     client_secret_post  secret, scope  0               0              0          0     not examined  ok\n",
 		"srv     private_key_jwt     PEM            1               1              0          0     -             NOT OK: none came\n",
-		"3 rows, 1 not as they must be: 2 token requests, 1 failed logons, 1 exchanges, 3 hits, in 2.3 s\n",
+		"3 rows, 1 failed: 2 token requests, 1 failed logons, 1 exchanges, 3 hits, in 2.3 s\n",
 	} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, out.String())
+			t.Errorf("want %q; got\n%s", want, out.String())
 		}
 	}
 	if strings.Contains(out.String(), "canary") {
@@ -236,10 +231,10 @@ func TestPrintMatrix(t *testing.T) {
 	}
 }
 
-func TestRedact(t *testing.T) {
-	g := new(ground)
-	g.hide("Sp@re: /+%&=~")
-	if got := g.redact(`a Sp@re: /+%&=~ b Sp%40re%3A+%2F%2B%25%26%3D~ c Sp@re: /+%\u0026=~ d`); got != "a [redacted] b [redacted] c [redacted] d" {
+func TestRedactRemovesAllEncodings(t *testing.T) {
+	e := new(env)
+	e.addSecret("Sp@re: /+%&=~")
+	if got := e.redact(`a Sp@re: /+%&=~ b Sp%40re%3A+%2F%2B%25%26%3D~ c Sp@re: /+%\u0026=~ d`); got != "a [redacted] b [redacted] c [redacted] d" {
 		t.Errorf("got %q", got)
 	}
 }

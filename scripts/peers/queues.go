@@ -11,7 +11,7 @@ import (
 	"tokenvendor/scripts/local/runtimeapi"
 )
 
-// message is one of SQS.
+// message is a message of SQS.
 type message struct {
 	MessageID         string `json:"MessageId"`
 	ReceiptHandle     string
@@ -20,23 +20,23 @@ type message struct {
 	MessageAttributes map[string]struct{ StringValue string }
 }
 
-// receive waits for n messages of a queue, and a moment for more. One that comes again is
-// not counted, whenever it came before: every queue and bus delivers at least once, and
-// whoever gets no answer in time sends again. It must say the same, though.
+// receive waits for n messages of a queue, and a moment for more. It does not count a
+// message that was received before: queues and buses deliver at least once, and a sender
+// without an answer sends again. A repeated message must have the same content.
 func (j *jobs) receive(name string, n int) (all []message, err error) {
 	in := map[string]any{"QueueUrl": j.queue[name], "MaxNumberOfMessages": 10, "AttributeNames": []string{"All"}, "MessageAttributeNames": []string{"All"}}
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
 		var got struct{ Messages []message }
-		if err := call(j.cloud.url, "AmazonSQS.ReceiveMessage", in, &got); err != nil {
+		if err := call(j.external.url, "AmazonSQS.ReceiveMessage", in, &got); err != nil {
 			return nil, err
 		}
 		for _, m := range got.Messages {
-			id, says := m.about()
+			id, content := m.content()
 			before, again := j.seen[name+" "+id]
-			if again && before != says {
-				return nil, fmt.Errorf("%s: a message came again and says something else", name)
+			if again && before != content {
+				return nil, fmt.Errorf("%s: a repeated message has other content", name)
 			}
-			if j.seen[name+" "+id] = says; !again {
+			if j.seen[name+" "+id] = content; !again {
 				all = append(all, m)
 			}
 		}
@@ -45,13 +45,13 @@ func (j *jobs) receive(name string, n int) (all []message, err error) {
 		}
 	}
 	if len(all) != n {
-		return nil, fmt.Errorf("%s has %d messages, not %d", name, len(all), n)
+		return nil, fmt.Errorf("%s: got %d messages, want %d", name, len(all), n)
 	}
 	return all, nil
 }
 
-// about is the id of what a message is about, and what it says of it.
-func (m *message) about() (id, says string) {
+// content returns the id of the order or event that a message is about, and its content.
+func (m *message) content() (id, content string) {
 	var event struct{ Detail announcement }
 	if json.Unmarshal([]byte(m.Body), &event) == nil && event.Detail.ID != "" {
 		return event.Detail.ID, event.Detail.Claim
@@ -62,8 +62,8 @@ func (m *message) about() (id, says string) {
 	return m.MessageID, m.Body
 }
 
-// poll takes messages to the function, which must be done with all.
-func (j *jobs) poll(ctx context.Context, messages []message) error {
+// sendBatch passes messages to the function, which must finish all of them.
+func (j *jobs) sendBatch(ctx context.Context, messages []message) error {
 	records := make([]map[string]any, 0, len(messages))
 	for _, m := range messages {
 		records = append(records, map[string]any{
@@ -80,12 +80,12 @@ func (j *jobs) poll(ctx context.Context, messages []message) error {
 		return err
 	}
 	if got := strings.ReplaceAll(string(answer), " ", ""); got != `{"batchItemFailures":[]}` {
-		return errors.New("some messages are to come again")
+		return fmt.Errorf("got %s, want no batchItemFailures", got)
 	}
 	return nil
 }
 
-// announcement is the detail of what comes over the bus.
+// announcement is the detail of the event TokenReady.
 type announcement struct{ ID, Client, Claim string }
 
 // announced waits for n announcements of the client.
@@ -97,7 +97,7 @@ func (j *jobs) announced(n int) (all []announcement, err error) {
 	for _, m := range messages {
 		var event struct{ Detail announcement }
 		if err := json.Unmarshal([]byte(m.Body), &event); err != nil || event.Detail.Client != j.row.client || event.Detail.Claim == "" {
-			return nil, errors.New("something else was announced")
+			return nil, errors.New("an event without a claim, or of another client")
 		}
 		all = append(all, event.Detail)
 	}
@@ -111,7 +111,7 @@ func (j *jobs) invoke(ctx context.Context, alias, event string) ([]byte, error) 
 	}
 	if result.FunctionError != "" {
 		var failure struct{ ErrorType string }
-		_ = json.Unmarshal(result.Payload, &failure) // without a type it is none of the function's
+		_ = json.Unmarshal(result.Payload, &failure) // an empty type is not one of the function's
 		return nil, fmt.Errorf("the batch function failed: %s", orNone(failure.ErrorType))
 	}
 	return result.Payload, nil

@@ -11,33 +11,33 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// row is one way to authenticate.
+// row is one way to authenticate, and the client that does so.
 type row struct {
 	client, method, key string
-	// register is the client's registration at the server (RFC 7591), document its
-	// secret, without the members that all have.
+	// register is the client's registration at the server (RFC 7591), document its document
+	// without the members that all clients have.
 	register, document map[string]any
-	// request is what is asked for besides.
+	// request has further members of the token request.
 	request map[string]any
-	// wrong: the credential is.
+	// wrong says that the server must refuse the credential.
 	wrong bool
-	// audience is that of the token, which is a JWT then; thumbprint the x5t#S256 of
-	// the certificate that the token is bound to. Empty: nothing, not at all.
+	// If audience is not empty the token must be a JWT for it. thumbprint is the x5t#S256
+	// of the certificate that the token must be bound to; empty: it must not be bound.
 	audience, thumbprint string
 }
 
 const (
-	// secretText has the characters that are written in more than one way.
+	// secretText has characters that forms, JSON and RFC 6749 section 2.3.1 encode.
 	secretText = "Sp@re: /+%&=~"
 	resource   = "https://api.example.com/orders"
 )
 
 func (r row) id() string { return "id-" + r.client }
 
-// rows are all ways that the server takes.
-func (g *ground) rows(p *peer) (all []row, err error) {
-	for _, make := range []func(*peer) ([]row, error){g.secretRows, g.keyRows, g.certificateRows} {
-		rows, err := make(p)
+// rows returns a right and a wrong row for each way to authenticate that the server takes.
+func (e *env) rows(p *peer) (all []row, err error) {
+	for _, rowsOf := range []func(*peer) ([]row, error){e.secretRows, e.keyRows, e.certificateRows} {
+		rows, err := rowsOf(p)
 		if err != nil {
 			return nil, err
 		}
@@ -58,41 +58,41 @@ func newRow(client, method, key string) row {
 	}
 }
 
-// secretRow has a secret of its own, at the server and in the document.
-func (g *ground) secretRow(client, method, key string) row {
+// secretRow returns a row with a new secret, which the server and the document have.
+func (e *env) secretRow(client, method, key string) row {
 	r := newRow(client, method, key)
 	secret := rand.Text() + secretText
-	g.hide(secret)
+	e.addSecret(secret)
 	r.register["client_secret"], r.document["client_secret"] = secret, secret
 	return r
 }
 
-func (g *ground) secretRows(p *peer) ([]row, error) {
+func (e *env) secretRows(p *peer) ([]row, error) {
 	var rows []row
 	for _, method := range []string{"client_secret_post", "client_secret_basic"} {
-		right := g.secretRow(strings.ReplaceAll(method, "_", "-"), method, "secret")
-		wrong := g.secretRow("wrong-"+right.client, method, "wrong secret")
+		right := e.secretRow(strings.ReplaceAll(method, "_", "-"), method, "secret")
+		wrong := e.secretRow("wrong-"+right.client, method, "wrong secret")
 		other := rand.Text() + secretText
-		g.hide(other)
+		e.addSecret(other)
 		wrong.document["client_secret"], wrong.wrong = other, true
 		rows = append(rows, right, wrong)
 	}
 	method := p.secretMethod()
 	if p.has("scope") {
-		scoped := g.secretRow("scope", method, "secret, scope")
+		scoped := e.secretRow("scope", method, "secret, scope")
 		scoped.request["scope"] = "read"
 		rows = append(rows, scoped)
 	}
 	if p.has("resource") {
-		targeted := g.secretRow("resource", method, "secret, resource")
+		targeted := e.secretRow("resource", method, "secret, resource")
 		targeted.request["resource"], targeted.audience = resource, resource
 		rows = append(rows, targeted)
 	}
 	return rows, nil
 }
 
-// keyRows are private_key_jwt with keys in the document and in KMS.
-func (g *ground) keyRows(p *peer) ([]row, error) {
+// keyRows returns the rows of private_key_jwt, with keys in the document and in KMS.
+func (e *env) keyRows(p *peer) ([]row, error) {
 	var rows []row
 	for _, k := range []struct {
 		alg, spec string
@@ -105,7 +105,7 @@ func (g *ground) keyRows(p *peer) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		stranger, err := oauthtest.NewKey(k.kind)
+		other, err := oauthtest.NewKey(k.kind)
 		if err != nil {
 			return nil, err
 		}
@@ -116,29 +116,29 @@ func (g *ground) keyRows(p *peer) ([]row, error) {
 		name := strings.ToLower(k.alg)
 		pem := keyRow("pem-"+name, "PEM "+k.alg, k.alg, key.Public())
 		pem.document["private_key"] = text
-		wrong := keyRow("wrong-pem-"+name, "PEM "+k.alg+", wrong key", k.alg, stranger.Public())
+		wrong := keyRow("wrong-pem-"+name, "PEM "+k.alg+", wrong key", k.alg, other.Public())
 		wrong.document["private_key"], wrong.wrong = text, true
 		rows = append(rows, pem, wrong)
-		if !g.aws.signs() {
+		if !e.aws.signsDigests() {
 			continue
 		}
-		public, err := g.addKey("kms-"+name, k.spec)
+		public, err := e.addKey("kms-"+name, k.spec)
 		if err != nil {
 			return nil, err
 		}
 		kms := keyRow("kms-"+name, "KMS "+k.spec+" "+k.alg, k.alg, public)
 		kms.document["kms_key_id"] = alias(kms.client)
-		if _, err := g.addKey("wrong-kms-"+name, k.spec); err != nil {
+		if _, err := e.addKey("wrong-kms-"+name, k.spec); err != nil {
 			return nil, err
 		}
-		wrongKMS := keyRow("wrong-kms-"+name, "KMS "+k.spec+" "+k.alg+", wrong key", k.alg, stranger.Public())
+		wrongKMS := keyRow("wrong-kms-"+name, "KMS "+k.spec+" "+k.alg+", wrong key", k.alg, other.Public())
 		wrongKMS.document["kms_key_id"], wrongKMS.wrong = alias(wrongKMS.client), true
 		rows = append(rows, kms, wrongKMS)
 	}
 	return rows, nil
 }
 
-// keyRow is known at the server by a public key.
+// keyRow returns a row whose registration has a public key.
 func keyRow(client, key, alg string, public crypto.PublicKey) row {
 	r := newRow(client, "private_key_jwt", key)
 	r.document["alg"], r.document["kid"] = alg, keyID
@@ -147,18 +147,18 @@ func keyRow(client, key, alg string, public crypto.PublicKey) row {
 	return r
 }
 
-// alias is the only key in KMS that the function takes for a client.
+// alias returns the only alias of a key in KMS that the function accepts for a client.
 func alias(client string) string { return "alias/token-vendor/" + client }
 
-func (g *ground) addKey(client, spec string) (crypto.PublicKey, error) {
-	return g.aws.addKey(spec, alias(client))
+func (e *env) addKey(client, spec string) (crypto.PublicKey, error) {
+	return e.aws.addKey(spec, alias(client))
 }
 
-// certificateRows are RFC 8705's methods.
-func (g *ground) certificateRows(p *peer) ([]row, error) {
+// certificateRows returns the rows of the methods of RFC 8705.
+func (e *env) certificateRows(p *peer) ([]row, error) {
 	var rows []row
 	for _, method := range []string{"tls_client_auth", "self_signed_tls_client_auth"} {
-		issue := g.ca.Issue
+		issue := e.ca.Issue
 		if method == "self_signed_tls_client_auth" {
 			issue = oauthtest.SelfSigned
 		}
@@ -166,7 +166,7 @@ func (g *ground) certificateRows(p *peer) ([]row, error) {
 		if err != nil {
 			return nil, err
 		}
-		stranger, err := issue(oauthtest.Leaf{CommonName: "stranger"})
+		other, err := issue(oauthtest.Leaf{CommonName: "other"})
 		if err != nil {
 			return nil, err
 		}
@@ -191,7 +191,7 @@ func (g *ground) certificateRows(p *peer) ([]row, error) {
 			bound.request["resource"], bound.audience = resource, resource
 			rows = append(rows, bound)
 		}
-		wrong, err := certificateRow("wrong-"+name, method, "wrong certificate", issued, stranger)
+		wrong, err := certificateRow("wrong-"+name, method, "wrong certificate", issued, other)
 		if err != nil {
 			return nil, err
 		}
@@ -201,8 +201,8 @@ func (g *ground) certificateRows(p *peer) ([]row, error) {
 	return rows, nil
 }
 
-// certificateRow is known at the server by one certificate and shows another, or the
-// same.
+// certificateRow returns a row whose registration has one certificate and whose document
+// has another, or the same.
 func certificateRow(client, method, what string, registered, shown *oauthtest.Issued) (row, error) {
 	r := newRow(client, method, what)
 	key, err := oauthtest.KeyPEM(shown.Key)

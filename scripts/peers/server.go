@@ -19,38 +19,38 @@ import (
 
 const (
 	configName = "config.json"
-	// readyTime is how long a server may take until it listens; stopTime how long it
-	// may take to end before it is killed.
+	// readyTime is how long a server may take to listen, stopTime how long it may take to
+	// end before it is killed.
 	readyTime = 30 * time.Second
 	stopTime  = 5 * time.Second
 )
 
-// tally is what a server said of one client's token requests.
+// tally counts the token requests of one client in a server's output.
 type tally struct{ requests, granted, failedLogons int }
 
-// server is a peer that runs.
+// server is the process of a peer.
 type server struct {
 	*peer
 	cmd   *exec.Cmd
 	ready chan struct{} // closed by the line that Ready matches
 	done  chan struct{} // closed when the process has ended and all its output is read
-	stop  func()        // ends it and its children, waits for done; may be called again
+	stop  func()        // ends it and its children and waits for done; may be called twice
 
 	mu      sync.Mutex
-	seen    bool             // ready is closed; guarded by mu, as what follows
+	listens bool             // ready is closed; guarded by mu, as what follows
 	tallies map[string]tally // by client_id
 	failed  bool             // Failure matched
 	log     []byte           // the end of the output
 }
 
 // start runs the server and waits until it listens.
-func (p *peer) start(ctx context.Context, g *ground, clients []map[string]any) (*server, error) {
+func (p *peer) start(ctx context.Context, e *env, clients []map[string]any) (*server, error) {
 	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{peer: p.at(port, g.dir), ready: make(chan struct{}), done: make(chan struct{}), tallies: make(map[string]tally)}
-	if err := g.writeConfig(port, s.Issuer, clients); err != nil {
+	s := &server{peer: p.fillIn(port, e.dir), ready: make(chan struct{}), done: make(chan struct{}), tallies: make(map[string]tally)}
+	if err := e.writeConfig(port, s.Issuer, clients); err != nil {
 		return nil, err
 	}
 	s.cmd = exec.CommandContext(ctx, s.Command[0], s.Command[1:]...)
@@ -58,7 +58,7 @@ func (p *peer) start(ctx context.Context, g *ground, clients []map[string]any) (
 	ownGroup(s.cmd)
 	s.cmd.Cancel = func() error { killGroup(s.cmd); return nil }
 	s.cmd.WaitDelay = stopTime
-	output := &lines{each: s.hear}
+	output := &lineWriter{each: s.readLine}
 	s.cmd.Stdout, s.cmd.Stderr = output, output
 	stdin, err := s.cmd.StdinPipe()
 	if err != nil {
@@ -69,7 +69,7 @@ func (p *peer) start(ctx context.Context, g *ground, clients []map[string]any) (
 	}
 	go func() {
 		defer close(s.done)
-		_ = s.cmd.Wait() // that it ended is what matters
+		_ = s.cmd.Wait() // the exit status does not matter
 	}()
 	s.stop = sync.OnceFunc(func() {
 		_ = stdin.Close()
@@ -81,14 +81,14 @@ func (p *peer) start(ctx context.Context, g *ground, clients []map[string]any) (
 		killGroup(s.cmd)
 		<-s.done
 	})
-	if err := s.wait(ctx, g); err != nil {
+	if err := s.wait(ctx, e); err != nil {
 		s.stop()
 		return s, err
 	}
 	return s, nil
 }
 
-// freePort returns a port of loopback that nobody listens on now.
+// freePort returns an unused port of loopback.
 func freePort(ctx context.Context) (int, error) {
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
@@ -99,13 +99,13 @@ func freePort(ctx context.Context) (int, error) {
 	return port, listener.Close()
 }
 
-// writeConfig writes the files that the description of peer promises.
-func (g *ground) writeConfig(port int, issuer string, clients []map[string]any) error {
-	key, err := oauthtest.KeyPEM(g.server.Key)
+// writeConfig writes the files of {config} and {dir}; see peer.
+func (e *env) writeConfig(port int, issuer string, clients []map[string]any) error {
+	key, err := oauthtest.KeyPEM(e.server.Key)
 	if err != nil {
 		return err
 	}
-	certificate, ca := oauthtest.CertificatePEM(g.server.Chain...), oauthtest.CertificatePEM(g.ca.Certificate)
+	certificate, ca := oauthtest.CertificatePEM(e.server.Chain...), oauthtest.CertificatePEM(e.ca.Certificate)
 	config, err := json.Marshal(map[string]any{
 		"port": port, "issuer": issuer, "resource": resource, "clients": clients,
 		"tls": map[string]string{"key": key, "certificate": certificate, "client_ca": ca},
@@ -115,13 +115,13 @@ func (g *ground) writeConfig(port int, issuer string, clients []map[string]any) 
 	}
 	var errs []error
 	for name, text := range map[string]string{configName: string(config), "server-key.pem": key, "server.pem": certificate, "ca.pem": ca} {
-		errs = append(errs, os.WriteFile(filepath.Join(g.dir, name), []byte(text), 0o600))
+		errs = append(errs, os.WriteFile(filepath.Join(e.dir, name), []byte(text), 0o600))
 	}
 	return errors.Join(errs...)
 }
 
 // wait returns when the server listens.
-func (s *server) wait(ctx context.Context, g *ground) error {
+func (s *server) wait(ctx context.Context, e *env) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTime)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -135,19 +135,19 @@ func (s *server) wait(ctx context.Context, g *ground) error {
 		case <-ctx.Done():
 			return fmt.Errorf("the server does not listen: %w", ctx.Err())
 		case <-tick.C:
-			if s.ReadyURL != "" && g.answers(ctx, s.ReadyURL) {
+			if s.ReadyURL != "" && e.answers(ctx, s.ReadyURL) {
 				return nil
 			}
 		}
 	}
 }
 
-func (g *ground) answers(ctx context.Context, url string) bool {
+func (e *env) answers(ctx context.Context, url string) bool {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
 	}
-	response, err := g.http.Do(request)
+	response, err := e.http.Do(request)
 	if err != nil {
 		return false
 	}
@@ -155,16 +155,16 @@ func (g *ground) answers(ctx context.Context, url string) bool {
 	return response.StatusCode == http.StatusOK
 }
 
-// hear takes a line of the server's output.
-func (s *server) hear(line []byte) {
+// readLine evaluates a line of the server's output.
+func (s *server) readLine(line []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.log = append(append(s.log, line...), '\n')
 	if len(s.log) > maxKept {
 		s.log = append([]byte(nil), s.log[len(s.log)-maxKept/2:]...)
 	}
-	if s.Ready != nil && !s.seen && s.Ready.Match(line) {
-		s.seen = true
+	if s.Ready != nil && !s.listens && s.Ready.Match(line) {
+		s.listens = true
 		close(s.ready)
 	}
 	s.failed = s.failed || s.Failure != nil && s.Failure.Match(line)
@@ -181,15 +181,15 @@ func (s *server) hear(line []byte) {
 	count(s.FailedLogon, func(t *tally) { t.failedLogons++ })
 }
 
-// counted returns what the server said of a client. It is all there is only after stop.
+// counted returns the counts of a client. They are complete after stop.
 func (s *server) counted(clientID string) tally {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.tallies[clientID]
 }
 
-// alive fails if the server ended by itself. It is asked before stop.
-func (s *server) alive() error {
+// running fails if the server has ended by itself. It must be called before stop.
+func (s *server) running() error {
 	select {
 	case <-s.done:
 		return errors.New("the server ended by itself")
@@ -198,19 +198,19 @@ func (s *server) alive() error {
 	}
 }
 
-// sound fails if the server had an error of its own, whatever it answered. It is sure
-// only after stop.
-func (s *server) sound() error {
+// failure returns an error if the output has an internal error of the server, whatever its
+// answers were. It is complete after stop.
+func (s *server) failure() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failed {
-		return errors.New("the server had an error of its own")
+		return errors.New("the server had an internal error")
 	}
 	return nil
 }
 
-// said returns the end of the server's output.
-func (s *server) said() string {
+// output returns the end of the server's output.
+func (s *server) output() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return string(s.log)

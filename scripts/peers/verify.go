@@ -20,10 +20,10 @@ import (
 	"time"
 )
 
-// maxAnswer bounds what is read of an answer, in bytes.
+// maxAnswer bounds what is read of a response body, in bytes.
 const maxAnswer = 1 << 20
 
-// claims are what a JWT or an introspection says of a token.
+// claims are the claims of a JWT or of an introspection response.
 type claims struct {
 	Active       bool
 	Issuer       string   `json:"iss"`
@@ -35,11 +35,10 @@ type claims struct {
 		Thumbprint string `json:"x5t#S256"`
 	} `json:"cnf"`
 
-	// how it is known: by the token's signature or by introspection.
-	how string
+	how string // "signature", "introspected", or empty: not known
 }
 
-// audience is one text or several (RFC 7519 section 4.1.3).
+// audience is one string or several (RFC 7519 section 4.1.3).
 type audience []string
 
 func (a *audience) UnmarshalJSON(text []byte) error {
@@ -51,8 +50,8 @@ func (a *audience) UnmarshalJSON(text []byte) error {
 	return json.Unmarshal(text, (*[]string)(a))
 }
 
-// authority is where a server says what its tokens are worth.
-type authority struct {
+// verifier verifies the tokens of one server, by its keys or by introspection.
+type verifier struct {
 	http          *http.Client
 	inspector     row
 	Introspection string                      `json:"introspection_endpoint"`
@@ -61,41 +60,44 @@ type authority struct {
 	keys          map[string]crypto.PublicKey // by kid
 }
 
-// authority reads the server's metadata and keys. inspector may introspect.
-func (s *server) authority(ctx context.Context, g *ground, inspector row) (*authority, error) {
-	a := &authority{http: g.http, inspector: inspector, keys: make(map[string]crypto.PublicKey)}
-	if err := a.get(ctx, s.metadata(), a); err != nil {
+// newVerifier reads the server's metadata and keys. inspector is the client that
+// introspects.
+func (s *server) newVerifier(ctx context.Context, e *env, inspector row) (*verifier, error) {
+	v := &verifier{http: e.http, inspector: inspector, keys: make(map[string]crypto.PublicKey)}
+	if err := v.get(ctx, s.metadata(), v); err != nil {
 		return nil, fmt.Errorf("metadata: %w", err)
 	}
-	if s.has("introspection") == (a.Introspection == "") {
-		return nil, errors.New("the description is wrong about introspection")
+	if s.has("introspection") == (v.Introspection == "") {
+		return nil, errors.New("the metadata and the description differ about introspection")
 	}
-	if a.KeySet == "" {
-		return a, nil
+	if v.KeySet == "" {
+		return v, nil
 	}
 	var set struct{ Keys []jwk }
-	if err := a.get(ctx, a.KeySet, &set); err != nil {
+	if err := v.get(ctx, v.KeySet, &set); err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
 	for _, key := range set.Keys {
-		// A kind that is not known here signs other things.
+		// Keys of other kinds do not sign tokens.
 		if public, err := key.public(); err == nil {
-			a.keys[key.ID] = public
+			v.keys[key.ID] = public
 		}
 	}
-	return a, nil
+	return v, nil
 }
 
-func (a *authority) get(ctx context.Context, address string, into any) error {
+func (v *verifier) get(ctx context.Context, address string, into any) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return err
 	}
-	return a.do(request, into)
+	return fetch(v.http.Do, request, into)
 }
 
-func (a *authority) do(request *http.Request, into any) error {
-	response, err := a.http.Do(request)
+// fetch sends a request by do and decodes the JSON of the answer, which must have status
+// 200; into may be nil.
+func fetch(do func(*http.Request) (*http.Response, error), request *http.Request, into any) error {
+	response, err := do(request)
 	if err != nil {
 		return err
 	}
@@ -107,54 +109,50 @@ func (a *authority) do(request *http.Request, into any) error {
 	if response.StatusCode != http.StatusOK {
 		return fmt.Errorf("status %d", response.StatusCode)
 	}
+	if into == nil {
+		return nil
+	}
 	return json.Unmarshal(text, into)
 }
 
-// examine returns what the server says of a token; how is empty if it cannot.
-func (a *authority) examine(ctx context.Context, token string) (c claims, err error) {
+// examine verifies or introspects a token. Without a way to do so, how is empty.
+func (v *verifier) examine(ctx context.Context, token string) (c claims, err error) {
 	switch {
 	case strings.Count(token, ".") == 2:
-		return a.verify(token)
-	case a.Introspection == "":
+		return v.verify(token)
+	case v.Introspection == "":
 		return c, nil
 	}
 	form := url.Values{"token": {token}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.Introspection, strings.NewReader(form.Encode()))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, v.Introspection, strings.NewReader(form.Encode()))
 	if err != nil {
 		return c, err
 	}
 	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	secret, _ := a.inspector.register["client_secret"].(string)
-	request.SetBasicAuth(url.QueryEscape(a.inspector.id()), url.QueryEscape(secret))
-	if err := a.do(request, &c); err != nil {
+	secret, _ := v.inspector.register["client_secret"].(string)
+	request.SetBasicAuth(url.QueryEscape(v.inspector.id()), url.QueryEscape(secret))
+	if err := fetch(v.http.Do, request, &c); err != nil {
 		return c, fmt.Errorf("introspection: %w", err)
 	}
 	c.how = "introspected"
 	return c, nil
 }
 
-// verify checks the signature of a JWT (RFC 7515).
-func (a *authority) verify(token string) (c claims, err error) {
-	signed, encoded, _ := cutLast(token, ".")
+// verify checks the signature of a JWT (RFC 7515) and returns its claims.
+func (v *verifier) verify(token string) (c claims, err error) {
+	last := strings.LastIndexByte(token, '.')
+	signed, encoded := token[:last], token[last+1:]
 	head, body, _ := strings.Cut(signed, ".")
 	var header struct{ Alg, Kid string }
 	signature, err := base64.RawURLEncoding.DecodeString(encoded)
 	if err := errors.Join(err, decodePart(head, &header), decodePart(body, &c)); err != nil {
-		return c, errors.New("the token is no JWT")
+		return c, errors.New("the token is not a JWT")
 	}
-	if !signedBy(a.keys[header.Kid], header.Alg, signed, signature) {
-		return c, errors.New("the signature of the token is not the server's")
+	if !signedBy(v.keys[header.Kid], header.Alg, signed, signature) {
+		return c, errors.New("the token's signature is not by a key of the server")
 	}
 	c.how, c.Active = "signature", true
 	return c, nil
-}
-
-func cutLast(text, separator string) (before, after string, found bool) {
-	i := strings.LastIndex(text, separator)
-	if i < 0 {
-		return text, "", false
-	}
-	return text[:i], text[i+len(separator):], true
 }
 
 func decodePart(part string, into any) error {
@@ -189,15 +187,15 @@ func signedBy(key crypto.PublicKey, alg, text string, signature []byte) bool {
 	return false
 }
 
-// fault says what is not right about a token of r; empty: nothing.
-func (c claims) fault(r row, issuer string, now time.Time) string {
+// check says what is wrong with a token of r; empty: nothing.
+func (c claims) check(r row, issuer string, now time.Time) string {
 	switch {
 	case c.how == "" && r.audience == "" && r.thumbprint == "":
 		return ""
 	case c.how == "":
-		return "the token is no JWT, and nobody says what it is worth"
+		return "the token cannot be verified"
 	case !c.Active:
-		return "the server does not know its token"
+		return "the token is not active"
 	case c.Issuer != "" && c.Issuer != issuer, c.how == "signature" && c.Issuer == "":
 		return "the token is of another issuer"
 	case c.Client != r.id():
@@ -205,9 +203,9 @@ func (c claims) fault(r row, issuer string, now time.Time) string {
 	case c.Expires <= now.Unix():
 		return "the token has expired"
 	case r.audience != "" && (c.how != "signature" || !slices.Contains(c.Audience, r.audience)):
-		return "the token is no JWT for the resource"
+		return "the token is not a JWT for the resource"
 	case c.Confirmation.Thumbprint != r.thumbprint:
-		return "the token is not bound to the certificate that it must be bound to, if any"
+		return "the token is bound to another certificate than it must be, or to none"
 	}
 	return ""
 }

@@ -17,7 +17,7 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// signJWT makes a JWT as RFC 7515 says.
+// signJWT makes a JWT (RFC 7515).
 func signJWT(t *testing.T, key crypto.Signer, alg, body string) string {
 	t.Helper()
 	text := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"`+alg+`","kid":"`+keyID+`"}`)) + "." + base64.RawURLEncoding.EncodeToString([]byte(body))
@@ -50,8 +50,7 @@ func signJWT(t *testing.T, key crypto.Signer, alg, body string) string {
 	return text + "." + base64.RawURLEncoding.EncodeToString(signature)
 }
 
-// TestVerify: a JWT counts only with the signature of the key that the JWK says.
-func TestVerify(t *testing.T) {
+func TestVerifyNeedsTheSignatureOfTheKeySet(t *testing.T) {
 	for _, test := range []struct {
 		alg  string
 		kind oauthtest.KeyKind
@@ -77,11 +76,11 @@ func TestVerify(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			a := &authority{keys: map[string]crypto.PublicKey{keyID: public}}
+			v := &verifier{keys: map[string]crypto.PublicKey{keyID: public}}
 			const body = `{"iss":"i","aud":["x","y"],"cnf":{"x5t#S256":"z"}}`
 			token := signJWT(t, key, test.alg, body)
-			if c, err := a.verify(token); err != nil || c.how != "signature" || !c.Active || c.Confirmation.Thumbprint != "z" || len(c.Audience) != 2 {
-				t.Errorf("got %+v, %v", c, err)
+			if c, err := v.verify(token); err != nil || c.how != "signature" || !c.Active || c.Confirmation.Thumbprint != "z" || len(c.Audience) != 2 {
+				t.Errorf("got %+v, %v, want the claims", c, err)
 			}
 			parts := strings.Split(token, ".")
 			for name, bad := range map[string]string{
@@ -91,16 +90,15 @@ func TestVerify(t *testing.T) {
 				"no key":       base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"`+test.alg+`","kid":"k2"}`)) + "." + parts[1] + "." + parts[2],
 				"no JSON":      "a.b.c",
 			} {
-				if c, err := a.verify(bad); err == nil || c.how != "" {
-					t.Errorf("%s was taken", name)
+				if c, err := v.verify(bad); err == nil || c.how != "" {
+					t.Errorf("%s: got no error", name)
 				}
 			}
 		})
 	}
 }
 
-// TestIntrospect: an opaque token is what the server says that it is.
-func TestIntrospect(t *testing.T) {
+func TestOpaqueTokenIsIntrospected(t *testing.T) {
 	endpoint := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id, secret, ok := r.BasicAuth()
 		if !ok || id != "id-inspector" || secret != "a%2Fb" || r.PostFormValue("token") != "opaque" {
@@ -112,20 +110,20 @@ func TestIntrospect(t *testing.T) {
 	defer endpoint.Close()
 	inspector := newRow("inspector", "client_secret_basic", "")
 	inspector.register["client_secret"] = "a/b"
-	a := &authority{http: endpoint.Client(), inspector: inspector, Introspection: endpoint.URL}
-	if c, err := a.examine(context.Background(), "opaque"); err != nil || c.how != "introspected" || !c.Active || c.Client != "id-c" {
+	v := &verifier{http: endpoint.Client(), inspector: inspector, Introspection: endpoint.URL}
+	if c, err := v.examine(context.Background(), "opaque"); err != nil || c.how != "introspected" || !c.Active || c.Client != "id-c" {
 		t.Errorf("got %+v, %v", c, err)
 	}
-	if c, err := a.examine(context.Background(), "other"); err == nil || c.how != "" {
+	if c, err := v.examine(context.Background(), "other"); err == nil || c.how != "" {
 		t.Errorf("got %+v, %v", c, err)
 	}
-	a.Introspection = ""
-	if c, err := a.examine(context.Background(), "opaque"); err != nil || c.how != "" {
+	v.Introspection = ""
+	if c, err := v.examine(context.Background(), "opaque"); err != nil || c.how != "" {
 		t.Errorf("without introspection: %+v, %v", c, err)
 	}
 }
 
-func TestFault(t *testing.T) {
+func TestClaimsCheckFindsProblems(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := row{client: "c", audience: "x", thumbprint: "z"}
 	good := func() claims {
@@ -133,14 +131,14 @@ func TestFault(t *testing.T) {
 		c.Confirmation.Thumbprint = "z"
 		return c
 	}
-	if got := good().fault(r, "i", now); got != "" {
-		t.Errorf("good: %s", got)
+	if got := good().check(r, "i", now); got != "" {
+		t.Errorf("good claims: got %q", got)
 	}
-	if got := (claims{}).fault(row{client: "c"}, "i", now); got != "" {
-		t.Errorf("not examined: %s", got)
+	if got := (claims{}).check(row{client: "c"}, "i", now); got != "" {
+		t.Errorf("not examined: got %q", got)
 	}
-	if (claims{}).fault(r, "i", now) == "" {
-		t.Error("not examined, and taken for a bound JWT")
+	if (claims{}).check(r, "i", now) == "" {
+		t.Error("not examined, but must be a bound JWT: got no problem")
 	}
 	for name, change := range map[string]func(*claims){
 		"inactive":        func(c *claims) { c.Active = false },
@@ -155,11 +153,11 @@ func TestFault(t *testing.T) {
 	} {
 		c := good()
 		change(&c)
-		if c.fault(r, "i", now) == "" {
-			t.Errorf("%s: no fault", name)
+		if c.check(r, "i", now) == "" {
+			t.Errorf("%s: got no problem", name)
 		}
 	}
-	if unbound := (row{client: "c", audience: "x"}); good().fault(unbound, "i", now) == "" {
-		t.Error("a binding that nobody asked for was taken")
+	if unbound := (row{client: "c", audience: "x"}); good().check(unbound, "i", now) == "" {
+		t.Error("bound, but must not be: got no problem")
 	}
 }

@@ -1,4 +1,4 @@
-// A DynamoDB in memory, on a free port of loopback. Says "listening on <URL>".
+// A DynamoDB in memory, on a free port of loopback. It prints "listening on <URL>".
 import dynalite from 'dynalite';
 
 const server = dynalite({ createTableMs: 0 });

@@ -1,5 +1,5 @@
-// Runs Debian's glewlwyd on loopback TLS, for clients that are given in a file: its path is the only argument; --version
-// prints the version instead. Configuration and database are written beside that file. Ends when its standard input does.
+// Runs Debian's glewlwyd on loopback TLS, with the clients of a file whose path is the only argument; --version prints the
+// version instead. Configuration and database are written beside that file. It ends when its standard input ends.
 import { execFileSync, spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -15,7 +15,7 @@ const dir = dirname(process.argv[2]);
 const database = join(dir, 'glewlwyd.db');
 const settings = join(dir, 'glewlwyd.conf');
 const trusted = join(dir, 'trusted.pem');
-// As the package makes them.
+// Paths of the Debian package.
 const tables = '/usr/share/dbconfig-common/data/glewlwyd/install/sqlite3';
 const modules = '/usr/lib/glewlwyd';
 
@@ -53,12 +53,13 @@ config.clients.forEach((client, i) => {
 });
 execFileSync('sqlite3', ['-bail', database], { input: [...sql, 'COMMIT;'].join('\n'), stdio: ['pipe', 'inherit', 'inherit'] });
 
-// A client's certificate that these do not vouch for is never looked at, so that self-signed ones are among them.
+// glewlwyd ignores a client certificate that no trusted one has signed, so the self-signed ones are trusted, too.
 const chains = config.clients.flatMap((client) => client.jwks?.keys.map((key) => key.x5c?.[0]) ?? []).filter(Boolean);
 const pem = (certificate) => `-----BEGIN CERTIFICATE-----\n${certificate.match(/.{1,64}/g).join('\n')}\n-----END CERTIFICATE-----\n`;
 writeFileSync(trusted, [config.tls.client_ca, ...chains.map(pem)].join('\n'));
 
-// Its libraries log a stranger's certificate and a wrong signature as errors of the server, which peer.json leaves out.
+// glewlwyd's libraries log an unknown certificate and a wrong signature as errors; "failure" in peer.json does not match
+// these.
 writeFileSync(settings, `
 port = ${config.port}
 bind_address = "127.0.0.1"
@@ -80,6 +81,6 @@ database = { type = "sqlite3"; path = ${JSON.stringify(database)}; };
 const server = spawn('glewlwyd', ['--config-file', settings], { stdio: ['ignore', 'inherit', 'inherit'] });
 server.on('error', (error) => { throw error; });
 server.on('exit', (code) => process.exit(code ?? 1));
-// SIGTERM goes to the whole group; what the server says then is still read.
+// SIGTERM goes to the whole process group. This process goes on, so that the last output of glewlwyd is read.
 process.on('SIGTERM', () => {});
 process.stdin.on('end', () => server.kill()).resume();

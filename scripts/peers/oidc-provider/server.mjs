@@ -1,6 +1,6 @@
-// An OpenID-certified authorization server on loopback TLS, for clients that are given in a file: its path is the only
-// argument; --version prints versions instead. Says {"ready": <issuer>} when it listens, and {"client_id", "status",
-// "error"} after each token request. Ends when its standard input does.
+// An OpenID-certified authorization server on loopback TLS, with the clients of a file whose path is the only argument;
+// --version prints versions instead. It prints {"ready": <issuer>} when it listens, and {"client_id", "status", "error"}
+// after each token request. It ends when its standard input ends.
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:https';
 import { generateKeyPairSync, X509Certificate } from 'node:crypto';
@@ -19,13 +19,13 @@ const say = (object) => process.stdout.write(JSON.stringify(object) + '\n');
 const jwk = (kid, alg, type, options) => ({
   ...generateKeyPairSync(type, options).privateKey.export({ format: 'jwk' }), kid, alg, use: 'sig',
 });
-// As RFC 4514 writes it: the last name first.
+// RFC 4514 puts the last name first.
 const subject = (certificate) => certificate.subject.split('\n').reverse().join(',');
 
 const listener = createServer({
   key: config.tls.key, cert: config.tls.certificate, ca: config.tls.client_ca, requestCert: true, rejectUnauthorized: false,
 });
-// What has been said is still read.
+// All output is written before the exit.
 const end = () => process.stdout.write('', () => process.exit());
 process.on('SIGTERM', end);
 process.stdin.on('end', end).resume();
@@ -57,7 +57,7 @@ listener.listen(config.port, '127.0.0.1', () => {
         getResourceServerInfo: (ctx, resource) => ({ scope: 'read write', audience: resource, accessTokenFormat: 'jwt', jwt: { sign: { alg: 'RS256' } } }),
       },
     },
-    // Longer than the 15 minutes that are left in every token that is delivered.
+    // Longer than the 15 minutes that a delivered token must still live.
     ttl: { ClientCredentials: 3600 },
   });
   provider.on('server_error', (ctx, error) => process.stderr.write(`server error: ${error.stack}\n`));

@@ -11,7 +11,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -20,81 +19,77 @@ import (
 	"tokenvendor/scripts/local/secretsmanager"
 )
 
-// cloud is what stands in for AWS.
-type cloud interface {
+// awsServices are the services that stand in for AWS.
+type awsServices interface {
 	// putSecret stores a new secret.
 	putSecret(name, text string) error
-	// addKey makes a key that signs, known by an alias ("alias/…").
+	// addKey makes a signing key with an alias ("alias/…").
 	addKey(spec, alias string) (crypto.PublicKey, error)
-	// signs is whether its signatures can be used: moto_server 5.2.1 hashes a digest again,
-	// as if MessageType DIGEST were not there.
-	signs() bool
-	// env tells the function where it is, and which table it shares there, if any.
-	env() []string
+	// signsDigests reports whether the signatures of keys can be used: moto_server 5.2.1
+	// hashes a digest again, as if MessageType DIGEST were not given.
+	signsDigests() bool
+	// vars returns environment variables of the function: endpoints, and a shared table if
+	// there is one.
+	vars() []string
 }
 
-// ours is the AWS of the local stack.
-type ours struct {
+// localAWS is awsServices of the local stack.
+type localAWS struct {
 	secrets             *secretsmanager.Server
 	keys                *kms.Server
 	secretsURL, keysURL string
 }
 
-// newOurs serves it on loopback.
-func (g *ground) newOurs() (cloud, error) {
-	o := ours{
+// newLocalAWS starts the services on loopback.
+func (e *env) newLocalAWS() (awsServices, error) {
+	o := localAWS{
 		secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account}),
 		keys:    kms.New(kms.Config{Region: region, Account: account}),
 	}
 	var first, second error
-	o.secretsURL, first = g.serve(o.secrets)
-	o.keysURL, second = g.serve(o.keys)
+	o.secretsURL, first = e.serve(o.secrets)
+	o.keysURL, second = e.serve(o.keys)
 	return o, errors.Join(first, second)
 }
 
-func (o ours) putSecret(name, text string) error {
+func (o localAWS) putSecret(name, text string) error {
 	_, err := o.secrets.Seed(name, text)
 	return err
 }
 
-func (o ours) addKey(spec, alias string) (crypto.PublicKey, error) {
+func (o localAWS) addKey(spec, alias string) (crypto.PublicKey, error) {
 	if _, err := o.keys.AddKey(spec, strings.TrimPrefix(alias, "alias/")); err != nil {
 		return nil, err
 	}
 	return o.keys.Public(alias)
 }
 
-func (o ours) signs() bool { return true }
+func (o localAWS) signsDigests() bool { return true }
 
-func (o ours) env() []string {
+func (o localAWS) vars() []string {
 	return []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + o.secretsURL, "AWS_ENDPOINT_URL_KMS=" + o.keysURL}
 }
 
-// theirs is one endpoint of somebody else's for Secrets Manager, KMS and DynamoDB, such
-// as moto_server, or two, with another's for DynamoDB. The function shares a table there.
-type theirs struct {
-	url, tables string
-	table, key  string // the shared table's name, and the key that its rows' keys lie under
-	good        bool   // its signatures are
+// externalAWS is awsServices of other projects: one endpoint for all services, such as
+// moto_server, or one for DynamoDB and one for the other services. The function shares a
+// table there.
+type externalAWS struct {
+	url, tables string // tables is the URL of DynamoDB
+	table, key  string // the shared table, and the key in KMS for its rows
+	digests     bool   // the result of trySigning
 }
 
-// newTheirs makes the shared table and its key.
-func newTheirs(url, tables string) (cloud, error) {
+// newExternalAWS makes the shared table and its key.
+func newExternalAWS(url, tables string) (awsServices, error) {
 	if tables == "" {
 		tables = url
 	}
-	t := theirs{url: url, tables: tables, table: "peers-" + strings.ToLower(rand.Text())}
-	var made struct {
-		KeyMetadata struct {
-			KeyID string `json:"KeyId"`
-		}
-	}
-	if err := call(url, "TrentService.CreateKey", map[string]any{}, &made); err != nil {
+	t := externalAWS{url: url, tables: tables, table: "peers-" + strings.ToLower(rand.Text())}
+	var err error
+	if t.key, err = t.createKey(map[string]string{}); err != nil {
 		return nil, err
 	}
-	t.key = made.KeyMetadata.KeyID
-	var err error
-	if t.good, err = t.trySigning(); err != nil {
+	if t.digests, err = t.trySigning(); err != nil {
 		return nil, err
 	}
 	err = call(tables, "DynamoDB_20120810.CreateTable", map[string]any{
@@ -105,7 +100,6 @@ func newTheirs(url, tables string) (cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A table may take a moment.
 	var described struct{ Table struct{ TableStatus string } }
 	for range 100 {
 		if err := call(tables, "DynamoDB_20120810.DescribeTable", map[string]string{"TableName": t.table}, &described); err != nil {
@@ -116,11 +110,11 @@ func newTheirs(url, tables string) (cloud, error) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return nil, errors.New("the table is never active")
+	return nil, errors.New("the table did not become active in time")
 }
 
-// trySigning has a digest signed, as the function does, and verifies it.
-func (t theirs) trySigning() (good bool, err error) {
+// trySigning has KMS sign a digest, as the function does, and verifies the signature.
+func (t externalAWS) trySigning() (good bool, err error) {
 	const name = "alias/token-vendor/peers-trial"
 	public, err := t.addKey("ECC_NIST_P256", name)
 	if err != nil {
@@ -128,7 +122,7 @@ func (t theirs) trySigning() (good bool, err error) {
 	}
 	key, ok := public.(*ecdsa.PublicKey)
 	if !ok {
-		return false, errors.New("the key in KMS is of another kind")
+		return false, errors.New("the key in KMS is not an ECDSA key")
 	}
 	digest := sha256.Sum256([]byte("trial"))
 	var signed struct{ Signature []byte }
@@ -136,27 +130,33 @@ func (t theirs) trySigning() (good bool, err error) {
 	return err == nil && ecdsa.VerifyASN1(key, digest[:], signed.Signature), err
 }
 
-func (t theirs) signs() bool { return t.good }
+func (t externalAWS) signsDigests() bool { return t.digests }
 
-func (t theirs) putSecret(name, text string) error {
+func (t externalAWS) putSecret(name, text string) error {
 	id := (rand.Text() + rand.Text())[:32]
 	if call(t.url, "secretsmanager.CreateSecret", map[string]string{"Name": name, "SecretString": text, "ClientRequestToken": id}, nil) == nil {
 		return nil
 	}
-	// It is there from another run.
+	// The secret exists from an earlier run.
 	return call(t.url, "secretsmanager.PutSecretValue", map[string]string{"SecretId": name, "SecretString": text, "ClientRequestToken": id}, nil)
 }
 
-func (t theirs) addKey(spec, alias string) (crypto.PublicKey, error) {
+func (t externalAWS) createKey(in map[string]string) (id string, err error) {
 	var made struct {
 		KeyMetadata struct {
 			KeyID string `json:"KeyId"`
 		}
 	}
-	if err := call(t.url, "TrentService.CreateKey", map[string]string{"KeySpec": spec, "KeyUsage": "SIGN_VERIFY"}, &made); err != nil {
+	err = call(t.url, "TrentService.CreateKey", in, &made)
+	return made.KeyMetadata.KeyID, err
+}
+
+func (t externalAWS) addKey(spec, alias string) (crypto.PublicKey, error) {
+	id, err := t.createKey(map[string]string{"KeySpec": spec, "KeyUsage": "SIGN_VERIFY"})
+	if err != nil {
 		return nil, err
 	}
-	named := map[string]string{"AliasName": alias, "TargetKeyId": made.KeyMetadata.KeyID}
+	named := map[string]string{"AliasName": alias, "TargetKeyId": id}
 	if call(t.url, "TrentService.CreateAlias", named, nil) != nil {
 		if err := call(t.url, "TrentService.UpdateAlias", named, nil); err != nil {
 			return nil, err
@@ -169,15 +169,15 @@ func (t theirs) addKey(spec, alias string) (crypto.PublicKey, error) {
 	return x509.ParsePKIXPublicKey(public.PublicKey)
 }
 
-func (t theirs) env() []string {
+func (t externalAWS) vars() []string {
 	return []string{
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + t.url, "AWS_ENDPOINT_URL_KMS=" + t.url, "AWS_ENDPOINT_URL_DYNAMODB=" + t.tables,
 		"CACHE_TABLE=" + t.table, "CACHE_KMS_KEY_ID=" + t.key,
 	}
 }
 
-// call calls an operation of one of AWS's JSON protocols. The signature is none: these
-// servers look at it for the region and the service only.
+// call calls an operation of one of AWS's JSON protocols. The signature is a dummy: these
+// servers read only the region and the service in it.
 func call(url, target string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
@@ -199,20 +199,8 @@ func call(url, target string, in, out any) error {
 	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=AKIAPEERS/"+time.Now().UTC().Format("20060102")+"/"+region+"/"+protocol.service+
 		"/aws4_request, SignedHeaders=host;x-amz-date;x-amz-target, Signature="+strings.Repeat("0", 64))
 	transport := &http.Transport{DisableKeepAlives: true}
-	response, err := transport.RoundTrip(r)
-	if err != nil {
-		return err
+	if err := fetch(transport.RoundTrip, r, out); err != nil {
+		return fmt.Errorf("%s: %w", target, err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	text, err := io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	if err != nil {
-		return err
-	}
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: status %d", target, response.StatusCode)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.Unmarshal(text, out)
+	return nil
 }

@@ -11,27 +11,26 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// result is a row with what came of it.
+// result is a row with its answers and counts.
 type result struct {
 	row
-	// answers are those of API Gateway's event, twice, then of direct invokes, twice.
+	// answers are two to events of API Gateway, then two to direct invokes.
 	answers []answer
 	claims  claims
 	tally
-	tokens int // answers with one
-	hits   int // answers that the function's audit calls a hit
-	// problem says what is not as it must be; empty: nothing.
-	problem string
+	tokens  int    // answers with a token
+	hits    int    // audit lines with the outcome "hit"
+	problem string // empty: none
 }
 
-// ask stores the row's document and asks for its token in each way twice.
-func (g *ground) ask(ctx context.Context, s *server, a *authority, r row) result {
+// ask stores the row's document and asks for its token, twice by each kind of event.
+func (e *env) ask(ctx context.Context, s *server, v *verifier, r row) result {
 	out := result{row: r}
-	if err := g.store(s, r); err != nil {
+	if err := e.store(s, r); err != nil {
 		out.problem = err.Error()
 		return out
 	}
-	for _, ask := range []func(context.Context, string, map[string]any) (answer, error){g.gateway, g.gateway, g.direct, g.direct} {
+	for _, ask := range []func(context.Context, string, map[string]any) (answer, error){e.gateway, e.gateway, e.direct, e.direct} {
 		got, err := ask(ctx, r.client, r.request)
 		if err != nil {
 			out.problem = err.Error()
@@ -39,24 +38,24 @@ func (g *ground) ask(ctx context.Context, s *server, a *authority, r row) result
 		}
 		if got.Token != "" {
 			out.tokens++
-			g.hide(got.Token)
+			e.addSecret(got.Token)
 		}
 		out.answers = append(out.answers, got)
 	}
 	if token := out.answers[0].Token; token != "" {
 		var err error
-		if out.claims, err = a.examine(ctx, token); err != nil {
+		if out.claims, err = v.examine(ctx, token); err != nil {
 			out.problem = err.Error()
 		} else {
-			out.problem = out.claims.fault(r, s.Issuer, time.Now())
+			out.problem = out.claims.check(r, s.Issuer, time.Now())
 		}
 	}
 	return out
 }
 
 // store writes the client's document.
-func (g *ground) store(s *server, r row) error {
-	document := map[string]any{"issuer": s.Issuer, "ca_certificates": oauthtest.CertificatePEM(g.ca.Certificate)}
+func (e *env) store(s *server, r row) error {
+	document := map[string]any{"issuer": s.Issuer, "ca_certificates": oauthtest.CertificatePEM(e.ca.Certificate)}
 	if s.TokenEndpoint != "" {
 		document["token_endpoint"] = s.TokenEndpoint
 	}
@@ -64,18 +63,19 @@ func (g *ground) store(s *server, r row) error {
 	maps.Copy(document, r.document)
 	text, err := json.Marshal(document)
 	if err == nil {
-		err = g.aws.putSecret("token-vendor/clients/"+r.client, string(text))
+		err = e.aws.putSecret("token-vendor/clients/"+r.client, string(text))
 	}
 	return err
 }
 
-// judge says what is not as it must be. It needs the counts of the whole run.
-func (out *result) judge() string {
+// check says what is wrong with the result; empty: nothing. It needs the counts of the
+// whole run.
+func (out *result) check() string {
 	if out.problem != "" {
 		return out.problem
 	}
 	if len(out.answers) == 0 {
-		return "it was not asked"
+		return "no answers"
 	}
 	errors := make([]string, 0, len(out.answers))
 	for _, a := range out.answers {
@@ -84,14 +84,14 @@ func (out *result) judge() string {
 	said := strings.Join(errors, ", ")
 	if out.wrong {
 		if out.tokens > 0 || out.hits > 0 || out.tally != (tally{requests: 1, failedLogons: 1}) || strings.Trim(strings.ReplaceAll(said, "server_error", ""), ", ") != "" {
-			return "a wrong credential must cost one failed logon and bring server_error; the answers: " + said
+			return "want one failed logon and server_error for a wrong credential; got the errors " + said
 		}
 		return ""
 	}
 	if n := len(out.answers); out.tokens != n || out.hits != n-1 || out.tally != (tally{requests: 1, granted: 1}) {
-		return fmt.Sprintf("%d answers must cost one exchange; the errors: %s", n, said)
+		return fmt.Sprintf("want one exchange for %d tokens; got the errors %s", n, said)
 	}
-	return out.differs()
+	return out.checkAnswers()
 }
 
 func orNone(text string) string {
@@ -101,18 +101,18 @@ func orNone(text string) string {
 	return text
 }
 
-// differs says which of the answers is not as it must be.
-func (out *result) differs() string {
+// checkAnswers says what is wrong with the answers; empty: nothing.
+func (out *result) checkAnswers() string {
 	for _, a := range out.answers {
 		switch {
 		case a.Token != out.answers[0].Token:
-			return "every token must be the first"
+			return "the answers have different tokens"
 		case !strings.EqualFold(a.Type, "Bearer") || a.ExpiresIn <= 0:
-			return "an answer has no type or no life"
+			return "an answer without token_type or expires_in"
 		case a.http && a.bound != (out.thumbprint != ""):
-			return fmt.Sprintf("certificate-bound is %t", a.bound)
+			return fmt.Sprintf("the warning that the token is certificate-bound: got %t, want %t", a.bound, !a.bound)
 		case out.request["scope"] != nil && a.Scope != out.request["scope"]:
-			return "the scope is another"
+			return "the token has another scope"
 		}
 	}
 	return ""
