@@ -15,17 +15,17 @@ import (
 	"time"
 )
 
-// KeyKind is a kind of private key.
+// KeyKind is a type of private key.
 type KeyKind int
 
-// The kinds. RSA 2048 takes long to make.
+// The key types. Generating an RSA key is slow.
 const (
 	P256 KeyKind = iota
 	P384
 	RSA2048
 )
 
-// NewKey makes a private key.
+// NewKey generates a private key.
 func NewKey(kind KeyKind) (crypto.Signer, error) {
 	switch kind {
 	case P384:
@@ -42,7 +42,7 @@ func KeyPEM(key crypto.Signer) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), err
 }
 
-// CertificatePEM returns certificates in PEM, one after the other.
+// CertificatePEM returns certificates in PEM, in the given order.
 func CertificatePEM(chain ...*x509.Certificate) string {
 	var text []byte
 	for _, c := range chain {
@@ -54,16 +54,16 @@ func CertificatePEM(chain ...*x509.Certificate) string {
 // CA is a certificate authority for tests. It is immutable.
 type CA struct {
 	Certificate *x509.Certificate
-	// Chain are the certificates from this authority's own up to, but without,
-	// the root; empty for a root.
+	// Chain are the certificates from this authority's own up to the root, which is not
+	// included; empty for a root.
 	Chain []*x509.Certificate
 	key   crypto.Signer
 }
 
-// NewCA makes a root.
+// NewCA returns a root.
 func NewCA(name string) (*CA, error) { return newCA(name, nil) }
 
-// Intermediate makes an authority below ca.
+// Intermediate returns an authority whose certificate ca signs.
 func (ca *CA) Intermediate(name string) (*CA, error) { return newCA(name, ca) }
 
 func newCA(name string, parent *CA) (*CA, error) {
@@ -93,11 +93,12 @@ func newCA(name string, parent *CA) (*CA, error) {
 // Leaf describes a certificate to issue.
 type Leaf struct {
 	CommonName string
-	// Key is whose certificate it is, and may serve several; nil: a new P-256 key.
+	// Key is the certificate's key, which several certificates may share; nil: a new P-256
+	// key.
 	Key crypto.Signer
-	// NotBefore and NotAfter; zero: an hour ago, in a day.
+	// NotBefore and NotAfter limit the validity; zero: one hour ago and in one day.
 	NotBefore, NotAfter time.Time
-	// Hosts are names and addresses that a server's certificate is for.
+	// Hosts are the DNS names and IP addresses of a server's certificate.
 	Hosts []string
 }
 
@@ -107,10 +108,10 @@ type Issued struct {
 	Chain []*x509.Certificate
 }
 
-// Issue makes a certificate signed by ca.
+// Issue returns a certificate signed by ca.
 func (ca *CA) Issue(leaf Leaf) (*Issued, error) { return issue(leaf, ca) }
 
-// SelfSigned makes a certificate that is its own issuer.
+// SelfSigned returns a certificate that is its own issuer.
 func SelfSigned(leaf Leaf) (*Issued, error) { return issue(leaf, nil) }
 
 func issue(leaf Leaf, ca *CA) (*Issued, error) {

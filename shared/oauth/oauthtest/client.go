@@ -5,14 +5,15 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"errors"
+	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"time"
 )
 
 const (
-	// lockAfter failed logons in a row a client is locked for lockTime, as at SAP
+	// A client is locked for lockTime after lockAfter failed logons in a row, as at SAP
 	// Cloud Identity Services.
 	lockAfter = 5
 	lockTime  = time.Hour
@@ -20,66 +21,57 @@ const (
 	defaultLifetime = time.Hour
 )
 
-// Client is a registered client.
+// Client is a registered client. It contains secrets, so it prints as its ID only.
 type Client struct {
 	// ID is the client identifier; required.
 	ID string
-	// Methods are the registered names of the methods it may use; required.
+	// Methods are the registered names of the authentication methods that the client may
+	// use; required.
 	Methods []string
-	// Path is the only path at which it is known, [TokenPath] or [XSUAAPath];
-	// empty: both.
-	Path string
-	// Secrets are good side by side.
+	// Secrets are all valid at the same time.
 	Secrets []string
-	// RawBasic makes client_secret_basic be read without form-decoding, as
-	// XSUAA does unless the header X-CF-ENCODED-CREDENTIALS is true.
+	// RawBasic reads client_secret_basic without form-decoding, as XSUAA does.
 	RawBasic bool
-	// SubjectDN is the subject of the certificate for tls_client_auth, as
-	// pkix.Name prints it.
+	// SubjectDN is the certificate's subject for tls_client_auth, as pkix.Name prints it.
 	SubjectDN string
-	// Thumbprint is the SHA-256 of the certificate for
-	// self_signed_tls_client_auth, in hex; see [Thumbprint].
+	// Thumbprint is the certificate's SHA-256 in hex for self_signed_tls_client_auth; see
+	// [Thumbprint].
 	Thumbprint string
-	// Keys verify assertions, by kid; the kid "" is for assertions without one.
+	// Keys verify assertions, by kid. The kid "" is for assertions without one.
 	Keys map[string]crypto.PublicKey
-	// Trust makes the client known by assertions of another issuer instead of its
-	// own keys; nil: it is not.
+	// Trust accepts assertions of another issuer in place of the client's own; nil: none.
 	Trust *Trust
-	// Audiences are taken in assertions; nil: the issuer and the token endpoint.
+	// Audiences are accepted in assertions; nil: the issuer and the token endpoint.
 	Audiences []string
-	// Scopes and Resources may be asked for; nil: any.
-	Scopes, Resources []string
-	// Lifetime is that of its tokens; zero: an hour.
+	// Scopes are granted to the client; nil: every scope.
+	Scopes []string
+	// Lifetime is that of the client's tokens; zero: one hour.
 	Lifetime time.Duration
-	// Opaque makes its tokens opaque where a request has no token_format; else
-	// they are JWTs.
+	// Opaque makes tokens opaque when the request has no token_format. The default is JWT.
 	Opaque bool
-	// AppTID must be sent as app_tid; empty: need not.
+	// AppTID must be sent as app_tid; empty: app_tid is optional.
 	AppTID string
 }
 
-// Trust is a client that another issuer vouches for (RFC 7523 section 3; trust by
-// issuer at SAP Cloud Identity Services): its assertions, of the method
-// private_key_jwt, have the issuer's name and key, and the subject that the issuer
-// knows the client by.
+// Trust describes the assertions that another issuer makes for a client (RFC 7523 section
+// 3; trust by issuer at SAP Cloud Identity Services). The client's method is
+// private_key_jwt.
 type Trust struct {
+	// Issuer and Subject are the required claims iss and sub.
 	Issuer, Subject string
 	// Keys are the issuer's, by kid.
 	Keys map[string]crypto.PublicKey
-	// Tags must be among the request_tags that AWS STS writes into its tokens.
+	// Tags must be among the request_tags of a token of AWS STS.
 	Tags map[string]string
 }
 
-// String names the client only: the rest holds secrets.
-func (c Client) String() string { return "client " + c.ID }
+// Format implements [fmt.Formatter].
+func (c Client) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "client "+c.ID) }
 
-// GoString is as String.
-func (c Client) GoString() string { return c.String() }
-
-// clone takes a copy, so that what the caller changes later is no race.
+// clone copies c, so that later changes by the caller are no data race.
 func (c Client) clone() Client {
 	c.Methods, c.Secrets, c.Audiences = slices.Clone(c.Methods), slices.Clone(c.Secrets), slices.Clone(c.Audiences)
-	c.Scopes, c.Resources, c.Keys = slices.Clone(c.Scopes), slices.Clone(c.Resources), maps.Clone(c.Keys)
+	c.Scopes, c.Keys = slices.Clone(c.Scopes), maps.Clone(c.Keys)
 	if c.Trust != nil {
 		trust := *c.Trust
 		trust.Keys, trust.Tags = maps.Clone(trust.Keys), maps.Clone(trust.Tags)
@@ -88,7 +80,7 @@ func (c Client) clone() Client {
 	return c
 }
 
-// registered is a client with its counts, which the server's mu guards.
+// registered is a client with its counts. The mu of its [endpoint] guards it.
 type registered struct {
 	Client
 	exchanges    int
@@ -99,8 +91,8 @@ type registered struct {
 
 func (c *registered) locked(now time.Time) bool { return now.Before(c.lockedUntil) }
 
-// fail counts a failed logon. One that meets the lock is counted too, but doesn't
-// prolong it: the lock ends by itself.
+// fail counts a failed logon. A failed logon of a locked client is counted but does not
+// prolong the lock.
 func (c *registered) fail(now time.Time, neverLock bool) {
 	c.failedLogons++
 	if neverLock || c.locked(now) {
@@ -109,36 +101,6 @@ func (c *registered) fail(now time.Time, neverLock bool) {
 	if c.inARow++; c.inARow == lockAfter {
 		c.inARow, c.lockedUntil = 0, now.Add(lockTime)
 	}
-}
-
-// Register registers a client, or replaces one of the same ID with its counts
-// reset.
-func (s *Server) Register(c Client) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.clients[c.ID] = &registered{Client: c.clone()}
-}
-
-// Update changes a client in one step and keeps its ID, its counts and its lock.
-// It is how keys, certificates and secrets are rotated under load. change must
-// not call the server. It fails when there is no such client.
-func (s *Server) Update(id string, change func(*Client)) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c := s.clients[id]
-	if c == nil {
-		return errors.New("oauthtest: no such client")
-	}
-	changed := c.Client.clone()
-	change(&changed)
-	changed.ID = id
-	c.Client = changed.clone()
-	return nil
-}
-
-// SetSecrets replaces the secrets of a client; see [Server.Update].
-func (s *Server) SetSecrets(id string, secrets ...string) error {
-	return s.Update(id, func(c *Client) { c.Secrets = secrets })
 }
 
 // Thumbprint returns the SHA-256 of a certificate in hex.

@@ -15,35 +15,9 @@ import (
 	"time"
 )
 
-// A Fault answers a token request in place of the server, or changes what next,
-// the server itself, answers. done is closed when the server closes.
+// A Fault answers a token request instead of the server, or changes the answer of next,
+// which is the server. done is closed when the server closes.
 type Fault func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{})
-
-// Misbehave makes every token request from now on meet f, until [Server.Behave].
-func (s *Server) Misbehave(f Fault) { s.setFault(f, -1) }
-
-// MisbehaveNext makes the next n token requests meet f.
-func (s *Server) MisbehaveNext(n int, f Fault) { s.setFault(f, n) }
-
-// Behave ends all misbehaviour.
-func (s *Server) Behave() { s.setFault(nil, 0) }
-
-func (s *Server) setFault(f Fault, n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.fault, s.faults = f, n
-}
-
-// nextFault must be called with mu held.
-func (s *Server) nextFault() Fault {
-	if s.faults == 0 {
-		return nil
-	}
-	if s.faults > 0 {
-		s.faults--
-	}
-	return s.fault
-}
 
 // Answer answers with status, media type and body.
 func Answer(status int, contentType, body string) Fault {
@@ -63,8 +37,8 @@ func RefuseWith(status int, code, description string) Fault {
 	}
 }
 
-// HTML429 is how XSUAA's proxy throttles: a page, not JSON. retryAfter is sent
-// as it is; empty: not at all.
+// HTML429 throttles as XSUAA's proxy does, with a page instead of JSON. retryAfter is the
+// header Retry-After; empty: no header.
 func HTML429(retryAfter string) Fault {
 	page := Answer(http.StatusTooManyRequests, "text/html", "<html><body><h1>429 Too Many Requests</h1><hr>nginx</body></html>")
 	return withHeader("Retry-After", retryAfter, page)
@@ -84,15 +58,15 @@ func withHeader(name, value string, f Fault) Fault {
 	}
 }
 
-// WrongContentType sends a good answer as text/html.
+// WrongContentType sends a valid answer as text/html.
 func WrongContentType(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
 	answer := record(next, r)
 	answer.header.Set("Content-Type", "text/html")
 	answer.send(w, answer.body.Bytes())
 }
 
-// recorder keeps an answer. (The one of net/http/httptest brings a flag with it,
-// and the local stack is a command.)
+// recorder records an answer. Package net/http/httptest would add its flag to the command
+// of the local stack.
 type recorder struct {
 	header http.Header
 	code   int
@@ -116,8 +90,8 @@ func (a *recorder) send(w http.ResponseWriter, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// Rewrite changes the body of a good answer, after the token was issued; for what
-// [Members] cannot say.
+// Rewrite changes the body of a valid answer after the token was issued. Use it for a body
+// that [Members] cannot express.
 func Rewrite(change func(body []byte) []byte) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
 		answer := record(next, r)
@@ -129,8 +103,8 @@ func Rewrite(change func(body []byte) []byte) Fault {
 	}
 }
 
-// Members changes members of a good answer; a nil value removes one. It panics on
-// a value that is not JSON.
+// Members changes members of a valid answer; a nil value removes one. It panics if a value
+// cannot be encoded as JSON.
 func Members(changes map[string]any) Fault {
 	raw := make(map[string]json.RawMessage, len(changes))
 	for name, value := range changes {
@@ -155,7 +129,7 @@ func Members(changes map[string]any) Fault {
 	})
 }
 
-// Late waits before it passes the request on. It gives up when the client does.
+// Late waits before it passes the request on. It stops when the client gives up.
 func Late(d time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
 		wait(r, d, done)
@@ -163,8 +137,8 @@ func Late(d time.Duration) Fault {
 	}
 }
 
-// wait breaks the connection when the client or the server gives up: to return
-// would be an answer.
+// wait breaks the connection when the client gives up or the server closes, because
+// returning would send an answer.
 func wait(r *http.Request, d time.Duration, done <-chan struct{}) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -177,12 +151,12 @@ func wait(r *http.Request, d time.Duration, done <-chan struct{}) {
 	panic(http.ErrAbortHandler)
 }
 
-// Hang never answers. It ends when the client gives up, or with the server.
+// Hang never answers. It stops when the client gives up or the server closes.
 func Hang(_ http.ResponseWriter, r *http.Request, _ http.Handler, done <-chan struct{}) {
 	wait(r, math.MaxInt64, done)
 }
 
-// LateBody sends the head of a good answer and waits before the body.
+// LateBody sends the header of a valid answer and waits before the body.
 func LateBody(d time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
 		answer := record(next, r)
@@ -193,7 +167,7 @@ func LateBody(d time.Duration) Fault {
 	}
 }
 
-// Drip sends a good answer byte by byte, with a pause before each.
+// Drip sends a valid answer byte by byte, with a pause before each.
 func Drip(pause time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
 		answer := record(next, r)
@@ -206,10 +180,10 @@ func Drip(pause time.Duration) Fault {
 	}
 }
 
-// Reset breaks the connection before an answer; the request was not looked at.
+// Reset resets the connection without processing the request.
 func Reset(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) { reset(w) }
 
-// Lost issues the token and breaks the connection before it is sent.
+// Lost issues the token and resets the connection before it is sent.
 func Lost(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
 	record(next, r)
 	reset(w)
@@ -223,7 +197,7 @@ func reset(w http.ResponseWriter) {
 	if t, ok := connection.(interface{ NetConn() net.Conn }); ok {
 		if tcp, ok := t.NetConn().(*net.TCPConn); ok {
 			_ = tcp.SetLinger(0)
-			// Closing the TLS connection would say goodbye first.
+			// Closing the TLS connection would send a close_notify first.
 			_ = tcp.Close()
 			return
 		}
@@ -231,7 +205,7 @@ func reset(w http.ResponseWriter) {
 	_ = connection.Close()
 }
 
-// Truncated promises more than it sends of a good answer.
+// Truncated sends half of the body of a valid answer.
 func Truncated(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
 	answer := record(next, r)
 	body := answer.body.Bytes()
@@ -239,29 +213,30 @@ func Truncated(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-ch
 	answer.send(w, body[:len(body)/2])
 }
 
-// Huge answers with n bytes of blanks, which may precede JSON.
+// Huge answers with n bytes of spaces, which are valid before JSON.
 func Huge(status int, n int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
-		_, _ = io.CopyN(w, endless{}, int64(n))
+		_, _ = io.CopyN(w, spaces{}, int64(n))
 	}
 }
 
-// Bomb answers with n bytes that are sent as a few.
+// Bomb answers with n bytes of spaces, compressed.
 func Bomb(n int) Fault {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler, _ <-chan struct{}) {
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Content-Encoding", "gzip")
 		z := gzip.NewWriter(w)
-		_, _ = io.CopyN(z, endless{}, int64(n))
+		_, _ = io.CopyN(z, spaces{}, int64(n))
 		_ = z.Close()
 	}
 }
 
-type endless struct{}
+// spaces is an endless reader of spaces.
+type spaces struct{}
 
-func (endless) Read(p []byte) (int, error) {
+func (spaces) Read(p []byte) (int, error) {
 	for i := range p {
 		p[i] = ' '
 	}
@@ -273,7 +248,7 @@ func HugeHeader(n int) Fault {
 	return withHeader("X-Filler", strings.Repeat("x", n), Answer(http.StatusOK, "application/json", "{}"))
 }
 
-// Echo refuses the client and repeats what it sent in the description.
+// Echo refuses the request and repeats the credential in error_description.
 func Echo(status int, code string) Fault {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler, _ <-chan struct{}) {
 		_ = r.ParseForm()
@@ -283,10 +258,20 @@ func Echo(status int, code string) Fault {
 	}
 }
 
-// DateSkew makes the clock of the server, as its header shows it, differ by d.
+// DateSkew shifts the header Date by d.
 func DateSkew(d time.Duration) Fault {
 	return func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
 		w.Header().Set("Date", time.Now().Add(d).UTC().Format(http.TimeFormat))
 		next.ServeHTTP(w, r)
 	}
+}
+
+func writeError(w http.ResponseWriter, status int, code, description string) {
+	writeJSON(w, status, map[string]any{"error": code, "error_description": description})
+}
+
+func writeJSON(w http.ResponseWriter, status int, members map[string]any) {
+	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(members)
 }

@@ -16,7 +16,7 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// outcome is what a client sees of a fault: the answer, or why it has none.
+// outcome is the answer that a client receives, or the error.
 type outcome struct {
 	status int
 	header http.Header
@@ -24,21 +24,28 @@ type outcome struct {
 	err    error
 }
 
-func meet(ctx context.Context, t *testing.T, s *oauthtest.Server, secret string) outcome {
+func exchange(ctx context.Context, t *testing.T, s *oauthtest.Server, secret string) outcome {
+	t.Helper()
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.CAPool()}, DisableKeepAlives: true, MaxResponseHeaderBytes: 4 << 20}
+	return exchangeAt(ctx, t, &http.Client{Transport: transport, CheckRedirect: noRedirects}, s.TokenEndpoint(), secret)
+}
+
+func noRedirects(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+func exchangeAt(ctx context.Context, t *testing.T, client *http.Client, endpoint, secret string) outcome {
 	t.Helper()
 	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"c"}, "client_secret": {secret}}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.TokenEndpoint(), strings.NewReader(form.Encode()))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: s.CAPool()}, DisableKeepAlives: true, MaxResponseHeaderBytes: 4 << 20}
-	response, err := transport.RoundTrip(r)
+	response, err := client.Do(r)
 	if err != nil {
 		return outcome{err: err}
 	}
 	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
+	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
 	return outcome{status: response.StatusCode, header: response.Header, body: body, err: err}
 }
 
@@ -49,7 +56,7 @@ func faulty(t *testing.T) *oauthtest.Server {
 	return s
 }
 
-func TestFaults(t *testing.T) {
+func TestFaultsChangeTheAnswer(t *testing.T) {
 	const page, object = "text/html", "application/json;charset=UTF-8"
 	holds := func(text string) func(outcome) bool {
 		return func(o outcome) bool { return strings.Contains(string(o.body), text) }
@@ -76,11 +83,11 @@ func TestFaults(t *testing.T) {
 		{"late", oauthtest.Late(time.Millisecond), 200, object, 1, holds(`"access_token"`)},
 		{"late body", oauthtest.LateBody(time.Millisecond), 200, object, 1, holds(`"access_token"`)},
 		{"drip", oauthtest.Drip(time.Microsecond), 200, object, 1, holds(`"access_token"`)},
-		{"text as life", oauthtest.Members(map[string]any{"expires_in": "3600"}), 200, object, 1, holds(`"expires_in":"3600"`)},
-		{"no life", oauthtest.Members(map[string]any{"expires_in": nil}), 200, object, 1, func(o outcome) bool { return !holds("expires_in")(o) }},
+		{"expires_in as a string", oauthtest.Members(map[string]any{"expires_in": "3600"}), 200, object, 1, holds(`"expires_in":"3600"`)},
+		{"no expires_in", oauthtest.Members(map[string]any{"expires_in": nil}), 200, object, 1, func(o outcome) bool { return !holds("expires_in")(o) }},
 		{"error beside the token", oauthtest.Members(map[string]any{"error": "x"}), 200, object, 1, holds(`"error":"x"`)},
 		{"control characters", oauthtest.Members(map[string]any{"access_token": "a\r\nb"}), 200, object, 1, holds(`"a\r\nb"`)},
-		{"life that is no JSON", oauthtest.Rewrite(func(b []byte) []byte { return bytes.Replace(b, []byte(`:3600`), []byte(`:NaN`), 1) }), 200, object, 1, holds(":NaN")},
+		{"expires_in that is not JSON", oauthtest.Rewrite(func(b []byte) []byte { return bytes.Replace(b, []byte(`:3600`), []byte(`:NaN`), 1) }), 200, object, 1, holds(":NaN")},
 		{"huge", oauthtest.Huge(200, 3<<20), 200, "application/json", 0, size(3 << 20)},
 		{"bomb", oauthtest.Bomb(3 << 20), 200, "application/json", 0, size(3 << 20)},
 		{"huge header", oauthtest.HugeHeader(1 << 20), 200, "application/json", 0, func(o outcome) bool { return len(o.header.Get("X-Filler")) == 1<<20 }},
@@ -89,35 +96,35 @@ func TestFaults(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := faulty(t)
 			s.MisbehaveNext(1, tt.fault)
-			o := meet(t.Context(), t, s, "s3cr3t")
+			o := exchange(t.Context(), t, s, "s3cr3t")
 			if o.err != nil || o.status != tt.status || o.header.Get("Content-Type") != tt.media || s.Exchanges() != tt.exchanges || !tt.also(o) {
-				t.Errorf("%v, status %d, media type %q, %d exchanges, %d bytes", o.err, o.status, o.header.Get("Content-Type"), s.Exchanges(), len(o.body))
+				t.Errorf("got error %v, status %d, media type %q, %d exchanges, %d bytes", o.err, o.status, o.header.Get("Content-Type"), s.Exchanges(), len(o.body))
 			}
 			if o.header.Get("X-Ids-Id") == "" {
-				t.Error("no correlation identifier")
+				t.Error("got no correlation identifier")
 			}
-			if o := meet(t.Context(), t, s, "s3cr3t"); o.status != 200 || o.header.Get("Content-Type") != object {
-				t.Errorf("afterwards: %v, status %d", o.err, o.status)
+			if o := exchange(t.Context(), t, s, "s3cr3t"); o.status != 200 || o.header.Get("Content-Type") != object {
+				t.Errorf("next request: got error %v, status %d, want 200", o.err, o.status)
 			}
 		})
 	}
 }
 
-// TestFaultsVerify: what changes a good answer leaves a refusal as it is.
-func TestFaultsVerify(t *testing.T) {
+// TestFaultsKeepRefusals: a fault that changes a valid answer does not change a refusal.
+func TestFaultsKeepRefusals(t *testing.T) {
 	for name, fault := range map[string]oauthtest.Fault{
 		"members": oauthtest.Members(map[string]any{"error": "x"}), "rewrite": oauthtest.Rewrite(func([]byte) []byte { return nil }),
 		"late body": oauthtest.LateBody(0), "drip": oauthtest.Drip(0), "late": oauthtest.Late(0),
 	} {
 		s := faulty(t)
 		s.Misbehave(fault)
-		if o := meet(t.Context(), t, s, "wrong"); o.status != 401 || !strings.Contains(string(o.body), "invalid_client") || s.FailedLogons("c") != 1 {
-			t.Errorf("%s: status %d, %d failed logons", name, o.status, s.FailedLogons("c"))
+		if o := exchange(t.Context(), t, s, "wrong"); o.status != 401 || !strings.Contains(string(o.body), "invalid_client") || s.FailedLogons("c") != 1 {
+			t.Errorf("%s: got status %d, %d failed logons, want 401, 1", name, o.status, s.FailedLogons("c"))
 		}
 	}
 }
 
-func TestBrokenConnections(t *testing.T) {
+func TestFaultsBreakTheConnection(t *testing.T) {
 	for _, tt := range []struct {
 		name      string
 		fault     oauthtest.Fault
@@ -130,14 +137,14 @@ func TestBrokenConnections(t *testing.T) {
 	} {
 		s := faulty(t)
 		s.MisbehaveNext(1, tt.fault)
-		if o := meet(t.Context(), t, s, "s3cr3t"); !errors.Is(o.err, tt.want) || s.Exchanges() != tt.exchanges {
-			t.Errorf("%s: %v, want %v; %d exchanges", tt.name, o.err, tt.want, s.Exchanges())
+		if o := exchange(t.Context(), t, s, "s3cr3t"); !errors.Is(o.err, tt.want) || s.Exchanges() != tt.exchanges {
+			t.Errorf("%s: got error %v, %d exchanges, want %v, %d", tt.name, o.err, s.Exchanges(), tt.want, tt.exchanges)
 		}
 	}
 }
 
-// TestSlowFaultsEnd: with the client's patience, and with the server.
-func TestSlowFaultsEnd(t *testing.T) {
+// TestSlowFaultsStop: a slow fault stops when the client gives up and when the server closes.
+func TestSlowFaultsStop(t *testing.T) {
 	for name, fault := range map[string]oauthtest.Fault{
 		"hang": oauthtest.Hang, "late": oauthtest.Late(time.Hour), "late body": oauthtest.LateBody(time.Hour), "drip": oauthtest.Drip(time.Hour),
 	} {
@@ -148,21 +155,39 @@ func TestSlowFaultsEnd(t *testing.T) {
 		}
 		s := faulty(t)
 		s.Misbehave(watched)
-		impatient, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		if o := meet(impatient, t, s, "s3cr3t"); !errors.Is(o.err, context.DeadlineExceeded) {
-			t.Errorf("%s: %v", name, o.err)
+		short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if o := exchange(short, t, s, "s3cr3t"); !errors.Is(o.err, context.DeadlineExceeded) {
+			t.Errorf("%s: got error %v, want a timeout", name, o.err)
 		}
 		cancel()
 		<-ended
 		result := make(chan outcome, 1)
-		go func() { result <- meet(t.Context(), t, s, "s3cr3t") }()
+		go func() { result <- exchange(t.Context(), t, s, "s3cr3t") }()
 		for len(s.Requests()) < 2 {
 			time.Sleep(time.Millisecond)
 		}
 		s.Close()
 		if o := <-result; o.err == nil {
-			t.Errorf("%s: answered by a closed server, status %d", name, o.status)
+			t.Errorf("%s: got status %d from a closed server", name, o.status)
 		}
 		<-ended
+	}
+}
+
+func TestFaultsApplyToTheNextRequests(t *testing.T) {
+	s := oauthtest.NewServer(t, oauthtest.Config{})
+	s.Register(oauthtest.Client{ID: "c", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
+	logon := func() answer { return post(t, s, nil, "", "client_id", "c", "client_secret", "good") }
+	s.MisbehaveNext(1, oauthtest.HTML429("1"))
+	logon().want(t, "misbehaved", 429, nil)
+	logon().want(t, "behaved", 200, nil)
+	s.Misbehave(oauthtest.Answer(503, "", ""))
+	for range 3 {
+		logon().want(t, "misbehaved", 503, nil)
+	}
+	s.Behave()
+	logon().want(t, "behaved again", 200, nil)
+	if len(s.Requests()) != 6 || s.Exchanges() != 2 || s.Connections() != 6 {
+		t.Errorf("got %d requests, %d exchanges, %d connections, want 6, 2, 6", len(s.Requests()), s.Exchanges(), s.Connections())
 	}
 }

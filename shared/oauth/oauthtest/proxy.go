@@ -20,52 +20,35 @@ import (
 type ProxyConfig struct {
 	// Target is the URL of the server, http or https, without a path. Required.
 	Target string
-	// CA issues the certificate of the proxy for localhost, 127.0.0.1 and ::1, and is
-	// the authority that an https server is verified against. Required.
+	// CA issues the proxy's certificate for localhost, 127.0.0.1 and ::1, and verifies an
+	// https server. Required.
 	CA *CA
-	// Clients are certificates that callers may show, with their keys: the proxy shows
-	// the server the same one. Any other is not shown.
-	Clients []*Issued
-	// Listener is where the proxy listens; nil: a free port of 127.0.0.1.
-	Listener net.Listener
-	// KeepAlive lets every other connection live on after its first request, so that it
-	// shows who leaves them behind. Who comes on one of them meets the trouble of those
-	// who ask, not of those who connect.
+	// KeepAlive keeps every other connection open after its first request, to find clients
+	// that leave connections behind. A request on an open connection is not affected by
+	// a trouble of connecting.
 	KeepAlive bool
 }
 
-// Proxy stands with TLS in front of one server, anybody's, and makes [Trouble] in its
-// place. It is safe for concurrent use.
+// Proxy is a TLS reverse proxy in front of any server. It injects a [Trouble]. It is safe
+// for concurrent use.
 type Proxy struct {
-	address string
-	http    *http.Server
-	roots   *x509.CertPool
-	keep    bool
-	clients map[string]http.Handler // by the DER of the certificate; "" for none
-	shown   [greetings]*tls.Certificate
-	done    chan struct{} // closed by Close
-	work    sync.WaitGroup
-	met     atomic.Int64
-	hidden  atomic.Int64
-	strayed atomic.Int64
-	asked   atomic.Int64
+	address      string
+	http         *http.Server
+	forward      http.Handler
+	certificates [connectFaults]*tls.Certificate // nil: the same as without a trouble
+	done         chan struct{}                   // closed by Close
+	work         sync.WaitGroup
 
-	mu       sync.Mutex
-	listener net.Listener          // guarded by mu, as what follows
-	trouble  Trouble               // what is met now
-	held     map[net.Conn]struct{} // connections that never get an answer
-	closed   bool
-}
+	met      atomic.Int64
+	hidden   atomic.Int64
+	strayed  atomic.Int64
+	requests atomic.Int64
 
-// NewProxy starts a proxy that ends with the test.
-func NewProxy(tb TB, cfg ProxyConfig) *Proxy {
-	tb.Helper()
-	p, err := StartProxy(cfg)
-	if err != nil {
-		tb.Fatalf("oauthtest: %v", err)
-	}
-	tb.Cleanup(p.Close)
-	return p
+	mu          sync.Mutex
+	listener    net.Listener // nil: the port is closed; guarded by mu, as the fields below
+	trouble     Trouble
+	unanswered  map[net.Conn]struct{} // connections that are silent until Close
+	closeCalled bool
 }
 
 // StartProxy starts a proxy. The caller must close it.
@@ -74,100 +57,94 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 	if err != nil || target.Host == "" || cfg.CA == nil {
 		return nil, errors.New("oauthtest: a proxy needs the URL of its server and an authority")
 	}
-	p := &Proxy{
-		roots: x509.NewCertPool(), done: make(chan struct{}), listener: cfg.Listener,
-		held: make(map[net.Conn]struct{}), keep: cfg.KeepAlive,
-	}
-	p.roots.AddCert(cfg.CA.Certificate)
-	p.clients = map[string]http.Handler{"": p.forward(target, nil)}
-	for _, client := range cfg.Clients {
-		p.clients[string(client.Chain[0].Raw)] = p.forward(target, client)
-	}
-	if err := p.certificates(cfg.CA); err != nil {
+	p := &Proxy{done: make(chan struct{}), unanswered: make(map[net.Conn]struct{}), forward: forward(target, cfg.CA)}
+	if p.certificates, err = proxyCertificates(cfg.CA); err != nil {
 		return nil, err
 	}
-	if p.listener == nil {
-		if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			return nil, err
-		}
+	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, err
 	}
 	p.address = p.listener.Addr().String()
 	p.http = &http.Server{
 		Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, ClientAuth: tls.RequestClientCert, GetCertificate: p.certificate,
-			// A resumed session would not look at the certificate again.
+			MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, GetCertificate: p.certificate,
+			// Clients meet the handshake of a server with mutual TLS. The certificate is not
+			// forwarded.
+			ClientAuth: tls.RequestClientCert,
+			// A client would not verify the certificate again when it resumes a session.
 			SessionTicketsDisabled: true,
 		},
 	}
-	// Unless it is asked for otherwise, every request connects: one on a connection of
-	// before would not meet what happens to those who connect now.
-	p.http.SetKeepAlivesEnabled(p.keep)
+	// A request on an open connection would not meet a trouble of connecting.
+	p.http.SetKeepAlivesEnabled(cfg.KeepAlive)
 	p.serve(p.listener)
 	return p, nil
 }
 
-// certificates makes those that the proxy shows: the good one, and the wrong ones.
-func (p *Proxy) certificates(ca *CA) error {
-	strangers, err := NewCA("strangers")
+// proxyCertificates issues the valid certificate and those of the connect faults.
+func proxyCertificates(ca *CA) (certificates [connectFaults]*tls.Certificate, err error) {
+	other, err := NewCA("strangers")
 	if err != nil {
-		return err
+		return certificates, err
 	}
-	hosts := []string{"localhost", "127.0.0.1", "::1"}
-	past := time.Now().Add(-time.Minute)
-	for greeting, make := range map[greeting]func() (*Issued, error){
-		welcome:  func() (*Issued, error) { return ca.Issue(Leaf{CommonName: "proxy", Hosts: hosts}) },
-		stranger: func() (*Issued, error) { return strangers.Issue(Leaf{CommonName: "proxy", Hosts: hosts}) },
-		expired: func() (*Issued, error) {
-			return ca.Issue(Leaf{CommonName: "proxy", Hosts: hosts, NotBefore: past.AddDate(0, 0, -1), NotAfter: past})
-		},
-		misnamed: func() (*Issued, error) {
-			return ca.Issue(Leaf{CommonName: "proxy", Hosts: []string{"other.example"}})
-		},
+	valid := Leaf{CommonName: "proxy", Hosts: []string{"localhost", "127.0.0.1", "::1"}}
+	expired := valid
+	expired.NotAfter = time.Now().Add(-time.Minute)
+	expired.NotBefore = expired.NotAfter.AddDate(0, 0, -1)
+	for fault, from := range map[connectFault]struct {
+		ca   *CA
+		leaf Leaf
+	}{
+		connected:          {ca, valid},
+		unknownAuthority:   {other, valid},
+		expiredCertificate: {ca, expired},
+		wrongHost:          {ca, Leaf{CommonName: "proxy", Hosts: []string{"other.example"}}},
 	} {
-		issued, err := make()
+		issued, err := from.ca.Issue(from.leaf)
 		if err != nil {
-			return err
+			return certificates, err
 		}
 		certificate := issued.TLS()
-		p.shown[greeting] = &certificate
+		certificates[fault] = &certificate
 	}
-	return nil
+	return certificates, nil
 }
 
-// forward passes requests on as they are, with the caller's Host (AWS signs it), and
-// with a certificate if there is one.
-func (p *Proxy) forward(target *url.URL, client *Issued) http.Handler {
-	config := &tls.Config{RootCAs: p.roots, MinVersion: tls.VersionTLS12}
-	if client != nil {
-		config.Certificates = []tls.Certificate{client.TLS()}
-	}
+// forward returns a handler that forwards requests unchanged, including Host, which AWS
+// signs.
+func forward(target *url.URL, ca *CA) http.Handler {
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.Certificate)
 	return &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.Out.URL.Scheme, r.Out.URL.Host = target.Scheme, target.Host
 			r.Out.Host = r.In.Host
 		},
-		Transport: &http.Transport{TLSClientConfig: config, DisableCompression: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Second},
-		// A server that breaks off breaks off here, too.
+		Transport: &http.Transport{
+			TLSClientConfig:    &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			DisableCompression: true, MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Second,
+		},
+		// A connection that the server breaks is broken for the client too.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 		ErrorLog:     log.New(io.Discard, "", 0),
 	}
 }
 
-// URL returns "https://" and the address, which stays the same.
+// URL returns "https://" and the address, which never changes.
 func (p *Proxy) URL() string { return "https://" + p.address }
 
-// Make makes trouble from now on, until it is told to make another; the zero Trouble
-// is none. What has met trouble goes through with it. It fails if the proxy is closed, or
-// if its address can't be had back after nobody listened there.
+// Make injects t from now on and replaces the trouble before it. Connections and requests
+// that already met a trouble keep it. Make fails if the proxy is closed, or if it cannot
+// listen at its address again.
 func (p *Proxy) Make(t Trouble) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closeCalled {
 		return net.ErrClosed
 	}
 	p.trouble = t
-	if t.greeting == refusal {
+	if t.connect == refused {
 		if p.listener != nil {
 			_ = p.listener.Close()
 			p.listener = nil
@@ -186,27 +163,27 @@ func (p *Proxy) Make(t Trouble) error {
 	return nil
 }
 
-// Met returns how many connections and requests met trouble. Who was refused is not
-// seen.
+// Met returns how many connections and requests met a trouble. Refused connections are not
+// counted.
 func (p *Proxy) Met() int { return int(p.met.Load()) }
 
-// Hidden returns how many refusals (status 401) met trouble that may have kept them from
-// the caller, who then cannot know.
+// Hidden returns how many answers of status 401 a trouble may have kept from the client,
+// which then cannot know of its failed logon.
 func (p *Proxy) Hidden() int { return int(p.hidden.Load()) }
 
 // Strayed returns how many requests followed a redirect.
 func (p *Proxy) Strayed() int { return int(p.strayed.Load()) }
 
-// Close ends the proxy and whatever it holds.
+// Close stops the proxy and closes its connections.
 func (p *Proxy) Close() {
 	p.mu.Lock()
-	if p.closed {
+	if p.closeCalled {
 		p.mu.Unlock()
 		return
 	}
-	p.closed = true
+	p.closeCalled = true
 	close(p.done)
-	for connection := range p.held {
+	for connection := range p.unanswered {
 		_ = connection.Close()
 	}
 	p.mu.Unlock()
@@ -215,29 +192,28 @@ func (p *Proxy) Close() {
 }
 
 func (p *Proxy) serve(listener net.Listener) {
-	p.work.Go(func() { _ = p.http.ServeTLS(door{listener, p}, "", "") })
+	p.work.Go(func() { _ = p.http.ServeTLS(faultyListener{listener, p}, "", "") })
 }
 
-// now returns the trouble of now.
-func (p *Proxy) now() Trouble {
+// current returns the current trouble.
+func (p *Proxy) current() Trouble {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.trouble
 }
 
 func (p *Proxy) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	if c := p.shown[p.now().greeting]; c != nil {
-		if c != p.shown[welcome] {
-			p.met.Add(1)
-		}
+	fault := p.current().connect
+	if c := p.certificates[fault]; c != nil && fault != connected {
+		p.met.Add(1)
 		return c, nil
 	}
-	return p.shown[welcome], nil
+	return p.certificates[connected], nil
 }
 
-// ServeHTTP passes a request on, or lets it meet its fault.
+// ServeHTTP forwards a request, or lets the fault answer it.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// Read first: a server notices that its client went away only behind the body.
+	// A server notices that its client closed the connection only after the body was read.
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
 	if err != nil {
 		panic(http.ErrAbortHandler)
@@ -248,71 +224,69 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if p.asked.Add(1)%2 == 0 {
+	if p.requests.Add(1)%2 == 0 {
 		w.Header().Set("Connection", "close")
 	}
-	next := p.clients[""]
-	if r.TLS != nil && len(r.TLS.PeerCertificates) > 0 {
-		if shown, known := p.clients[string(r.TLS.PeerCertificates[0].Raw)]; known {
-			next = shown
-		}
-	}
-	if fault := p.now().fault; fault != nil {
-		p.met.Add(1)
-		fault(w, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			seen := &statusSeen{ResponseWriter: w}
-			defer func() {
-				if seen.status == http.StatusUnauthorized {
-					p.hidden.Add(1)
-				}
-			}()
-			next.ServeHTTP(seen, r)
-		}), p.done)
+	fault := p.current().fault
+	if fault == nil {
+		p.forward.ServeHTTP(w, r)
 		return
 	}
-	next.ServeHTTP(w, r)
+	p.met.Add(1)
+	fault(w, r, http.HandlerFunc(p.forwardCounting), p.done)
 }
 
-// statusSeen keeps the status of an answer that it passes on.
-type statusSeen struct {
+// forwardCounting forwards a request and counts the answer if it is a 401.
+func (p *Proxy) forwardCounting(w http.ResponseWriter, r *http.Request) {
+	recorded := &statusRecorder{ResponseWriter: w}
+	defer func() {
+		if recorded.status == http.StatusUnauthorized {
+			p.hidden.Add(1)
+		}
+	}()
+	p.forward.ServeHTTP(recorded, r)
+}
+
+// statusRecorder records the status of an answer.
+type statusRecorder struct {
 	http.ResponseWriter
 	status int
 }
 
 // WriteHeader implements http.ResponseWriter.
-func (s *statusSeen) WriteHeader(status int) {
+func (s *statusRecorder) WriteHeader(status int) {
 	s.status = status
 	s.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap is for http.ResponseController.
-func (s *statusSeen) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+func (s *statusRecorder) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
-// door is where connections come in.
-type door struct {
+// faultyListener injects the connect faults that precede TLS.
+type faultyListener struct {
 	net.Listener
 	proxy *Proxy
 }
 
-// Accept returns the next connection that gets as far as TLS.
-func (d door) Accept() (net.Conn, error) {
+// Accept returns the next connection that TLS may start on.
+func (l faultyListener) Accept() (net.Conn, error) {
 	for {
-		connection, err := d.Listener.Accept()
+		connection, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
 		}
-		switch d.proxy.now().greeting {
-		case silence:
-			d.proxy.met.Add(1)
-			d.proxy.hold(connection)
-		case hangUp:
-			d.proxy.met.Add(1)
+		switch l.proxy.current().connect {
+		case silent:
+			l.proxy.met.Add(1)
+			l.proxy.neverAnswer(connection)
+		case resetConnection:
+			l.proxy.met.Add(1)
 			if tcp, ok := connection.(*net.TCPConn); ok {
 				_ = tcp.SetLinger(0)
 			}
 			_ = connection.Close()
-		case noTLS:
-			d.proxy.met.Add(1)
+		case plaintext:
+			l.proxy.met.Add(1)
 			_, _ = io.WriteString(connection, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
 			_ = connection.Close()
 		default:
@@ -321,12 +295,13 @@ func (d door) Accept() (net.Conn, error) {
 	}
 }
 
-func (p *Proxy) hold(connection net.Conn) {
+// neverAnswer keeps a connection open until Close.
+func (p *Proxy) neverAnswer(connection net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.closeCalled {
 		_ = connection.Close()
 		return
 	}
-	p.held[connection] = struct{}{}
+	p.unanswered[connection] = struct{}{}
 }

@@ -4,11 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,107 +13,74 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// through asks for a token at a URL as meet does, on connections that are kept, and
-// with a certificate if there is one.
-func through(ctx context.Context, t *testing.T, client *http.Client, endpoint, secret string) outcome {
+func newHTTPClient(t *testing.T, roots *x509.CertPool) *http.Client {
 	t.Helper()
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {"c"}}
-	if secret != "" {
-		form.Set("client_secret", secret)
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint, strings.NewReader(form.Encode()))
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport, CheckRedirect: noRedirects}
+}
+
+func newProxy(t *testing.T, cfg oauthtest.ProxyConfig) *oauthtest.Proxy {
+	t.Helper()
+	p, err := oauthtest.StartProxy(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	response, err := client.Do(r)
-	if err != nil {
-		return outcome{err: err}
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
-	return outcome{status: response.StatusCode, header: response.Header, body: body, err: err}
+	t.Cleanup(p.Close)
+	return p
 }
 
-func caller(t *testing.T, roots *x509.CertPool, certificates ...tls.Certificate) *http.Client {
+func inject(t *testing.T, p *oauthtest.Proxy, trouble oauthtest.Trouble) {
 	t.Helper()
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: certificates}}
-	t.Cleanup(transport.CloseIdleConnections)
-	return &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	if err := p.Make(trouble); err != nil {
+		t.Fatal(err)
+	}
 }
 
-// TestProxyMakesTrouble: each in turn, on one proxy, and after each there is none.
-func TestProxyMakesTrouble(t *testing.T) {
+func (o outcome) granted() bool {
+	return o.err == nil && o.status == 200 && strings.Contains(string(o.body), "access_token")
+}
+
+// TestProxyInjectsEachTrouble injects all troubles one after the other on one proxy. An
+// exchange after each of them succeeds.
+func TestProxyInjectsEachTrouble(t *testing.T) {
 	s := faulty(t)
-	p := oauthtest.NewProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
-	client := caller(t, s.CAPool())
-	ask := func() outcome {
+	p := newProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
+	client := newHTTPClient(t, s.CAPool())
+	try := func() outcome {
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		return through(ctx, t, client, p.URL()+oauthtest.TokenPath, "s3cr3t")
+		return exchangeAt(ctx, t, client, p.URL()+oauthtest.TokenPath, "s3cr3t")
 	}
-	good := func(o outcome) bool {
-		return o.err == nil && o.status == 200 && strings.Contains(string(o.body), "access_token")
+	if o := try(); !o.granted() || p.Met() != 0 {
+		t.Fatalf("without a trouble: got error %v, status %d, %d met", o.err, o.status, p.Met())
 	}
-	if o := ask(); !good(o) {
-		t.Fatalf("without trouble: %v, status %d", o.err, o.status)
-	}
-	if p.Met() != 0 {
-		t.Errorf("met %d without any", p.Met())
-	}
+	granted := map[string]bool{"late by 0.3 s": true, "body late by 0.4 s": true}
 	names := make(map[string]bool)
 	for _, trouble := range oauthtest.Troubles() {
 		if trouble.Name == "" || names[trouble.Name] {
-			t.Fatalf("the name %q is empty, or there twice", trouble.Name)
+			t.Fatalf("the name %q is empty or not unique", trouble.Name)
 		}
 		names[trouble.Name] = true
 		before, met := s.Exchanges(), p.Met()
-		if err := p.Make(trouble); err != nil {
-			t.Fatal(err)
-		}
-		if o := ask(); good(o) != slices.Contains([]string{"late by 0.3 s", "body late by 0.4 s"}, trouble.Name) && trouble.Name != "body byte by byte" {
-			t.Errorf("%s: %v, status %d", trouble.Name, o.err, o.status)
+		inject(t, p, trouble)
+		if o := try(); o.granted() != granted[trouble.Name] && trouble.Name != "body byte by byte" {
+			t.Errorf("%s: got error %v, status %d, want a token: %v", trouble.Name, o.err, o.status, granted[trouble.Name])
 		}
 		if p.Met() <= met && trouble.Name != "refused" {
-			t.Errorf("%s was not met", trouble.Name)
+			t.Errorf("%s was not injected", trouble.Name)
 		}
-		if passed := s.Exchanges() > before; passed && !trouble.Passed {
-			t.Errorf("%s: passed is %t", trouble.Name, passed)
+		if s.Exchanges() > before && !trouble.Passed {
+			t.Errorf("%s: the server received the request, but Passed is false", trouble.Name)
 		}
-		if err := p.Make(oauthtest.Trouble{}); err != nil {
-			t.Fatal(err)
-		}
-		if o := ask(); !good(o) {
-			t.Errorf("after %s: %v, status %d", trouble.Name, o.err, o.status)
+		inject(t, p, oauthtest.Trouble{})
+		if o := try(); !o.granted() {
+			t.Errorf("after %s: got error %v, status %d", trouble.Name, o.err, o.status)
 		}
 	}
 }
 
-// TestProxyShowsTheCertificate: the server sees the certificate that the caller showed
-// if its key is known, and else none.
-func TestProxyShowsTheCertificate(t *testing.T) {
-	s := oauthtest.NewServer(t, oauthtest.Config{})
-	known, err := s.CA().Issue(oauthtest.Leaf{CommonName: "c"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := s.CA().Issue(oauthtest.Leaf{CommonName: "c"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Register(oauthtest.Client{ID: "c", Methods: []string{"tls_client_auth"}, SubjectDN: known.Chain[0].Subject.String()})
-	p := oauthtest.NewProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA(), Clients: []*oauthtest.Issued{known}})
-	for status, client := range map[int]*http.Client{
-		200: caller(t, s.CAPool(), known.TLS()),
-		401: caller(t, s.CAPool(), other.TLS()),
-	} {
-		if o := through(t.Context(), t, client, p.URL()+oauthtest.TokenPath, ""); o.status != status {
-			t.Errorf("status %d, want %d: %v %s", o.status, status, o.err, o.body)
-		}
-	}
-}
-
-// TestProxyKeepsTheHost: what a caller signed stays as it is.
+// TestProxyKeepsTheHost: AWS signs the header Host.
 func TestProxyKeepsTheHost(t *testing.T) {
 	ca, err := oauthtest.NewCA("root")
 	if err != nil {
@@ -127,23 +91,22 @@ func TestProxyKeepsTheHost(t *testing.T) {
 		host, forwarded = r.Host, r.Header.Get("X-Forwarded-For")
 	}))
 	t.Cleanup(target.Close)
-	p := oauthtest.NewProxy(t, oauthtest.ProxyConfig{Target: target.URL, CA: ca})
+	p := newProxy(t, oauthtest.ProxyConfig{Target: target.URL, CA: ca})
 	roots := x509.NewCertPool()
 	roots.AddCert(ca.Certificate)
-	if o := through(t.Context(), t, caller(t, roots), p.URL()+"/", ""); o.status != 200 || "https://"+host != p.URL() || forwarded != "" {
-		t.Errorf("status %d, the server sees the host %s, forwarded for %q", o.status, host, forwarded)
+	if o := exchangeAt(t.Context(), t, newHTTPClient(t, roots), p.URL()+"/", "s3cr3t"); o.status != 200 || "https://"+host != p.URL() || forwarded != "" {
+		t.Errorf("got status %d, host %s, X-Forwarded-For %q, want 200 and the proxy's host", o.status, host, forwarded)
 	}
-	// A server that ends is a connection that ends.
 	target.Close()
-	if o := through(t.Context(), t, caller(t, roots), p.URL()+"/", ""); o.err == nil {
-		t.Errorf("without a server: status %d", o.status)
+	if o := exchangeAt(t.Context(), t, newHTTPClient(t, roots), p.URL()+"/", "s3cr3t"); o.err == nil {
+		t.Errorf("without a server: got status %d, want an error", o.status)
 	}
 }
 
-// TestProxyHides: a refusal that is lost is counted, and one that arrives is not.
-func TestProxyHides(t *testing.T) {
+// TestProxyCountsHiddenRefusals: a lost refusal is counted, and a delivered one is not.
+func TestProxyCountsHiddenRefusals(t *testing.T) {
 	s := faulty(t)
-	p := oauthtest.NewProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
+	p := newProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
 	for _, trouble := range append(oauthtest.Troubles(), oauthtest.Trouble{}) {
 		if trouble.Name != "" && trouble.Name != "answer lost" && trouble.Name != "half a body" {
 			continue
@@ -152,41 +115,36 @@ func TestProxyHides(t *testing.T) {
 		if trouble.Name != "" {
 			lost = 1
 		}
-		if err := p.Make(trouble); err != nil {
-			t.Fatal(err)
-		}
-		through(t.Context(), t, caller(t, s.CAPool()), p.URL()+oauthtest.TokenPath, "wrong")
+		inject(t, p, trouble)
+		exchangeAt(t.Context(), t, newHTTPClient(t, s.CAPool()), p.URL()+oauthtest.TokenPath, "wrong")
 		if p.Hidden()-before != lost {
-			t.Errorf("%q: %d hidden", trouble.Name, p.Hidden()-before)
+			t.Errorf("%q: got %d hidden, want %d", trouble.Name, p.Hidden()-before, lost)
 		}
 	}
 	if s.FailedLogons("c") != 3 {
-		t.Errorf("%d failed logons", s.FailedLogons("c"))
+		t.Errorf("got %d failed logons, want 3", s.FailedLogons("c"))
 	}
 }
 
-// TestProxyCountsWhoStrays: who follows a redirect is seen, and nobody else.
-func TestProxyCountsWhoStrays(t *testing.T) {
+func TestProxyCountsFollowedRedirects(t *testing.T) {
 	s := faulty(t)
-	p := oauthtest.NewProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
-	client := caller(t, s.CAPool())
+	p := newProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
+	client := newHTTPClient(t, s.CAPool())
 	redirects := 0
 	for _, trouble := range oauthtest.Troubles() {
 		if !strings.HasPrefix(trouble.Name, "redirect") {
 			continue
 		}
 		redirects++
-		if err := p.Make(trouble); err != nil {
-			t.Fatal(err)
-		}
+		inject(t, p, trouble)
 		before := p.Strayed()
 		for follow, want := range []int{before, before + 1} {
 			if client.CheckRedirect = nil; follow == 0 {
-				client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+				client.CheckRedirect = noRedirects
 			}
-			through(t.Context(), t, client, p.URL()+oauthtest.TokenPath, "s3cr3t")
+			exchangeAt(t.Context(), t, client, p.URL()+oauthtest.TokenPath, "s3cr3t")
 			if got := p.Strayed(); got != want {
-				t.Errorf("%s: %d have strayed, want %d", trouble.Name, got, want)
+				t.Errorf("%s: got %d strayed, want %d", trouble.Name, got, want)
 			}
 		}
 	}
@@ -195,8 +153,8 @@ func TestProxyCountsWhoStrays(t *testing.T) {
 	}
 }
 
-// TestProxyEnds: closing ends what it holds, and nothing can be made of it any more.
-func TestProxyEnds(t *testing.T) {
+// TestProxyCloses: Close breaks open connections, and Make fails afterwards.
+func TestProxyCloses(t *testing.T) {
 	s := faulty(t)
 	for _, trouble := range oauthtest.Troubles() {
 		if trouble.Name != "silent when connecting" && trouble.Name != "no answer" && trouble.Name != "refused" {
@@ -206,21 +164,21 @@ func TestProxyEnds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Make(trouble); err != nil {
-			t.Fatal(err)
-		}
+		inject(t, p, trouble)
 		ended := make(chan outcome)
-		go func() { ended <- through(t.Context(), t, caller(t, s.CAPool()), p.URL()+oauthtest.TokenPath, "s3cr3t") }()
+		go func() {
+			ended <- exchangeAt(t.Context(), t, newHTTPClient(t, s.CAPool()), p.URL()+oauthtest.TokenPath, "s3cr3t")
+		}()
 		for p.Met() == 0 && trouble.Name != "refused" {
 			time.Sleep(time.Millisecond)
 		}
 		p.Close()
 		p.Close()
 		if o := <-ended; o.err == nil {
-			t.Errorf("%s: status %d", trouble.Name, o.status)
+			t.Errorf("%s: got status %d, want an error", trouble.Name, o.status)
 		}
 		if err := p.Make(oauthtest.Trouble{}); err == nil {
-			t.Errorf("%s: a closed proxy takes orders", trouble.Name)
+			t.Errorf("%s: Make succeeds on a closed proxy", trouble.Name)
 		}
 	}
 }

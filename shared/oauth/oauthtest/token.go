@@ -1,65 +1,56 @@
 package oauthtest
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
 )
 
-// serveToken is the token endpoint: record, misbehave if told to, else answer.
-func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
-	request, body := readRequest(r)
-	// For a fault that lets the request through.
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	s.mu.Lock()
-	s.requests = append(s.requests, request)
-	fault := s.nextFault()
-	s.mu.Unlock()
-	// Even what went wrong has a correlation identifier, as in the servers' logs.
-	if request.Path == XSUAAPath {
-		w.Header().Set("X-Vcap-Request-Id", rand.Text())
-	} else {
-		w.Header().Set("X-Ids-Id", rand.Text())
-	}
-	w.Header().Set("Server", "SAP")
-	w.Header().Set("Cache-Control", "private,no-cache,no-store")
-	next := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, request) })
-	if fault != nil {
-		fault(w, r, next, s.done)
-		return
-	}
-	next.ServeHTTP(w, r)
+// The paths of the token endpoint.
+const (
+	// TokenPath is that of SAP Cloud Identity Services.
+	TokenPath = "/oauth2/token"
+	// XSUAAPath is that of XSUAA, which answers a failed logon differently.
+	XSUAAPath = "/oauth/token"
+)
+
+// endpoint is the token endpoint.
+type endpoint struct {
+	key       crypto.Signer // signs access tokens
+	neverLock bool
+
+	mu       sync.Mutex
+	verifier verifier // guarded by mu
 }
 
 // answer verifies the request and issues a token.
-func (s *Server) answer(w http.ResponseWriter, r *http.Request, request Request) {
-	proofs := findProofs(request)
-	if code, problem := badForm(r, request); code != "" {
+func (e *endpoint) answer(w http.ResponseWriter, r *http.Request, request Request) {
+	credentials := findCredentials(request)
+	if code, problem := malformed(r, request); code != "" {
 		writeError(w, http.StatusBadRequest, code, problem)
 		return
 	}
-	if len(proofs) > 1 {
+	if len(credentials) > 1 {
 		writeError(w, http.StatusBadRequest, "invalid_request", "the client is authenticated by more than one method")
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	c, claimed := s.authenticate(request, proofs[0])
-	if c == nil || c.locked(s.cfg.Now()) {
-		s.failLogon(w, request, claimed)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c, proven := e.verifier.authenticate(request, credentials[0])
+	if !proven || c.locked(e.verifier.now()) {
+		e.failLogon(w, request, c)
 		return
 	}
 	c.inARow = 0
@@ -68,12 +59,12 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, request Request)
 		return
 	}
 	c.exchanges++
-	writeJSON(w, http.StatusOK, s.token(c, request, proofs[0].method))
+	writeJSON(w, http.StatusOK, e.token(c, request, credentials[0].method))
 }
 
-// badForm says what is wrong with a request before anybody is authenticated, in
-// the terms of RFC 6749 section 5.2.
-func badForm(r *http.Request, request Request) (code, problem string) {
+// malformed returns the error of a request that is refused before the client is
+// authenticated (RFC 6749 section 5.2).
+func malformed(r *http.Request, request Request) (code, problem string) {
 	media, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	switch {
 	case r.Method != http.MethodPost:
@@ -99,16 +90,11 @@ func badForm(r *http.Request, request Request) (code, problem string) {
 	return "unsupported_grant_type", "grant_type must be client_credentials"
 }
 
-// refuses checks what an authenticated client asks for.
+// refuses returns the error for parameters that an authenticated client may not send.
 func (c *registered) refuses(form url.Values) (code, problem string) {
 	for scope := range strings.FieldsSeq(form.Get("scope")) {
 		if c.Scopes != nil && !slices.Contains(c.Scopes, scope) {
 			return "invalid_scope", "the scope is not granted to the client"
-		}
-	}
-	for _, resource := range form["resource"] {
-		if c.Resources != nil && !slices.Contains(c.Resources, resource) {
-			return "invalid_target", "the resource is not a dependency of the client"
 		}
 	}
 	switch form.Get("token_format") {
@@ -122,12 +108,12 @@ func (c *registered) refuses(form url.Values) (code, problem string) {
 	return "", ""
 }
 
-// failLogon counts a failed logon of the claimed client, which may be nil, and
-// answers as the server behind the path does. mu must be held.
-func (s *Server) failLogon(w http.ResponseWriter, r Request, claimed *registered) {
+// failLogon counts a failed logon of the named client, which may be nil, and answers as
+// the server of the path does. mu must be held.
+func (e *endpoint) failLogon(w http.ResponseWriter, r Request, named *registered) {
 	description := "Client not found"
-	if claimed != nil {
-		claimed.fail(s.cfg.Now(), s.cfg.NeverLock)
+	if named != nil {
+		named.fail(e.verifier.now(), e.neverLock)
 		description = "Client authentication failed"
 	}
 	if r.Path == XSUAAPath {
@@ -135,25 +121,15 @@ func (s *Server) failLogon(w http.ResponseWriter, r Request, claimed *registered
 		writeError(w, http.StatusUnauthorized, "unauthorized", "Bad credentials")
 		return
 	}
-	// RFC 6749 section 5.2 wants the scheme that the client used.
+	// RFC 6749 section 5.2 requires the scheme that the client used.
 	if r.Header.Get("Authorization") != "" {
 		w.Header().Set("WWW-Authenticate", `Basic realm="oauthtest"`)
 	}
 	writeError(w, http.StatusUnauthorized, "invalid_client", description)
 }
 
-func writeError(w http.ResponseWriter, status int, code, description string) {
-	writeJSON(w, status, map[string]any{"error": code, "error_description": description})
-}
-
-func writeJSON(w http.ResponseWriter, status int, members map[string]any) {
-	w.Header().Set("Content-Type", "application/json;charset=UTF-8")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(members)
-}
-
-// token makes the token answer to a client that was authenticated by method.
-func (s *Server) token(c *registered, r Request, method string) map[string]any {
+// token returns the answer to a client that was authenticated by method.
+func (e *endpoint) token(c *registered, r Request, method string) map[string]any {
 	lifetime := c.Lifetime
 	if lifetime == 0 {
 		lifetime = defaultLifetime
@@ -169,9 +145,9 @@ func (s *Server) token(c *registered, r Request, method string) map[string]any {
 	if format := r.Form.Get("token_format"); format == "opaque" || format == "" && c.Opaque {
 		return members
 	}
-	now := s.cfg.Now()
+	now := e.verifier.now()
 	claims := map[string]any{
-		"iss": s.Issuer(), "sub": c.ID, "azp": c.ID, "aud": c.ID, "sap_id_type": "app", "jti": rand.Text(),
+		"iss": e.verifier.issuer, "sub": c.ID, "azp": c.ID, "aud": c.ID, "sap_id_type": "app", "jti": rand.Text(),
 		"iat": now.Unix(), "exp": now.Add(lifetime).Unix(),
 	}
 	if resources := r.Form["resource"]; len(resources) > 0 {
@@ -180,17 +156,18 @@ func (s *Server) token(c *registered, r Request, method string) map[string]any {
 	if tid := r.Form.Get("app_tid"); tid != "" {
 		claims["app_tid"] = tid
 	}
-	// Bound to the certificate only if that was the proof (RFC 8705 section 3).
+	// Only a token for a client authenticated by its certificate is bound to it
+	// (RFC 8705 section 3).
 	if method == "tls_client_auth" {
 		sum := sha256.Sum256(r.Certificate.Raw)
 		claims["cnf"] = map[string]string{"x5t#S256": base64.RawURLEncoding.EncodeToString(sum[:])}
 	}
-	members["access_token"] = s.sign(claims)
+	members["access_token"] = e.accessToken(claims)
 	return members
 }
 
-func (s *Server) sign(claims map[string]any) string {
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: s.key, KeyID: "k1"}}, (&jose.SignerOptions{}).WithType("JWT"))
+func (e *endpoint) accessToken(claims map[string]any) string {
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: e.key, KeyID: "k1"}}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
@@ -201,31 +178,8 @@ func (s *Server) sign(claims map[string]any) string {
 	return text
 }
 
-// Key returns the key that verifies access tokens.
-func (s *Server) Key() crypto.PublicKey { return s.key.Public() }
-
-func (s *Server) serveKeys(w http.ResponseWriter, _ *http.Request) {
-	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: s.key.Public().(*ecdsa.PublicKey), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}}
+func (e *endpoint) serveKeys(w http.ResponseWriter, _ *http.Request) {
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: e.key.Public().(*ecdsa.PublicKey), KeyID: "k1", Algorithm: "ES256", Use: "sig"}}}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(set)
-}
-
-// serveMetadata answers as RFC 8414 section 3.2 and OpenID Connect Discovery do.
-func (s *Server) serveMetadata(w http.ResponseWriter, _ *http.Request) {
-	s.mu.Lock()
-	s.counts.metadata++
-	s.mu.Unlock()
-	members := map[string]any{
-		"issuer":                                s.Issuer(),
-		"token_endpoint":                        s.TokenEndpoint(),
-		"jwks_uri":                              s.url + "/oauth2/certs",
-		"grant_types_supported":                 []string{"client_credentials"},
-		"token_endpoint_auth_methods_supported": []string{"tls_client_auth", "client_secret_basic", "client_secret_post", "private_key_jwt"},
-		"tls_client_certificate_bound_access_tokens": true,
-		"response_types_supported":                   []string{"token"},
-	}
-	if s.cfg.Metadata != nil {
-		s.cfg.Metadata(members)
-	}
-	writeJSON(w, http.StatusOK, members)
 }
