@@ -1,6 +1,7 @@
-// Package ask defines what a caller asks an authorization server for: one value, [Ask],
-// which the request, the token endpoint's form, the claim, the announcement, the delivery
-// and the audit line carry whole. The package imports the standard library only.
+// Package ask defines [Ask], the parameters of a token request as one value. The request,
+// the form for the token endpoint, the claim, the announcement, the delivery and the audit
+// line embed it, so that none of them can lose a parameter. The package imports the standard
+// library only.
 package ask
 
 import (
@@ -10,12 +11,12 @@ import (
 	"slices"
 )
 
-// Ask says which of a client's tokens is wanted. The zero value asks for the token that
-// the client's document describes, or for the server's default. A new member belongs in
-// [Ask.AppendKey], and in the form of the oauth package.
+// Ask contains the parameters of a token request. The zero value requests the token that the
+// client's document describes, or the server's default. A new member must be added to
+// [Ask.AppendKey] and to the form of package oauth.
 type Ask struct {
-	// Scope is a list of scope tokens (RFC 6749 section 3.3). As Resource, it is sorted
-	// and without duplicates in a parsed request.
+	// Scope is a list of scope tokens (RFC 6749 section 3.3). A parsed request contains it
+	// sorted and without duplicates, as it does Resource.
 	Scope []string `json:"scope,omitempty"`
 	// Resource is a list of resource indicators (RFC 8707).
 	Resource []string `json:"resource,omitempty"`
@@ -25,11 +26,11 @@ type Ask struct {
 	TokenFormat string `json:"token_format,omitempty"`
 	// AppTID is the tenant of a multitenant application (SAP Cloud Identity Services).
 	AppTID string `json:"app_tid,omitempty"`
-	// Parameters are further form parameters.
+	// Parameters are additional form parameters.
 	Parameters map[string]string `json:"parameters,omitempty"`
 }
 
-// Key identifies an Ask: two asks have the same key if and only if they ask for the same.
+// Key identifies an Ask: two asks have the same key if and only if they are equal.
 type Key [sha256.Size]byte
 
 // keyVersion changes when the encoding of [Ask.AppendKey] does.
@@ -37,13 +38,12 @@ const keyVersion = 2
 
 // Key returns the key of a.
 func (a *Ask) Key() Key {
-	const usual = 512 // bytes, so that the buffer need not grow
+	const usual = 512 // bytes; the buffer rarely grows
 	return sha256.Sum256(a.AppendKey(make([]byte, 0, usual)))
 }
 
-// AppendKey appends an encoding of all members of a, for a key that covers more than the
-// ask. Each field stands behind its length, so that two asks cannot have one encoding by
-// a byte that moves from one field to the next.
+// AppendKey appends an encoding of all members, for a key that covers more than the ask. The
+// length of each field precedes it, so that two different asks never have the same encoding.
 func (a *Ask) AppendKey(b []byte) []byte {
 	b = append(b, keyVersion)
 	b = appendList(b, a.Scope)
@@ -60,7 +60,7 @@ func (a *Ask) AppendKey(b []byte) []byte {
 	return b
 }
 
-// AppendField appends a field behind its length.
+// AppendField appends the length of a field and the field.
 func AppendField(b []byte, field string) []byte {
 	return append(binary.BigEndian.AppendUint64(b, uint64(len(field))), field...)
 }
@@ -73,13 +73,13 @@ func appendList(b []byte, list []string) []byte {
 	return b
 }
 
-// IsZero reports whether a asks for nothing in particular.
+// IsZero reports whether a has no parameters.
 func (a *Ask) IsZero() bool {
 	return len(a.Scope) == 0 && len(a.Resource) == 0 && a.Audience == "" && a.TokenFormat == "" && a.AppTID == "" && len(a.Parameters) == 0
 }
 
-// Targets returns the resources together with the audience, which means the same to
-// servers without resource indicators. The result may share memory with a.
+// Targets returns the resources and the audience, which has the same meaning for servers
+// without resource indicators. The result may share memory with a.
 func (a *Ask) Targets() []string {
 	if a.Audience == "" {
 		return a.Resource

@@ -25,21 +25,21 @@ func TestEachMemberIsEncodedAsJSON(t *testing.T) {
 	}
 }
 
-func TestIsZeroLooksAtEachMember(t *testing.T) {
+func TestIsZeroDependsOnEachMember(t *testing.T) {
 	if zero := (ask.Ask{}); !zero.IsZero() {
-		t.Error("the zero value is not zero")
+		t.Error("IsZero is false for the zero value")
 	}
 	full := reflect.ValueOf(asktest.Full(t))
 	for i := range full.NumField() {
 		var a ask.Ask
 		reflect.ValueOf(&a).Elem().Field(i).Set(full.Field(i))
 		if a.IsZero() {
-			t.Errorf("IsZero does not look at %s", full.Type().Field(i).Name)
+			t.Errorf("IsZero does not depend on %s", full.Type().Field(i).Name)
 		}
 	}
 }
 
-// TestKeyKeepsFieldsApart moves bytes from one field to the next.
+// TestKeyKeepsFieldsApart uses asks that differ only in where one field ends.
 func TestKeyKeepsFieldsApart(t *testing.T) {
 	seen := make(map[ask.Key]int)
 	for i, a := range []ask.Ask{
@@ -57,15 +57,15 @@ func TestKeyKeepsFieldsApart(t *testing.T) {
 	}
 }
 
-func TestTargets(t *testing.T) {
+func TestTargetsDoesNotChangeResource(t *testing.T) {
 	resource := make([]string, 1, 2)
 	resource[0] = "urn:a"
 	a := ask.Ask{Resource: resource, Audience: "b"}
 	if got := a.Targets(); !reflect.DeepEqual(got, []string{"urn:a", "b"}) || resource[:2][1] != "" {
-		t.Errorf("got %q, and the ask's own list became %q", got, resource[:2])
+		t.Errorf("got %q and resource %q, want [urn:a b] and an unchanged resource", got, resource[:2])
 	}
 	a.Audience = ""
 	if got := a.Targets(); !reflect.DeepEqual(got, []string{"urn:a"}) {
-		t.Errorf("got %q", got)
+		t.Errorf("without an audience: got %q, want [urn:a]", got)
 	}
 }

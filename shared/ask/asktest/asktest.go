@@ -1,4 +1,4 @@
-// Package asktest helps to test that code which encodes an [ask.Ask] loses no member.
+// Package asktest helps to test that an encoding of an [ask.Ask] loses no member.
 package asktest
 
 import (
@@ -8,7 +8,7 @@ import (
 	"tokenvendor/shared/ask"
 )
 
-// Full returns an Ask whose members all differ from their zero values.
+// Full returns an Ask in which no member has its zero value.
 func Full(t *testing.T) ask.Ask {
 	t.Helper()
 	var a ask.Ask
@@ -19,7 +19,7 @@ func Full(t *testing.T) ask.Ask {
 	return a
 }
 
-// Each returns, by the name of the member, Asks that differ from [Full] in that member
+// Each returns an Ask for each member, by its name, that differs from [Full] in this member
 // only.
 func Each(t *testing.T) map[string]ask.Ask {
 	t.Helper()
@@ -33,13 +33,13 @@ func Each(t *testing.T) map[string]ask.Ask {
 	return all
 }
 
-// EachChangesKey fails the test for every member of Ask that does not change the result
-// of key.
+// EachChangesKey reports an error for each member of Ask that does not change the result of
+// key.
 func EachChangesKey[K comparable](t *testing.T, key func(ask.Ask) K) {
 	t.Helper()
 	full := key(Full(t))
 	if full != key(Full(t)) {
-		t.Error("the same ask has two keys")
+		t.Error("equal asks have different keys")
 	}
 	for name, a := range Each(t) {
 		if key(a) == full {
@@ -48,7 +48,8 @@ func EachChangesKey[K comparable](t *testing.T, key func(ask.Ask) K) {
 	}
 }
 
-// set gives a member a value that parses as one: lists sorted, TokenFormat as SAP has it.
+// set sets a member to a value that a request may contain: lists are sorted, and TokenFormat
+// is one of SAP's.
 func set(t *testing.T, name string, v reflect.Value) {
 	t.Helper()
 	text := "ask-" + name
