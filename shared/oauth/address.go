@@ -5,37 +5,71 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"net/url"
+	"strings"
 	"syscall"
 )
 
-// errAddress says that a server's name led to an address that must not be
-// dialled.
+// ParseEndpoint parses an endpoint URL: https, with a host, without user information and
+// without a fragment (RFC 6749 section 3.2). The error does not contain the URL.
+func ParseEndpoint(raw string) (*url.URL, error) {
+	if len(raw) > 2048 {
+		return nil, errors.New("longer than 2048 bytes")
+	}
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || strings.ContainsFunc(raw, notURLByte):
+		return nil, errors.New("not a URL")
+	case u.Scheme != "https":
+		return nil, errors.New("not an https URL")
+	case u.User != nil:
+		return nil, errors.New("must not hold user information")
+	case u.Fragment != "" || strings.Contains(raw, "#"):
+		return nil, errors.New("must not have a fragment")
+	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "%_*\\") || !validPort(u):
+		return nil, errors.New("host or port is not valid")
+	}
+	return u, nil
+}
+
+func notURLByte(r rune) bool { return r <= ' ' || r >= 0x7f }
+
+func validPort(u *url.URL) bool {
+	port := u.Port()
+	if port == "" {
+		// net/http accepts the empty port of "https://host:".
+		return !strings.HasSuffix(u.Host, ":")
+	}
+	n, err := net.LookupPort("tcp", port)
+	return err == nil && n > 0
+}
+
+// errAddress says that the server's name resolved to an address that is not allowed.
 var errAddress = errors.New("address not allowed")
 
-// AddressPolicy says which addresses an authorization server may have. The zero
-// value allows public addresses only, so that whoever may write a client's
-// document cannot make the function call what only the function can reach.
-// Link-local addresses, where the cloud's metadata services live, are never
-// allowed.
+// AddressPolicy decides which addresses an authorization server may have. The zero value
+// allows public addresses only, so that the author of a client's document cannot use the
+// function to reach its private network. Link-local addresses, which include the cloud's
+// metadata services, are never allowed.
 type AddressPolicy struct {
-	// Private allows loopback and private addresses (RFC 1918, RFC 4193) too.
+	// Private also allows loopback and private addresses (RFC 1918, RFC 4193).
 	Private bool
-	// Prefixes allows these networks too.
+	// Prefixes also allows these networks.
 	Prefixes []netip.Prefix
 	// Dial connects to an authorization server, whatever its address; nil: the network
 	// does, within the policy.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// metadata addresses of the cloud: never an authorization server. The first is
-// link-local like the instance metadata service itself.
+// metadataAddress reports whether ip belongs to a metadata service. That of EC2 has a
+// link-local IPv4 address and an IPv6 address that is not link-local.
 func metadataAddress(ip netip.Addr) bool {
 	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() ||
 		ip == netip.AddrFrom16([16]byte{0xfd, 0x00, 0x0e, 0xc2, 14: 0x02, 15: 0x54})
 }
 
-// specialPrefixes are not public although netip has no name for them: shared
-// address space, protocol assignments, benchmarking, reserved, NAT64, 6to4.
+// specialPrefixes returns networks that are not public and have no predicate in netip:
+// shared address space, protocol assignments, benchmarking, reserved, NAT64, 6to4.
 func specialPrefixes() [8]netip.Prefix {
 	v4 := func(a, b, c byte, bits int) netip.Prefix {
 		return netip.PrefixFrom(netip.AddrFrom4([4]byte{a, b, c, 0}), bits)
@@ -51,7 +85,7 @@ func specialPrefixes() [8]netip.Prefix {
 
 // Allows reports whether ip may be dialled.
 func (p AddressPolicy) Allows(ip netip.Addr) bool {
-	// ::ffff:127.0.0.1 is loopback, but not to IsLoopback of the mapped form.
+	// IsLoopback is false for ::ffff:127.0.0.1, so unmap first.
 	ip = ip.Unmap().WithZone("")
 	if !ip.IsValid() || metadataAddress(ip) || ip.IsMulticast() || ip.IsUnspecified() {
 		return false
@@ -72,8 +106,8 @@ func (p AddressPolicy) Allows(ip netip.Addr) bool {
 	return true
 }
 
-// control judges the address after the name was resolved, so that a name whose
-// answer changes cannot slip through.
+// control checks the resolved address just before it is dialled, so that a DNS answer that
+// changes between two lookups cannot bypass the policy.
 func (p AddressPolicy) control(_ context.Context, _, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil || !p.Allows(ap.Addr()) {

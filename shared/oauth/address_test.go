@@ -7,7 +7,7 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
-func TestS34AddressPolicy(t *testing.T) {
+func TestAddressPolicyAllows(t *testing.T) {
 	public := oauth.AddressPolicy{}
 	private := oauth.AddressPolicy{Private: true}
 	network := oauth.AddressPolicy{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("169.254.0.0/16")}}
@@ -51,7 +51,7 @@ func TestS34AddressPolicy(t *testing.T) {
 				want   bool
 			}{"public": {public, tt.public}, "private": {private, tt.private}, "network": {network, tt.network}} {
 				if got := c.policy.Allows(ip); got != c.want {
-					t.Errorf("%s policy: %v, want %v", name, got, c.want)
+					t.Errorf("%s policy: got %v, want %v", name, got, c.want)
 				}
 			}
 		})

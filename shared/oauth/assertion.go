@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -11,30 +12,30 @@ import (
 	"time"
 )
 
-// AssertionTypeJWTBearer is the client_assertion_type of RFC 7523 section 2.2.
-const AssertionTypeJWTBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+const (
+	// assertionType is the client_assertion_type of RFC 7523 section 2.2.
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-// DefaultAssertionLifetime is how long an assertion is valid when
-// [Assertion.Lifetime] is zero.
-const DefaultAssertionLifetime = 60 * time.Second
+	defaultAssertionLifetime = 60 * time.Second
+)
 
-// Assertion proves the client by a JWT that it signs itself (private_key_jwt,
-// RFC 7523 section 2.2 and OpenID Connect Core section 9). Each attempt gets a
-// new one, because servers refuse a jti that they have seen.
+// Assertion authenticates the client by a JWT that the client signs (private_key_jwt,
+// RFC 7523 section 2.2 and OpenID Connect Core section 9). Each attempt sends a new JWT,
+// because servers refuse a jti that was used before.
 type Assertion struct {
 	ClientID string
-	// Audience is the one value of aud: the issuer, or the token endpoint.
+	// Audience is the only value of aud: the issuer or the token endpoint.
 	Audience string
-	// Signer makes the signature; required.
+	// Signer signs the JWT; required.
 	Signer Signer
 	// KeyID is the kid header; empty: none.
 	KeyID string
-	// Thumbprint is the x5t#S256 header, base64url (RFC 7515 section 4.1.8);
-	// empty: none.
+	// Thumbprint is the x5t#S256 header in base64url (RFC 7515 section 4.1.8); empty:
+	// none.
 	Thumbprint string
 	// Type is the typ header; empty: JWT.
 	Type string
-	// Lifetime is the time from iat to exp; zero: [DefaultAssertionLifetime].
+	// Lifetime is the time from iat to exp; zero: 60 seconds.
 	Lifetime time.Duration
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
@@ -47,8 +48,8 @@ type assertionHeader struct {
 	Thumbprint string `json:"x5t#S256,omitempty"`
 }
 
-// assertionClaims has no nbf: a server whose clock is a second behind would
-// refuse the assertion, and count a failed logon.
+// assertionClaims has no nbf: a server whose clock is a second late would refuse the
+// assertion and count a failed logon.
 type assertionClaims struct {
 	Issuer   string `json:"iss"`
 	Subject  string `json:"sub"`
@@ -64,20 +65,17 @@ func (a Assertion) Authenticate(ctx context.Context, form url.Values, _ http.Hea
 	if err != nil {
 		return err
 	}
-	form.Set("client_assertion_type", AssertionTypeJWTBearer)
-	form.Set("client_assertion", jwt)
+	setAssertion(form, jwt)
 	return nil
 }
 
+func setAssertion(form url.Values, jwt string) {
+	form.Set("client_assertion_type", assertionType)
+	form.Set("client_assertion", jwt)
+}
+
 func (a Assertion) sign(ctx context.Context) (string, error) {
-	header := assertionHeader{Algorithm: a.Signer.Algorithm(), Type: a.Type, KeyID: a.KeyID, Thumbprint: a.Thumbprint}
-	if header.Type == "" {
-		header.Type = "JWT"
-	}
-	lifetime := a.Lifetime
-	if lifetime == 0 {
-		lifetime = DefaultAssertionLifetime
-	}
+	header := assertionHeader{Algorithm: a.Signer.Algorithm(), Type: cmp.Or(a.Type, "JWT"), KeyID: a.KeyID, Thumbprint: a.Thumbprint}
 	now := wallClock(a.Now)()
 	claims := assertionClaims{
 		Issuer:   a.ClientID,
@@ -85,7 +83,7 @@ func (a Assertion) sign(ctx context.Context) (string, error) {
 		Audience: a.Audience,
 		ID:       rand.Text(),
 		IssuedAt: now.Unix(),
-		Expires:  now.Add(lifetime).Unix(),
+		Expires:  now.Add(cmp.Or(a.Lifetime, defaultAssertionLifetime)).Unix(),
 	}
 	input := segment(header) + "." + segment(claims)
 	signature, err := a.Signer.Sign(ctx, []byte(input))
@@ -103,13 +101,12 @@ func segment(v any) string {
 	return base64.RawURLEncoding.EncodeToString(text)
 }
 
-// IssuedAssertion proves the client by a JWT that somebody else issues, whom the
-// authorization server trusts to say who we are (RFC 7521 section 3, RFC 7523
-// section 3; SAP Cloud Identity Services: trust by issuer). Then there is no
-// credential of the client's to keep at all.
+// IssuedAssertion authenticates the client by a JWT of another issuer, which the
+// authorization server trusts (RFC 7521 section 3, RFC 7523 section 3; SAP Cloud Identity
+// Services: trust by issuer). The client then has no credential of its own.
 type IssuedAssertion struct {
-	// Issue returns a new JWT for each attempt; it keeps the deadline of ctx. An
-	// error that wraps [ErrTemporary] may go away by itself. Required.
+	// Issue returns a new JWT for each attempt, before the deadline of ctx. Its error wraps
+	// [ErrTemporary] if a later call may succeed. Required.
 	Issue func(ctx context.Context) (Secret, error)
 }
 
@@ -119,7 +116,6 @@ func (a IssuedAssertion) Authenticate(ctx context.Context, form url.Values, _ ht
 	if err != nil {
 		return fmt.Errorf("get the client assertion: %w", err)
 	}
-	form.Set("client_assertion_type", AssertionTypeJWTBearer)
-	form.Set("client_assertion", jwt.Expose())
+	setAssertion(form, jwt.Expose())
 	return nil
 }

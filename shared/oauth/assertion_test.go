@@ -2,14 +2,10 @@ package oauth_test
 
 import (
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -19,24 +15,6 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
-// rsaKey is made once: it is slow.
-var rsaKey = sync.OnceValue(func() *rsa.PrivateKey {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		panic(err)
-	}
-	return key
-})
-
-func ecKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(curve, rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
 func assertion(t *testing.T, a oauth.Assertion) string {
 	t.Helper()
 	form := url.Values{}
@@ -44,13 +22,13 @@ func assertion(t *testing.T, a oauth.Assertion) string {
 		t.Fatal(err)
 	}
 	if got := form.Get("client_assertion_type"); got != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer" {
-		t.Errorf("client_assertion_type is %q", got)
+		t.Errorf("got client_assertion_type %q", got)
 	}
 	return form.Get("client_assertion")
 }
 
-// TestAssertion lets another implementation of JWS judge what we sign.
-func TestAssertion(t *testing.T) {
+// TestAssertionVerifies verifies assertions with another implementation of JWS.
+func TestAssertionVerifies(t *testing.T) {
 	p256, p384 := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P384())
 	now := time.Unix(1_800_000_000, 0)
 	for _, tt := range []struct {
@@ -76,21 +54,21 @@ func TestAssertion(t *testing.T) {
 				Audience any `json:"aud"`
 			}
 			if err := parsed.Claims(tt.key.Public(), &claims); err != nil {
-				t.Fatalf("the signature does not verify: %v", err)
+				t.Fatalf("verify the signature: %v", err)
 			}
 			head := parsed.Headers[0]
 			if head.KeyID != "k1" || head.ExtraHeaders["typ"] != "client-authentication+jwt" || head.ExtraHeaders["x5t#S256"] != "tp" {
-				t.Errorf("header is %v", head)
+				t.Errorf("got header %v", head)
 			}
 			if claims.Issuer != "c1" || claims.Subject != "c1" || claims.Audience != "https://as.test" ||
 				claims.IssuedAt.Time().Unix() != now.Unix() || claims.Expiry.Time().Sub(now) != time.Minute || claims.NotBefore != nil || len(claims.ID) < 22 {
-				t.Errorf("claims are %+v", claims)
+				t.Errorf("got claims %+v", claims)
 			}
 		})
 	}
 }
 
-func TestAssertionIDIsNew(t *testing.T) {
+func TestEachAssertionHasNewID(t *testing.T) {
 	signer, err := oauth.NewLocalSigner(ecKey(t, elliptic.P256()), "")
 	if err != nil {
 		t.Fatal(err)
@@ -104,7 +82,7 @@ func TestAssertionIDIsNew(t *testing.T) {
 
 func payload(jwt string) string { return strings.Split(jwt, ".")[1] }
 
-func TestSignerRefusesWhatDoesNotFit(t *testing.T) {
+func TestNewSignerRefusesOtherAlgorithm(t *testing.T) {
 	p256 := ecKey(t, elliptic.P256())
 	for name, tt := range map[string]struct {
 		alg string
@@ -114,16 +92,7 @@ func TestSignerRefusesWhatDoesNotFit(t *testing.T) {
 		"larger curve": {"ES384", p256}, "P-521": {"", ecKey(t, elliptic.P521())}, "RS512": {"RS512", rsaKey()},
 	} {
 		if _, err := oauth.NewLocalSigner(tt.key, tt.alg); err == nil {
-			t.Errorf("%s is taken", name)
+			t.Errorf("%s: got no error", name)
 		}
 	}
-}
-
-func FuzzJoinECDSA(f *testing.F) {
-	f.Add([]byte{0x30, 6, 2, 1, 1, 2, 1, 1})
-	f.Fuzz(func(t *testing.T, der []byte) {
-		if joined, err := oauth.JoinECDSA(der, 32); err == nil && len(joined) != 64 {
-			t.Errorf("%d bytes", len(joined))
-		}
-	})
 }

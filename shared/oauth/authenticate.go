@@ -9,17 +9,47 @@ import (
 	"time"
 )
 
-// ErrTemporary marks the error of an [Authenticator] that may go away by
-// itself, such as a signing service that is down.
+// Method is a client authentication method by its registered name (RFC 7591 section 2,
+// RFC 8705 section 2).
+type Method string
+
+// The methods that this package implements.
+const (
+	ClientSecretPost        Method = "client_secret_post"
+	ClientSecretBasic       Method = "client_secret_basic"
+	PrivateKeyJWT           Method = "private_key_jwt"
+	TLSClientAuth           Method = "tls_client_auth"
+	SelfSignedTLSClientAuth Method = "self_signed_tls_client_auth"
+	// AWSWebIdentity is not a registered name: private_key_jwt with an assertion that AWS
+	// STS issues to the vendor's own role; see [IssuedAssertion].
+	AWSWebIdentity Method = "aws_web_identity"
+)
+
+// MutualTLS reports whether the method authenticates the client by its certificate in the
+// TLS handshake (RFC 8705).
+func (m Method) MutualTLS() bool { return m == TLSClientAuth || m == SelfSignedTLSClientAuth }
+
+// ErrTemporary marks an error of an [Authenticator] that may not happen again, for example
+// when a signing service is not available.
 var ErrTemporary = errors.New("temporary")
 
-// ErrCertificateExpired says that the client's certificate is out of its
-// validity, so that it was not sent.
+// ErrCertificateExpired says that the current time is outside the validity of the client's
+// certificate, so that it was not sent.
 var ErrCertificateExpired = errors.New("certificate expired or not yet valid")
 
-// SecretPost sends the secret in the body (client_secret_post, RFC 6749 section
-// 2.3.1). It is the one form that SAP Cloud Identity Services and XSUAA
-// understand alike.
+// An Authenticator authenticates the client in one attempt of an exchange. It must be safe
+// for concurrent use.
+type Authenticator interface {
+	// Authenticate adds the credential to the form or the header of one attempt. It is
+	// called for each attempt, because an assertion must not be sent twice. It must not
+	// log what it adds. An error ends the exchange before a request is sent. The error is
+	// shown to the operator, so it must not contain a secret. It wraps ErrTemporary if a
+	// later call may succeed.
+	Authenticate(ctx context.Context, form url.Values, header http.Header) error
+}
+
+// SecretPost sends the secret in the body (client_secret_post, RFC 6749 section 2.3.1). It
+// is the only form that SAP Cloud Identity Services and XSUAA decode in the same way.
 type SecretPost struct{ Secret Secret }
 
 // Authenticate implements [Authenticator].
@@ -28,21 +58,21 @@ func (a SecretPost) Authenticate(_ context.Context, form url.Values, _ http.Head
 	return nil
 }
 
-// BasicEncoding says how identifier and secret are written into the
-// Authorization header before base64.
+// BasicEncoding is the encoding of identifier and secret in the Authorization header,
+// before base64.
 type BasicEncoding string
 
 const (
-	// BasicForm encodes both as application/x-www-form-urlencoded, as RFC 6749
-	// section 2.3.1 and SAP Cloud Identity Services ask.
+	// BasicForm encodes both as application/x-www-form-urlencoded, as RFC 6749 section
+	// 2.3.1 and SAP Cloud Identity Services require.
 	BasicForm BasicEncoding = "form"
-	// BasicRaw leaves both as they are, as XSUAA (UAA) expects: it takes a
-	// "+" of an encoded secret literally and answers 401.
+	// BasicRaw does not encode them, as XSUAA (UAA) expects: it does not decode the "+" of
+	// an encoded secret and answers 401.
 	BasicRaw BasicEncoding = "raw"
 )
 
-// SecretBasic sends the secret in the Authorization header
-// (client_secret_basic, RFC 6749 section 2.3.1).
+// SecretBasic sends the secret in the Authorization header (client_secret_basic, RFC 6749
+// section 2.3.1).
 type SecretBasic struct {
 	ClientID string
 	Secret   Secret
@@ -60,10 +90,10 @@ func (a SecretBasic) Authenticate(_ context.Context, _ url.Values, header http.H
 	return nil
 }
 
-// Certificate is the proof by mutual TLS (RFC 8705 section 2): the handshake
-// carries it, and client_id in the body says whose it is. Its Authenticate only
-// keeps an expired certificate from being sent, which the server would count as
-// a failed logon.
+// Certificate is client authentication by mutual TLS (RFC 8705 section 2). The handshake
+// sends the certificate of [Config], and client_id in the body names the client.
+// Authenticate only prevents that an expired certificate is sent, which the server would
+// count as a failed logon.
 type Certificate struct {
 	NotBefore, NotAfter time.Time
 	// Now is the clock; nil means time.Now.
@@ -79,8 +109,7 @@ func (a Certificate) Authenticate(context.Context, url.Values, http.Header) erro
 	return nil
 }
 
-// wallClock strips the monotonic reading: it stops while a Lambda function is
-// frozen.
+// wallClock strips the monotonic reading, which stops while a Lambda function is frozen.
 func wallClock(now func() time.Time) func() time.Time {
 	if now == nil {
 		now = time.Now

@@ -8,23 +8,22 @@ import (
 const (
 	budgetSize   = 10
 	budgetRefill = 0.1
-	// budgetPeriod gives back one retry by itself: tokens are kept for hours,
-	// so successes alone would leave a host without retries for long after its
-	// trouble.
+	// One retry is given back per budgetPeriod. Tokens are cached for hours, so successes
+	// alone would leave a host without retries long after it has recovered.
 	budgetPeriod = 10 * time.Second
-	// budgetHosts bounds the map; documents name the hosts.
+	// budgetHosts bounds the map, because the hosts come from clients' documents.
 	budgetHosts = 1024
 )
 
-// retryBudget keeps retries from multiplying the load on a server that is in
-// trouble: a retry takes one token of the host's bucket, a success gives back a
-// tenth, and so does time. The zero value is ready to use.
+// retryBudget prevents that retries multiply the load on a failing server. A retry takes
+// one token of the host's bucket. A success gives back a tenth of a token, and time gives
+// back one per budgetPeriod. The zero value is ready to use.
 type retryBudget struct {
 	mu    sync.Mutex
 	hosts map[string]spending // guarded by mu
 }
 
-// spending is how much of a host's bucket was gone at a time.
+// spending is how much of a host's bucket was spent at a time.
 type spending struct {
 	spent float64
 	at    time.Time

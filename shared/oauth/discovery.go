@@ -13,24 +13,23 @@ import (
 	"tokenvendor/shared/strictjson"
 )
 
-// ErrDiscovery says that the authorization server's metadata could not be
-// fetched now; a later call may succeed.
+// ErrDiscovery says that the authorization server's metadata could not be fetched. A later
+// call may succeed.
 var ErrDiscovery = errors.New("the issuer's metadata could not be read")
 
-// Metadata is what this package uses of RFC 8414 section 2.
+// Metadata is the part of the metadata of RFC 8414 section 2 that this package uses.
 type Metadata struct {
 	Issuer        string
 	TokenEndpoint string
-	// MutualTLSTokenEndpoint is the alias for clients that authenticate with a
-	// certificate (RFC 8705 section 5); empty: the same as TokenEndpoint.
+	// MutualTLSTokenEndpoint is the alias for clients that authenticate by certificate
+	// (RFC 8705 section 5); empty: the same as TokenEndpoint.
 	MutualTLSTokenEndpoint string
 }
 
-// Discover reads the metadata of issuer, as OpenID Connect Discovery places it
-// or, where that is not found, as RFC 8414 section 3 does. The metadata must
-// name the same issuer (RFC 8414 section 3.3), and a token endpoint on the
-// issuer's host: what a server's answer says must not choose where a secret goes.
-// An error that wraps [ErrDiscovery] is temporary.
+// Discover reads the metadata of issuer at the path of OpenID Connect Discovery or, if it
+// is not found there, at that of RFC 8414 section 3. The metadata must contain the same
+// issuer (RFC 8414 section 3.3) and a token endpoint on the issuer's host, so that an
+// answer cannot redirect a secret. An error that wraps [ErrDiscovery] is temporary.
 func Discover(ctx context.Context, client *http.Client, issuer string) (Metadata, error) {
 	u, err := ParseEndpoint(issuer)
 	if err != nil {
@@ -64,7 +63,7 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 	req.Header.Set("User-Agent", defaultUserAgent)
 	resp, err := client.Do(req)
 	if err != nil {
-		failure := (&Client{}).transportError(err, &sightings{})
+		failure := new(attemptTrace).transportError(err)
 		if failure.Temporary() {
 			return nil, 0, fmt.Errorf("%w: %v", ErrDiscovery, failure)
 		}
@@ -72,7 +71,7 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode < http.StatusOK {
-		return nil, 0, fmt.Errorf("issuer: %v", switched())
+		return nil, 0, fmt.Errorf("issuer: %v", protocolSwitched())
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
@@ -98,8 +97,8 @@ func parseMetadata(body []byte, base *url.URL, issuer string) (Metadata, error) 
 	if json.Unmarshal(members["mtls_endpoint_aliases"], &aliases) == nil {
 		m.MutualTLSTokenEndpoint, _ = strictjson.String(aliases["token_endpoint"])
 	}
-	// The alias may be on another host, as in RFC 8705's own example: a
-	// certificate proves nothing to whom it is shown that could be used again.
+	// The alias may be on another host, as in RFC 8705's own example, because a server
+	// cannot reuse the client certificate that it was shown.
 	if _, err := ParseEndpoint(m.MutualTLSTokenEndpoint); m.MutualTLSTokenEndpoint != "" && err != nil {
 		return Metadata{}, fmt.Errorf("issuer: its mtls_endpoint_aliases has a token_endpoint that is %w", err)
 	}

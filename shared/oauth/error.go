@@ -7,31 +7,30 @@ import (
 	"time"
 )
 
-// Reason says what kept an exchange from giving a token.
+// Reason is why an exchange returned no token.
 type Reason int
 
-// The reasons. The zero value never stands in an [Error].
+// The reasons. The zero value is not used in an [Error].
 const (
 	_ Reason = iota
 	// Refused: the server answered with an error status; see Error.Status.
 	Refused
-	// CertificateRefused: the server ended the TLS handshake over our
+	// CertificateRefused: the server ended the TLS handshake because of the client
 	// certificate.
 	CertificateRefused
-	// NoProof: the client's proof could not be made; nothing was sent.
+	// NoProof: the [Authenticator] failed; no request was sent.
 	NoProof
-	// Unreachable: no connection, or it broke before an answer came.
+	// Unreachable: there was no connection, or it broke before an answer.
 	Unreachable
-	// TimedOut: no whole answer within the time.
+	// TimedOut: no complete answer before the deadline.
 	TimedOut
-	// Untrusted: the server's certificate or its TLS is not acceptable.
+	// Untrusted: the server's certificate or its TLS version is not acceptable.
 	Untrusted
-	// AddressRefused: the server's name leads to an address that is not
-	// allowed.
+	// AddressRefused: the server's name resolves to an address that is not allowed.
 	AddressRefused
 	// Redirected: the server answered with a redirect, which is not followed.
 	Redirected
-	// Unusable: the server answered 200 without a token that can be passed on.
+	// Unusable: the server answered 200 without a usable token.
 	Unusable
 )
 
@@ -47,33 +46,32 @@ var reasonTexts = [...]string{
 	Unusable:           "the authorization server's answer holds no usable token",
 }
 
-// Error is the one error type of [Exchanger.Exchange]. Its text holds nothing
-// that the server sent but the error code of RFC 6749 section 5.2.
+// Error is the error type of [Exchanger.Exchange]. Of the server's answer, its text
+// contains only the status and the error code of RFC 6749 section 5.2.
 type Error struct {
 	Reason Reason
-	// Status is the HTTP status of the answer; 0: none came.
+	// Status is the HTTP status of the answer; 0: there was no answer.
 	Status int
-	// Code is the server's error member (RFC 6749 section 5.2); empty: none, or
-	// not one that the RFC allows.
+	// Code is the server's error code (RFC 6749 section 5.2); empty: none, or one that is
+	// not safe to log.
 	Code string
-	// Description is the server's error_description, cut to 200 printable
-	// characters; empty for a failed logon, and "[redacted]" when it echoed
-	// the credential. It is the server's text: for operators, and for the
-	// caller where its own parameter was refused.
+	// Description is the server's error_description as [Printable] returns it; empty for a
+	// failed logon, and "[redacted]" if it repeated the credential. It is for operators,
+	// and for a caller whose parameter was refused.
 	Description string
-	// Detail is our own words on the reason; never a value.
+	// Detail explains the reason. It contains no value that was sent or received.
 	Detail string
-	// RetryAfter is what the server asked for, at most five minutes; 0: nothing.
+	// RetryAfter is the pause that the server asked for, at most [MaxRetryAfter]; 0: none.
 	RetryAfter time.Duration
-	// CorrelationID is what the server's log calls the request: X-Ids-Id of SAP
-	// Cloud Identity Services, X-Vcap-Request-Id of XSUAA.
+	// CorrelationID identifies the request in the server's log: X-Ids-Id of SAP Cloud
+	// Identity Services, X-Vcap-Request-Id of XSUAA.
 	CorrelationID string
-	// ClockSkew is the server's Date minus our clock, set for a failed logon: a
-	// wrong clock makes good assertions fail.
+	// ClockSkew is the server's Date minus the local clock. It is set for a failed logon,
+	// because a wrong clock makes valid assertions fail.
 	ClockSkew time.Duration
 	// temporary: NoProof wrapped ErrTemporary.
 	temporary bool
-	// final: the proof was shown and must not be shown again by itself.
+	// final: the server saw the credential, so that a retry could count as a failed logon.
 	final bool
 }
 
@@ -96,11 +94,11 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// FailedLogon reports whether the server may have counted the exchange as a
-// failed logon: SAP Cloud Identity Services answers invalid_client with 400 or
-// 401, older XSUAA answers 401 with the code "unauthorized", and gateways are known
-// to make a 200 or a 503 of it. A 401 whose code is about what was asked for is
-// none: the client was known, and must not be blocked by a caller's bad scope.
+// FailedLogon reports whether the server may have counted the exchange as a failed logon.
+// SAP Cloud Identity Services answers invalid_client with 400 or 401, older XSUAA answers
+// 401 with the code "unauthorized", and gateways are known to change the status to 200 or
+// 503. A 401 whose code is about the request is no failed logon: the client was
+// authenticated, and a caller's invalid scope must not lock it out.
 func (e *Error) FailedLogon() bool {
 	switch {
 	case e.Reason == CertificateRefused:
@@ -113,7 +111,7 @@ func (e *Error) FailedLogon() bool {
 	return e.Status == 401 && !aboutRequest(e.Code)
 }
 
-// aboutRequest reports whether an error code says that the client was authenticated
+// aboutRequest reports whether an error code implies that the client was authenticated
 // (RFC 6749 section 5.2, RFC 8707 section 2).
 func aboutRequest(code string) bool {
 	switch code {
@@ -123,8 +121,8 @@ func aboutRequest(code string) bool {
 	return false
 }
 
-// Temporary reports whether the same exchange may succeed later without
-// anybody changing anything.
+// Temporary reports whether the same exchange may succeed later without a change of the
+// configuration.
 func (e *Error) Temporary() bool {
 	switch e.Reason {
 	case Unreachable, TimedOut:
@@ -137,7 +135,8 @@ func (e *Error) Temporary() bool {
 	return false
 }
 
-// retriable reports whether trying again now cannot count as a failed logon.
+// retriable reports whether the exchange may be retried now without the risk of a failed
+// logon.
 func (e *Error) retriable() bool {
 	switch {
 	case e.final || e.FailedLogon():

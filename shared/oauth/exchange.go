@@ -1,6 +1,7 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -13,27 +14,27 @@ import (
 )
 
 const (
-	// attemptTimeout bounds one attempt from dialling to the last byte.
+	// attemptTimeout limits one attempt, from dialling to the last byte.
 	attemptTimeout = 5 * time.Second
-	// exchangeTimeout bounds an exchange with its retries and pauses.
+	// exchangeTimeout limits an exchange with its retries and backoff.
 	exchangeTimeout = 12 * time.Second
-	// lastStart is the least time that an attempt must have left to be begun.
-	lastStart   = 500 * time.Millisecond
-	maxAttempts = 3
+	// No attempt starts with less than minAttemptTime left.
+	minAttemptTime = 500 * time.Millisecond
+	maxAttempts    = 3
 
 	defaultUserAgent = "token-vendor"
 
-	firstPause = 100 * time.Millisecond
-	longPause  = 2 * time.Second
+	firstBackoff = 100 * time.Millisecond
+	maxBackoff   = 2 * time.Second
 )
 
-// Request is one exchange's request. The zero value asks for the client's defaults at
-// the server.
+// Request is the request of one exchange. The zero value requests the server's defaults for
+// the client.
 type Request struct {
-	// Ask holds the parameters. Its Parameters cannot replace those that the exchange
-	// itself sends.
+	// Ask contains the parameters. Its Parameters cannot replace those that the exchange
+	// sends itself.
 	ask.Ask
-	// MaxAttempts bounds the attempts; zero: three.
+	// MaxAttempts limits the attempts; zero: three.
 	MaxAttempts int
 	// CorrelationID is sent as X-CorrelationID, which SAP's servers log; empty: none.
 	CorrelationID string
@@ -49,8 +50,8 @@ type ExchangerConfig struct {
 	Rand func() float64
 }
 
-// Exchanger performs exchanges. It is safe for concurrent use; a process needs
-// one, because it holds the budget of retries per authorization server.
+// Exchanger performs exchanges. It is safe for concurrent use. A process needs only one,
+// because it limits the retries for each authorization server.
 type Exchanger struct {
 	userAgent string
 	now       func() time.Time
@@ -60,44 +61,38 @@ type Exchanger struct {
 
 // NewExchanger returns an Exchanger.
 func NewExchanger(cfg ExchangerConfig) *Exchanger {
-	x := &Exchanger{userAgent: cfg.UserAgent, now: wallClock(cfg.Now), rand: cfg.Rand}
-	if x.userAgent == "" {
-		x.userAgent = defaultUserAgent
-	}
+	x := &Exchanger{userAgent: cmp.Or(cfg.UserAgent, defaultUserAgent), now: wallClock(cfg.Now), rand: cfg.Rand}
 	if x.rand == nil {
 		x.rand = rand.Float64
 	}
 	return x
 }
 
-// Exchange trades the client's proof for an access token (RFC 6749 section
-// 4.4). It takes at most 12 seconds, or until ctx is done. Only answers 429,
-// 502, 503 and 504 and connections that failed before an answer are tried again,
-// twice at most; each attempt has a proof of its own. The error is an [*Error].
+// Exchange exchanges the client's credential for an access token (RFC 6749 section 4.4). It
+// returns after 12 seconds at most, and when ctx is done. It retries after the answers 429,
+// 502, 503 and 504 and after a connection that failed before an answer. Each attempt is
+// authenticated anew. The error is an [*Error].
 func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
-	attempts := r.MaxAttempts
-	if attempts == 0 {
-		attempts = maxAttempts
-	}
+	attempts := cmp.Or(r.MaxAttempts, maxAttempts)
 	for attempt := 1; ; attempt++ {
 		token, failure := x.attempt(ctx, c, r)
 		if failure == nil {
-			x.budget.refill(c.endpoint.Host)
+			x.budget.refill(c.host)
 			return token, nil
 		}
-		if attempt == attempts || !failure.retriable() || !x.pause(ctx, c.endpoint.Host, attempt, failure) {
+		if attempt == attempts || !failure.retriable() || !x.backoff(ctx, c.host, attempt, failure) {
 			return nil, failure
 		}
 	}
 }
 
-// pause waits before the next attempt; false means that there is none.
-func (x *Exchanger) pause(ctx context.Context, host string, attempt int, failure *Error) bool {
-	bound := min(longPause, firstPause<<attempt)
+// backoff waits before the next attempt. It returns false if there is none.
+func (x *Exchanger) backoff(ctx context.Context, host string, attempt int, failure *Error) bool {
+	bound := min(maxBackoff, firstBackoff<<attempt)
 	wait := max(failure.RetryAfter, time.Duration(x.rand()*float64(bound)))
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+lastStart {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+minAttemptTime {
 		return false
 	}
 	if !x.budget.take(host, x.now()) {
@@ -113,11 +108,11 @@ func (x *Exchanger) pause(ctx context.Context, host string, attempt int, failure
 	}
 }
 
-// attempt is one call of the token endpoint.
+// attempt sends one request to the token endpoint.
 func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, *Error) {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	ctx, seen := watch(ctx)
+	ctx, trace := traceAttempt(ctx, c.mutualTLS)
 	form, header := c.form(r), x.header(r)
 	if err := c.auth.Authenticate(ctx, form, header); err != nil {
 		return nil, noProof(err)
@@ -127,25 +122,25 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 		return nil, &Error{Reason: NoProof, Detail: "the request could not be built"}
 	}
 	req.Header = header
-	// net/http must not send the body again by itself on a connection that
-	// died: an assertion may be used once only.
+	// Without GetBody, net/http cannot send the body again on another connection. An
+	// assertion must be used only once.
 	req.GetBody = nil
-	// The life of a token is counted from before the request, on our clock.
+	// The token's lifetime starts before the request, on the local clock.
 	start := x.now()
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, c.transportError(err, seen)
+		return nil, trace.transportError(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode < http.StatusOK {
-		return nil, switched()
+		return nil, protocolSwitched()
 	}
-	return readResponse(resp, start, proofs(form, header))
+	return readResponse(resp, start, sentCredentials(form, header))
 }
 
-// form builds the body of RFC 6749 section 4.4.2. client_id is always in it:
-// SAP Cloud Identity Services asks for it beside every kind of proof, RFC 8705
-// section 2 beside a certificate, and RFC 6749 section 3.2.1 allows it.
+// form returns the body of RFC 6749 section 4.4.2. It always contains client_id, which SAP
+// Cloud Identity Services requires with every authentication method, RFC 8705 section 2
+// requires with a certificate, and RFC 6749 section 3.2.1 allows.
 func (c *Client) form(r Request) url.Values {
 	form := url.Values{}
 	for name, value := range r.Parameters {
@@ -166,10 +161,10 @@ func (c *Client) form(r Request) url.Values {
 	return form
 }
 
-// ChoosesGrant reports whether a form parameter is a credential, or chooses the
-// grant or whose token it is (RFC 6749, 7521, 7636, 8693): no request may set one
-// beside those that the exchange itself sends. The case of letters makes no
-// difference: servers differ in whether it does.
+// ChoosesGrant reports whether a form parameter is a credential, or selects the grant or
+// the subject of the token (RFC 6749, 7521, 7636, 8693). A request must not contain such a
+// parameter except those that the exchange sends itself. The comparison ignores case,
+// because some servers do.
 func ChoosesGrant(parameter string) bool {
 	switch strings.ToLower(parameter) {
 	case "grant_type", "client_id", "client_secret", "client_assertion", "client_assertion_type", "assertion",
@@ -194,7 +189,7 @@ func (x *Exchanger) header(r Request) http.Header {
 
 func noProof(err error) *Error {
 	e := &Error{Reason: NoProof, temporary: errors.Is(err, ErrTemporary), Detail: err.Error()}
-	// What is temporary says itself whose time was over.
+	// A temporary error says itself which service did not answer in time.
 	if !e.temporary && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		e.Reason, e.Detail = TimedOut, ""
 	}

@@ -16,17 +16,18 @@ import (
 	"time"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// TestRenegotiation meets a server that asks for the client's certificate only
-// after it has read the request, as SAP Cloud Identity Services may. Go's own
-// server cannot do that, so OpenSSL's plays it.
-func TestRenegotiation(t *testing.T) {
+// TestRenegotiationSendsCertificate uses a server that requests the client's certificate only
+// after it has read the request, as SAP Cloud Identity Services may. Go's server cannot
+// renegotiate, so the test runs that of OpenSSL.
+func TestRenegotiationSendsCertificate(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
-		t.Skip("openssl is not installed; no other server at hand can start a renegotiation")
+		t.Skip("openssl is not installed, and Go's server cannot renegotiate")
 	}
-	certFile, keyFile := selfSigned(t)
+	certFile, keyFile := writePEM(t)
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
@@ -41,25 +42,25 @@ func TestRenegotiation(t *testing.T) {
 		Authenticator: oauth.Certificate{NotBefore: pair.Leaf.NotBefore, NotAfter: pair.Leaf.NotAfter},
 		Certificate:   &pair,
 		RootCAs:       roots,
-		Addresses:     oauth.AddressPolicy{Private: true},
+		Addresses:     private(),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	go server.answer(`{"access_token":"tok","token_type":"Bearer","expires_in":3600}`)
-	token, err := oauth.NewExchanger(oauth.ExchangerConfig{}).Exchange(t.Context(), client, oauth.Request{})
+	token, err := exchanger().Exchange(t.Context(), client, oauth.Request{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if token.AccessToken().Expose() != "tok" {
-		t.Error("another token than the server's")
+		t.Error("got another token than the server's")
 	}
 	if err := <-server.sawCertificate; err != nil {
 		t.Error(err)
 	}
 }
 
-// opensslServer is "openssl s_server", driven as a person would on its terminal.
+// opensslServer is "openssl s_server", which reads commands from its standard input.
 type opensslServer struct {
 	address        string
 	stdin          io.WriteCloser
@@ -108,38 +109,42 @@ func (s *opensslServer) waitFor(text string) error {
 		select {
 		case line, ok := <-s.lines:
 			if !ok {
-				return errors.New("openssl ended before " + text)
+				return errors.New("openssl ended before it printed " + text)
 			}
 			if strings.Contains(line, text) {
 				return nil
 			}
 		case <-timeout:
-			return errors.New("openssl never said " + text)
+			return errors.New("openssl did not print " + text)
 		}
 	}
 }
 
-// answer waits for the request, asks for a certificate by renegotiating ("R")
-// and then answers.
+// answer waits for the request, requests a certificate by renegotiating ("R") and answers.
 func (s *opensslServer) answer(body string) {
-	// The last header; the body has no line end to wait for.
+	// The last header. The body does not end with a line break.
 	err := s.waitFor("Accept-Encoding")
 	if err == nil {
 		fmt.Fprintln(s.stdin, "R")
-		// Only a client that sends a certificate has this to verify.
+		// The server prints this only if the client sent a certificate.
 		err = errors.Join(s.waitFor("read certificate verify"), s.waitFor("SSL_do_handshake -> 1"))
 	}
 	s.sawCertificate <- err
 	fmt.Fprintf(s.stdin, "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: %d\n\n%s", len(body), body)
 }
 
-func selfSigned(t *testing.T) (certFile, keyFile string) {
+// writePEM writes a self-signed certificate for 127.0.0.1 and its key.
+func writePEM(t *testing.T) (certFile, keyFile string) {
 	t.Helper()
+	issued := selfSigned(t, oauthtest.Leaf{CommonName: "loopback", Hosts: []string{"127.0.0.1"}})
+	key, err := oauthtest.KeyPEM(issued.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
-	cert, key := selfSignedPEM(t)
 	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for file, text := range map[string][]byte{certFile: cert, keyFile: key} {
-		if err := os.WriteFile(file, text, 0o600); err != nil {
+	for file, text := range map[string]string{certFile: oauthtest.CertificatePEM(issued.Chain...), keyFile: key} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,9 +11,8 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
-// TestSecretNeverPrints drives a secret through every way a text usually gets
-// out, alone and inside other values.
-func TestSecretNeverPrints(t *testing.T) {
+// TestSecretIsNeverPrinted prints a secret in all usual ways, alone and inside other values.
+func TestSecretIsNeverPrinted(t *testing.T) {
 	const canary = "cnry-5f1c"
 	secret := oauth.NewSecret(canary)
 	type holder struct {
@@ -39,12 +38,12 @@ func TestSecretNeverPrints(t *testing.T) {
 		text.Info("m", "v", v)
 	}
 	if got := out.String(); strings.Contains(got, canary) || strings.Contains(got, fmt.Sprintf("%x", canary)) {
-		t.Error("the secret got out")
+		t.Error("the output contains the secret")
 	}
 	if !strings.Contains(out.String(), "[redacted]") {
-		t.Error("nothing says that a secret stood there")
+		t.Error("the output does not contain [redacted]")
 	}
 	if secret.Expose() != canary || secret.IsZero() || !(oauth.Secret{}).IsZero() {
-		t.Error("the secret itself is wrong")
+		t.Error("Expose or IsZero is wrong")
 	}
 }

@@ -9,28 +9,29 @@ import (
 	"crypto/rsa"
 	_ "crypto/sha256" // crypto.SHA256 in NewSigner
 	_ "crypto/sha512" // crypto.SHA384 in NewSigner
+	"encoding/asn1"
 	"errors"
+	"math/big"
 )
 
-// A Signer signs with a private key that may live elsewhere.
+// A Signer signs with a private key, which may be in a remote service.
 type Signer interface {
-	// Algorithm is the JWS name of the signature, such as RS256 (RFC 7518
-	// section 3.1).
+	// Algorithm returns the JWS name of the signature, such as RS256 (RFC 7518 section
+	// 3.1).
 	Algorithm() string
-	// Sign returns the signature of message in the form that JWS asks for; for
-	// ECDSA that is r and s side by side (RFC 7518 section 3.4). It keeps the
-	// deadline of ctx, because a key may be a network away.
+	// Sign returns the signature of message in the form of JWS; for ECDSA that is r
+	// followed by s (RFC 7518 section 3.4). It respects the deadline of ctx.
 	Sign(ctx context.Context, message []byte) ([]byte, error)
 }
 
-// SignDigest signs the digest of a message with one private key: PKCS #1 v1.5, PSS
-// when opts is a [*rsa.PSSOptions], or ECDSA in DER. An error that wraps
-// [ErrTemporary] may go away by itself; none holds a value.
+// SignDigest signs a digest with one private key: PKCS #1 v1.5, PSS if opts is a
+// [*rsa.PSSOptions], or ECDSA in DER. Its error wraps [ErrTemporary] if a later call may
+// succeed, and contains no secret.
 type SignDigest func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 
-// DefaultAlgorithm returns the JWS algorithm that a key signs with when nothing
-// else is said: RS256 for RSA, as the one that SAP's servers are known to take,
-// ES256 for P-256, ES384 for P-384; "" for another key.
+// DefaultAlgorithm returns the JWS algorithm of a key for which none is configured: RS256
+// for RSA, which SAP's servers are known to accept, ES256 for P-256, ES384 for P-384, and
+// "" for another key.
 func DefaultAlgorithm(key crypto.PublicKey) string {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
@@ -46,12 +47,13 @@ func DefaultAlgorithm(key crypto.PublicKey) string {
 	return ""
 }
 
-// errOtherKey: what came is no signature of the key that belongs to the client's
-// document. An alias may lead elsewhere by now.
+// errOtherKey says that the signature is not of the client's key. The KMS alias may name
+// another key by now.
 var errOtherKey = errors.New("the signature is not of the key that the client's document named when it was read")
 
-// digestSigner makes JWS signatures of what a SignDigest returns, and lets none pass
-// that is not of its key: the authorization server would count a failed logon.
+// digestSigner converts the signatures of a SignDigest to JWS. It refuses a signature that
+// its public key does not verify, because the authorization server would count a failed
+// logon.
 type digestSigner struct {
 	public crypto.PublicKey
 	sign   SignDigest
@@ -61,9 +63,8 @@ type digestSigner struct {
 	size int
 }
 
-// NewSigner returns a [Signer] for the private key that belongs to public and that
-// sign signs with. alg is RS256, PS256, ES256 or ES384 and must fit the key; empty
-// means [DefaultAlgorithm].
+// NewSigner returns a [Signer] that signs with sign, whose public key is public. alg is
+// RS256, PS256, ES256 or ES384 and must fit the key; empty: [DefaultAlgorithm].
 func NewSigner(public crypto.PublicKey, alg string, sign SignDigest) (Signer, error) {
 	natural := DefaultAlgorithm(public)
 	if alg == "" {
@@ -100,7 +101,7 @@ func NewLocalSigner(key crypto.Signer, alg string) (Signer, error) {
 
 func (s *digestSigner) Algorithm() string { return s.alg }
 
-// Sign implements [Signer]. A signature that is not of its key is an error.
+// Sign implements [Signer].
 func (s *digestSigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
 	h := s.opts.HashFunc().New()
 	h.Write(message)
@@ -114,7 +115,7 @@ func (s *digestSigner) Sign(ctx context.Context, message []byte) ([]byte, error)
 	case s.size == 0:
 		return signature, nil
 	}
-	return JoinECDSA(signature, s.size)
+	return joinECDSA(signature, s.size)
 }
 
 func (s *digestSigner) verifies(digest, signature []byte) bool {
@@ -128,4 +129,19 @@ func (s *digestSigner) verifies(digest, signature []byte) bool {
 		return rsa.VerifyPKCS1v15(public, s.opts.HashFunc(), digest, signature) == nil
 	}
 	return false
+}
+
+// joinECDSA converts an ECDSA signature from DER, the form of package crypto and AWS KMS,
+// to the form of JWS: r and s, size bytes each (RFC 7518 section 3.4).
+func joinECDSA(der []byte, size int) ([]byte, error) {
+	var sig struct{ R, S *big.Int }
+	rest, err := asn1.Unmarshal(der, &sig)
+	if err != nil || len(rest) > 0 || sig.R.Sign() <= 0 || sig.S.Sign() <= 0 ||
+		sig.R.BitLen() > 8*size || sig.S.BitLen() > 8*size {
+		return nil, errors.New("not an ECDSA signature of this size")
+	}
+	joined := make([]byte, 2*size)
+	sig.R.FillBytes(joined[:size])
+	sig.S.FillBytes(joined[size:])
+	return joined, nil
 }

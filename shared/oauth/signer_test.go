@@ -3,7 +3,6 @@ package oauth_test
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -14,22 +13,10 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
-// TestForeignSignatures: what is not of the key that was named is not sent: it would be a
-// failed logon of a key that was never used.
-func TestForeignSignatures(t *testing.T) {
-	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
+// TestSignerRefusesSignatureOfOtherKey: the authorization server would count a failed logon.
+func TestSignerRefusesSignatureOfOtherKey(t *testing.T) {
+	rsaKey, p256, otherP256 := rsaKey(), ecKey(t, elliptic.P256()), ecKey(t, elliptic.P256())
 	otherRSA, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	otherP256, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,26 +36,27 @@ func TestForeignSignatures(t *testing.T) {
 		good bool
 	}{
 		"RS256": {rsaKey, "RS256", by(rsaKey, crypto.SHA256), true}, "RS256, other key": {rsaKey, "RS256", by(otherRSA, crypto.SHA256), false},
-		"RS256, nothing": {rsaKey, "RS256", fixed(nil), false}, "RS256, short": {rsaKey, "RS256", fixed(make([]byte, 255)), false},
-		"RS256, a megabyte": {rsaKey, "RS256", fixed(make([]byte, 1<<20)), false},
+		"RS256, empty": {rsaKey, "RS256", fixed(nil), false}, "RS256, short": {rsaKey, "RS256", fixed(make([]byte, 255)), false},
+		"RS256, 1 MiB":      {rsaKey, "RS256", fixed(make([]byte, 1<<20)), false},
 		"PS256 for RS256":   {rsaKey, "RS256", by(rsaKey, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}), false},
 		"PS256":             {rsaKey, "PS256", by(rsaKey, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}), true},
 		"PS256, other salt": {rsaKey, "PS256", by(rsaKey, longSalt), false}, "RS256 for PS256": {rsaKey, "PS256", by(rsaKey, crypto.SHA256), false},
 		"ES256": {p256, "ES256", by(p256, crypto.SHA256), true}, "ES256, other key": {p256, "ES256", by(otherP256, crypto.SHA256), false},
-		"ES256, nothing": {p256, "ES256", fixed(nil), false}, "ES256, rubbish": {p256, "ES256", fixed([]byte{0x30, 0x06, 2, 1, 1, 2, 1, 1}), false},
+		"ES256, empty": {p256, "ES256", fixed(nil), false}, "ES256, another signature": {p256, "ES256", fixed([]byte{0x30, 0x06, 2, 1, 1, 2, 1, 1}), false},
 	} {
 		signer, err := oauth.NewSigner(test.key.Public(), test.alg, test.sign)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if signature, err := signer.Sign(t.Context(), []byte("message")); (err == nil) != test.good || err != nil && signature != nil {
-			t.Errorf("%s: %d bytes, %v", name, len(signature), err)
+			t.Errorf("%s: got %d bytes, error %v, want success: %v", name, len(signature), err, test.good)
 		}
 	}
 }
 
-// TestSlowProof: whose time was over is not the authorization server's fault.
-func TestSlowProof(t *testing.T) {
+// TestSlowIssuerIsNoProof: a timeout of the assertion's issuer is not a timeout of the
+// authorization server.
+func TestSlowIssuerIsNoProof(t *testing.T) {
 	client, err := oauth.NewClient(oauth.Config{
 		ID: "x", TokenEndpoint: "https://as.example/token", Method: oauth.AWSWebIdentity,
 		Authenticator: oauth.IssuedAssertion{Issue: func(context.Context) (oauth.Secret, error) {
@@ -78,9 +66,9 @@ func TestSlowProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = oauth.NewExchanger(oauth.ExchangerConfig{}).Exchange(t.Context(), client, oauth.Request{})
+	_, err = exchanger().Exchange(t.Context(), client, oauth.Request{})
 	var failure *oauth.Error
 	if !errors.As(err, &failure) || failure.Reason != oauth.NoProof || !failure.Temporary() || !strings.Contains(err.Error(), "sts") {
-		t.Errorf("%v", err)
+		t.Errorf("got %v, want a temporary NoProof error that names sts", err)
 	}
 }

@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"html"
+	"errors"
 	"math"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,56 +15,55 @@ import (
 )
 
 const (
-	// maxToken is the largest access token that is passed on.
+	// maxBody is the largest accepted answer in bytes, after decompression.
+	maxBody = 1 << 20
+	// maxToken is the largest accepted access token in bytes.
 	maxToken = 64 << 10
-	// byteOrderMark may precede JSON (RFC 8259 section 8.1).
-	byteOrderMark = "\ufeff"
-	// maxLife bounds expires_in.
-	maxLife = 24 * time.Hour
+	// maxLifetime limits expires_in.
+	maxLifetime = 24 * time.Hour
 )
 
-// Token is an access token as the server granted it (RFC 6749 section 5.1). It
-// is immutable and safe for concurrent use.
+// Token is an access token as the server issued it (RFC 6749 section 5.1). It is immutable
+// and safe for concurrent use.
 type Token struct {
 	access  Secret
-	members Secret // the members to pass on, encoded, without the last brace
+	members Secret // JSON of the members for callers, without the closing brace
 	scope   string
-	// expiry is on the wall clock, zero: the server did not say.
+	// expiry is on the wall clock; zero: the server did not send expires_in.
 	expiry        time.Time
 	issued        time.Time
 	bound         bool
 	correlationID string
 }
 
-// AccessToken returns the access token itself.
+// AccessToken returns the access token.
 func (t *Token) AccessToken() Secret { return t.access }
 
-// Scope returns the scope that the server says it granted; empty: it said
-// nothing, which means the scope that was asked for (RFC 6749 section 5.1).
+// Scope returns the scope member of the answer. Empty means the requested scope (RFC 6749
+// section 5.1).
 func (t *Token) Scope() string { return t.scope }
 
-// Expiry returns when the token's life ends, counted from before the request;
-// zero: the server did not say, so the token must not be kept.
+// Expiry returns when the token expires, counted from the start of the request. Zero: the
+// server did not send expires_in, so that the token must not be cached.
 func (t *Token) Expiry() time.Time { return t.expiry }
 
-// Issued returns when the request for the token began.
+// Issued returns when the request for the token started.
 func (t *Token) Issued() time.Time { return t.issued }
 
-// CertificateBound reports whether the token says of itself that only the
-// holder of the client's certificate may use it (cnf with x5t#S256, RFC 8705
-// section 3). SAP Cloud Identity Services binds every token that is fetched
-// over mutual TLS. Of an opaque token nobody can tell.
+// CertificateBound reports whether the token is a JWT that is bound to the client's
+// certificate (cnf with x5t#S256, RFC 8705 section 3). SAP Cloud Identity Services binds
+// every token that it issues over mutual TLS. It is false for an opaque token, whose
+// binding is not visible.
 func (t *Token) CertificateBound() bool { return t.bound }
 
-// CorrelationID returns what the server's log calls the exchange; may be empty.
+// CorrelationID identifies the exchange in the server's log; it may be empty.
 func (t *Token) CorrelationID() string { return t.correlationID }
 
-// Size returns about how many bytes the token takes in memory.
+// Size returns the approximate size of the token in memory, in bytes.
 func (t *Token) Size() int { return len(t.access.Expose()) + len(t.members.Expose()) + 256 }
 
-// AppendJSON appends the token JSON: the server's members, with expires_in as
-// the seconds left at now and expires_at in Unix seconds when the server gave a
-// life.
+// AppendJSON appends the token as JSON: the server's members and, if Expiry is not zero,
+// expires_in as the seconds left at now and expires_at in Unix seconds.
 func (t *Token) AppendJSON(dst []byte, now time.Time) []byte {
 	dst = append(dst, t.members.Expose()...)
 	if !t.expiry.IsZero() {
@@ -78,72 +76,90 @@ func (t *Token) AppendJSON(dst []byte, now time.Time) []byte {
 	return append(dst, '}')
 }
 
-// parseToken reads a success answer. detail is empty, or says why it is no
-// usable token without repeating any of it. The media type is not looked at:
-// servers are known to send good JSON as text/html.
+func answerLimits() strictjson.Limits { return strictjson.Limits{Depth: 32, Members: 1000} }
+
+// readObject reads an answer of the token endpoint.
+func readObject(body []byte) (map[string]json.RawMessage, error) {
+	// RFC 8259 section 8.1 allows a reader to ignore a byte order mark.
+	return strictjson.Object(bytes.TrimPrefix(body, []byte("\ufeff")), answerLimits())
+}
+
+// parseToken reads a success answer. detail says why the answer contains no usable token,
+// without repeating any of it; empty: t is valid. The media type is ignored, because
+// servers are known to send valid JSON as text/html.
 func parseToken(body []byte, start time.Time) (t *Token, detail string) {
 	if len(body) == 0 {
 		return nil, "the answer is empty"
 	}
-	// RFC 8259 section 8.1 lets a reader ignore a byte order mark.
-	members, err := strictjson.Object(bytes.TrimPrefix(body, []byte(byteOrderMark)), answerLimits())
+	members, err := readObject(body)
 	if err != nil {
 		return nil, "the answer is not one JSON object with each member once"
 	}
-	if raw, ok := members["error"]; ok && string(raw) != "null" {
-		return nil, "the answer has an error beside status 200"
-	}
-	access, ok := strictjson.String(members["access_token"])
-	if !ok || access == "" || len(access) > maxToken || strings.ContainsFunc(access, notTokenByte) {
-		return nil, "access_token is missing, too large or holds characters that no header can carry"
-	}
-	if raw, ok := members["token_type"]; ok && !isBearer(raw) {
-		return nil, "token_type is not Bearer"
-	}
-	scope, ok := strictjson.String(members["scope"])
-	if raw := members["scope"]; raw != nil && string(raw) != "null" && (!ok || strings.ContainsFunc(scope, notNQSCHAR)) {
-		return nil, "scope is not a valid scope"
-	}
-	t = &Token{access: NewSecret(access), scope: scope, issued: start, bound: certificateBound(access)}
-	if detail := t.setExpiry(members["expires_in"]); detail != "" {
+	if detail := checkMembers(members); detail != "" {
 		return nil, detail
 	}
-	t.members = NewSecret(encodeMembers(members))
-	return t, ""
+	expiry, detail := parseExpiry(members["expires_in"], start)
+	if detail != "" {
+		return nil, detail
+	}
+	access, _ := strictjson.String(members["access_token"])
+	scope, _ := strictjson.String(members["scope"])
+	return &Token{
+		access: NewSecret(access), members: NewSecret(encodeMembers(members)), scope: scope,
+		expiry: expiry, issued: start, bound: certificateBound(access),
+	}, ""
+}
+
+// checkMembers returns what is wrong with the members of a success answer; empty: nothing.
+func checkMembers(members map[string]json.RawMessage) (detail string) {
+	given := func(name string) bool { return members[name] != nil && string(members[name]) != "null" }
+	access, ok := strictjson.String(members["access_token"])
+	switch {
+	case given("error"):
+		return "the answer has an error beside status 200"
+	case !ok || access == "" || len(access) > maxToken || strings.ContainsFunc(access, notTokenByte):
+		return "access_token is missing, too large or holds characters that no header can carry"
+	case members["token_type"] != nil && !isBearer(members["token_type"]):
+		return "token_type is not Bearer"
+	}
+	if scope, ok := strictjson.String(members["scope"]); given("scope") && (!ok || strings.ContainsFunc(scope, notNQSCHAR)) {
+		return "scope is not a valid scope"
+	}
+	return ""
 }
 
 func notTokenByte(r rune) bool { return r <= ' ' || r > '~' }
 
-// isBearer: SAP Cloud Identity Services writes "Bearer", XSUAA "bearer".
+// isBearer ignores case: SAP Cloud Identity Services sends "Bearer", XSUAA "bearer".
 func isBearer(raw json.RawMessage) bool {
 	kind, ok := strictjson.String(raw)
 	return ok && strings.EqualFold(kind, "bearer")
 }
 
-// setExpiry reads expires_in, in seconds. Some servers send it as a string.
-func (t *Token) setExpiry(raw json.RawMessage) (detail string) {
+// parseExpiry parses expires_in, which is in seconds and which some servers send as a
+// string. Zero: the server did not send it.
+func parseExpiry(raw json.RawMessage, start time.Time) (expiry time.Time, detail string) {
 	text := string(raw)
 	if s, ok := strictjson.String(raw); ok {
 		text = s
 	}
 	if text == "" || text == "null" {
-		return ""
+		return time.Time{}, ""
 	}
 	seconds, err := strconv.ParseFloat(text, 64)
 	if err != nil && !math.IsInf(seconds, 0) || math.IsNaN(seconds) {
-		return "expires_in is not a number"
+		return time.Time{}, "expires_in is not a number"
 	}
-	// Compared as float: 3.6e18 s would overflow a Duration silently.
-	seconds = min(seconds, maxLife.Seconds())
+	// Compared as a float, because a large number of seconds overflows a Duration.
+	seconds = min(seconds, maxLifetime.Seconds())
 	if seconds <= 0 {
-		return "the token is already expired"
+		return time.Time{}, "the token is already expired"
 	}
-	t.expiry = t.issued.Add(time.Duration(seconds * float64(time.Second)))
-	return ""
+	return start.Add(time.Duration(seconds * float64(time.Second))), ""
 }
 
-// encodeMembers writes what callers get, access_token first. A refresh token is
-// not theirs to use, nor is an id_token of this client.
+// encodeMembers encodes the members for callers, access_token first. It drops
+// refresh_token and id_token, which only the client may use.
 func encodeMembers(members map[string]json.RawMessage) string {
 	names := []string{"access_token", "token_type"}
 	var others []string
@@ -172,9 +188,8 @@ func encodeMembers(members map[string]json.RawMessage) string {
 	return b.String()
 }
 
-// certificateBound looks for cnf in the claims, if the token is a JWT. Nothing
-// else in the token is read, and nothing is verified: it is the resource
-// server's.
+// certificateBound looks for cnf in the claims if the token is a JWT. It reads no other
+// claim and does not verify the token, which is meant for the resource server.
 func certificateBound(access string) bool {
 	_, rest, ok := strings.Cut(access, ".")
 	payload, _, ok2 := strings.Cut(rest, ".")
@@ -193,55 +208,33 @@ func certificateBound(access string) bool {
 	return json.Unmarshal(claims, &c) == nil && c.Confirmation.Thumbprint != ""
 }
 
-// basicSecrets returns what stands after the colon of Basic credentials, as
-// sent and form-decoded.
-func basicSecrets(basic string) []string {
-	text, err := base64.StdEncoding.DecodeString(basic)
-	_, secret, ok := strings.Cut(string(text), ":")
-	if err != nil || !ok {
-		return nil
-	}
-	secrets := []string{secret}
-	if decoded, err := url.QueryUnescape(secret); err == nil {
-		secrets = append(secrets, decoded)
-	}
-	return secrets
+// tokenRecord is the form in which environments share a token.
+type tokenRecord struct {
+	Access        string    `json:"access"`
+	Members       string    `json:"members"`
+	Scope         string    `json:"scope,omitempty"`
+	Expiry        time.Time `json:"expiry,omitzero"`
+	Issued        time.Time `json:"issued"`
+	Bound         bool      `json:"bound,omitempty"`
+	CorrelationID string    `json:"correlation,omitempty"`
 }
 
-// unescape undoes what escapes of a URL there are, among others that are none.
-func unescape(text string) string {
-	b := make([]byte, 0, len(text))
-	for i := 0; i < len(text); i++ {
-		c := text[i]
-		if c == '+' {
-			c = ' '
-		}
-		if c == '%' && i+2 < len(text) {
-			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
-				c = byte(n)
-				i += 2
-			}
-		}
-		b = append(b, c)
+// Record encodes the token for [ReadRecord] in another process. The record contains the
+// access token, so the caller must encrypt it.
+func (t *Token) Record() []byte {
+	record, err := json.Marshal(tokenRecord{t.access.Expose(), t.members.Expose(), t.scope, t.expiry, t.issued, t.bound, t.correlationID})
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
 	}
-	return string(b)
+	return record
 }
 
-// redactEcho hides a text of the server that holds a piece of one of our
-// proofs, as it was sent or escaped for a URL: servers are known to quote what
-// they did not like.
-func redactEcho(text string, sent []string) string {
-	const piece = 8 // bytes that no text shares with a secret by chance
-	text = text[:min(len(text), 4<<10)]
-	unescaped := unescape(text)
-	entities := html.UnescapeString(text)
-	for _, proof := range sent {
-		for i := 0; i == 0 || i+piece <= len(proof); i++ {
-			part := proof[i:min(i+piece, len(proof))]
-			if part != "" && (strings.Contains(text, part) || strings.Contains(unescaped, part) || strings.Contains(entities, part)) {
-				return redacted
-			}
-		}
+// ReadRecord decodes the result of [Token.Record]. The caller must have verified the
+// record's origin. The error does not repeat any of it.
+func ReadRecord(record []byte) (*Token, error) {
+	var r tokenRecord
+	if json.Unmarshal(record, &r) != nil || r.Access == "" || r.Members == "" || r.Issued.IsZero() {
+		return nil, errors.New("not the record of a token")
 	}
-	return text
+	return &Token{NewSecret(r.Access), NewSecret(r.Members), r.Scope, r.Expiry, r.Issued, r.Bound, r.CorrelationID}, nil
 }

@@ -6,52 +6,115 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
-// sightings is what was seen of an attempt on its way. Transport and attempt look at
-// it from different goroutines.
-type sightings struct {
-	// answer: the first byte of one has come.
-	answer atomic.Bool
-	// asked: the server wanted the client's certificate.
-	asked atomic.Bool
-}
+const (
+	// Connecting takes 5 s at most in total. SAP's users report that 2 s is too short from
+	// Asia, and IAS documents no value.
+	dialTimeout = 2 * time.Second
+	tlsTimeout  = 3 * time.Second
+	// There is one exchange in a token's lifetime, so that a pooled connection is useful
+	// only for a retry. After a frozen function thaws, an older connection may be dead.
+	idleTimeout = 10 * time.Second
 
-type sightingsKey struct{}
+	maxHeaderBytes = 64 << 10
+)
 
-// watch returns a context under which an attempt notes what it sees.
-func watch(ctx context.Context) (context.Context, *sightings) {
-	seen := &sightings{}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { seen.answer.Store(true) }})
-	return context.WithValue(ctx, sightingsKey{}, seen), seen
-}
-
-// noteAsked is called when a server asks for the client's certificate.
-func noteAsked(ctx context.Context) {
-	if seen, ok := ctx.Value(sightingsKey{}).(*sightings); ok {
-		seen.asked.Store(true)
+// NewHTTPClient returns an HTTP client for an authorization server: TLS 1.2 or newer,
+// HTTP/1.1, no redirects, no proxy, one renegotiation. roots nil means the system's,
+// certificate nil means none.
+func NewHTTPClient(roots *x509.CertPool, certificate *tls.Certificate, addresses AddressPolicy) *http.Client {
+	dial := addresses.Dial
+	if dial == nil {
+		dial = (&net.Dialer{Timeout: dialTimeout, ControlContext: addresses.control}).DialContext
+	}
+	return &http.Client{
+		Transport: &http.Transport{
+			// A proxy would hide the server's address from the address policy.
+			Proxy:       nil,
+			DialContext: dial,
+			// A custom TLSClientConfig disables HTTP/2, which does not allow
+			// renegotiation.
+			TLSClientConfig:        tlsConfig(roots, certificate),
+			TLSHandshakeTimeout:    tlsTimeout,
+			IdleConnTimeout:        idleTimeout,
+			MaxIdleConnsPerHost:    4,
+			MaxResponseHeaderBytes: maxHeaderBytes,
+		},
+		// A redirect would send the credential to another server (RFC 9700 section
+		// 4.12).
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// switched is the error for an answer 101: net/http hands its connection over, and
-// would let somebody read it without end.
-func switched() *Error {
+func tlsConfig(roots *x509.CertPool, certificate *tls.Certificate) *tls.Config {
+	cfg := &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		RootCAs:    roots,
+		// SAP Cloud Identity Services may request the client certificate only after the
+		// handshake.
+		Renegotiation: tls.RenegotiateOnceAsClient,
+	}
+	if certificate != nil {
+		// Without a callback, Go sends no certificate if the server's list of CAs does not
+		// contain the issuer. The server's refusal would then be about a missing one.
+		cfg.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			noteCertificateRequest(info.Context())
+			return certificate, nil
+		}
+	}
+	return cfg
+}
+
+// attemptTrace records the state of an attempt, which decides what its transport error
+// means. The zero value is a trace of a request without a client certificate. The transport
+// and the exchange use it from different goroutines.
+type attemptTrace struct {
+	mutualTLS bool
+	answered  atomic.Bool // the first byte of the answer has arrived
+	requested atomic.Bool // the server requested the client certificate
+}
+
+type attemptTraceKey struct{}
+
+// traceAttempt returns a context for one request, and its trace.
+func traceAttempt(ctx context.Context, mutualTLS bool) (context.Context, *attemptTrace) {
+	t := &attemptTrace{mutualTLS: mutualTLS}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { t.answered.Store(true) }})
+	return context.WithValue(ctx, attemptTraceKey{}, t), t
+}
+
+func noteCertificateRequest(ctx context.Context) {
+	if t, ok := ctx.Value(attemptTraceKey{}).(*attemptTrace); ok {
+		t.requested.Store(true)
+	}
+}
+
+// showedCertificate reports whether the server saw the certificate that authenticates the
+// client.
+func (t *attemptTrace) showedCertificate() bool { return t.mutualTLS && t.requested.Load() }
+
+// protocolSwitched is the error for an answer 101: net/http returns the connection as the
+// body, which could be read without end.
+func protocolSwitched() *Error {
 	return &Error{Reason: Unusable, Detail: "the server wants to switch to another protocol"}
 }
 
-// transportError sorts the error of a call that brought no answer. The error's
-// own text is left behind: it may hold the URL or what a server sent.
-func (c *Client) transportError(err error, seen *sightings) *Error {
+// transportError classifies the error of a request without an answer. It drops the text of
+// err, which may contain the URL or bytes that the server sent.
+func (t *attemptTrace) transportError(err error) *Error {
 	var op *net.OpError
 	isOp := errors.As(err, &op)
 	switch {
 	case errors.Is(err, errAddress):
 		return &Error{Reason: AddressRefused}
 	case isOp && op.Op == "remote error":
-		return c.alertError(op.Err.Error(), seen)
+		return t.alertError(op.Err.Error())
 	case untrusted(err):
 		return &Error{Reason: Untrusted, Detail: untrustedDetail(err)}
 	case isOp && op.Op == "local error":
@@ -60,28 +123,28 @@ func (c *Client) transportError(err error, seen *sightings) *Error {
 		return &Error{Reason: Unreachable, Detail: dialDetail(err)}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), isTimeout(err):
 		return &Error{Reason: TimedOut}
-	case seen.answer.Load():
-		// The server has looked at the proof, and may have counted it.
+	case t.answered.Load():
+		// The server has read the credential and may have counted a failed logon.
 		return &Error{Reason: Unusable, Detail: "the answer's head is malformed, too large or broke off"}
 	}
-	return c.broken(seen)
+	return t.broken()
 }
 
-// broken is the error for a connection that ended before an answer. Some servers end
-// it so when they don't like the client's certificate: that one is not shown again.
-func (c *Client) broken(seen *sightings) *Error {
-	return &Error{Reason: Unreachable, Detail: "the connection broke before an answer", final: c.method.MutualTLS() && seen.asked.Load()}
+// broken is the error for a connection that ended before an answer. Some servers refuse a
+// client certificate by closing the connection, so the certificate is not sent again.
+func (t *attemptTrace) broken() *Error {
+	return &Error{Reason: Unreachable, Detail: "the connection broke before an answer", final: t.showedCertificate()}
 }
 
-// alertError sorts an alert of the server (RFC 8446 section 6) by the words that
+// alertError classifies an alert of the server (RFC 8446 section 6) by the text that
 // crypto/tls has for it.
-func (c *Client) alertError(alert string, seen *sightings) *Error {
+func (t *attemptTrace) alertError(alert string) *Error {
 	switch strings.TrimPrefix(alert, "tls: ") {
 	case "internal error":
-		return c.broken(seen)
+		return t.broken()
 	case "handshake failure", "bad certificate", "unsupported certificate", "revoked certificate", "expired certificate",
 		"unknown certificate", "unknown certificate authority", "access denied", "certificate required":
-		if c.method.MutualTLS() && seen.asked.Load() {
+		if t.showedCertificate() {
 			return &Error{Reason: CertificateRefused}
 		}
 	}
@@ -95,8 +158,8 @@ func untrusted(err error) bool {
 		strings.Contains(err.Error(), "tls: ") || strings.Contains(err.Error(), "server gave HTTP response")
 }
 
-// untrustedDetail says in our words what is wrong with the server's
-// certificate; the words of crypto/x509 name hosts and subjects.
+// untrustedDetail says what is wrong with the server's certificate. The errors of
+// crypto/x509 contain host names and subjects.
 func untrustedDetail(err error) string {
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError

@@ -1,0 +1,97 @@
+package oauth
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzParseToken: the result is a detail, or a token whose JSON is valid and whose access
+// token fits into a header.
+func FuzzParseToken(f *testing.F) {
+	for _, seed := range []string{`{"access_token":"tok","token_type":"Bearer","expires_in":3600}`, `{"access_token":"a.b.c","cnf":{}}`, `{"error":"x"}`, `<html>`, `{"access_token":"t","expires_in":"1e308"}`} {
+		f.Add([]byte(seed))
+	}
+	start := time.Unix(1_800_000_000, 0)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		token, detail := parseToken(body, start)
+		if detail != "" {
+			return
+		}
+		if access := token.AccessToken().Expose(); access == "" || strings.ContainsFunc(access, notTokenByte) {
+			t.Error("the access token does not fit into a header")
+		}
+		if !json.Valid(token.AppendJSON(nil, start)) {
+			t.Error("the token JSON is not valid")
+		}
+		if !token.Expiry().IsZero() && !token.Expiry().After(start) {
+			t.Error("the token is already expired")
+		}
+	})
+}
+
+// FuzzParseEndpoint: an accepted URL is an https URL with a host, and its text is stable.
+func FuzzParseEndpoint(f *testing.F) {
+	for _, seed := range []string{"https://as.test/t", "https://u@as.test/", "https://as.test:0/", "https://[::1]:1/", "https://as.test/#", "https:\\\\as.test"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		u, err := ParseEndpoint(raw)
+		if err != nil {
+			return
+		}
+		if u.Scheme != "https" || u.User != nil || u.Hostname() == "" || strings.ContainsFunc(raw, notURLByte) || strings.Contains(raw, "#") {
+			t.Errorf("%q: got no error", raw)
+		}
+		again, err := ParseEndpoint(u.String())
+		if err != nil || again.String() != u.String() {
+			t.Errorf("%q: parsed again, got %v, error %v", raw, again, err)
+		}
+	})
+}
+
+// FuzzMetadata: an accepted token endpoint is on the issuer's host.
+func FuzzMetadata(f *testing.F) {
+	const issuer = "https://as.test"
+	for _, seed := range []string{`{"issuer":"https://as.test","token_endpoint":"https://as.test/t"}`, `{"issuer":"https://as.test","token_endpoint":"https://evil.test/t"}`,
+		`{"issuer":"https://as.test","token_endpoint":"https://as.test/t","mtls_endpoint_aliases":{"token_endpoint":"https://m.test/"}}`} {
+		f.Add([]byte(seed))
+	}
+	base, err := ParseEndpoint(issuer)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := parseMetadata(body, base, issuer)
+		if err != nil {
+			return
+		}
+		u, err := ParseEndpoint(m.TokenEndpoint)
+		if err != nil || !strings.EqualFold(u.Hostname(), "as.test") || m.Issuer != issuer {
+			t.Errorf("got %+v", m)
+		}
+	})
+}
+
+// FuzzRetryAfter: the pause is never negative or too long.
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"1", "Mon, 23 Nov 2026 12:00:07 GMT", "-1", "1e9"} {
+		f.Add(seed)
+	}
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	f.Fuzz(func(t *testing.T, value string) {
+		if d := retryAfter(value, now); d < 0 || d > MaxRetryAfter {
+			t.Errorf("got %v", d)
+		}
+	})
+}
+
+func FuzzJoinECDSA(f *testing.F) {
+	f.Add([]byte{0x30, 6, 2, 1, 1, 2, 1, 1})
+	f.Fuzz(func(t *testing.T, der []byte) {
+		if joined, err := joinECDSA(der, 32); err == nil && len(joined) != 64 {
+			t.Errorf("got %d bytes, want 64", len(joined))
+		}
+	})
+}

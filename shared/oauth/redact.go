@@ -1,0 +1,93 @@
+package oauth
+
+import (
+	"encoding/base64"
+	"html"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// sentCredentials returns the forms in which an attempt sent the client's credential, to
+// recognise an answer that repeats it.
+func sentCredentials(form url.Values, header http.Header) []string {
+	var sent []string
+	for _, text := range []string{form.Get("client_secret"), form.Get("client_assertion")} {
+		if text != "" {
+			sent = append(sent, text, url.QueryEscape(text), base64.StdEncoding.EncodeToString([]byte(text)))
+		}
+	}
+	_, basic, ok := strings.Cut(header.Get("Authorization"), " ")
+	if !ok {
+		return sent
+	}
+	sent = append(sent, basic)
+	text, err := base64.StdEncoding.DecodeString(basic)
+	if _, secret, ok := strings.Cut(string(text), ":"); ok && err == nil {
+		sent = append(sent, secret)
+		if decoded, err := url.QueryUnescape(secret); err == nil {
+			sent = append(sent, decoded)
+		}
+	}
+	return sent
+}
+
+// redactEcho returns text, or [redacted] if it contains a part of a credential that was
+// sent, as it is or escaped for a URL or HTML: servers are known to quote what they refuse.
+func redactEcho(text string, sent []string) string {
+	const piece = 8 // bytes that a text and a secret do not share by chance
+	text = text[:min(len(text), 4<<10)]
+	variants := [...]string{text, unescape(text), html.UnescapeString(text)}
+	for _, credential := range sent {
+		for i := 0; i == 0 || i+piece <= len(credential); i++ {
+			part := credential[i:min(i+piece, len(credential))]
+			for _, variant := range variants {
+				if part != "" && strings.Contains(variant, part) {
+					return redacted
+				}
+			}
+		}
+	}
+	return text
+}
+
+// unescape decodes the valid URL escapes of text and keeps the invalid ones.
+func unescape(text string) string {
+	b := make([]byte, 0, len(text))
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if c == '+' {
+			c = ' '
+		}
+		if c == '%' && i+2 < len(text) {
+			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
+				c = byte(n)
+				i += 2
+			}
+		}
+		b = append(b, c)
+	}
+	return string(b)
+}
+
+// notNQSCHAR is true outside %x20-21 / %x23-5B / %x5D-7E (RFC 6749 appendix A).
+func notNQSCHAR(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\' }
+
+// Printable returns text in the character set of error_description (RFC 6749 section 5.2):
+// printable ASCII without quotation mark and backslash. It replaces other characters by
+// "?" and returns at most 200 characters.
+func Printable(text string) string {
+	const most = 200
+	var b strings.Builder
+	for _, r := range text {
+		if b.Len() == most {
+			break
+		}
+		if notNQSCHAR(r) {
+			r = '?'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
