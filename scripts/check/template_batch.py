@@ -1,4 +1,4 @@
-"""The rules of the optional batch function: what may call it, what it may do, and where its messages end."""
+"""The rules about the optional batch function: its callers, its permissions, and its dead-letter queue."""
 
 import re
 
@@ -8,18 +8,18 @@ from template_read import condition, environment, identity_statements, logical, 
 BATCH = "BatchFunction"
 TARGETS = f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:token-vendor/tokens/*"
 DELIVERY = {"secretsmanager:" + a for a in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage")}
-# What the batch function alone may do, and only where it was chosen.
+# Only the batch function may do this, and only if it was chosen.
 TAKING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 GRANTS = ("sqs:", "events:", "scheduler:", "lambda:", "states:")
 
 
 def delivers(statement):
-    """Whether a statement is about the secrets that tokens are delivered to, and nothing else."""
+    """Reports whether a statement covers exactly the secrets to which tokens are delivered."""
     return many(statement.get("Resource")) == [TARGETS]
 
 
 def calls_batch(resources, permission):
-    """Whether it lets the rule of the template's own bus call the batch function."""
+    """Reports whether a permission lets a rule of the template's own bus call the batch function."""
     return (
         permission.get("Principal") == "events.amazonaws.com"
         and logical(permission.get("SourceArn")) in dict(of(resources, "AWS::Events::Rule"))
@@ -28,12 +28,12 @@ def calls_batch(resources, permission):
 
 
 def aliases(resources):
-    """The aliases of the batch function, by logical name."""
+    """Returns the aliases of the batch function by logical name."""
     return {name: alias for name, alias in of(resources, "AWS::Lambda::Alias") if logical(alias.get("FunctionName")) == BATCH}
 
 
 def calls(resources):
-    """Yields (where, the reference that it calls) of everything that starts the batch function by itself."""
+    """Yields (where, called reference) for every resource that starts the batch function: queue, rule and schedule."""
     for name, mapping in of(resources, "AWS::Lambda::EventSourceMapping"):
         yield name, mapping.get("FunctionName")
     for name, rule in of(resources, "AWS::Events::Rule"):
@@ -48,27 +48,27 @@ def calls(resources):
             yield from ((where, resource) for resource in many(statement.get("Resource")))
 
 
-def sources_apart(resources):
+def sources_have_an_alias(resources):
     functions = dict(of(resources, "AWS::Lambda::Function"))
     if BATCH not in functions:
         return
-    own, believed = aliases(resources), environment(functions[BATCH]).get("SOURCES_ALIAS")
+    own, trusted_alias = aliases(resources), environment(functions[BATCH]).get("SOURCES_ALIAS")
     if sorted(a["Name"] for a in own.values()) != ["jobs", "sources"]:
-        yield f"{BATCH}: its aliases are others than jobs and sources"
-    if believed != "sources":
-        # Empty would be everybody, and jobs is what state machines are granted.
-        yield f"{BATCH}: SOURCES_ALIAS is not the alias that nobody is granted"
+        yield f"{BATCH}: its aliases are not jobs and sources"
+    if trusted_alias != "sources":
+        # An empty value would trust every caller, and state machines are granted jobs.
+        yield f"{BATCH}: SOURCES_ALIAS is not the alias for which no role is granted an invoke"
     if len({str(a.get("FunctionVersion")) for a in own.values()}) != 1 or any(".Version" not in str(a.get("FunctionVersion")) for a in own.values()):
-        yield f"{BATCH}: its aliases are of two versions, or of none"
+        yield f"{BATCH}: its aliases do not point to the same published version"
     configs = [c for _, c in of(resources, "AWS::Lambda::EventInvokeConfig") if logical(c.get("FunctionName")) == BATCH]
     if not any(c.get("Qualifier") == "sources" and c.get("MaximumRetryAttempts") == 2 for c in configs):
-        yield f"{BATCH}: how often events are repeated is not said"
+        yield f"{BATCH}: does not state how often events are retried"
     for where, called in calls(resources):
         if own.get(logical(called), {}).get("Name") != "sources":
-            yield f"{where}: calls past the alias that SOURCES_ALIAS names"
+            yield f"{where}: does not call the alias that SOURCES_ALIAS names"
 
 
-def there_when_chosen(resources):
+def exists_if_chosen(resources):
     chosen = resources.chosen
     batch = chosen["Batch"] == "true"
     wanted = {
@@ -77,75 +77,75 @@ def there_when_chosen(resources):
         "AWS::Events::Rule": batch and chosen["BatchBus"] == "true",
         "AWS::Scheduler::Schedule": batch and chosen["BatchSchedule"] != "",
     }
-    for kind, there in wanted.items():
-        if len(of(resources, kind)) != int(there):
-            yield f"{len(of(resources, kind))} of {kind} where {int(there)} is meant"
+    for kind, exists in wanted.items():
+        if len(of(resources, kind)) != int(exists):
+            yield f"{len(of(resources, kind))} of {kind}, want {int(exists)}"
     functions = dict(of(resources, "AWS::Lambda::Function"))
     if (BATCH in functions) != batch:
-        yield "the batch function is there, or missing, against the choice"
+        yield "the batch function exists although it is not chosen, or is missing"
     if batch and BATCH in functions:
-        yield from told(resources, environment(functions[BATCH]))
+        yield from variable_problems(resources, environment(functions[BATCH]))
 
 
-def told(resources, variables):
+def variable_problems(resources, variables):
     buses = [f"<{name}>" for name, _ in of(resources, "AWS::Events::EventBus")] or ["default"]
     if variables.get("EVENT_BUS_NAME") not in buses:
-        yield "EVENT_BUS_NAME is another bus"
+        yield "EVENT_BUS_NAME is not the chosen bus"
     dead = logical(variables.get("DEAD_LETTER_QUEUE_URL"))
     if dead not in dict(of(resources, "AWS::SQS::Queue")):
-        yield "DEAD_LETTER_QUEUE_URL is no queue of the template"
+        yield "DEAD_LETTER_QUEUE_URL is not a queue of the template"
     for name, queue in of(resources, "AWS::SQS::Queue"):
         redrive = queue.get("RedrivePolicy")
         if name != dead and (not redrive or logical(redrive.get("deadLetterTargetArn")) != dead):
-            yield f"{name}: its messages end elsewhere"
+            yield f"{name}: does not use the dead-letter queue"
         if redrive and str(redrive.get("maxReceiveCount")) != variables.get("MAX_RECEIVES"):
             yield f"{name}: MAX_RECEIVES is not its maxReceiveCount"
         if redrive and int(queue.get("VisibilityTimeout", 30)) < 6 * 25:
-            yield f"{name}: its messages come again while the function works on them"
+            yield f"{name}: delivers a message again while the function processes it"
     for name, function in of(resources, "AWS::Lambda::Function"):
         if name == BATCH and logical(function.get("DeadLetterConfig", {}).get("TargetArn")) != dead:
-            yield f"{name}: events that fail are lost"
+            yield f"{name}: loses events that fail"
     for name, mapping in of(resources, "AWS::Lambda::EventSourceMapping"):
         if mapping.get("FunctionResponseTypes") != ["ReportBatchItemFailures"]:
-            yield f"{name}: one bad message spoils the others"
+            yield f"{name}: one bad message fails the others"
 
 
-def may_do(resources):
+def permissions(resources):
     queues = {name for name, _ in of(resources, "AWS::SQS::Queue")}
     for where, statement, services in identity_statements(resources):
         actions = {a for a in many(statement.get("Action")) if a.startswith(GRANTS)}
         reached = {logical(r) for r in many(statement.get("Resource"))}
         if actions - {"events:PutEvents", "sqs:SendMessage", "lambda:InvokeFunction"} - TAKING:
-            yield f"{where}: {sorted(actions)}"
+            yield f"{where}: allows {sorted(actions)}"
         if actions and where.split()[0] not in ("BatchRole", "BatchClockRole"):
-            yield f"{where}: what the batch function alone needs"
+            yield f"{where}: has a permission that only the batch function needs"
         if actions & (TAKING | {"sqs:SendMessage"}) and not reached <= queues:
-            yield f"{where}: other queues"
+            yield f"{where}: covers other queues"
         if "events:PutEvents" in actions and condition(statement, "StringEquals", "events:source") != ["token-vendor"]:
-            yield f"{where}: events in another's name"
+            yield f"{where}: allows events with another source"
         if "lambda:InvokeFunction" in actions and services != {"scheduler.amazonaws.com"}:
-            yield f"{where}: calls functions"
+            yield f"{where}: may call functions"
 
 
-def delivers_where_meant(resources):
+def delivers_to_tagged_secrets(resources):
     found = 0
     for where, statement, _ in identity_statements(resources):
         if "secret:token-vendor/tokens/" not in str(statement.get("Resource")):
             continue
         found += 1
         if set(many(statement.get("Action"))) != DELIVERY or not delivers(statement):
-            yield f"{where}: more or less than to keep a token in a secret"
+            yield f"{where}: allows more or less than keeping a token in a secret"
         if condition(statement, "StringEquals", "aws:ResourceTag/token-vendor-managed") != ["true"]:
-            yield f"{where}: secrets that nobody meant for tokens"
+            yield f"{where}: covers secrets without the tag token-vendor-managed"
         if condition(statement, "StringEquals", "aws:ResourceAccount") != [ACCOUNT]:
-            yield f"{where}: secrets of other accounts"
-    meant = resources.chosen["Batch"] == "true" and resources.chosen["BatchSchedule"] != ""
-    if found != int(meant):
-        yield f"{found} grants for deliveries where {int(meant)} is meant"
+            yield f"{where}: covers secrets of other accounts"
+    wanted = resources.chosen["Batch"] == "true" and resources.chosen["BatchSchedule"] != ""
+    if found != int(wanted):
+        yield f"{found} grants for deliveries, want {int(wanted)}"
 
 
-def what_could_not_be_delivered(statement):
-    """EventBridge may leave what its rules on our bus could not deliver, and nobody may do anything else."""
+def is_dead_letter_grant(statement):
+    """Reports whether a statement allows only that EventBridge sends events that our bus could not deliver."""
     return (
         statement["Principal"] == {"Service": "events.amazonaws.com"}
         and many(statement["Action"]) == ["sqs:SendMessage"]
@@ -164,26 +164,26 @@ def queues_are_sealed(resources):
             if s["Effect"] == "Deny" and condition(s, "Bool", "aws:SecureTransport") == ["false"]
         ]
         if not denied:
-            yield f"{name}: takes messages without TLS"
+            yield f"{name}: accepts messages without TLS"
     for policy in policies:
         for s in many(policy["PolicyDocument"]["Statement"]):
-            if s["Effect"] == "Allow" and not what_could_not_be_delivered(s):
-                yield "a queue policy allows somebody"
+            if s["Effect"] == "Allow" and not is_dead_letter_grant(s):
+                yield "a queue policy allows more than dead letters of EventBridge"
     for name, rule in of(resources, "AWS::Events::Rule"):
         pattern = rule.get("EventPattern", {})
         if pattern.get("detail-type") != ["TokenRequested"] or pattern.get("source") != [{"anything-but": "token-vendor"}]:
-            yield f"{name}: takes what the function announces"
+            yield f"{name}: matches the function's own announcements"
         if not re.fullmatch(r"<\w+>", str(rule.get("EventBusName"))):
-            yield f"{name}: is on a bus that others use"
+            yield f"{name}: is on a bus that is not the template's"
         for target in many(rule.get("Targets")):
             if logical(target.get("DeadLetterConfig", {}).get("Arn")) != "BatchDeadLetters":
-                yield f"{name}: loses what it cannot deliver"
+                yield f"{name}: loses events that it cannot deliver"
 
 
 RULES = {
-    "batch": ("the batch function and its sources are there when they are chosen and only then, and nothing is lost", there_when_chosen),
-    "sources": ("queue, bus and schedule have an alias of their own, and the batch function believes nobody else", sources_apart),
-    "batch-role": ("queues, bus and function calls are for the batch function and its schedule only", may_do),
-    "deliver": ("tokens are delivered to secrets that are meant for them, where that was chosen", delivers_where_meant),
-    "queues": ("queues are encrypted, take nothing without TLS, and events do not come back", queues_are_sealed),
+    "batch": ("the batch function and its sources exist only if they are chosen, and no message is lost", exists_if_chosen),
+    "sources": ("queue, bus and schedule have an alias of their own, and the batch function trusts only this alias", sources_have_an_alias),
+    "batch-role": ("only the batch function and its schedule may use queues and bus and call functions", permissions),
+    "deliveries": ("tokens are delivered only to secrets with the tag for it, and only if that is chosen", delivers_to_tagged_secrets),
+    "queues": ("queues are encrypted and accept nothing without TLS, and the function's own events do not return to it", queues_are_sealed),
 }

@@ -1,4 +1,4 @@
-"""The rules of the optional shared cache: its table, its key, and what the function may do with both."""
+"""The rules about the optional shared cache: its table, its key, and the function's permissions for both."""
 
 import fnmatch
 
@@ -15,7 +15,7 @@ def tables(resources):
 
 
 def keys(resources):
-    """Returns the logical names of the keys that the function is told of, that a table has, or that are for a table."""
+    """Returns the logical names of the keys that a function's variables name, that encrypt a table, or whose policy names a table."""
     named = {logical(environment(f).get("CACHE_KMS_KEY_ID")) for _, f in of(resources, "AWS::Lambda::Function")}
     named |= {logical(table.get("SSESpecification", {}).get("KMSMasterKeyId")) for table in tables(resources).values()}
     named |= {where.split()[0] for where, s in key_statements(resources) if condition(s, "StringEquals", "kms:EncryptionContext:table")}
@@ -24,7 +24,7 @@ def keys(resources):
 
 def table(resources):
     for name, _ in of(resources, "AWS::DynamoDB::GlobalTable"):
-        yield f"{name}: a table that is not judged here"
+        yield f"{name}: no rule checks a table of this type"
     for name, properties in tables(resources).items():
         yield from (f"{name}: {problem}" for problem in table_problems(properties, set(dict(of(resources, "AWS::KMS::Key")))))
         if {resources[name].get("DeletionPolicy"), resources[name].get("UpdateReplacePolicy")} != {"Delete"}:
@@ -36,27 +36,27 @@ def table_problems(properties, own_keys):
     if not encryption.get("SSEEnabled") or encryption.get("SSEType") != "KMS" or logical(encryption.get("KMSMasterKeyId")) not in own_keys:
         yield "is not encrypted with a key of the template"
     if properties.get("TimeToLiveSpecification") != {"AttributeName": "expires_at", "Enabled": True}:
-        yield "keeps what has expired"
-    # Said, not left out: an update must turn it off where somebody turned it on.
+        yield "does not delete expired items"
+    # The template must state it: only then an update turns backups off after an operator turned them on.
     if properties.get("PointInTimeRecoverySpecification") != {"PointInTimeRecoveryEnabled": False}:
         yield "is backed up"
     if properties.get("BillingMode") != "PAY_PER_REQUEST" or "ProvisionedThroughput" in properties:
-        yield "has a throughput that somebody must choose"
+        yield "has a provisioned throughput"
     if properties.get("KeySchema") != [{"AttributeName": "name", "KeyType": "HASH"}]:
-        yield "has another key than name"
+        yield "has a key other than name"
     if properties.get("AttributeDefinitions") != [{"AttributeName": "name", "AttributeType": "S"}]:
-        yield "has other attributes than a name that is a string"
+        yield "has attributes other than name, a string"
     for way in ("StreamSpecification", "KinesisStreamSpecification", "ResourcePolicy", "GlobalSecondaryIndexes", "LocalSecondaryIndexes"):
         if way in properties:
-            yield f"can be read by {way}"
+            yield f"can be read through {way}"
     if properties.get("DeletionProtectionEnabled"):
-        yield "cannot go with the stack"
+        yield "cannot be deleted with the stack"
 
 
 def table_access(resources):
     own = {f"<{name}.Arn>" for name in tables(resources)}
     for where, statement, _ in identity_statements(resources):
-        # What has a wildcard is another rule's.
+        # The rule wildcards checks actions with wildcards.
         actions = {a for a in many(statement.get("Action")) if a.startswith("dynamodb:") and "*" not in a}
         if statement["Effect"] != "Allow" or not actions:
             continue
@@ -70,7 +70,7 @@ def table_access(resources):
 def key_access(resources):
     names = {f"<{name}>" for name in tables(resources)} | {properties.get("TableName") for properties in tables(resources).values()}
     own = keys(resources)
-    # Without a table, whether there should be one is another rule's question.
+    # The rule cache-choice checks whether there should be a table.
     if not tables(resources):
         return
     for where, statement, _ in identity_statements(resources):
@@ -88,7 +88,7 @@ def key_access(resources):
 
 
 def identity_problems(statement, names):
-    """Says what is wrong with a grant to the function: DynamoDB opens the table with it, or the function seals items."""
+    """Yields the problems of a grant to the function: for DynamoDB to open the table, or for the function to seal items."""
     actions = set(many(statement.get("Action")))
     if condition(statement, "StringEquals", "kms:ViaService") == THROUGH_DYNAMODB:
         bound, needed = "kms:EncryptionContext:aws:dynamodb:tableName", {"kms:Decrypt"}
@@ -98,37 +98,37 @@ def identity_problems(statement, names):
         yield f"allows {sorted(actions - needed)}"
     values = set(condition(statement, "StringEquals", bound))
     if not values or values - names:
-        yield "for anything, without the table's name in the encryption context"
+        yield "does not require the table's name in the encryption context"
 
 
 def policy_problems(statement, names):
     if condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT]:
-        yield "for other accounts"
+        yield "allows other accounts"
     if condition(statement, "StringEquals", "kms:ViaService") == THROUGH_DYNAMODB:
         return
     values = set(condition(statement, "StringEquals", "kms:EncryptionContext:table"))
     if not values or values - names:
-        yield "without DynamoDB, and without the table's name in the encryption context"
+        yield "requires neither DynamoDB nor the table's name in the encryption context"
     if set(many(statement.get("Action"))) - SEALING:
-        yield "allows more than to seal"
+        yield "allows more than sealing"
 
 
 def choice(resources):
     wanted = resources.chosen["SharedCache"] == "true"
     found = {*tables(resources), *keys(resources)}
     if wanted and not tables(resources):
-        yield "the shared cache is chosen, and there is no table"
+        yield "there is no table although the shared cache is chosen"
     for name in sorted(found if not wanted else ()):
-        yield f"{name}: is there, and the shared cache is not chosen"
+        yield f"{name}: exists although the shared cache is not chosen"
     for name, alias in of(resources, "AWS::KMS::Alias"):
         if logical(alias.get("TargetKeyId")) not in resources:
-            yield f"{name}: is there without its key"
+            yield f"{name}: exists without its key"
     for name, function in of(resources, "AWS::Lambda::Function"):
         variables = environment(function)
         if variables.get("PREFETCH_CLIENTS") != resources.chosen["PrefetchClients"]:
-            yield f"{name}: PREFETCH_CLIENTS is not what was chosen"
+            yield f"{name}: PREFETCH_CLIENTS is not the value that was chosen"
         if not wanted and (variables.get("CACHE_TABLE") or variables.get("CACHE_KMS_KEY_ID")):
-            yield f"{name}: is told of a shared cache that is not chosen"
+            yield f"{name}: has variables for a shared cache that is not chosen"
         if wanted and variables.get("CACHE_TABLE") not in {f"<{table}>" for table in tables(resources)}:
             yield f"{name}: CACHE_TABLE is not the table"
         if wanted and variables.get("CACHE_KMS_KEY_ID") not in {f"<{key}.Arn>" for key in keys(resources)}:
@@ -138,7 +138,7 @@ def choice(resources):
 
 
 def missing(resources):
-    """Yields what the function needs for its variables and is not allowed."""
+    """Yields the permissions that the function's variables require and that it lacks."""
     for action in sorted(ACTIONS):
         if not any(allows(s, action, tables(resources)) for s in granted(resources)):
             yield f"CACHE_TABLE without {action}"
@@ -161,8 +161,8 @@ def allows(statement, action, names):
 
 
 RULES = {
-    "I-18": ("the table of the shared cache: customer key, expiry, no copies, nothing to size, gone with the stack", table),
-    "cache-table": ("nobody may do more with the table than read and write single items", table_access),
-    "cache-key": ("the table's key is used through DynamoDB, or to seal for this table; it is rotated, and goes with the table", key_access),
-    "cache": ("the shared cache is there when it is chosen and only then, with variables and permissions", choice),
+    "cache-table": ("the table of the shared cache: customer key, expiry, no copies, no provisioned throughput, deleted with the stack", table),
+    "cache-items": ("roles may only read and write single items of the table", table_access),
+    "cache-key": ("the table's key is used through DynamoDB, or to seal for this table; it is rotated, and deleted with the table", key_access),
+    "cache-choice": ("the shared cache exists only if it is chosen, and then with variables and permissions", choice),
 }

@@ -1,6 +1,7 @@
 """Expands the SAM template as CloudFormation would, without AWS: SAM's transform, then conditions and functions.
 
-What only AWS knows stays recognisable: a resource's reference or attribute becomes "<Logical>" or "<Logical.Attribute>".
+A value that only AWS knows gets a placeholder: a resource's reference or attribute becomes "<Logical>" or
+"<Logical.Attribute>".
 """
 
 import copy
@@ -27,7 +28,7 @@ PSEUDO = {
 }
 KEY = f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 
-# What an operator may choose, so that each condition is judged both ways.
+# Parameters that an operator may choose. Together the scenarios evaluate each condition as true and as false.
 SCENARIOS = {
     "defaults": {},
     "shared": {
@@ -51,7 +52,7 @@ SCENARIOS = {
         "Architecture": "x86_64",
         "PolicySecret": "team/policy",
     },
-    # With the longest values of everything that a version's description says.
+    # With the longest value of every parameter that a version's description contains.
     "cached": {
         "SharedCache": "true",
         "PrefetchClients": ",".join(["billing", "orders", 33 * "c"]),
@@ -79,14 +80,14 @@ SCENARIOS = {
 
 
 class NoManagedPolicies:
-    """Takes the place of a call to IAM; the template names no managed policy."""
+    """Replaces a call to IAM. The template names no managed policy."""
 
     def load(self):
         return {}
 
 
 class Deployment(dict):
-    """The resources by logical name; chosen holds the parameters' values by name."""
+    """Maps logical names to resources. chosen maps the names of parameters to their values."""
 
     def __init__(self, chosen):
         super().__init__()
@@ -106,11 +107,11 @@ def load(path):
 
 
 def sam(template, scenario):
-    """Returns the CloudFormation template that SAM makes of template."""
+    """Returns the CloudFormation template that SAM generates from template."""
     template = copy.deepcopy(template)
     values = parameters(template, scenario)
     for resource in template["Resources"].values():
-        # sam deploy uploads the folder and writes the address here.
+        # sam deploy uploads the folder and replaces CodeUri with its address.
         if "CodeUri" in resource.get("Properties", {}):
             resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
     return transform(template, values, NoManagedPolicies())
@@ -125,11 +126,11 @@ def parameters(template, scenario):
 
 
 def expand(template, scenario):
-    """Returns the resources as they would be deployed."""
-    made = sam(template, scenario)
+    """Returns the resources that a deployment would create."""
+    generated = sam(template, scenario)
     resources = Deployment(parameters(template, scenario))
-    resolver = _Resolver(made, resources.chosen)
-    for name, resource in made["Resources"].items():
+    resolver = _Resolver(generated, resources.chosen)
+    for name, resource in generated["Resources"].items():
         if "Condition" in resource and not resolver.condition(resource["Condition"]):
             continue
         resources[name] = resolver.value(resource)

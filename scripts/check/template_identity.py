@@ -1,5 +1,5 @@
-"""The rules of what the function may do with its own identity, and of what it is told about it: signing keys, web identity,
-policy, Function URL, alarms. Each is there exactly where an operator chose it.
+"""The rules about resources that exist only if an operator chose them: signing keys, web identity, policy, Function URL,
+alarms and web ACL.
 """
 
 import re
@@ -18,7 +18,7 @@ def actions(statement):
 
 
 def bound_to_client_keys(statement):
-    """Whether a statement reaches the keys of clients only, so that its resource may be every key."""
+    """Reports whether conditions limit a statement to the keys of clients, so that its resource may be every key."""
     return (
         actions(statement) <= SIGNING
         and condition(statement, "StringLike", "kms:RequestAlias") == ["alias/token-vendor/*"]
@@ -33,49 +33,49 @@ def signs_by_alias(resources):
             continue
         granted |= SIGNING & actions(statement)
         if not bound_to_client_keys(statement) or many(statement.get("Resource")) != [CLIENT_KEYS]:
-            yield f"{where}: other keys than those behind clients' aliases and with their tag"
+            yield f"{where}: covers keys other than those with clients' aliases and tag"
         if "kms:Sign" in actions(statement) and condition(statement, "StringEquals", "kms:MessageType") != ["DIGEST"]:
-            yield f"{where}: signs whole messages"
+            yield f"{where}: may sign whole messages"
     wanted = SIGNING if resources.chosen["SigningKeys"] == "true" else set()
     if granted != wanted:
-        yield f"may {sorted(granted)} where {sorted(wanted)} is meant"
+        yield f"allows {sorted(granted)}, want {sorted(wanted)}"
 
 
-def proves_itself_to_a_list(resources):
+def web_identity(resources):
     audiences = [a for a in resources.chosen["WebIdentityAudiences"].split(",") if a]
     granted = set()
     for where, statement, _ in identity_statements(resources):
-        mine = IDENTITY & actions(statement)
-        if not mine:
+        requested = IDENTITY & actions(statement)
+        if not requested:
             continue
-        granted |= mine
-        # STS is not known to give each condition key to both actions.
-        if len(mine) > 1:
-            yield f"{where}: two actions with the conditions of both"
+        granted |= requested
+        # It is not documented that STS sets each condition key for both actions.
+        if len(requested) > 1:
+            yield f"{where}: allows two actions under the conditions of both"
         if condition(statement, "ForAllValues:StringEquals", "sts:IdentityTokenAudience") != audiences:
-            yield f"{where}: other audiences than WebIdentityAudiences"
+            yield f"{where}: allows audiences other than WebIdentityAudiences"
         needed = ["sts:IdentityTokenAudience"]
-        if "sts:TagGetWebIdentityToken" in mine:
+        if "sts:TagGetWebIdentityToken" in requested:
             needed.append("aws:TagKeys")
             if condition(statement, "ForAllValues:StringEquals", "aws:TagKeys") != ["token-vendor-client"]:
-                yield f"{where}: other tags than the client's name"
+                yield f"{where}: allows tags other than the client's name"
         elif condition(statement, "NumericLessThanEquals", "sts:DurationSeconds") != [300]:
-            yield f"{where}: tokens that live longer than five minutes"
+            yield f"{where}: allows tokens that live longer than five minutes"
         for key in needed:
             if condition(statement, "Null", key) != ["false"]:
-                yield f"{where}: without {key}, which ForAllValues lets pass"
+                yield f"{where}: does not require {key}; ForAllValues accepts a missing key"
     if granted != (IDENTITY if audiences else set()):
-        yield f"may {sorted(granted)} with {len(audiences)} audiences"
+        yield f"allows {sorted(granted)} for {len(audiences)} audiences"
     proving = {"TokenFunction"} | ({"BatchFunction"} if resources.chosen["BatchWebIdentity"] == "true" else set())
     for name, function in of(resources, "AWS::Lambda::Function"):
         wanted = resources.chosen["WebIdentityAudiences"] if name in proving else ""
         if environment(function).get("WEB_IDENTITY_AUDIENCES") != wanted:
-            yield f"{name}: is told of other audiences"
+            yield f"{name}: has other audiences in WEB_IDENTITY_AUDIENCES"
     for name, attached in of(resources, "AWS::IAM::Policy"):
         if any(IDENTITY & actions(s) for s in many(attached["PolicyDocument"]["Statement"])):
             roles = {f"<{name.replace('Function', 'Role')}>" for name in proving}
             if set(many(attached.get("Roles"))) != roles:
-                yield f"{name}: is for other roles"
+                yield f"{name}: is attached to other roles"
 
 
 def policy(resources):
@@ -83,10 +83,10 @@ def policy(resources):
     for name, function in of(resources, "AWS::Lambda::Function"):
         variables = environment(function)
         if (variables.get("POLICY_MODE"), variables.get("POLICY_SECRET_ID")) != ("document" if secret else "iam", secret):
-            yield f"{name}: decides by another policy than the one chosen"
+            yield f"{name}: does not use the policy that was chosen"
     readers = [r for _, s, _ in identity_statements(resources) for r in many(s.get("Resource")) if r.endswith(f":secret:{secret}-??????")]
     if secret and len(readers) != 1:
-        yield "the policy cannot be read"
+        yield "no role may read the policy"
 
 
 def function_url(resources):
@@ -94,10 +94,10 @@ def function_url(resources):
     asked = resources.chosen["FunctionUrl"] == "true"
     urls = of(resources, "AWS::Lambda::Url")
     if len(urls) != int(asked):
-        yield f"{len(urls)} Function URLs where {int(asked)} is meant"
+        yield f"{len(urls)} Function URLs, want {int(asked)}"
     for name, url in urls:
         if url.get("AuthType") != "AWS_IAM" or "Cors" in url:
-            yield f"{name}: is open"
+            yield f"{name}: does not require AWS_IAM, or allows CORS"
         if url.get("Qualifier") not in aliases.values() or url.get("Qualifier") in ("http", "direct"):
             yield f"{name}: is not on an alias of its own"
     for name, function in of(resources, "AWS::Lambda::Function"):
@@ -115,9 +115,9 @@ def alarms(resources):
             found.add(alarm["MetricName"])
         soon = alarm.get("EvaluationPeriods") == 1 and alarm.get("Period") == 300 and int(alarm.get("Threshold", 0)) in (1, 5)
         if not soon or alarm.get("ComparisonOperator") != "GreaterThanOrEqualToThreshold":
-            yield f"{name}: is late, or never rings"
+            yield f"{name}: is late, or never goes off"
         if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]]:
-            yield f"{name}: tells nobody"
+            yield f"{name}: does not notify the topic"
     if ALARMS - found:
         yield f"no alarm for {sorted(ALARMS - found)}"
 
@@ -126,17 +126,17 @@ def web_acl(resources):
     asked = resources.chosen["WebAclArn"]
     found = [a for _, a in of(resources, "AWS::WAFv2::WebACLAssociation")]
     if [a.get("WebACLArn") for a in found] != ([asked] if asked else []):
-        yield "the web ACL is not the one chosen"
+        yield "the web ACL is not the chosen one"
     for association in found:
         if not re.fullmatch(r"arn:aws:apigateway:eu-central-1::/restapis/<Api>/stages/<Apiv1Stage>", str(association.get("ResourceArn"))):
             yield "the web ACL is not for the API's stage"
 
 
 RULES = {
-    "I-05": ("signing reaches the keys behind clients' aliases only, digests only, and where chosen only", signs_by_alias),
-    "I-06": ("the function proves itself to the audiences chosen, as its client, for five minutes at most", proves_itself_to_a_list),
-    "I-21": ("alarms for what somebody must repair", alarms),
-    "policy": ("the policy chosen is the one that is read", policy),
-    "url": ("a Function URL only where chosen, with IAM, on an alias of its own", function_url),
-    "waf": ("a web ACL only where chosen, for the stage", web_acl),
+    "signing": ("signing covers only keys with clients' aliases and only digests, and only if it is chosen", signs_by_alias),
+    "web-identity": ("web identity tokens are only for the chosen audiences, name the client, and live five minutes at most", web_identity),
+    "alarms": ("alarms exist for failures that an operator must repair", alarms),
+    "policy": ("the functions read the chosen policy", policy),
+    "url": ("a Function URL exists only if it is chosen, requires IAM, and has an alias of its own", function_url),
+    "web-acl": ("a web ACL exists only if it is chosen, and protects the stage", web_acl),
 }

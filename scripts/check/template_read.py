@@ -1,8 +1,8 @@
-"""What every rule reads out of the resources of template_expand.expand: properties, statements, conditions."""
+"""Reads properties, statements and conditions from the resources that template_expand.expand returns."""
 
 import re
 
-# What turns a key's ciphertext into text or back, or lets others do it.
+# The actions that encrypt or decrypt with a key, or that allow others to do so.
 KEY_USE = {
     "kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext",
     "kms:ReEncryptFrom", "kms:ReEncryptTo",
@@ -10,15 +10,17 @@ KEY_USE = {
 
 
 def of(resources, kind):
+    """Returns (logical name, properties) of the resources of one type."""
     return [(name, r.get("Properties", {})) for name, r in resources.items() if r["Type"] == kind]
 
 
 def many(value):
+    """Returns a list, because CloudFormation and IAM accept one value in place of a list."""
     return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def logical(reference):
-    """Returns the logical name in "<Logical>" or "<Logical.Attribute>", and anything else as it is."""
+    """Returns the logical name in "<Logical>" or "<Logical.Attribute>", and any other text unchanged."""
     return re.sub(r"^<(\w+)(\.\w+)?>$", r"\1", str(reference))
 
 
@@ -34,12 +36,13 @@ def walk(node):
 
 
 def trusted(role):
+    """Returns the services that may assume a role."""
     statements = many(role.get("AssumeRolePolicyDocument", {}).get("Statement"))
     return {service for s in statements for service in many(s.get("Principal", {}).get("Service"))}
 
 
 def identity_statements(resources):
-    """Yields (where, statement, services that may take the role) of every identity policy."""
+    """Yields (where, statement, services that may assume the role) for every statement of an identity policy."""
     for name, role in of(resources, "AWS::IAM::Role"):
         for policy in many(role.get("Policies")):
             for statement in many(policy["PolicyDocument"]["Statement"]):

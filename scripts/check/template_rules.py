@@ -1,6 +1,5 @@
-"""The rules that the expanded template must keep. Each takes the resources of template_expand.expand and yields what is
-wrong, in words. The numbers are those of the project's list of infrastructure rules; those that are missing here are
-about resources that the template does not have. Those of the shared cache stand in template_cache.
+"""The rules that the expanded template must keep. A rule is a function that takes the resources of template_expand.expand
+and yields a text for each problem. RULES collects the rules of all modules.
 """
 
 import json
@@ -16,26 +15,25 @@ from template_read import (
 
 # Actions that AWS cannot scope to a resource.
 UNSCOPED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords", "sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"}
-# What joins the access log to the function's log and names the caller.
+# The fields that join the access log to the function's log and that identify the caller.
 LOGGED = {
     "$context.requestId", "$context.extendedRequestId", "$context.identity.userArn", "$context.identity.caller",
     "$context.identity.sourceIp", "$context.identity.vpceId", "$context.resourcePath", "$context.status", "$context.responseLatency",
 }
-# The function that answers with tokens.
+# The function that returns tokens.
 VENDING = "TokenFunction"
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace", "x-amazon-apigateway-any-method"}
 
-
-# What a deployment may tell its functions, and what it is made of.
+# The environment variables that a deployment may set.
 VARIABLES = {
     "CLIENT_SECRET_PREFIX", "LOG_LEVEL", "CACHE_TABLE", "CACHE_KMS_KEY_ID", "PREFETCH_CLIENTS", "POLICY_MODE", "POLICY_SECRET_ID",
     "WEB_IDENTITY_AUDIENCES", "METRICS_NAMESPACE", "SSL_CERT_DIR",
 }
 ONLY_TOKEN = {"HTTP_ALIAS", "URL_ALIAS", "ENVELOPE_PROOF"}
 ONLY_BATCH = {"SOURCES_ALIAS", "EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
-# What roles may do with anything, by service; further bounds are other rules'.
+# The services whose actions a role may be granted. Other rules limit the actions and resources.
 SERVICES = {"dynamodb", "events", "kms", "lambda", "logs", "secretsmanager", "sqs", "xray"}
-# What a function is made of: no code of others (Layers), no files, no way into a network.
+# The properties of a function. Missing on purpose: Layers (foreign code), FileSystemConfigs and VpcConfig.
 PROPERTIES = {
     "Architectures", "Code", "DeadLetterConfig", "Description", "Environment", "FunctionName", "Handler", "LoggingConfig", "MemorySize",
     "ReservedConcurrentExecutions", "Role", "Runtime", "Tags", "Timeout", "TracingConfig",
@@ -47,7 +45,7 @@ TYPES = {
     "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Function", "AWS::Lambda::Permission", "AWS::Lambda::Url", "AWS::Lambda::Version",
     "AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy", "AWS::Scheduler::Schedule", "AWS::SecretsManager::Secret",
     "AWS::WAFv2::WebACLAssociation",
-    # These are judged, and never there.
+    # Other rules refuse these types.
     "AWS::ApiGatewayV2::Api", "AWS::ApiGateway::Method", "AWS::DynamoDB::GlobalTable", "AWS::Logs::SubscriptionFilter",
     "AWS::StepFunctions::StateMachine",
 }
@@ -61,7 +59,7 @@ def no_wildcards(resources):
     identity = [(where, statement) for where, statement, _ in identity_statements(resources)]
     for where, statement in identity + list(key_statements(resources)) + list(api_statements(resources)):
         if {"NotAction", "NotResource", "NotPrincipal"} & set(statement):
-            yield f"{where}: says what it does not cover"
+            yield f"{where}: uses NotAction, NotResource or NotPrincipal"
         for action in many(statement.get("Action")):
             if "*" in action or "?" in action:
                 yield f"{where}: action {action}"
@@ -70,7 +68,7 @@ def no_wildcards(resources):
             continue
         for resource in many(statement.get("Resource")):
             whole_type = re.fullmatch(r"\*|arn:[^:]*:[^:]*:[^:]*:[^:]*:([a-z-]+[:/])?\*", resource)
-            # The account's own setting for API Gateway serves the logs of all its APIs.
+            # API Gateway's role for logs is a setting of the account and serves all its APIs.
             if whole_type and template_identity.bound_to_client_keys(statement):
                 continue
             if whole_type and not (services == {"apigateway.amazonaws.com"} and resource.endswith(":log-group:*")):
@@ -91,7 +89,7 @@ def own_roles(resources):
         elif role in seen:
             yield f"{name}: shares its role"
         elif trusted(roles[role]) != {"lambda.amazonaws.com"} or '"AWS"' in json.dumps(roles[role]["AssumeRolePolicyDocument"]):
-            yield f"{role}: may be taken by others than Lambda"
+            yield f"{role}: may be assumed by others than Lambda"
         seen.add(role)
 
 
@@ -102,17 +100,17 @@ def reads_current_only(resources):
         if not actions or template_batch.delivers(statement):
             continue
         if actions != ["secretsmanager:GetSecretValue"]:
-            yield f"{where}: more than GetSecretValue"
+            yield f"{where}: allows more than GetSecretValue"
         if condition(statement, "ForAnyValue:StringEquals", "secretsmanager:VersionStage") != ["AWSCURRENT"]:
-            yield f"{where}: other versions than AWSCURRENT"
+            yield f"{where}: allows versions other than AWSCURRENT"
         if condition(statement, "StringEquals", "aws:ResourceAccount") != [ACCOUNT]:
-            yield f"{where}: secrets of other accounts"
+            yield f"{where}: covers secrets of other accounts"
         known = {f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{prefix}*" for prefix in prefixes}
         if resources.chosen["PolicySecret"]:
             known.add(f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{resources.chosen['PolicySecret']}-??????")
         for resource in many(statement.get("Resource")):
             if resource not in known:
-                yield f"{where}: other secrets than the clients' and the policy"
+                yield f"{where}: covers secrets other than the clients' and the policy"
 
 
 def keys_through_secrets_manager(resources):
@@ -123,18 +121,18 @@ def keys_through_secrets_manager(resources):
         if statement["Effect"] != "Allow" or not KEY_USE & set(many(statement.get("Action"))):
             continue
         if condition(statement, "StringEquals", "kms:ViaService") != ["secretsmanager.eu-central-1.amazonaws.com"]:
-            yield f"{where}: without Secrets Manager"
+            yield f"{where}: does not require Secrets Manager"
         if not condition(statement, "StringLike", "kms:EncryptionContext:SecretARN"):
-            yield f"{where}: for any secret"
+            yield f"{where}: covers any secret"
     for where, statement in policies:
         if KEY_USE & set(many(statement.get("Action"))) and condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT]:
-            yield f"{where}: for other accounts"
+            yield f"{where}: allows other accounts"
     for where, statement in key_statements(resources):
         if statement.get("Principal") != {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}:
-            yield f"{where}: is for others than this account's identity policies"
+            yield f"{where}: grants more than this account's identity policies do"
     for name, key in of(resources, "AWS::KMS::Key"):
         if name not in others and (not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") != "Retain"):
-            yield f"{name}: is not rotated, or goes with the stack"
+            yield f"{name}: is not rotated, or is deleted with the stack"
 
 
 def resource_policy(resources):
@@ -147,14 +145,14 @@ def resource_policy(resources):
             yield f"{name}: the resource policy is longer than 8192 characters"
         only = [s for w, s in api_statements(resources) if s["Effect"] == "Deny" and condition(s, "StringNotEquals", "aws:SourceVpce")]
         if "PRIVATE" in many(api.get("EndpointConfiguration", {}).get("Types")) and not only:
-            yield f"{name}: private, and open to every endpoint"
+            yield f"{name}: is private, but allows every VPC endpoint"
 
 
 def allow_problems(statement):
     principal = statement.get("Principal")
     named = many(principal.get("AWS")) if isinstance(principal, dict) else [principal]
     if "*" in named and not condition(statement, "StringEquals", "aws:PrincipalOrgID"):
-        yield "allows everybody"
+        yield "allows every principal"
     if any(ACCOUNT in name for name in named) or condition(statement, "StringNotEquals", "aws:PrincipalAccount") != [ACCOUNT]:
         yield "an Allow covers the own account"
     for resource in many(statement.get("Resource")):
@@ -166,13 +164,13 @@ def no_data_trace(resources):
     for name, stage in of(resources, "AWS::ApiGateway::Stage"):
         for setting in many(stage.get("MethodSettings")):
             if setting.get("DataTraceEnabled") or setting.get("LoggingLevel") not in (None, "OFF", "ERROR"):
-                yield f"{name}: writes requests or answers to the execution log"
+                yield f"{name}: logs requests or responses in the execution log"
 
 
 def no_cache(resources):
     for name, resource in resources.items():
         if any(key in ("CacheClusterEnabled", "CachingEnabled") and value for key, value in walk(resource)):
-            yield f"{name}: caches answers"
+            yield f"{name}: caches responses"
 
 
 def asynchronous_results(resources):
@@ -180,11 +178,11 @@ def asynchronous_results(resources):
     for name, config in configs:
         if config.get("DestinationConfig"):
             yield f"{name}: sends results to a destination"
-    # The batch function answers with no tokens.
+    # The batch function returns no tokens.
     safe = {c.get("Qualifier") for _, c in configs if c.get("MaximumRetryAttempts") == 0 and logical(c.get("FunctionName")) == VENDING}
     aliases = {a["Name"] for _, a in of(resources, "AWS::Lambda::Alias") if logical(a.get("FunctionName")) == VENDING}
     for qualifier in sorted((aliases | {"$LATEST"}) - safe):
-        yield f"{qualifier}: asynchronous invocations are repeated"
+        yield f"{qualifier}: asynchronous invocations are retried"
     for name, function in vending(resources):
         if function.get("DeadLetterConfig"):
             yield f"{name}: has a dead-letter queue"
@@ -200,7 +198,7 @@ def no_secret_in_environment(resources):
     secrets = dict(of(resources, "AWS::SecretsManager::Secret"))
     for name, secret in secrets.items():
         if "SecretString" in secret or not secret.get("GenerateSecretString", {}).get("ExcludePunctuation"):
-            yield f"{name}: is not generated, or with characters that a stage variable refuses"
+            yield f"{name}: is not generated, or may contain characters that a stage variable refuses"
         elif secret["GenerateSecretString"].get("PasswordLength", 32) < 32:
             yield f"{name}: can be guessed"
     proofs = {f"{{{{resolve:secretsmanager:<{name}>:SecretString}}}}" for name in secrets}
@@ -216,29 +214,29 @@ def no_secret_in_environment(resources):
                 yield f"{name}: {key} looks like a secret"
         for where, secret in secrets.items():
             if str(secret.get("Name", "")).startswith(variables.get("CLIENT_SECRET_PREFIX", "")) and "Name" in secret:
-                yield f"{where}: lies where clients' secrets do"
+                yield f"{where}: has the prefix of the clients' secrets"
         if name != VENDING and "ENVELOPE_PROOF" in variables:
-            yield f"{name}: knows the proof, and API Gateway does not call it"
+            yield f"{name}: has the proof although API Gateway does not call it"
         for where, stage in of(resources, "AWS::ApiGateway::Stage"):
             if name == VENDING and stage.get("Variables", {}).get("envelopeProof") != variables.get("ENVELOPE_PROOF"):
                 yield f"{where}: envelopeProof is not the function's"
 
 
-def nothing_else(resources):
+def only_known_parts(resources):
     for name, function in of(resources, "AWS::Lambda::Function"):
         extra = set(environment(function)) - VARIABLES - (ONLY_TOKEN if name == VENDING else ONLY_BATCH)
-        # What looks like a secret is another rule's.
+        # The rule environment checks these two.
         for key in sorted(key for key in extra if key not in ("CLIENT_SECRET", "ENVELOPE_PROOF")):
-            yield f"{name}: {key} is no variable that a deployment sets"
+            yield f"{name}: {key} is not a variable that a deployment sets"
         for key in sorted(set(function) - PROPERTIES):
             yield f"{name}: has {key}"
     for where, statement, _ in identity_statements(resources):
         for action in many(statement.get("Action")):
             if action.split(":")[0] not in SERVICES and action not in UNSCOPED and "*" not in action:
-                yield f"{where}: {action} is nothing that a role here does"
+                yield f"{where}: no role here needs {action}"
     for name, resource in resources.items():
         if resource["Type"] not in TYPES:
-            yield f"{name}: a {resource['Type']} has no rule that judges it"
+            yield f"{name}: no rule checks a {resource['Type']}"
 
 
 def limits(resources):
@@ -256,10 +254,10 @@ def limits(resources):
 def signed_calls_only(resources):
     for kind in ("AWS::ApiGatewayV2::Api", "AWS::ApiGateway::Method"):
         for name, _ in of(resources, kind):
-            yield f"{name}: a way in that is not judged here"
+            yield f"{name}: no rule checks an API of this type"
     apis, stages = of(resources, "AWS::ApiGateway::RestApi"), of(resources, "AWS::ApiGateway::Stage")
     if len(apis) != 1 or len(stages) != 1:
-        yield f"{len(apis)} APIs and {len(stages)} stages, where one each is meant"
+        yield f"{len(apis)} APIs and {len(stages)} stages, want one of each"
     for name, api in apis:
         schemes = api["Body"].get("components", {}).get("securitySchemes", {})
         if schemes.get("AWS_IAM", {}).get("x-amazon-apigateway-authtype") != "awsSigv4":
@@ -267,7 +265,7 @@ def signed_calls_only(resources):
         for path, item in api["Body"]["paths"].items():
             for method in METHODS & set(item):
                 if item[method].get("security") != [{"AWS_IAM": []}]:
-                    yield f"{name}: {method} {path} is open"
+                    yield f"{name}: {method} {path} does not require AWS_IAM"
                 if "credentials" in item[method].get("x-amazon-apigateway-integration", {}):
                     yield f"{name}: {method} {path} calls the function with other credentials than the API's"
 
@@ -285,25 +283,25 @@ def permissions(resources):
         if not re.fullmatch(rf"arn:aws:execute-api:eu-central-1:{ACCOUNT}:<\w+>/[^/]+/POST/token/\*", source):
             yield f"{name}: its source is not the API of this account"
         if permission.get("Principal") != "apigateway.amazonaws.com":
-            yield f"{name}: is for {permission.get('Principal')}"
+            yield f"{name}: allows {permission.get('Principal')}"
     for name, api in of(resources, "AWS::ApiGateway::RestApi"):
         for key, value in walk(api["Body"]):
             called = re.search(r"/functions/<(\w+)>/invocations$", value) if key == "uri" else None
             if key == "uri" and (not called or aliases.get(called.group(1), {}).get("Name") not in http):
-                yield f"{name}: calls the function past the alias that HTTP_ALIAS names"
+                yield f"{name}: does not call the alias that HTTP_ALIAS names"
 
 
 def logs(resources):
     groups = dict(of(resources, "AWS::Logs::LogGroup"))
     for name, group in groups.items():
         if not group.get("RetentionInDays") or resources[name].get("DeletionPolicy") != "Retain":
-            yield f"{name}: has no retention, or goes with the stack"
+            yield f"{name}: has no retention, or is deleted with the stack"
     for name, _ in of(resources, "AWS::Logs::SubscriptionFilter"):
-        yield f"{name}: sends the log elsewhere"
+        yield f"{name}: sends the log to another service"
     for name, function in of(resources, "AWS::Lambda::Function"):
         config = function.get("LoggingConfig", {})
         if str(config.get("LogGroup")).strip("<>") not in groups or config.get("ApplicationLogLevel") not in ("TRACE", "DEBUG"):
-            yield f"{name}: has no log group of its own, or Lambda drops lines of it"
+            yield f"{name}: has no log group of the template, or Lambda drops lines of its log"
     for name, stage in of(resources, "AWS::ApiGateway::Stage"):
         yield from (f"{name}: {problem}" for problem in access_log_problems(stage.get("AccessLogSetting", {}), groups))
 
@@ -319,7 +317,7 @@ def access_log_problems(setting, groups):
     if LOGGED - fields:
         yield f"the access log lacks {sorted(LOGGED - fields)}"
     if {"$context.path", "$context.identity.userAgent", "$context.error.message"} & fields:
-        yield "the access log holds text that callers choose freely"
+        yield "the access log contains text that callers choose"
 
 
 def versions_follow_parameters(resources):
@@ -336,27 +334,27 @@ def versions_follow_parameters(resources):
             yield f"{name}: its description is longer than 256 characters"
         for value in filter(None, chosen):
             if str(value) not in description.split():
-                yield f"{name}: stays when {value} is chosen differently"
+                yield f"{name}: does not change when another value than {value} is chosen"
 
 
 RULES = {
-    "I-01": ("no wildcard actions; wildcard resources only where AWS has no others", no_wildcards),
-    "I-02": ("each function has its own role, for Lambda alone, without managed policies", own_roles),
-    "I-03": ("GetSecretValue reaches current versions of clients' secrets in this account only", reads_current_only),
-    "I-04": ("the secrets' key is used through Secrets Manager for clients' secrets only", keys_through_secrets_manager),
-    "I-08": ("the resource policy allows nobody of the own account, and others by exact path", resource_policy),
-    "I-09": ("no execution log with data", no_data_trace),
-    "I-10": ("no cache in API Gateway", no_cache),
-    "I-11": ("asynchronous results go nowhere, and nothing is tried twice", asynchronous_results),
-    "I-12": ("no state machine logs execution data", no_execution_data),
-    "I-13": ("no secret in the environment; the envelope's proof is generated", no_secret_in_environment),
-    "I-14": ("throttling, reserved concurrency, time-out", limits),
-    "I-15": ("AWS_IAM on every method of the one API and its one stage", signed_calls_only),
-    "I-16": ("API Gateway alone may call, for this API, through the alias that is believed", permissions),
-    "I-17": ("logs are kept, stay here, and say who called", logs),
+    "wildcards": ("no wildcard actions; wildcard resources only where AWS offers no others", no_wildcards),
+    "roles": ("each function has its own role, for Lambda alone, without managed policies", own_roles),
+    "secrets": ("GetSecretValue covers only current versions of clients' secrets in this account", reads_current_only),
+    "secrets-key": ("the secrets' key is used only through Secrets Manager and only for clients' secrets", keys_through_secrets_manager),
+    "resource-policy": ("the resource policy allows no principal of the own account, and others only by exact path", resource_policy),
+    "data-trace": ("the execution log contains no request or response", no_data_trace),
+    "api-cache": ("no cache in API Gateway", no_cache),
+    "async": ("results of asynchronous invocations are not kept, and no invocation is retried", asynchronous_results),
+    "execution-data": ("no state machine logs execution data", no_execution_data),
+    "environment": ("no secret in the environment; the proof for HTTP events is generated", no_secret_in_environment),
+    "limits": ("throttling, reserved concurrency, time-out", limits),
+    "authorizer": ("AWS_IAM on every method of the one API and its one stage", signed_calls_only),
+    "permissions": ("only API Gateway may call, for this API, through the alias that the function trusts", permissions),
+    "logs": ("logs are kept, stay in the account, and identify the caller", logs),
     **template_cache.RULES,
     **template_identity.RULES,
     **template_batch.RULES,
-    "else": ("functions are told, and the stack is made of, what the rules know and nothing else", nothing_else),
+    "unknown": ("the stack has only resources, properties, variables and actions that a rule knows", only_known_parts),
     "version": ("a changed parameter reaches the function's aliases", versions_follow_parameters),
 }

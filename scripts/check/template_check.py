@@ -1,7 +1,7 @@
-"""Command line of the template's judge.
+"""Command line of the template's checks.
 
-  template_judge.py expand TEMPLATE FOLDER   writes SAM's expansions, one for each scenario
-  template_judge.py judge TEMPLATE           applies every rule, then tries every rule on templates that break it
+  template_check.py expand TEMPLATE FOLDER   writes SAM's expansion for each scenario
+  template_check.py check TEMPLATE           applies every rule, then proves on broken templates that every rule can fail
 """
 
 import json
@@ -16,9 +16,9 @@ import template_rules
 def main(arguments):
     if len(arguments) == 3 and arguments[0] == "expand":
         return write(arguments[1], pathlib.Path(arguments[2]))
-    if len(arguments) == 2 and arguments[0] == "judge":
+    if len(arguments) == 2 and arguments[0] == "check":
         template = template_expand.load(arguments[1])
-        return max(judge(template), self_test(template))
+        return max(check(template), self_test(template))
     print(__doc__, file=sys.stderr)
     return 2
 
@@ -32,16 +32,16 @@ def write(path, folder):
 
 
 def findings(template):
-    """Returns {rule: [what is wrong]} over all scenarios."""
+    """Returns {rule: [problem]} over all scenarios."""
     found = {rule: [] for rule in template_rules.RULES}
     for scenario in template_expand.SCENARIOS:
         resources = template_expand.expand(template, scenario)
-        for rule, (_, check) in template_rules.RULES.items():
-            found[rule] += [f"{scenario}: {problem}" for problem in check(resources)]
+        for rule, (_, problems) in template_rules.RULES.items():
+            found[rule] += [f"{scenario}: {problem}" for problem in problems(resources)]
     return found
 
 
-def judge(template):
+def check(template):
     failed = 0
     for rule, problems in findings(template).items():
         text = template_rules.RULES[rule][0]
@@ -53,7 +53,7 @@ def judge(template):
 
 
 def self_test(template):
-    """Breaks the template in one way at a time; that rule, and no other, must find it."""
+    """Breaks the template in one way at a time. Exactly the rule that forbids it must find it."""
     failed, tried = 0, set()
     for rule, what, breakage in template_breaks.BREAKS:
         broken = template_breaks.broken(template, breakage)
@@ -65,9 +65,9 @@ def self_test(template):
     untried = set(template_rules.RULES) - tried
     if untried:
         failed = 1
-        print(f"FAILED: self-test tries no template against {sorted(untried)}")
+        print(f"FAILED: self-test has no broken template for {sorted(untried)}")
     if not failed:
-        print(f"ok: self-test, {len(template_breaks.BREAKS)} broken templates, each caught by its rule alone")
+        print(f"ok: self-test, {len(template_breaks.BREAKS)} broken templates, each found by its rule alone")
     return failed
 
 
