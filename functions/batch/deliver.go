@@ -58,6 +58,12 @@ func notTargetByte(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_+=.@-", r)
 }
 
+// deliverer keeps tokens in secrets.
+type deliverer struct {
+	orders
+	targets targets
+}
+
 // delivery is the state of a secret.
 type delivery struct {
 	Client string `json:"client"`
@@ -71,15 +77,15 @@ type delivery struct {
 // deliver keeps a token in a secret that has at least the asked life left, whenever it is
 // read. Unless a better token is there, the secret stays as it is. problem is what is wrong
 // with the entry.
-func (h *handler) deliver(ctx context.Context, e *entry, problem error) (delivery, error) {
+func (w *deliverer) deliver(ctx context.Context, e *entry, problem error) (delivery, error) {
 	if problem != nil {
-		return delivery{}, h.refuse(ctx, asked(ctx, audit.Schedule, e.ID), problem)
+		return delivery{}, w.refuse(ctx, asked(ctx, audit.Schedule, e.ID), problem)
 	}
 	r := *e.Request
 	r.MinTTL = max(r.MinTTL, leastLife)
 	// Any principal that can read the secret gets the token, so the secret is the caller.
 	r.Caller = "deliver:" + strings.TrimPrefix(e.target, targetPrefix)
-	a := h.acquire(ctx, "deliver "+e.target)
+	a := w.acquire(ctx, "deliver "+e.target)
 	if a.State != fleet.Acquired && a.State != fleet.Alone {
 		// Another environment does the same, as when a schedule comes twice, or the secret
 		// was written a moment ago.
@@ -87,9 +93,9 @@ func (h *handler) deliver(ctx context.Context, e *entry, problem error) (deliver
 	}
 	var until time.Time
 	defer func() { end(ctx, a.Lease, until) }()
-	d, err := h.refill(ctx, e.target, r, func() bool { return a.Lease.Confirm(ctx) })
+	d, err := w.refill(ctx, e.target, r, func() bool { return a.Lease.Confirm(ctx) })
 	if d.Written {
-		until = h.now().Add(writePause)
+		until = w.now().Add(writePause)
 	}
 	return d, err
 }
@@ -103,12 +109,12 @@ type kept struct {
 }
 
 // refill writes a new token to the secret if the one there ends too soon.
-func (h *handler) refill(ctx context.Context, target string, r token.Request, confirm func() bool) (delivery, error) {
-	now, want := h.now(), requestHash(&r)
+func (w *deliverer) refill(ctx context.Context, target string, r token.Request, confirm func() bool) (delivery, error) {
+	now, want := w.now(), requestHash(&r)
 	d := delivery{Client: r.Client, Target: target}
-	text, written, err := h.targets.Read(ctx, target)
+	text, written, err := w.targets.Read(ctx, target)
 	if err != nil && !errors.Is(err, secret.ErrNotFound) {
-		return d, h.refuse(ctx, r, targetFault("read", err))
+		return d, w.refuse(ctx, r, targetFault("read", err))
 	}
 	var current kept
 	_ = json.Unmarshal(text, &current) // a foreign text counts as none
@@ -117,31 +123,31 @@ func (h *handler) refill(ctx context.Context, target string, r token.Request, co
 	if ours && time.Unix(current.ExpiresAt, 0).Sub(now) >= r.MinTTL+runMargin || err == nil && now.Sub(written).Abs() < writePause {
 		return d, nil
 	}
-	grant, err := h.vendor.Vend(ctx, func(ahead *token.Request) error {
+	grant, err := w.vendor.Vend(ctx, func(ahead *token.Request) error {
 		*ahead = r
 		ahead.MinTTL += runMargin
 		return nil
 	})
 	if err != nil {
-		h.count(countJobsFailed)
+		w.count(countJobsFailed)
 		return d, err
 	}
 	end := grant.Token.Expiry()
 	if end.Sub(now) < leastLife {
 		// This is also the answer if the server does not say how long the token lives.
-		return d, h.refuse(ctx, r, fault.Invalid("the authorization server's tokens live shorter than the 15 minutes that a delivery needs"))
+		return d, w.refuse(ctx, r, fault.Invalid("the authorization server's tokens live shorter than the 15 minutes that a delivery needs"))
 	}
 	if (!ours || end.Unix() > current.ExpiresAt) && confirm() {
 		text = delivered(grant, r.Client, want, now)
-		if err := h.targets.Write(ctx, target, versionID(text), text); err != nil {
-			return d, h.refuse(ctx, r, targetFault("written", err))
+		if err := w.targets.Write(ctx, target, versionID(text), text); err != nil {
+			return d, w.refuse(ctx, r, targetFault("written", err))
 		}
-		h.count(countDelivered)
+		w.count(countDelivered)
 		d.Written, d.ExpiresAt = true, end.Unix()
 	}
 	if end.Sub(grant.Token.Issued()) < r.MinTTL+writePause+runMargin {
 		// The token is the best there is, but an operator must know.
-		return d, h.refuse(ctx, r, fault.Invalid("min_ttl, 15 minutes if it is not said, cannot be kept: the tokens live too short to be replaced in time"))
+		return d, w.refuse(ctx, r, fault.Invalid("min_ttl, 15 minutes if it is not said, cannot be kept: the tokens live too short to be replaced in time"))
 	}
 	return d, nil
 }

@@ -90,9 +90,11 @@ func FuzzInvoke(f *testing.F) {
 	}
 	var logs strings.Builder
 	h := &handler{
-		vendor: played{}, bus: played{}, dead: played{}, targets: played{}, maxReceives: 5, count: func(string) {}, flush: func() {}, now: time.Now,
-		log:   slog.New(slog.NewJSONHandler(io.MultiWriter(&logs), nil)),
-		fleet: fleet.New(fleet.Config{Table: &fleettest.Table{}, Keys: &fleettest.Keys{}}),
+		orders: orders{
+			vendor: played{}, bus: played{}, count: func(string) {}, now: time.Now, log: slog.New(slog.NewJSONHandler(io.MultiWriter(&logs), nil)),
+			fleet: fleet.New(fleet.Config{Table: &fleettest.Table{}, Keys: &fleettest.Keys{}}),
+		},
+		dead: played{}, targets: played{}, maxReceives: 5, flush: func() {},
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

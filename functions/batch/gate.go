@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 
 	"tokenvendor/shared/audit"
-	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 )
 
@@ -41,12 +40,4 @@ func (g gate) believes(ctx context.Context, source audit.Source) bool {
 		return true
 	}
 	return (invocation.Alias(ctx) == g.alias) == (source != audit.Direct)
-}
-
-// forged records that an event is not believed. Only the alias is known of its sender; the
-// event's own ids are the sender's choice.
-func (h *handler) forged(ctx context.Context, source audit.Source) error {
-	r := asked(ctx, source, "")
-	r.Caller, r.Origin.Forged = invocation.DirectCaller(r.Origin.Alias), true
-	return h.record(ctx, r, fault.Refusal(fault.Denied, "an event through an alias that its source does not use"))
 }

@@ -3,63 +3,40 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"log/slog"
 	"time"
 
+	"tokenvendor/shared/app"
+	"tokenvendor/shared/app/jobs"
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
-	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/strictjson"
 	"tokenvendor/shared/token"
 )
 
-// vendor is the core, as far as this function needs it.
-type vendor interface {
-	Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error)
-	Announce(ctx context.Context, read func(*token.Order) error) (token.Announcement, error)
-}
-
-// bus takes the announcements. If Put fails, the event may have been put all the same.
-type bus interface {
-	Put(ctx context.Context, source, detailType string, detail []byte) error
-}
-
-// queue takes messages. Attributes must not be empty.
-type queue interface {
-	Send(ctx context.Context, body string, attributes map[string]string) error
-}
-
-// What is counted, beside what the core counts.
-const (
-	countAnnounced    = "Announced"
-	countDelivered    = "Delivered"
-	countDeadLettered = "DeadLettered"
-	// countJobsFailed: a job was not done, this time or ever.
-	countJobsFailed = "JobsFailed"
-	// countDeliveriesFailed: a secret does not hold the token that it should.
-	countDeliveriesFailed = "DeliveriesFailed"
-)
-
 // handler answers events. It is safe for concurrent use.
 type handler struct {
-	vendor  vendor
+	orders
 	gate    gate
-	fleet   *fleet.Fleet
-	bus     bus
 	targets targets
-	// dead takes messages that can never be done; nil: they are left to their own queue.
-	dead queue
-	// maxReceives is how often a message is received before it counts as such.
+	// dead and maxReceives are those of [queueEvent].
+	dead        queue
 	maxReceives int
-	count       func(name string)
-	log         *slog.Logger
 	flush       func()
-	now         func() time.Time
 }
 
-// maxDepth is more than any source's events have.
-const maxDepth = 32
+// newHandler returns the handler of a function.
+func newHandler(a *app.App, j *jobs.Jobs) *handler {
+	h := &handler{
+		orders: orders{vendor: a.Vendor, fleet: a.Fleet, bus: j.Bus, count: a.Metrics.Count, log: a.Log, now: time.Now},
+		gate:   gate{alias: a.Environment.SourcesAlias, samLocal: a.Environment.SAMLocal}, targets: j.Targets,
+		maxReceives: a.Environment.MaxReceives, flush: a.Metrics.Flush,
+	}
+	if j.DeadLetters != nil {
+		h.dead = j.DeadLetters
+	}
+	return h
+}
 
 // Invoke implements lambda.Handler. An error is that of [invocation.Run].
 func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
@@ -78,31 +55,17 @@ func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) 
 	}
 	switch source {
 	case audit.SQS:
-		return h.messages(ctx, members["Records"])
+		q := queueEvent{h.orders, h.dead, h.maxReceives}
+		return q.all(ctx, members["Records"])
 	case audit.Bus:
 		return nil, h.event(ctx, members)
 	case audit.Schedule:
-		return h.schedule(ctx, members)
+		d := deliverer{h.orders, h.targets}
+		return d.schedule(ctx, members)
 	case audit.Direct:
 		return h.direct(ctx, payload)
 	}
 	return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is of no source that is known: no Records, detail-type, schedule, client or requests"))
-}
-
-// refuseEvent records that an event was refused as a whole.
-func (h *handler) refuseEvent(ctx context.Context, source audit.Source, refusal error) error {
-	return h.refuse(ctx, asked(ctx, source, ""), refusal)
-}
-
-// asked is what is known of a request before it is read. The sender of a message or an event
-// is not known.
-func asked(ctx context.Context, source audit.Source, messageID string) token.Request {
-	r := invocation.Request(ctx, source)
-	r.Origin.MessageID = messageID
-	if r.Caller == "" {
-		r.Caller = string(source)
-	}
-	return r
 }
 
 // direct answers {"client": …} with an announcement and {"requests": […]} with
@@ -130,21 +93,10 @@ func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 	return list.Answer(h.log, id, one), nil
 }
 
-// permanent reports whether the same request would always fail: the error is about what was
-// asked, and not about a state that may change.
-func permanent(err error) bool {
-	switch fault.From(err).Kind {
-	case fault.Malformed, fault.UnsupportedGrant, fault.InvalidScope, fault.InvalidTarget, fault.Denied, fault.TooLarge:
-		return true
-	}
-	return false
-}
-
-// encode encodes a value of our own, which cannot fail.
-func encode(v any) []byte {
-	text, err := json.Marshal(v)
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
-	return text
+// forged records that an event is not believed. Only the alias is known of its sender; the
+// event's own ids are the sender's choice.
+func (h *handler) forged(ctx context.Context, source audit.Source) error {
+	r := asked(ctx, source, "")
+	r.Caller, r.Origin.Forged = invocation.DirectCaller(r.Origin.Alias), true
+	return h.record(ctx, r, fault.Refusal(fault.Denied, "an event through an alias that its source does not use"))
 }

@@ -40,15 +40,7 @@ func main() {
 	// JSON of it too.
 	slog.SetDefault(a.Log)
 	a.Warm(context.Background())
-	h := &handler{
-		gate:   gate{alias: a.Environment.SourcesAlias, samLocal: a.Environment.SAMLocal},
-		vendor: a.Vendor, fleet: a.Fleet, bus: j.Bus, targets: j.Targets, maxReceives: a.Environment.MaxReceives,
-		count: a.Metrics.Count, flush: a.Metrics.Flush, log: a.Log, now: time.Now,
-	}
-	if j.DeadLetters != nil {
-		h.dead = j.DeadLetters
-	}
-	lambda.Start(h)
+	lambda.Start(newHandler(a, j))
 }
 
 func fail(err error) {

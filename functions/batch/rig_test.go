@@ -102,8 +102,8 @@ func (r *rig) environmentAt(by time.Duration) *handler {
 	}
 	v := token.New(cfg)
 	return &handler{
-		vendor: v, fleet: f, bus: r, targets: r, dead: deadLetters{r}, maxReceives: 5, count: r.count, flush: func() {}, now: now,
-		log: slog.New(slog.NewJSONHandler(writer{r}, nil)),
+		orders:  orders{vendor: v, fleet: f, bus: r, count: r.count, now: now, log: slog.New(slog.NewJSONHandler(writer{r}, nil))},
+		targets: r, dead: deadLetters{r}, maxReceives: 5, flush: func() {},
 	}
 }
 

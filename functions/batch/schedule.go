@@ -29,15 +29,15 @@ type entry struct {
 // that comes twice has one effect: Scheduler's <aws.scheduler.execution-id> does not name it,
 // since it is another when Scheduler tries again. "time" is when the run was due
 // (<aws.scheduler.scheduled-time>), from which the lives of claims count.
-func (h *handler) schedule(ctx context.Context, members map[string]json.RawMessage) ([]byte, error) {
+func (w *deliverer) schedule(ctx context.Context, members map[string]json.RawMessage) ([]byte, error) {
 	list, id, due, err := parseSchedule(members, invocation.RequestID(ctx))
 	if err != nil {
-		return nil, h.refuseEvent(ctx, audit.Schedule, err)
+		return nil, w.refuseEvent(ctx, audit.Schedule, err)
 	}
 	results := make([]json.RawMessage, len(list))
 	requestID := invocation.RequestID(ctx)
-	for i, err := range invocation.Each(h.log, requestID, len(list), func(i int) (err error) {
-		results[i], err = h.entry(ctx, list[i], itemID(id, i), due)
+	for i, err := range invocation.Each(w.log, requestID, len(list), func(i int) (err error) {
+		results[i], err = w.entry(ctx, list[i], itemID(id, i), due)
 		return err
 	}) {
 		if err != nil {
@@ -72,28 +72,28 @@ func parseSchedule(members map[string]json.RawMessage, requestID string) (list [
 }
 
 // entry does one entry and returns its result.
-func (h *handler) entry(ctx context.Context, raw []byte, id string, due time.Time) ([]byte, error) {
+func (w *deliverer) entry(ctx context.Context, raw []byte, id string, due time.Time) ([]byte, error) {
 	r := asked(ctx, audit.Schedule, id)
 	e := entry{Order: token.Order{Request: &r, ID: id, Time: due}}
 	err := e.parse(raw)
 	if e.delivery {
-		state, err := h.deliver(ctx, &e, err)
+		state, err := w.deliver(ctx, &e, err)
 		if err != nil {
-			h.count(countDeliveriesFailed)
+			w.count(countDeliveriesFailed)
 			return nil, err
 		}
 		return encode(state), nil
 	}
 	// What was announced before is announced as it was: the claim of an id is always the
 	// same.
-	announced, err := h.fetch(ctx, func(o *token.Order) error {
+	announced, err := w.fetch(ctx, func(o *token.Order) error {
 		*o.Request, o.ID, o.Time, o.For = r, id, due, e.For
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	err = h.once(ctx, "schedule "+id, func(confirm func() bool) error { return h.tell(ctx, announced, confirm) })
+	err = w.once(ctx, "schedule "+id, func(confirm func() bool) error { return w.tell(ctx, announced, confirm) })
 	return encode(announced), err
 }
 

@@ -37,22 +37,36 @@ type failure struct {
 	ID string `json:"itemIdentifier"`
 }
 
-// messages does each message for itself.
-func (h *handler) messages(ctx context.Context, raw json.RawMessage) ([]byte, error) {
+// queueEvent does the messages of an event of SQS.
+type queueEvent struct {
+	orders
+	// dead takes messages that can never be done; nil: they are left to their own queue.
+	dead queue
+	// maxReceives is how often a message is received before it counts as such.
+	maxReceives int
+}
+
+// queue takes messages. Attributes must not be empty.
+type queue interface {
+	Send(ctx context.Context, body string, attributes map[string]string) error
+}
+
+// all does each message for itself.
+func (q *queueEvent) all(ctx context.Context, raw json.RawMessage) ([]byte, error) {
 	var records []record
 	if err := json.Unmarshal(raw, &records); err != nil || len(records) == 0 || len(records) > 10_000 {
-		return nil, h.refuseEvent(ctx, audit.SQS, fault.Invalid("Records is not a list of messages"))
+		return nil, q.refuseEvent(ctx, audit.SQS, fault.Invalid("Records is not a list of messages"))
 	}
 	for _, r := range records {
 		if !validID(r.MessageID) {
 			// A message without a name cannot be said to have failed.
-			return nil, h.refuseEvent(ctx, audit.SQS, fault.Invalid("Records holds a message without a messageId"))
+			return nil, q.refuseEvent(ctx, audit.SQS, fault.Invalid("Records holds a message without a messageId"))
 		}
 	}
 	out := failures{Items: []failure{}}
-	for i, err := range invocation.Each(h.log, invocation.RequestID(ctx), len(records), func(i int) error {
+	for i, err := range invocation.Each(q.log, invocation.RequestID(ctx), len(records), func(i int) error {
 		r := &records[i]
-		return h.once(ctx, "sqs "+r.MessageID, func(confirm func() bool) error { return h.message(ctx, r, confirm) })
+		return q.once(ctx, "sqs "+r.MessageID, func(confirm func() bool) error { return q.message(ctx, r, confirm) })
 	}) {
 		if err != nil {
 			out.Items = append(out.Items, failure{records[i].MessageID})
@@ -63,26 +77,26 @@ func (h *handler) messages(ctx context.Context, raw json.RawMessage) ([]byte, er
 
 // message announces the token that a message orders, or puts the message into the
 // dead-letter queue.
-func (h *handler) message(ctx context.Context, r *record, confirm func() bool) error {
+func (q *queueEvent) message(ctx context.Context, r *record, confirm func() bool) error {
 	request := asked(ctx, audit.SQS, r.MessageID)
 	if r.Source != "aws:sqs" {
-		return h.refuse(ctx, request, fault.Invalid("eventSource is not aws:sqs"))
+		return q.refuse(ctx, request, fault.Invalid("eventSource is not aws:sqs"))
 	}
-	err := h.announce(ctx, func(o *token.Order) error {
+	err := q.announce(ctx, func(o *token.Order) error {
 		*o.Request, o.ID, o.Time = request, r.MessageID, r.sent()
 		return parseOrder(o, []byte(r.Body))
 	}, confirm)
-	if err == nil || h.dead == nil || !permanent(err) && !h.last(r) {
+	if err == nil || q.dead == nil || !permanent(err) && !q.last(r) {
 		return err
 	}
-	return h.bury(ctx, r, err, confirm)
+	return q.bury(ctx, r, err, confirm)
 }
 
 // last reports whether the queue would next move the message to its dead-letter queue, without
 // a reason.
-func (h *handler) last(r *record) bool {
+func (q *queueEvent) last(r *record) bool {
 	n, err := strconv.Atoi(r.Attributes.Receives)
-	return err == nil && n >= h.maxReceives
+	return err == nil && n >= q.maxReceives
 }
 
 // sent returns when the message was sent; zero: that is not known.
@@ -101,7 +115,7 @@ const maxBuried = 1<<20 - 4<<10
 
 // bury puts a message into the dead-letter queue, with the reason. If that fails, the message
 // has failed and is delivered again.
-func (h *handler) bury(ctx context.Context, r *record, reason error, confirm func() bool) error {
+func (q *queueEvent) bury(ctx context.Context, r *record, reason error, confirm func() bool) error {
 	if !confirm() {
 		return errBusy()
 	}
@@ -114,10 +128,10 @@ func (h *handler) bury(ctx context.Context, r *record, reason error, confirm fun
 		// There must be room for the reason. A body of that size is no order.
 		body, attributes["body_bytes"] = strings.ToValidUTF8(body[:maxBuried], ""), strconv.Itoa(len(body))
 	}
-	if err := h.dead.Send(ctx, body, attributes); err != nil {
-		h.log.Warn("the dead-letter queue took no message", "messageId", r.MessageID, "detail", err.Error())
+	if err := q.dead.Send(ctx, body, attributes); err != nil {
+		q.log.Warn("the dead-letter queue took no message", "messageId", r.MessageID, "detail", err.Error())
 		return reason
 	}
-	h.count(countDeadLettered)
+	q.count(countDeadLettered)
 	return nil
 }

@@ -10,7 +10,7 @@ import (
 // hit returns a handler and an event of 3 KB whose token is in memory.
 func hit(tb testing.TB) (h *handler, w *world, ctx context.Context, payload []byte) {
 	w = newWorld(tb)
-	h = newHandler(w.vendor(io.Discard), closedGate(), new(output))
+	h = testHandler(w.vendor(io.Discard), closedGate(), new(output))
 	s := shapes()["REST API role"]
 	s.Headers = map[string]text{"X-Padding": text(strings.Repeat("x", 900))}
 	s.media, s.body = "form", "grant_type=client_credentials&scope=read+write"

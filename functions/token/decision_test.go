@@ -100,7 +100,7 @@ func newJudge(t *testing.T) *judge {
 	}
 	g := closedGate()
 	g.urlAlias = "url"
-	j.h = newHandler(token.New(cfg), g, new(output))
+	j.h = testHandler(token.New(cfg), g, new(output))
 	return j
 }
 
@@ -222,7 +222,7 @@ func (l *limited) Write(p []byte) (int, error) {
 func TestP08NoTokenWithoutItsLine(t *testing.T) {
 	var lines *limited
 	w := newWorld(t)
-	h := newHandler(w.vendor(writer(func(p []byte) (int, error) { return lines.Write(p) })), closedGate(), new(output))
+	h := testHandler(w.vendor(writer(func(p []byte) (int, error) { return lines.Write(p) })), closedGate(), new(output))
 	round := func(bytesLeft int) (tokens int) {
 		lines = &limited{left: bytesLeft}
 		for _, s := range []sample{shapes()["REST API role"], shapes()["HTTP API user"]} {

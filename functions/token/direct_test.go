@@ -90,7 +90,7 @@ func TestBatch(t *testing.T) {
 func TestBatchOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, most atomic.Int64
-		h := newHandler(vendorFunc(func(_ context.Context, r token.Request) (token.Grant, error) {
+		h := testHandler(vendorFunc(func(_ context.Context, r token.Request) (token.Grant, error) {
 			most.Store(max(most.Load(), running.Add(1)))
 			defer running.Add(-1)
 			time.Sleep(time.Duration(len(r.Client)*7919%13) * time.Second)

@@ -149,7 +149,7 @@ func TestS01StrangeEvents(t *testing.T) {
 		for _, believed := range []bool{false, true} {
 			var lines []audit.Event
 			v := token.New(token.Config{Audit: func(e *audit.Event) error { lines = append(lines, *e); return nil }})
-			h, alias := newHandler(v, gate{alias: "http"}, new(output)), "direct"
+			h, alias := testHandler(v, gate{alias: "http"}, new(output)), "direct"
 			if believed {
 				alias = "http"
 			}
@@ -180,7 +180,7 @@ func TestS01FunctionURLNeedsItsAlias(t *testing.T) {
 		{gate{urlAlias: "http"}, true},
 	} {
 		called := false
-		h := newHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) {
+		h := testHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) {
 			called = true
 			return token.Grant{}, fault.Refusal(fault.Denied, "")
 		}), test.gate, new(output))

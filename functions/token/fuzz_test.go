@@ -35,7 +35,7 @@ func FuzzInvoke(f *testing.F) {
 		f.Add([]byte(payload))
 	}
 	grant := newWorld(f).grant(f, "billing")
-	h := newHandler(vendorFunc(func(_ context.Context, r token.Request) (token.Grant, error) {
+	h := testHandler(vendorFunc(func(_ context.Context, r token.Request) (token.Grant, error) {
 		if r.Client == "" {
 			panic("a request without a client")
 		}

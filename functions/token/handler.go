@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"tokenvendor/shared/app"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/token"
 )
@@ -14,9 +15,8 @@ type vendor interface {
 	Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error)
 }
 
-// handler answers events. It takes and returns bytes: Lambda's typed handlers
-// decode every event by reflection into all of its members. It is safe for
-// concurrent use.
+// handler answers events. It takes and returns bytes, because Lambda's typed handlers decode
+// every event by reflection into all of its members. It is safe for concurrent use.
 type handler struct {
 	vendor vendor
 	gate   gate
@@ -24,6 +24,15 @@ type handler struct {
 	// flush writes the metrics; nil: there are none.
 	flush func()
 	now   func() time.Time
+}
+
+// newHandler returns the handler of a function.
+func newHandler(a *app.App) *handler {
+	env := a.Environment
+	return &handler{
+		vendor: a.Vendor, flush: a.Metrics.Flush, log: a.Log, now: time.Now,
+		gate: gate{proof: env.EnvelopeProof, alias: env.HTTPAlias, urlAlias: env.URLAlias, samLocal: env.SAMLocal},
+	}
 }
 
 // Invoke implements lambda.Handler. An error is that of [invocation.Run].

@@ -37,7 +37,7 @@ func TestR69Panics(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			logs := new(output)
-			h := newHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) {
+			h := testHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) {
 				cause()
 				return token.Grant{}, nil
 			}), closedGate(), logs)
@@ -90,7 +90,7 @@ func TestErrorsOfTheCore(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			logs := new(output)
-			h := newHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) { return token.Grant{}, test.err }), closedGate(), logs)
+			h := testHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) { return token.Grant{}, test.err }), closedGate(), logs)
 			ctx := lambdaContext(t.Context(), "id", testAlias)
 			a := readAnswer(t, call(t, h, ctx, "id", anHTTPEvent(t)), false)
 			if a.status != test.status || a.code != test.code || a.headers["Retry-After"] != test.retryAfter {
@@ -113,7 +113,7 @@ func TestErrorsOfTheCore(t *testing.T) {
 // not be finished, and the caller gets our 504, not the platform's.
 func TestNoTimeLeft(t *testing.T) {
 	w := newWorld(t)
-	h := newHandler(w.vendor(io.Discard), closedGate(), new(output))
+	h := testHandler(w.vendor(io.Discard), closedGate(), new(output))
 	ctx, cancel := context.WithTimeout(lambdaContext(t.Context(), "id", testAlias), 300*time.Millisecond)
 	defer cancel()
 	a := readAnswer(t, call(t, h, ctx, "id", anHTTPEvent(t)), false)
@@ -131,7 +131,7 @@ func TestNoTimeLeft(t *testing.T) {
 // TestMargin: a core that hangs is given up before the invocation's time is.
 func TestMargin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHandler(vendorFunc(func(ctx context.Context, _ token.Request) (token.Grant, error) {
+		h := testHandler(vendorFunc(func(ctx context.Context, _ token.Request) (token.Grant, error) {
 			<-ctx.Done()
 			return token.Grant{}, ctx.Err()
 		}), closedGate(), new(output))
@@ -156,7 +156,7 @@ func TestAnswerOfAGrant(t *testing.T) {
 	w := newWorld(t)
 	grant := w.grant(t, "billing")
 	grant.CertificateBound = true
-	h := newHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) { return grant, nil }), closedGate(), new(output))
+	h := testHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) { return grant, nil }), closedGate(), new(output))
 	h.now = func() time.Time { return grant.Token.Expiry().Add(-90*time.Second - time.Millisecond) }
 	a := readAnswer(t, call(t, h, lambdaContext(t.Context(), "id", testAlias), "id", anHTTPEvent(t)), false)
 	if a.status != 200 || a.headers["Token-Vendor-Warning"] != "certificate-bound" {

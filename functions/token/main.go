@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"github.com/aws/aws-lambda-go/lambda"
 
@@ -31,11 +30,5 @@ func main() {
 	// JSON of it too.
 	slog.SetDefault(a.Log)
 	a.Warm(context.Background())
-	lambda.Start(&handler{
-		vendor: a.Vendor,
-		flush:  a.Metrics.Flush,
-		gate:   gate{proof: a.Environment.EnvelopeProof, alias: a.Environment.HTTPAlias, urlAlias: a.Environment.URLAlias, samLocal: a.Environment.SAMLocal},
-		log:    a.Log,
-		now:    time.Now,
-	})
+	lambda.Start(newHandler(a))
 }

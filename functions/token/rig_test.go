@@ -118,7 +118,7 @@ func (c counted) Vend(ctx context.Context, read func(*token.Request) error) (tok
 func closedGate() gate { return gate{proof: oauth.NewSecret(testProof), alias: testAlias} }
 
 // newHandler is the real handler with another core.
-func newHandler(v vendor, g gate, logs *output) *handler {
+func testHandler(v vendor, g gate, logs *output) *handler {
 	log := slog.New(slog.NewJSONHandler(logs, nil))
 	if f, ok := v.(vendorFunc); ok {
 		v = core{f, log}
@@ -138,7 +138,7 @@ func lambdaContext(ctx context.Context, id, alias string) context.Context {
 // handlerRig is the real handler on the real core, in this process.
 func handlerRig(w *world, g gate) *rig {
 	vends, logs := new(atomic.Int64), new(output)
-	h := newHandler(counted{w.vendor(logs), vends}, g, logs)
+	h := testHandler(counted{w.vendor(logs), vends}, g, logs)
 	events := new(atomic.Int64)
 	return &rig{world: w, vends: vends.Load, logs: logs, invoke: func(t testing.TB, in invoked) response {
 		t.Helper()
