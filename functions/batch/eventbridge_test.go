@@ -3,11 +3,14 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/ask/asktest"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/token"
 )
@@ -276,6 +279,54 @@ func TestB126Targets(t *testing.T) {
 		if err := parseEntry([]byte(bad)); err == nil {
 			t.Errorf("%s was taken", bad)
 		}
+	}
+}
+
+// entryFor returns the entry of a schedule that delivers a token of billing.
+func entryFor(a ask.Ask) string {
+	members := map[string]any{"client": "billing", "deliver_to": "token-vendor/tokens/x"}
+	for name, value := range a.Parameters {
+		members[name] = value
+	}
+	a.Parameters = nil
+	var rest map[string]any
+	if err := json.Unmarshal(encode(a), &rest); err != nil {
+		panic(err)
+	}
+	maps.Copy(members, rest)
+	if len(a.Scope) > 0 {
+		members["scope"] = strings.Join(a.Scope, " ")
+	}
+	return string(encode(members))
+}
+
+// TestEachMemberOfAskReplacesDelivery: a schedule that asks for something else replaces the
+// token that is there, and one that asks for the same does not.
+func TestEachMemberOfAskReplacesDelivery(t *testing.T) {
+	r := newRig(t)
+	full := asktest.Full(t)
+	r.client("billing", map[string]any{"allow_parameters": slices.Collect(maps.Keys(full.Parameters))})
+	target := &targetSecret{}
+	r.secrets["token-vendor/tokens/x"] = target
+	deliver := func(a ask.Ask, want int) {
+		t.Helper()
+		r.pass(writePause + time.Second)
+		if result := r.results(r.h, entryFor(a))[0]; result["error"] != nil {
+			t.Fatalf("got %v", result)
+		}
+		if target.writes != want {
+			t.Errorf("the secret was written %d times, want %d", target.writes, want)
+		}
+	}
+	writes := 1
+	deliver(full, writes)
+	deliver(full, writes)
+	for name, a := range asktest.Each(t) {
+		t.Log("without", name)
+		writes++
+		deliver(a, writes)
+		writes++
+		deliver(full, writes)
 	}
 }
 

@@ -4,11 +4,16 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"tokenvendor/shared/ask"
+	"tokenvendor/shared/ask/asktest"
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet/fleettest"
@@ -40,6 +45,53 @@ func TestClaim(t *testing.T) {
 		}
 		env.WantCounts(1, 0)
 	})
+}
+
+// TestRedeemAsksForWhatWasOrdered: a claim keeps each member of the ask. One environment
+// announces, another redeems, and a third is asked directly: that is one exchange.
+func TestRedeemAsksForWhatWasOrdered(t *testing.T) {
+	tokentest.RunFleet(t, 3, func(t *testing.T, env *tokentest.Fleet) {
+		full := asktest.Full(t)
+		env.Put("billing", "v1", map[string]any{"allow_parameters": slices.Collect(maps.Keys(full.Parameters))})
+		asks := asktest.Each(t)
+		asks["all"] = full
+		exchanges := 0
+		for name, a := range asks {
+			announced := env.Announce(0, token.Request{Ask: a}, token.Order{ID: "m-" + name, Time: env.Now()})
+			if !reflect.DeepEqual(announced.Ask, a) {
+				t.Errorf("without %s: announced %+v, want %+v", name, announced.Ask, a)
+			}
+			redeemed, err := env.Redeem(1, announced.Claim, "")
+			if err != nil {
+				t.Fatalf("without %s: %v", name, err)
+			}
+			direct, err := env.Ask(env.Vendors[2], token.Request{Ask: a})
+			if err != nil || direct.Token.Fingerprint() != redeemed.Token.Fingerprint() {
+				t.Errorf("without %s: the claim brings another token than the ask; error %v", name, err)
+			}
+			exchanges++
+			env.WantCounts(exchanges, 0)
+			checkForm(t, env.Server.Requests()[exchanges-1].Form, a)
+			env.Pass(time.Minute) // the budget of exchanges with one server
+		}
+	})
+}
+
+// checkForm compares what the authorization server was asked for.
+func checkForm(t *testing.T, form url.Values, a ask.Ask) {
+	t.Helper()
+	want := url.Values{"scope": {strings.Join(a.Scope, " ")}, "audience": {a.Audience}, "token_format": {a.TokenFormat}, "app_tid": {a.AppTID}}
+	for name, value := range a.Parameters {
+		want.Set(name, value)
+	}
+	for name := range want {
+		if got := form.Get(name); got != want.Get(name) {
+			t.Errorf("the server was asked for %s %q, want %q", name, got, want.Get(name))
+		}
+	}
+	if got := form["resource"]; !slices.Equal(got, a.Resource) {
+		t.Errorf("the server was asked for resource %q, want %q", got, a.Resource)
+	}
 }
 
 // TestClaimAfterFiftyMinutes: a job that starts late gets a token with enough life, too.
