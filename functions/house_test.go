@@ -88,6 +88,7 @@ var notInFunctions = []struct{ prefix, why string }{
 	{"tokenvendor/shared/oauth/oauthtest", "is a server that gives a token to every caller"},
 	{"tokenvendor/shared/fleet/fleettest", "is a table and a key that protect nothing"},
 	{"tokenvendor/shared/ask/asktest", "is test code"},
+	{"tokenvendor/shared/token/tokentest", "wires the core with a server that gives a token to every caller"},
 	{"net/http/httptest", "adds a flag and a server"},
 	{"testing", "is test code"},
 	{"plugin", "a function loads no code"},
