@@ -47,8 +47,10 @@ var mayImport = []importRule{
 	{"shared/fault", []string{"shared/cache", "shared/oauth"}, "an error document depends on no package that returns one"},
 	{"shared/awsapi", []string{"shared/fleet", "shared/oauth", "shared/registry", "shared/secret"},
 		"awsapi implements interfaces that their users declare; only app imports it"},
-	{"shared/registry", []string{"shared/oauth", "shared/secret", "shared/strictjson"},
+	{"shared/registry", []string{"shared/keypair", "shared/oauth", "shared/secret", "shared/strictjson"},
 		"registry turns a document into an OAuth client and does nothing else"},
+	{"shared/keypair", nil, "keys and certificates are read without knowing where they come from"},
+	{"shared/keypair/keypairtest", nil, "a test kit depends on the standard library only"},
 	{"shared/oauth", []string{"shared/ask", "shared/strictjson"},
 		"an exchange does not depend on documents and caches"},
 	{"shared/oauth/oauthtest", nil, "a server that checks oauth must not share its code"},
@@ -73,7 +75,7 @@ var modules = []struct {
 	{"github.com/aws/aws-lambda-go/", []string{"functions/", "shared/invocation"}, "only the functions depend on Lambda"},
 	{"github.com/aws/aws-sdk-go-v2/", []string{"shared/awsapi", "shared/app"}, "AWS's errors contain ARNs and account ids, which one package removes"},
 	{"github.com/aws/smithy-go", []string{"shared/awsapi"}, "as the SDK"},
-	{"software.sslmate.com/src/go-pkcs12", []string{"shared/registry"}, "only documents contain PKCS#12"},
+	{"software.sslmate.com/src/go-pkcs12", []string{"shared/keypair"}, "only keypair reads PKCS#12"},
 	{"github.com/go-jose/go-jose/v4", []string{"shared/oauth/oauthtest"}, "a second implementation checks our assertions; the functions need none"},
 }
 
@@ -89,6 +91,7 @@ var notInFunctions = []struct{ prefix, why string }{
 	{"tokenvendor/shared/fleet/fleettest", "is a table and a key that protect nothing"},
 	{"tokenvendor/shared/ask/asktest", "is test code"},
 	{"tokenvendor/shared/token/tokentest", "wires the core with a server that gives a token to every caller"},
+	{"tokenvendor/shared/keypair/keypairtest", "is test code"},
 	{"net/http/httptest", "adds a flag and a server"},
 	{"testing", "is test code"},
 	{"plugin", "a function loads no code"},

@@ -104,8 +104,8 @@ func (r *Registry) client(d *document, version string, problems *report) *Client
 		CertificateBound: d.options.bound,
 		IssuerHost:       hostOf(d.tokenEndpoint),
 	}
-	if len(d.identity.chain) > 0 {
-		c.CertificateNotAfter = d.identity.chain[0].NotAfter
+	if len(d.pair.Chain) > 0 {
+		c.CertificateNotAfter = d.pair.Chain[0].NotAfter
 	}
 	c.Shadow = r.shadow(d, version, problems)
 	return c
@@ -147,8 +147,8 @@ func (d *document) tlsCertificate() *tls.Certificate {
 	if !d.method.MutualTLS() {
 		return nil
 	}
-	certificate := &tls.Certificate{PrivateKey: d.identity.key, Leaf: d.identity.chain[0]}
-	for _, c := range d.identity.chain {
+	certificate := &tls.Certificate{PrivateKey: d.pair.Key, Leaf: d.pair.Chain[0]}
+	for _, c := range d.pair.Chain {
 		certificate.Certificate = append(certificate.Certificate, c.Raw)
 	}
 	return certificate
@@ -169,7 +169,7 @@ func (r *Registry) authenticator(d *document) oauth.Authenticator {
 	case oauth.AWSWebIdentity:
 		return r.webIdentity(d)
 	}
-	leaf := d.identity.chain[0]
+	leaf := d.pair.Chain[0]
 	return oauth.Certificate{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Now: r.cfg.Now}
 }
 
@@ -183,8 +183,8 @@ func (r *Registry) assertion(d *document) oauth.Assertion {
 		Lifetime: d.options.assertion.lifetime,
 		Now:      r.cfg.Now,
 	}
-	if len(d.identity.chain) > 0 {
-		sum := sha256.Sum256(d.identity.chain[0].Raw)
+	if len(d.pair.Chain) > 0 {
+		sum := sha256.Sum256(d.pair.Chain[0].Raw)
 		a.Thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
 	}
 	return a

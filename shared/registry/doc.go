@@ -15,7 +15,6 @@
 // anything, and only https endpoints are taken. The package doesn't cache and
 // starts no exchange.
 //
-// It imports the standard library, a PKCS#12 decoder, the OAuth client and the
-// strict JSON reader. It knows nothing of AWS: a [secret.Reader] comes from
-// outside.
+// It imports the standard library, package keypair, the OAuth client and the strict JSON
+// reader. It knows nothing of AWS: a [secret.Reader] comes from outside.
 package registry

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/strictjson"
 )
@@ -30,9 +31,9 @@ type document struct {
 
 	// What follows is found while checking the above.
 
-	method   oauth.Method
-	identity identity
-	signer   oauth.Signer
+	method oauth.Method
+	pair   keypair.Pair
+	signer oauth.Signer
 	// public belongs to the key in KMS that signs; nil: none does.
 	public crypto.PublicKey
 	// tokenEndpoint is empty as long as discovery is to be done.
@@ -80,8 +81,8 @@ func (r *Registry) check(d *document, problems *report) {
 	default:
 		// Without a method the key is looked at all the same, so that its problems
 		// are not reported only after the first are solved.
-		d.identity = d.credential.readIdentity(r.cfg.Now(), problems)
-		d.needIdentity(problems)
+		d.pair = d.credential.readPair(r.cfg.Now(), problems)
+		d.needPair(problems)
 	}
 	r.checkKeyAlias(d, problems)
 	d.checkID(problems)

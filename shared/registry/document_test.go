@@ -1,21 +1,17 @@
 package registry
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
 	"crypto/x509"
-	"encoding/asn1"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
-	"math/big"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"tokenvendor/shared/keypair/keypairtest"
 	"tokenvendor/shared/oauth"
 )
 
@@ -60,7 +56,7 @@ func TestRefusedTexts(t *testing.T) {
 		{"deep", deep, "the document is nested too deeply"},
 		{"nested", nested, "the document has too many envelopes"},
 		{"no members", "{}", "the document has none of the members"},
-		{"envelope of text", `{"credentials":"` + canary + `"}`, "credentials must be an object"},
+		{"envelope of text", `{"credentials":"` + keypairtest.Canary + `"}`, "credentials must be an object"},
 		{"envelope of nothing", `{"credentials":{"x":1}}`, "credentials has none of the members"},
 		{"wrapped native", `{"service_key":{"client_id":"a","client_secret":"b","token_endpoint":"https://a.example.com"}}`, "service_key must hold a key"},
 		{"service key as text", `{"service_key":"{}"}`, "service_key must be an object"},
@@ -144,13 +140,13 @@ func TestS09SAPHosts(t *testing.T) {
 
 func TestMembers(t *testing.T) {
 	keyed := func(more members) members {
-		m := members{"private_key": testMaterial().values["rsa.key"]}
+		m := members{"private_key": testMaterial().PEM["rsa.key"]}
 		for name, value := range more {
 			m[name] = value
 		}
 		return m
 	}
-	ec256, many := testMaterial().values["ec256.key"], make([]string, 65)
+	ec256, many := testMaterial().PEM["ec256.key"], make([]string, 65)
 	for i := range many {
 		many[i] = "urn:x:" + strings.Repeat("a", i+1)
 	}
@@ -175,7 +171,7 @@ func TestMembers(t *testing.T) {
 		{"method without certificate", keyed(members{"token_endpoint_auth_method": "tls_client_auth"}), "certificate is missing"},
 		{"method without key", members{"client_secret": "s", "token_endpoint_auth_method": "private_key_jwt"}, "private_key is missing"},
 		{"secret and key", keyed(members{"client_secret": "s"}), "client_secret is ambiguous"},
-		{"certificate without key", members{"certificate": testMaterial().values["rsa.chain"]}, "private_key is missing"},
+		{"certificate without key", members{"certificate": testMaterial().PEM["rsa.chain"]}, "private_key is missing"},
 		{"alg none", keyed(members{"alg": "none"}), "alg must be"},
 		{"alg HS256", keyed(members{"alg": "HS256"}), "alg must be"},
 		{"alg of EC", keyed(members{"alg": "ES256"}), "alg does not fit"},
@@ -236,44 +232,37 @@ func TestReservedParameters(t *testing.T) {
 	}
 }
 
-func TestCertificates(t *testing.T) {
+// The phrases of package keypair follow the name of the member that was read.
+func TestKeyMembers(t *testing.T) {
 	m := testMaterial()
-	leaf := m.issue(m.rsa, func(*x509.Certificate) {})
-	inter, root := m.inter.certificate, m.ca.certificate
-	cross := *root
-	chain := func(certificates ...*x509.Certificate) string { return certificatePEM(certificates...) }
-	tests := []struct{ name, certificate, want string }{
-		{"eleven", chain(slices.Repeat([]*x509.Certificate{leaf}, 11)...), "certificate holds more than 10"},
-		{"only begin", strings.Repeat("-----BEGIN ", 3000), "certificate has a PEM block with a broken first line"},
-		{"many begins", strings.Repeat("-----BEGIN CERTIFICATE-----", 2000), "certificate has a PEM block without an end"},
-		{"no end line", strings.TrimSuffix(chain(leaf), "-----END CERTIFICATE-----\n"), "certificate has a PEM block without an end"},
-		{"not PEM", canary, "certificate is not PEM"},
-		{"not base64", "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----", "certificate has a PEM block that is not base64"},
-		{"not a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "certificate holds a certificate that cannot be read"},
-		{"leaf last", chain(root, inter, leaf), "certificate must begin with the leaf"},
-		{"of another key", chain(m.issue(m.ec256, func(*x509.Certificate) {})), "certificate and private_key do not belong together"},
-		{"a stranger in it", chain(leaf, inter, selfSigned(m.ec384)), "certificate holds a certificate that is not in the leaf's chain"},
-		{"CA as leaf", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.IsCA = true }), inter), "certificate begins with the certificate of a CA"},
-		{"CA as leaf, alone", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.IsCA = true; c.Subject.CommonName = "CA" })), "certificate begins with the certificate of a CA"},
-		{"expired", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.NotAfter = testNow().Add(-time.Second) })), "certificate has expired"},
-		{"not yet valid", chain(m.issue(m.rsa, func(c *x509.Certificate) { c.NotBefore = testNow().Add(time.Second) })), "certificate is not yet valid"},
-		{"key in it", m.values["rsa.key"], "certificate holds a private key"},
-		{"something behind", chain(leaf) + canary, "certificate has something behind"},
-
-		{"with CRLF", strings.ReplaceAll(chain(leaf, inter), "\n", "\r\n"), ""},
-		{"with literal newlines", strings.ReplaceAll(chain(leaf, inter), "\n", `\n`), ""},
-		{"on one line", strings.ReplaceAll(chain(leaf, inter), "\n", " "), ""},
-		{"without last newline", strings.TrimSpace(chain(leaf, inter)), ""},
-		{"indented", "  \n\t" + strings.ReplaceAll(chain(leaf, inter), "\n", "\n    ") + "  ", ""},
-		{"with attributes", "Bag Attributes\n    localKeyID: 01\nsubject=CN = a\n" + chain(leaf) + "issuer=x\n" + chain(inter), ""},
-		{"shuffled", chain(leaf, root, inter), ""},
-		{"issuer twice", chain(leaf, inter, root, &cross), ""},
-		{"alone", chain(leaf), ""},
-		{"self-signed", chain(selfSigned(m.rsa)), ""},
-	}
-	for _, test := range tests {
+	ca, leaf := keypairtest.CertificatePEM(m.Root.Certificate), keypairtest.CertificatePEM(m.Issue(m.RSA, nil))
+	encrypted := string(opensslFile(t, "pkcs8-aes-256-cbc-hmacWithSHA256.pem"))
+	p12 := base64.StdEncoding.EncodeToString(opensslFile(t, "p12-openssl3-chain.p12"))
+	for _, test := range []struct {
+		name    string
+		members members
+		want    string
+	}{
+		{"key", members{"private_key": keypairtest.Canary}, "private_key is not PEM"},
+		{"key without password", members{"private_key": encrypted}, "private_key is encrypted, and private_key_password is missing"},
+		{"key with the wrong password", members{"private_key": encrypted, "private_key_password": "test-wrong"}, "private_key cannot be decrypted: private_key_password is wrong"},
+		{"key", members{"private_key": encrypted, "private_key_password": "test-only"}, ""},
+		{"key with the only password under another name", members{"private_key": encrypted, "pkcs12_password": "test-only"}, ""},
+		{"certificate", members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.Canary}, "certificate is not PEM"},
+		{"certificate of another key", members{"private_key": m.PEM["ec256.key"], "certificate": leaf}, "certificate and private_key do not belong together"},
+		{"expired certificate", members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["expired"]}, "certificate has expired"},
+		{"pkcs12", members{"pkcs12": keypairtest.Canary}, "pkcs12 is not base64"},
+		{"pkcs12 with the wrong password", members{"pkcs12": p12, "pkcs12_password": "test-wrong"}, "pkcs12 cannot be decrypted: pkcs12_password is wrong"},
+		{"pkcs12 beside a key", members{"pkcs12": p12, "pkcs12_password": "test-only", "private_key": m.PEM["ec256.key"]}, "private_key and pkcs12 are both given"},
+		{"pkcs12", members{"pkcs12": p12, "pkcs12_password": "test-only"}, ""},
+		{"root", members{"client_secret": "s", "ca_certificates": keypairtest.Canary}, "ca_certificates is not PEM"},
+		{"roots of another type", members{"client_secret": "s", "ca_certificates": 1}, "ca_certificates must be a string or a list"},
+		{"leaf as root", members{"client_secret": "s", "ca_certificates": []string{ca, leaf}}, "ca_certificates holds a certificate that is not of a CA"},
+		{"no roots", members{"client_secret": "s", "ca_certificates": ""}, ""},
+		{"roots", members{"client_secret": "s", "ca_certificates": []string{ca, ca}}, ""},
+	} {
 		t.Run(test.name, func(t *testing.T) {
-			document := native(members{"private_key": m.values["rsa.key"], "certificate": test.certificate})
+			document := native(test.members)
 			if test.want != "" {
 				expectProblem(t, document, test.want)
 				return
@@ -282,136 +271,30 @@ func TestCertificates(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if client.CertificateNotAfter.IsZero() || client.Method != oauth.TLSClientAuth {
-				t.Errorf("%+v", client)
+			if client.CertificateNotAfter.IsZero() == (test.members["pkcs12"] != nil) {
+				t.Errorf("got CertificateNotAfter %v", client.CertificateNotAfter)
 			}
 		})
 	}
 }
 
-func TestIssuingOrder(t *testing.T) {
+func TestEachProblemOfCertificateIsReported(t *testing.T) {
 	m := testMaterial()
-	leaf := m.issue(m.rsa, func(*x509.Certificate) {})
-	want := []*x509.Certificate{leaf, m.inter.certificate, m.ca.certificate}
-	if got := issuingOrder([]*x509.Certificate{want[0], want[2], want[1]}); !slices.Equal(got, want) {
-		t.Error("not in the order of issuing")
+	expired := m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })
+	got := problemsOf(t, native(members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.CertificatePEM(expired, keypairtest.SelfSigned(m.EC384))}))
+	if want := []string{"certificate has expired", "certificate holds a certificate that is not in the leaf's chain"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
-func TestRoots(t *testing.T) {
-	m := testMaterial()
-	ca := certificatePEM(m.ca.certificate)
-	leaf := certificatePEM(m.issue(m.rsa, func(*x509.Certificate) {}))
-	short := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-	tests := []struct {
-		name  string
-		roots any
-		want  string
-	}{
-		{"rubbish", canary, "ca_certificates is not PEM"},
-		{"number", 1, "ca_certificates must be a string or a list"},
-		{"thousand", strings.Repeat(short, 1000), "ca_certificates holds"},
-		{"leaf", leaf, "ca_certificates holds a certificate that is not of a CA"},
-		{"leaf in a list", []string{ca, leaf}, "ca_certificates holds a certificate that is not of a CA"},
-		{"empty", "", ""},
-		{"one", ca, ""},
-		{"two in one", ca + ca, ""},
-		{"list", []string{ca, strings.ReplaceAll(ca, "\n", `\n`)}, ""},
+func TestPasswordOfKeyInServiceKey(t *testing.T) {
+	key := members{
+		"clientid": "a", "url": "https://acme.accounts.ondemand.com",
+		"key": string(opensslFile(t, "pkcs8-aes-256-cbc-hmacWithSHA256.pem")), "certificate": string(opensslFile(t, "leaf.pem")),
 	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			document := native(members{"client_secret": "s", "ca_certificates": test.roots})
-			if test.want != "" {
-				expectProblem(t, document, test.want)
-			} else if _, err := load(t, document, nil); err != nil {
-				t.Error(err)
-			}
-		})
+	bare, wrapped := members{"credentials": key}, members{"service_key": key, "private_key_password": "test-only"}
+	if _, err := load(t, must(json.Marshal(wrapped)), nil); err != nil {
+		t.Error(err)
 	}
-}
-
-// dsaKey is a PKCS#8 key with the algorithm id-dsa and nothing usable.
-func dsaKey() []byte {
-	type algorithm struct {
-		OID        asn1.ObjectIdentifier
-		Parameters asn1.RawValue
-	}
-	return must(asn1.Marshal(struct {
-		Version   int
-		Algorithm algorithm
-		Key       []byte
-	}{0, algorithm{asn1.ObjectIdentifier{1, 2, 840, 10040, 4, 1}, asn1.NullRawValue}, []byte{2, 1, 5}}))
-}
-
-// hugeRSA is a PKCS#1 key of 16 384 bits, as far as its numbers go.
-func hugeRSA() []byte {
-	type key struct {
-		Version                       int
-		N                             *big.Int
-		E                             int
-		D, P, Q, Dp, Dq, CoefficientQ *big.Int
-	}
-	odd := func(bits uint) *big.Int {
-		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
-		return n.Or(n, big.NewInt(12345))
-	}
-	n := new(big.Int).Mul(odd(8192), odd(8192))
-	return must(asn1.Marshal(key{0, n, 65537, odd(16000), odd(8192), odd(8192), odd(8000), odd(8000), odd(8000)}))
-}
-
-// withoutCRT is a PKCS#1 key whose last five numbers are zero.
-func withoutCRT(k *rsa.PrivateKey) []byte {
-	zero := big.NewInt(0)
-	return must(asn1.Marshal(struct {
-		Version               int
-		N                     *big.Int
-		E                     int
-		D, P, Q, Dp, Dq, QInv *big.Int
-	}{0, k.N, k.E, k.D, zero, zero, zero, zero, zero}))
-}
-
-func TestPrivateKeys(t *testing.T) {
-	m := testMaterial()
-	small := must(rsa.GenerateKey(rand.Reader, 1024))
-	p521 := must(ecdsa.GenerateKey(elliptic.P521(), rand.Reader))
-	p224 := must(ecdsa.GenerateKey(elliptic.P224(), rand.Reader))
-	_, ed, _ := ed25519.GenerateKey(rand.Reader)
-	der := must(x509.MarshalPKCS8PrivateKey(m.rsa))
-	encrypted := string(opensslFile(t, "pkcs8-aes-256-cbc-hmacWithSHA256.pem"))
-	tests := []struct{ name, key, want string }{
-		{"RSA 1024", keyPEM(small), "private_key is an RSA key of a size"},
-		{"RSA 1024 as PKCS#1", blockPEM("RSA PRIVATE KEY", x509.MarshalPKCS1PrivateKey(small)), "private_key is an RSA key of a size"},
-		{"RSA 16384", blockPEM("RSA PRIVATE KEY", hugeRSA()), "private_key "},
-		{"RSA without CRT", blockPEM("RSA PRIVATE KEY", withoutCRT(m.rsa)), "private_key holds a private key that cannot be read"},
-		{"P-521", keyPEM(p521), "private_key is an EC key on a curve"},
-		{"P-224", keyPEM(p224), "private_key is an EC key on a curve"},
-		{"Ed25519", keyPEM(ed), "private_key is an Ed25519 key"},
-		{"DSA", blockPEM("DSA PRIVATE KEY", []byte{1}), "private_key is a DSA key"},
-		{"DSA as PKCS#8", blockPEM("PRIVATE KEY", dsaKey()), "private_key holds a private key that cannot be read"},
-		{"OpenSSH", blockPEM("OPENSSH PRIVATE KEY", []byte{1}), "private_key is in the format of OpenSSH"},
-		{"public key", blockPEM("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(m.rsa.Public()))), "private_key is a public key"},
-		{"RSA public key", blockPEM("RSA PUBLIC KEY", x509.MarshalPKCS1PublicKey(&m.rsa.PublicKey)), "private_key is a public key"},
-		{"certificate", m.values["ca"], "private_key holds a certificate"},
-		{"certificate too", m.values["rsa.key"] + m.values["ca"], "private_key must hold one private key"},
-		{"two keys", m.values["rsa.key"] + m.values["rsa.key"], "private_key must hold one private key"},
-		{"parameters alone", blockPEM("EC PARAMETERS", []byte{5, 0}), "private_key holds a PEM block that is not a private key"},
-		{"trailing DER", blockPEM("PRIVATE KEY", append(slices.Clone(der), 5, 0)), "private_key holds a private key that cannot be read"},
-		{"trailing text", m.values["rsa.key"] + canary, "private_key has something behind"},
-		{"rubbish", canary, "private_key is not PEM"},
-		{"encrypted without password", encrypted, "private_key is encrypted, and private_key_password is missing"},
-		{"PKCS#1", m.values["rsa.pkcs1"], ""},
-		{"PKCS#1 with literal newlines", m.values["rsa.pkcs1.literal"], ""},
-		{"SEC1 with parameters", m.values["ec256.sec1"], ""},
-		{"PKCS#8 on one line", strings.ReplaceAll(m.values["ec384.key"], "\n", " "), ""},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			document := native(members{"private_key": test.key})
-			if test.want != "" {
-				expectProblem(t, document, test.want)
-			} else if _, err := load(t, document, nil); err != nil {
-				t.Error(err)
-			}
-		})
-	}
+	expectProblem(t, must(json.Marshal(bare)), "credentials.key is encrypted, and private_key_password beside service_key is missing")
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
 )
 
@@ -118,13 +119,13 @@ func (r *Registry) openKey(ctx context.Context, d *document, problems *report) e
 	case err != nil:
 		return fmt.Errorf("%s: %w", alias.name, err)
 	}
-	if chain := d.identity.chain; len(chain) > 0 && !samePublic(chain[0].PublicKey, public) {
+	if chain := d.pair.Chain; len(chain) > 0 && !keypair.SamePublicKey(chain[0].PublicKey, public) {
 		problems.add(d.credential.certificate.name, "and "+alias.name+" do not belong together")
 	}
 	algorithm := d.options.assertion.algorithm
 	natural := oauth.DefaultAlgorithm(public)
 	if natural == "" {
-		problems.add(alias.name, "names a key that is not supported: take "+wantedKeys)
+		problems.add(alias.name, "names a key that is not supported: take "+keypair.Supported)
 		return nil
 	}
 	d.public = public
@@ -149,11 +150,6 @@ func (d *document) keyVersion() string {
 	}
 	sum := sha256.Sum256(der)
 	return "+" + hex.EncodeToString(sum[:6])
-}
-
-func samePublic(a, b crypto.PublicKey) bool {
-	known, ok := a.(interface{ Equal(crypto.PublicKey) bool })
-	return ok && known.Equal(b)
 }
 
 // webIdentity proves the client by a token of the vendor's own role.

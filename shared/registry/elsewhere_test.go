@@ -19,6 +19,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"tokenvendor/shared/keypair/keypairtest"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/secret"
 )
@@ -59,8 +60,8 @@ func (k *keyring) Sign(_ context.Context, alias, algorithm string, digest []byte
 func newKeyring() *keyring {
 	m := testMaterial()
 	return &keyring{keys: map[string]crypto.Signer{
-		"alias/token-vendor/billing": m.rsa, "alias/token-vendor/billing-next": m.ec384,
-		"alias/token-vendor/payroll": m.rsa, "alias/billing": m.rsa,
+		"alias/token-vendor/billing": m.RSA, "alias/token-vendor/billing-next": m.EC384,
+		"alias/token-vendor/payroll": m.RSA, "alias/billing": m.RSA,
 	}}
 }
 
@@ -74,7 +75,7 @@ func anyClient(document []byte) secret.Reader {
 // loadAs loads a document as that of the client.
 func loadAs(t *testing.T, name string, document []byte, change func(*Config)) (*Client, error) {
 	t.Helper()
-	cfg := Config{Secrets: anyClient(document), Now: testNow, Discover: discoverExample}
+	cfg := Config{Secrets: anyClient(document), Now: keypairtest.Now, Discover: discoverExample}
 	change(&cfg)
 	return New(cfg).Load(t.Context(), name, Have{})
 }
@@ -143,13 +144,13 @@ func TestKeyInKMS(t *testing.T) {
 		{"RSA PSS", members{"kms_key_id": alias, "alg": "PS256"}, nil, ""},
 		{"EC", members{"kms_key_id": next}, nil, ""},
 		{"EC named", members{"kms_key_id": next, "alg": "ES384"}, nil, ""},
-		{"with its certificate", members{"kms_key_id": alias, "certificate": m.values["rsa.chain"]}, nil, ""},
+		{"with its certificate", members{"kms_key_id": alias, "certificate": m.PEM["rsa.chain"]}, nil, ""},
 		{"EC as RSA", members{"kms_key_id": next, "alg": "RS256"}, nil, "alg does not fit the key"},
 		{"P-384 as P-256", members{"kms_key_id": next, "alg": "ES256"}, nil, "alg does not fit the key"},
 		{"RSA as EC", members{"kms_key_id": alias, "alg": "ES256"}, nil, "alg does not fit the key"},
-		{"another certificate", members{"kms_key_id": next, "certificate": m.values["rsa.chain"]}, nil, "certificate and kms_key_id do not belong together"},
-		{"beside a key", members{"kms_key_id": alias, "private_key": m.values["ec256.key"]}, nil, "kms_key_id and private_key are both given"},
-		{"for mutual TLS", members{"kms_key_id": alias, "certificate": m.values["rsa.chain"], "token_endpoint_auth_method": "tls_client_auth"}, nil, "kms_key_id is only for private_key_jwt"},
+		{"another certificate", members{"kms_key_id": next, "certificate": m.PEM["rsa.chain"]}, nil, "certificate and kms_key_id do not belong together"},
+		{"beside a key", members{"kms_key_id": alias, "private_key": m.PEM["ec256.key"]}, nil, "kms_key_id and private_key are both given"},
+		{"for mutual TLS", members{"kms_key_id": alias, "certificate": m.PEM["rsa.chain"], "token_endpoint_auth_method": "tls_client_auth"}, nil, "kms_key_id is only for private_key_jwt"},
 		{"for a secret", members{"kms_key_id": alias, "client_secret": "s", "token_endpoint_auth_method": "client_secret_post"}, nil, "kms_key_id is only for private_key_jwt"},
 		{"no such key", members{"kms_key_id": alias}, ErrNoKey, "kms_key_id names no key that signs"},
 	} {
@@ -183,9 +184,9 @@ func TestKMSExchange(t *testing.T) {
 		alias, alg string
 		public     crypto.PublicKey
 	}{
-		{"alias/token-vendor/billing", "RS256", &m.rsa.PublicKey},
-		{"alias/token-vendor/billing", "PS256", &m.rsa.PublicKey},
-		{"alias/token-vendor/billing-next", "ES384", &m.ec384.PublicKey},
+		{"alias/token-vendor/billing", "RS256", &m.RSA.PublicKey},
+		{"alias/token-vendor/billing", "PS256", &m.RSA.PublicKey},
+		{"alias/token-vendor/billing-next", "ES384", &m.EC384.PublicKey},
 	} {
 		t.Run(test.alg, func(t *testing.T) {
 			server := authorizationServer(t, func(r *http.Request) bool {
@@ -195,16 +196,16 @@ func TestKMSExchange(t *testing.T) {
 			cfg := Config{
 				Secrets: anyClient(native(members{
 					"kms_key_id": test.alias, "alg": test.alg, "kid": "k", "token_endpoint": server.URL + "/token",
-					"ca_certificates": certificatePEM(server.Certificate()),
+					"ca_certificates": keypairtest.CertificatePEM(server.Certificate()),
 				})),
-				Now: testNow, Keys: keys, Addresses: oauth.AddressPolicy{Private: true},
+				Now: keypairtest.Now, Keys: keys, Addresses: oauth.AddressPolicy{Private: true},
 			}
 			client, err := New(cfg).Load(t.Context(), "billing", Have{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer client.OAuth.Close()
-			x := oauth.NewExchanger(oauth.ExchangerConfig{Now: testNow})
+			x := oauth.NewExchanger(oauth.ExchangerConfig{Now: keypairtest.Now})
 			if _, err := x.Exchange(t.Context(), client.OAuth, oauth.Request{}); err != nil {
 				t.Fatal(err)
 			}
@@ -283,7 +284,7 @@ func TestS33Audiences(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, _ = oauth.NewExchanger(oauth.ExchangerConfig{Now: testNow}).Exchange(t.Context(), client.OAuth, oauth.Request{})
+			_, _ = oauth.NewExchanger(oauth.ExchangerConfig{Now: keypairtest.Now}).Exchange(t.Context(), client.OAuth, oauth.Request{})
 			want := test.request
 			want.Client, want.Algorithm, want.Lifetime = "billing", cmp.Or(want.Algorithm, "RS256"), cmp.Or(want.Lifetime, time.Minute)
 			if !slices.Equal(asked, []WebIdentityRequest{want}) {
@@ -306,7 +307,7 @@ func TestShadow(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 	client, err = loadAs(t, "billing", []byte(`{"service_key":{"clientid":"c","clientsecret":"s","url":"https://x.authentication.eu10.hana.ondemand.com","certurl":"https://x.authentication.cert.eu10.hana.ondemand.com","xsappname":"x"},"shadow":`+
-		string(must(json.Marshal(members{"certificate": m.values["rsa.chain"], "private_key": m.values["rsa.pkcs1"]})))+`}`), func(*Config) {})
+		string(must(json.Marshal(members{"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.pkcs1"]})))+`}`), func(*Config) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -323,7 +324,7 @@ func TestShadow(t *testing.T) {
 		"shadow.share must be a number above 0 and a": members{"client_secret": "s", "share": "1"},
 		"shadow.kms_key_id must be":                   members{"kms_key_id": "alias/token-vendor/payroll"},
 		"shadow.token_endpoint is not usable":         members{"client_secret": "s", "token_endpoint": "http://as.example.com/"},
-		"shadow.alg does not fit the key":             members{"private_key": m.values["ec256.key"], "alg": "RS256"},
+		"shadow.alg does not fit the key":             members{"private_key": m.PEM["ec256.key"], "alg": "RS256"},
 	} {
 		_, err := loadAs(t, "billing", native(members{"client_secret": testSecret, "shadow": shadow}), func(c *Config) { c.Keys = newKeyring() })
 		if got := problemsIn(t, err); !strings.HasPrefix(got, want) || strings.Contains(got, ";") {
@@ -336,7 +337,7 @@ func TestShadow(t *testing.T) {
 func TestShadowElsewhere(t *testing.T) {
 	endpoint := "https://issuer.example/a"
 	r := New(Config{
-		Secrets: anyClient(native(members{"client_secret": testSecret, "shadow": members{"client_secret": "y", "issuer": "https://issuer.example"}})), Now: testNow,
+		Secrets: anyClient(native(members{"client_secret": testSecret, "shadow": members{"client_secret": "y", "issuer": "https://issuer.example"}})), Now: keypairtest.Now,
 		Discover: func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
 			return oauth.Metadata{TokenEndpoint: endpoint}, nil
 		},

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"tokenvendor/shared/keypair/keypairtest"
 	"tokenvendor/shared/oauth"
 )
 
@@ -43,7 +44,7 @@ func authorizationServer(t *testing.T, want func(*http.Request) bool) *httptest.
 // exchange loads the document and fetches a token with it, over real TLS.
 func exchange(t *testing.T, server *httptest.Server, document members) error {
 	t.Helper()
-	document["ca_certificates"] = certificatePEM(server.Certificate())
+	document["ca_certificates"] = keypairtest.CertificatePEM(server.Certificate())
 	if document["issuer"] == nil {
 		document["token_endpoint"] = server.URL + "/token"
 	} else {
@@ -57,7 +58,7 @@ func exchange(t *testing.T, server *httptest.Server, document members) error {
 		t.Fatal(err)
 	}
 	defer client.OAuth.Close()
-	x := oauth.NewExchanger(oauth.ExchangerConfig{Now: testNow})
+	x := oauth.NewExchanger(oauth.ExchangerConfig{Now: keypairtest.Now})
 	_, err = x.Exchange(t.Context(), client.OAuth, oauth.Request{})
 	return err
 }
@@ -80,11 +81,11 @@ func TestExchange(t *testing.T) {
 		{"client_secret_basic raw", members{"client_secret": testSecret, "token_endpoint_auth_method": "client_secret_basic", "basic_encoding": "raw"}, func(r *http.Request) bool {
 			return basic(r) == "billing:"+testSecret && r.PostForm.Get("client_secret") == ""
 		}},
-		{"tls_client_auth", members{"certificate": m.values["rsa.chain.literal"], "private_key": m.values["rsa.pkcs1.literal"]}, func(r *http.Request) bool {
-			return len(r.TLS.PeerCertificates) == 3 && m.rsa.PublicKey.Equal(r.TLS.PeerCertificates[0].PublicKey)
+		{"tls_client_auth", members{"certificate": m.PEM["rsa.chain.literal"], "private_key": m.PEM["rsa.pkcs1.literal"]}, func(r *http.Request) bool {
+			return len(r.TLS.PeerCertificates) == 3 && m.RSA.PublicKey.Equal(r.TLS.PeerCertificates[0].PublicKey)
 		}},
-		{"private_key_jwt", members{"private_key": m.values["ec384.key"], "kid": "k"}, func(r *http.Request) bool {
-			return len(r.TLS.PeerCertificates) == 0 && goodAssertion(r.PostForm.Get("client_assertion"), &m.ec384.PublicKey, "ES384")
+		{"private_key_jwt", members{"private_key": m.PEM["ec384.key"], "kid": "k"}, func(r *http.Request) bool {
+			return len(r.TLS.PeerCertificates) == 0 && goodAssertion(r.PostForm.Get("client_assertion"), &m.EC384.PublicKey, "ES384")
 		}},
 	}
 	for _, test := range tests {
@@ -107,14 +108,14 @@ func goodAssertion(assertion string, key any, algorithm jose.SignatureAlgorithm)
 
 func TestExchangeThumbprint(t *testing.T) {
 	m := testMaterial()
-	certificate := selfSigned(m.ec256)
+	certificate := keypairtest.SelfSigned(m.EC256)
 	sum := sha256.Sum256(certificate.Raw)
 	server := authorizationServer(t, func(r *http.Request) bool {
 		signed, err := jose.ParseSignedCompact(r.PostForm.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
 		return err == nil && signed.Signatures[0].Header.ExtraHeaders["x5t#S256"] == base64.RawURLEncoding.EncodeToString(sum[:])
 	})
 	err := exchange(t, server, members{
-		"private_key": m.values["ec256.key"], "certificate": certificatePEM(certificate), "token_endpoint_auth_method": "private_key_jwt",
+		"private_key": m.PEM["ec256.key"], "certificate": keypairtest.CertificatePEM(certificate), "token_endpoint_auth_method": "private_key_jwt",
 	})
 	if err != nil {
 		t.Error(err)
@@ -135,7 +136,7 @@ func TestDiscoveryIsToldTheCertificate(t *testing.T) {
 		var offered *tls.Certificate
 		_, err := load(t, native(members{
 			"issuer": "https://as.example.com/realm", "token_endpoint": "", "token_endpoint_auth_method": method,
-			"certificate": m.values["rsa.chain"], "private_key": m.values["rsa.key"],
+			"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"],
 		}), func(cfg *Config) {
 			cfg.Discover = func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error) {
 				offered = certificate

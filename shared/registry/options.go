@@ -144,12 +144,3 @@ func readType(o object) string {
 	}
 	return t.value
 }
-
-// readRoots reads ca_certificates, which replace the system's roots.
-func readRoots(o object) *x509.CertPool {
-	list := o.strings("ca_certificates")
-	if len(list) == 0 {
-		return nil
-	}
-	return rootsOf(list, o.path+"ca_certificates", o.report)
-}

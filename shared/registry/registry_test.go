@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 
+	"tokenvendor/shared/keypair/keypairtest"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/secret"
 )
@@ -110,7 +111,7 @@ func outcome(t *testing.T, document []byte) string {
 
 // describeProof looks inside, where a Client keeps its secrets to itself.
 func describeProof(t *testing.T, document []byte, line func(string, any)) {
-	r := New(Config{Now: testNow, Discover: discoverExample})
+	r := New(Config{Now: keypairtest.Now, Discover: discoverExample})
 	d := r.parse("x", document, &report{})
 	if err := r.locate(t.Context(), d, &report{}); err != nil {
 		t.Fatal(err)
@@ -126,7 +127,7 @@ func describeProof(t *testing.T, document []byte, line func(string, any)) {
 		line("assertion", fmt.Sprintf("aud=%s alg=%s kid=%s typ=%s lifetime=%s x5t=%t",
 			a.Audience, a.Signer.Algorithm(), a.KeyID, a.Type, a.Lifetime, a.Thumbprint != ""))
 	}
-	for _, c := range d.identity.chain {
+	for _, c := range d.pair.Chain {
 		line("certificate", c.Subject.CommonName)
 	}
 	line("own roots", d.options.roots != nil)

@@ -1,4 +1,4 @@
-package registry
+package keypair
 
 import (
 	"bytes"
@@ -11,12 +11,16 @@ import (
 	"crypto/sha512"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"errors"
 	"hash"
 )
 
-// maxIterations bounds key derivation, which a document makes us do. OpenSSL
-// and Java write 2048 to 10000, careful people 600000.
+// maxIterations limits key derivation, whose cost the input chooses. OpenSSL and Java
+// write 2048 to 10000 iterations, OWASP recommends 600000.
 const maxIterations = 1_000_000
+
+// convert is the advice for keys that are encrypted in another way.
+const convert = "; convert it with openssl pkcs8 -topk8 -v2 aes-256-cbc"
 
 // The algorithms of RFC 8018 and RFC 7914 by their object identifiers.
 const (
@@ -44,78 +48,74 @@ type pbkdf2Parameters struct {
 	PRF        pkix.AlgorithmIdentifier `asn1:"optional"`
 }
 
-// decryptPKCS8 decrypts an encrypted PKCS#8 key: PBES2 with PBKDF2 and AES or
-// 3DES in CBC, which is what OpenSSL has written since version 1.1. problem is
-// empty, or says what is wrong.
-func decryptPKCS8(der []byte, password text) (plain []byte, problem string) {
-	const broken = "holds an encrypted private key that cannot be read"
+// decryptPKCS8 decrypts an encrypted PKCS#8 key: PBES2 with PBKDF2 and AES or 3DES in CBC,
+// which is what OpenSSL has written since version 1.1. plain is nil if the padding is
+// wrong, which means a wrong password or a damaged key.
+func decryptPKCS8(der []byte, password string) (plain []byte, err error) {
+	broken := errors.New("holds an encrypted private key that cannot be read")
 	var info encryptedKey
 	var scheme pbes2
 	if !unmarshalAll(der, &info) {
 		return nil, broken
 	}
 	if info.Algorithm.Algorithm.String() != oidPBES2 {
-		return nil, "is encrypted in a way that is not supported (PBES1)" + convert
+		return nil, errors.New("is encrypted in a way that is not supported (PBES1)" + convert)
 	}
 	if !unmarshalAll(info.Algorithm.Parameters.FullBytes, &scheme) {
 		return nil, broken
 	}
-	derive, problem := keyDerivation(scheme.KDF)
-	if problem != "" {
-		return nil, problem
+	derive, err := keyDerivation(scheme.KDF)
+	if err != nil {
+		return nil, err
 	}
 	size, newBlock := blockCipher(scheme.Cipher.Algorithm)
 	if newBlock == nil {
-		return nil, "is encrypted with a cipher that is not supported" + convert
+		return nil, errors.New("is encrypted with a cipher that is not supported" + convert)
 	}
-	key, err := derive(password.value, size)
+	key, err := derive(password, size)
 	if err != nil {
 		return nil, broken
 	}
 	plain, ok := decryptCBC(newBlock, key, scheme.Cipher.Parameters, info.Data)
-	switch {
-	case !ok:
+	if !ok {
 		return nil, broken
-	case plain == nil:
-		return nil, "cannot be decrypted: " + password.name + " is wrong, or the key is damaged"
 	}
-	return plain, ""
+	return plain, nil
 }
 
 // unmarshalAll reads der, which must be one value with nothing behind it.
 func unmarshalAll(der []byte, value any) bool {
-	rest, err := asn1.Unmarshal(der, value)
-	return err == nil && len(rest) == 0
+	trailing, err := asn1.Unmarshal(der, value)
+	return err == nil && len(trailing) == 0
 }
 
-// keyDerivation returns PBKDF2 as the parameters ask for it, after looking at
-// what it will cost.
-func keyDerivation(kdf pkix.AlgorithmIdentifier) (derive func(password string, size int) ([]byte, error), problem string) {
+// keyDerivation returns PBKDF2 with the given parameters. It checks the cost first.
+func keyDerivation(kdf pkix.AlgorithmIdentifier) (derive func(password string, size int) ([]byte, error), err error) {
 	switch kdf.Algorithm.String() {
 	case oidPBKDF2:
 	case oidScrypt:
-		return nil, "is encrypted with scrypt, which is not supported" + convert
+		return nil, errors.New("is encrypted with scrypt, which is not supported" + convert)
 	default:
-		return nil, "is encrypted in a way that is not supported" + convert
+		return nil, errors.New("is encrypted in a way that is not supported" + convert)
 	}
 	var p pbkdf2Parameters
 	if !unmarshalAll(kdf.Parameters.FullBytes, &p) || p.Salt.Class != asn1.ClassUniversal || p.Salt.Tag != asn1.TagOctetString {
-		return nil, "holds an encrypted private key that cannot be read"
+		return nil, errors.New("holds an encrypted private key that cannot be read")
 	}
 	if p.Iterations < 1 || p.Iterations > maxIterations {
-		return nil, "is encrypted with more than 1000000 iterations" + convert
+		return nil, errors.New("is encrypted with more than 1000000 iterations" + convert)
 	}
 	newHash := prf(p.PRF.Algorithm)
 	if newHash == nil {
-		return nil, "is encrypted with a hash that is not supported" + convert
+		return nil, errors.New("is encrypted with a hash that is not supported" + convert)
 	}
 	return func(password string, size int) ([]byte, error) {
 		return pbkdf2.Key(newHash, password, p.Salt.Bytes, p.Iterations, size)
-	}, ""
+	}, nil
 }
 
-// prf returns the hash of PBKDF2's HMAC; SHA-1 is the default of RFC 8018, and
-// as HMAC not broken.
+// prf returns the hash of PBKDF2's HMAC; nil if it is not supported. SHA-1 is the default
+// of RFC 8018, and HMAC with it is not broken.
 func prf(algorithm asn1.ObjectIdentifier) func() hash.Hash {
 	switch algorithm.String() {
 	case "", "1.2.840.113549.2.7":
@@ -132,8 +132,8 @@ func prf(algorithm asn1.ObjectIdentifier) func() hash.Hash {
 	return nil
 }
 
-// blockCipher returns the length of the key in bytes and the cipher. Old files
-// have 3DES; we only read it.
+// blockCipher returns the length of the key in bytes and the cipher; nil if it is not
+// supported. Old files have 3DES, which is only decrypted here.
 func blockCipher(algorithm asn1.ObjectIdentifier) (size int, newBlock func(key []byte) (cipher.Block, error)) {
 	switch algorithm.String() {
 	case "2.16.840.1.101.3.4.1.2":
@@ -148,8 +148,8 @@ func blockCipher(algorithm asn1.ObjectIdentifier) (size int, newBlock func(key [
 	return 0, nil
 }
 
-// decryptCBC decrypts and takes the padding off. ok is false for data that no
-// password can decrypt; plain is nil when the padding is wrong.
+// decryptCBC decrypts and removes the padding. ok is false for data that no password can
+// decrypt; plain is nil if the padding is wrong.
 func decryptCBC(newBlock func([]byte) (cipher.Block, error), key []byte, iv asn1.RawValue, data []byte) (plain []byte, ok bool) {
 	block, err := newBlock(key)
 	if err != nil || len(iv.Bytes) != block.BlockSize() || len(data) == 0 || len(data)%block.BlockSize() != 0 {

@@ -1,0 +1,82 @@
+package keypair
+
+import (
+	"bytes"
+	"path/filepath"
+	"testing"
+)
+
+func FuzzKey(f *testing.F) {
+	m := testMaterial()
+	for _, name := range []string{"rsa.key", "rsa.pkcs1", "rsa.pkcs1.literal", "ec256.sec1", "ec384.key", "ca"} {
+		f.Add(m.PEM[name])
+	}
+	f.Fuzz(func(t *testing.T, pem string) {
+		key, err := ParseKey(pem, Password{"password", "test-only"})
+		if (key == nil) == (err == nil) {
+			t.Fatalf("got a key: %t, error %v", key != nil, err)
+		}
+		if _, err := checkKey(key); key != nil && err != nil {
+			t.Fatalf("ParseKey returned a key that checkKey refuses: %v", err)
+		}
+	})
+}
+
+func FuzzCertificates(f *testing.F) {
+	m := testMaterial()
+	for _, name := range []string{"rsa.chain", "rsa.chain.literal", "ec256.selfsigned", "rsa.key"} {
+		f.Add(m.PEM[name])
+	}
+	f.Fuzz(func(t *testing.T, pem string) {
+		certificates, err := parseCertificates(pem, maxChain)
+		if (len(certificates) == 0) == (err == nil) || len(certificates) > maxChain {
+			t.Fatalf("got %d certificates, error %v", len(certificates), err)
+		}
+		if err == nil && len(issuingOrder(certificates)) > len(certificates) {
+			t.Fatal("issuingOrder added certificates")
+		}
+	})
+}
+
+func FuzzPKCS8(f *testing.F) {
+	files, err := filepath.Glob("testdata/openssl/*pkcs8-*.pem")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
+		blocks, err := parsePEM(string(opensslFile(f, filepath.Base(file))), 1)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(blocks[0].der)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		if plain, err := decryptPKCS8(der, "test-only"); plain != nil && err != nil {
+			t.Fatalf("got %d bytes and %v", len(plain), err)
+		}
+		key, err := parseEncryptedKey(der, Password{"password", "test-only"})
+		if (key == nil) == (err == nil) {
+			t.Fatalf("got a key: %t, error %v", key != nil, err)
+		}
+	})
+}
+
+func FuzzPKCS12(f *testing.F) {
+	files, err := filepath.Glob("testdata/openssl/*.p12")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no files: %v", err)
+	}
+	for _, file := range files {
+		f.Add(opensslFile(f, filepath.Base(file)))
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		contents, _, err := parseFrame(bytes.Clone(der))
+		if (len(contents) == 0) == (err == nil) {
+			t.Fatalf("got %d contents, error %v", len(contents), err)
+		}
+		key, certificates, err := openPKCS12(der, Password{"password", "test-only"})
+		if err == nil && (key == nil || len(certificates) == 0) {
+			t.Fatal("got neither a key nor an error")
+		}
+	})
+}

@@ -1,0 +1,147 @@
+// Package keypair reads private keys and certificates as people store them: PEM, PKCS#8,
+// also encrypted, and PKCS#12. Start with [ParseKey], [ParseChain] and [ParsePKCS12].
+//
+// The input may be secret or hostile. An error is a phrase that follows the name of what
+// was read ("is not PEM"), and holds no part of the input. Sizes and iteration counts are
+// checked before they cost anything. All functions are safe for concurrent use.
+//
+// The package imports the standard library and a PKCS#12 decoder. It does not know where
+// the input comes from.
+package keypair
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/asn1"
+	"errors"
+	"strings"
+)
+
+// Supported describes the keys that are accepted, for error texts.
+const Supported = "RSA of 2048 to 8192 bits, or EC on P-256 or P-384"
+
+// Pair is a private key with its certificates.
+type Pair struct {
+	// Key is nil if there is no private key.
+	Key crypto.Signer
+	// Chain begins with the leaf, the certificate of Key. Each certificate is followed
+	// by its issuer, as far as that is known. Empty if there is no certificate.
+	Chain []*x509.Certificate
+}
+
+// Password decrypts a private key or a PKCS#12 file.
+type Password struct {
+	// Name is how error texts refer to the password.
+	Name string
+	// Value is the password; empty if there is none.
+	Value string
+}
+
+func (p Password) wrong(what string) error {
+	return errors.New("cannot be decrypted: " + p.Name + " is wrong, or the " + what + " is damaged")
+}
+
+// ParseKey reads one private key in PEM: PKCS#1, SEC1 or PKCS#8. A PKCS#8 key may be
+// encrypted. The key is one of [Supported].
+func ParseKey(text string, password Password) (crypto.Signer, error) {
+	blocks, err := parsePEM(text, maxChain)
+	if err != nil {
+		return nil, err
+	}
+	// openssl ecparam -genkey writes the curve into a block of its own.
+	if len(blocks) > 1 && blocks[0].label == "EC PARAMETERS" {
+		blocks = blocks[1:]
+	}
+	if len(blocks) > 1 {
+		return nil, errors.New("must hold one private key and nothing else")
+	}
+	key, err := parseKeyBlock(blocks[0], password)
+	if err != nil {
+		return nil, err
+	}
+	return checkKey(key)
+}
+
+func parseKeyBlock(b block, password Password) (key any, err error) {
+	switch {
+	case b.encrypted:
+		return nil, errors.New("is encrypted in a way that is not supported" + convert)
+	case b.label == "ENCRYPTED PRIVATE KEY":
+		return parseEncryptedKey(b.der, password)
+	case b.label == "DSA PRIVATE KEY":
+		return nil, errors.New("is a DSA key, which is not supported: take " + Supported)
+	case b.label == "OPENSSH PRIVATE KEY":
+		return nil, errors.New("is in the format of OpenSSH; convert it with ssh-keygen -p -m PKCS8")
+	case strings.HasSuffix(b.label, "PUBLIC KEY"):
+		return nil, errors.New("is a public key")
+	case strings.HasSuffix(b.label, "CERTIFICATE"):
+		return nil, errors.New("holds a certificate, which does not belong there")
+	}
+	switch b.label {
+	case "RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY":
+	default:
+		return nil, errors.New("holds a PEM block that is not a private key")
+	}
+	if key = parseDER(b.der); key == nil {
+		return nil, errors.New("holds a private key that cannot be read")
+	}
+	return key, nil
+}
+
+// parseDER reads PKCS#8, PKCS#1 or SEC1 without regard to the label, because people
+// exchange labels by hand. It returns nil if der is none of them.
+func parseDER(der []byte) any {
+	// crypto/x509 ignores trailing data.
+	if !unmarshalAll(der, new(asn1.RawValue)) {
+		return nil
+	}
+	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
+		return key
+	}
+	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
+		return key
+	}
+	if key, err := x509.ParseECPrivateKey(der); err == nil {
+		return key
+	}
+	return nil
+}
+
+func parseEncryptedKey(der []byte, password Password) (key any, err error) {
+	if password.Value == "" {
+		return nil, errors.New("is encrypted, and " + password.Name + " is missing")
+	}
+	plain, err := decryptPKCS8(der, password.Value)
+	if err != nil {
+		return nil, err
+	}
+	// One wrong password in 256 leaves good padding.
+	if key, err = x509.ParsePKCS8PrivateKey(plain); err != nil || !unmarshalAll(plain, new(asn1.RawValue)) {
+		return nil, password.wrong("key")
+	}
+	return key, nil
+}
+
+// checkKey refuses keys that are too weak or too costly, or that no authentication
+// method can use.
+func checkKey(key any) (crypto.Signer, error) {
+	switch k := key.(type) {
+	case *rsa.PrivateKey:
+		if bits := k.N.BitLen(); bits < 2048 || bits > 8192 {
+			return nil, errors.New("is an RSA key of a size that is not supported: take 2048 to 8192 bits")
+		}
+		return k, nil
+	case *ecdsa.PrivateKey:
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
+			return nil, errors.New("is an EC key on a curve that is not supported: take P-256 or P-384")
+		}
+		return k, nil
+	case ed25519.PrivateKey:
+		return nil, errors.New("is an Ed25519 key, which is not supported: take " + Supported)
+	}
+	return nil, errors.New("is a key of a kind that is not supported: take " + Supported)
+}

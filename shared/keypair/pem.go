@@ -1,0 +1,71 @@
+package keypair
+
+import (
+	"encoding/base64"
+	"errors"
+	"strconv"
+	"strings"
+)
+
+const (
+	beginMark = "-----BEGIN "
+	endMark   = "-----END "
+	markEnd   = "-----"
+	maxLabel  = 40
+)
+
+// block is one PEM block.
+type block struct {
+	label string
+	der   []byte
+	// encrypted is set for blocks with the headers of RFC 1421, which OpenSSL wrote before
+	// PKCS#8; der is then empty.
+	encrypted bool
+}
+
+// parsePEM reads at most limit PEM blocks (RFC 7468) as they survive environment
+// variables, JSON and browsers: with literal \n, with CRLF, with spaces instead of line
+// ends, or without the last line end. Text before a block is ignored, because OpenSSL
+// puts attributes there; text after the last block is an error. The time is linear in the
+// length of any input.
+func parsePEM(text string, limit int) ([]block, error) {
+	text = strings.NewReplacer(`\r`, "\n", `\n`, "\n").Replace(text)
+	var blocks []block
+	for {
+		_, after, ok := strings.Cut(text, beginMark)
+		if !ok {
+			break
+		}
+		if len(blocks) == limit {
+			return nil, errors.New("holds more than " + strconv.Itoa(limit) + " PEM blocks")
+		}
+		label, after, ok := strings.Cut(after, markEnd)
+		if !ok || label == "" || len(label) > maxLabel {
+			return nil, errors.New("has a PEM block with a broken first line")
+		}
+		body, after, ok := strings.Cut(after, endMark+label+markEnd)
+		if !ok {
+			return nil, errors.New("has a PEM block without an end line")
+		}
+		b, ok := parseBlock(label, body)
+		if !ok {
+			return nil, errors.New("has a PEM block that is not base64")
+		}
+		blocks, text = append(blocks, b), after
+	}
+	switch {
+	case len(blocks) == 0:
+		return nil, errors.New("is not PEM")
+	case strings.TrimSpace(text) != "":
+		return nil, errors.New("has something behind the last PEM block")
+	}
+	return blocks, nil
+}
+
+func parseBlock(label, body string) (block, bool) {
+	if strings.Contains(body, "Proc-Type:") {
+		return block{label: label, encrypted: true}, true
+	}
+	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(body), ""))
+	return block{label: label, der: der}, err == nil && len(der) > 0
+}

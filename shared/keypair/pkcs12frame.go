@@ -1,0 +1,243 @@
+package keypair
+
+import (
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"errors"
+	"slices"
+)
+
+// The object identifiers of RFC 7292 and RFC 2315.
+const (
+	oidData          = "1.2.840.113549.1.7.1"
+	oidEncryptedData = "1.2.840.113549.1.7.6"
+	oidKeyBag        = "1.2.840.113549.1.12.10.1.1"
+	oidShroudedBag   = "1.2.840.113549.1.12.10.1.2"
+)
+
+// pfx is PFX (RFC 7292 section 4), content one of the contents of its authenticated safe.
+type pfx struct {
+	Version  int
+	AuthSafe content
+	MAC      pfxMAC `asn1:"optional"`
+}
+
+type content struct {
+	Type asn1.ObjectIdentifier
+	Data asn1.RawValue `asn1:"tag:0,explicit,optional"`
+}
+
+type pfxMAC struct {
+	Digest struct {
+		Algorithm pkix.AlgorithmIdentifier
+		Value     []byte
+	}
+	Salt       []byte
+	Iterations int `asn1:"optional,default:1"`
+}
+
+type encryptedContent struct {
+	Version int
+	Info    struct {
+		Type      asn1.ObjectIdentifier
+		Algorithm pkix.AlgorithmIdentifier
+		Data      []byte `asn1:"tag:0,optional"`
+	}
+}
+
+type safeBag struct {
+	ID         asn1.ObjectIdentifier
+	Value      asn1.RawValue   `asn1:"tag:0,explicit"`
+	Attributes []asn1.RawValue `asn1:"set,optional"`
+}
+
+type pbeParameters struct {
+	Salt       []byte
+	Iterations int
+}
+
+// parseFrame reads a file as far as it is not encrypted, and refuses what would cost too
+// much to decrypt. It returns the contents, those in the clear first, and whether the
+// file has a MAC.
+func parseFrame(der []byte) (contents []asn1.RawValue, mac bool, err error) {
+	var file pfx
+	var authSafe []byte
+	if !unmarshalAll(der, &file) || file.AuthSafe.Type.String() != oidData ||
+		!unmarshalAll(file.AuthSafe.Data.Bytes, &authSafe) || !unmarshalAll(authSafe, &contents) {
+		return nil, false, unreadablePKCS12()
+	}
+	mac = len(file.MAC.Digest.Algorithm.Algorithm) > 0
+	if mac && !cheap(macIterations(file.MAC)) {
+		return nil, false, tooCostly()
+	}
+	keys := 0
+	var clear, sealed []asn1.RawValue
+	for _, raw := range contents {
+		var c content
+		if !unmarshalAll(raw.FullBytes, &c) {
+			return nil, false, unreadablePKCS12()
+		}
+		if c.Type.String() != oidData {
+			sealed = append(sealed, raw)
+			if err := checkSealed(c); err != nil {
+				return nil, false, err
+			}
+			continue
+		}
+		clear = append(clear, raw)
+		n, err := countKeys(c)
+		if err != nil {
+			return nil, false, err
+		}
+		keys += n
+	}
+	if keys != 1 {
+		return nil, false, errors.New("must hold exactly one private key")
+	}
+	return slices.Concat(clear, sealed), mac, nil
+}
+
+func unreadablePKCS12() error {
+	return errors.New("is not a PKCS#12 file that can be read: it must be DER with one private key and its certificates")
+}
+
+func tooCostly() error {
+	return errors.New("is encrypted with more than 1000000 iterations, or in a way that is not supported")
+}
+
+func cheap(iterations int) bool { return iterations >= 1 && iterations <= maxIterations }
+
+func checkSealed(c content) error {
+	var sealed encryptedContent
+	if c.Type.String() != oidEncryptedData || !unmarshalAll(c.Data.Bytes, &sealed) {
+		return unreadablePKCS12()
+	}
+	if !cheap(pbeIterations(sealed.Info.Algorithm)) {
+		return tooCostly()
+	}
+	return nil
+}
+
+// countKeys counts the private keys of a content in the clear. All programs that write
+// PKCS#12 put them there, each encrypted by itself.
+func countKeys(c content) (n int, err error) {
+	var data []byte
+	var bags []safeBag
+	if !unmarshalAll(c.Data.Bytes, &data) || !unmarshalAll(data, &bags) {
+		return 0, unreadablePKCS12()
+	}
+	for _, bag := range bags {
+		switch bag.ID.String() {
+		case oidKeyBag:
+			n++
+		case oidShroudedBag:
+			n++
+			var key encryptedKey
+			if !unmarshalAll(bag.Value.Bytes, &key) {
+				return 0, unreadablePKCS12()
+			}
+			if !cheap(pbeIterations(key.Algorithm)) {
+				return 0, tooCostly()
+			}
+		}
+	}
+	return n, nil
+}
+
+// pbeIterations returns the number of iterations of a key derivation; 0 if it is unknown.
+func pbeIterations(algorithm pkix.AlgorithmIdentifier) int {
+	if algorithm.Algorithm.String() == oidPBES2 {
+		var scheme pbes2
+		if !unmarshalAll(algorithm.Parameters.FullBytes, &scheme) {
+			return 0
+		}
+		return pbkdf2Iterations(scheme.KDF)
+	}
+	var p pbeParameters
+	if !unmarshalAll(algorithm.Parameters.FullBytes, &p) {
+		return 0
+	}
+	return p.Iterations
+}
+
+func pbkdf2Iterations(kdf pkix.AlgorithmIdentifier) int {
+	var p pbkdf2Parameters
+	if kdf.Algorithm.String() != oidPBKDF2 || !unmarshalAll(kdf.Parameters.FullBytes, &p) {
+		return 0
+	}
+	return p.Iterations
+}
+
+// macIterations returns the number of iterations of a MAC, which may be PBMAC1 (RFC 9579);
+// 0 if it is unknown.
+func macIterations(mac pfxMAC) int {
+	if mac.Digest.Algorithm.Algorithm.String() != oidPBMAC1 {
+		return mac.Iterations
+	}
+	var p pbes2 // PBMAC1-params has the same form
+	if !unmarshalAll(mac.Digest.Algorithm.Parameters.FullBytes, &p) {
+		return 0
+	}
+	return pbkdf2Iterations(p.KDF)
+}
+
+// buildFrame writes a file with the contents in the order of parseFrame: the decoder meets
+// the key whose cost was checked before any key that an encrypted content may hide behind
+// a billion iterations, and stops at the second. The file needs a new MAC, because the
+// decoder accepts a file without one for the empty password only.
+func buildFrame(contents []asn1.RawValue, password string) (der []byte, ok bool) {
+	authSafe, err := asn1.Marshal(contents)
+	if err != nil {
+		return nil, false
+	}
+	data, err := asn1.Marshal(authSafe)
+	if err != nil {
+		return nil, false
+	}
+	file := pfx{Version: 3, AuthSafe: content{
+		Type: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1},
+		Data: asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: data},
+	}}
+	file.MAC, err = newMAC(authSafe, password)
+	if err != nil {
+		return nil, false
+	}
+	der, err = asn1.Marshal(file)
+	return der, err == nil
+}
+
+// newMAC returns PBMAC1 (RFC 9579) with one iteration, which is enough because the file
+// never leaves the process.
+func newMAC(authSafe []byte, password string) (mac pfxMAC, err error) {
+	salt := []byte("in memory")
+	key, err := pbkdf2.Key(sha256.New, password, salt, 1, sha256.Size)
+	if err != nil {
+		return mac, err
+	}
+	sum := hmac.New(sha256.New, key)
+	sum.Write(authSafe)
+	hmacSHA256 := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}}
+	kdf, err := asn1.Marshal(pbkdf2Parameters{
+		Salt:       asn1.RawValue{Tag: asn1.TagOctetString, Bytes: salt},
+		Iterations: 1, KeyLength: sha256.Size, PRF: hmacSHA256,
+	})
+	if err != nil {
+		return mac, err
+	}
+	parameters, err := asn1.Marshal(pbes2{
+		KDF: pkix.AlgorithmIdentifier{
+			Algorithm:  asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12},
+			Parameters: asn1.RawValue{FullBytes: kdf},
+		},
+		Cipher: hmacSHA256,
+	})
+	mac.Digest.Algorithm = pkix.AlgorithmIdentifier{
+		Algorithm:  asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 14},
+		Parameters: asn1.RawValue{FullBytes: parameters},
+	}
+	mac.Digest.Value, mac.Salt, mac.Iterations = sum.Sum(nil), salt, 1
+	return mac, err
+}
