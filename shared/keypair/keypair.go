@@ -24,6 +24,10 @@ import (
 // Supported describes the keys that are accepted, for error texts.
 const Supported = "RSA of 2048 to 8192 bits, or EC on P-256 or P-384"
 
+// maxKeyBlocks is how many PEM blocks of a private key are read, to find that there are too
+// many.
+const maxKeyBlocks = 10
+
 // Pair is a private key with its certificates.
 type Pair struct {
 	// Key is nil if there is no private key.
@@ -48,7 +52,7 @@ func (p Password) wrong(what string) error {
 // ParseKey reads one private key in PEM: PKCS#1, SEC1 or PKCS#8. A PKCS#8 key may be
 // encrypted. The key is one of [Supported].
 func ParseKey(text string, password Password) (crypto.Signer, error) {
-	blocks, err := parsePEM(text, maxChain)
+	blocks, err := parsePEM(text, maxKeyBlocks)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +70,7 @@ func ParseKey(text string, password Password) (crypto.Signer, error) {
 	return checkKey(key)
 }
 
-func parseKeyBlock(b block, password Password) (key any, err error) {
+func parseKeyBlock(b pemBlock, password Password) (key any, err error) {
 	switch {
 	case b.encrypted:
 		return nil, errors.New("is encrypted in a way that is not supported" + convert)

@@ -14,8 +14,8 @@ const (
 	maxLabel  = 40
 )
 
-// block is one PEM block.
-type block struct {
+// pemBlock is one PEM block.
+type pemBlock struct {
 	label string
 	der   []byte
 	// encrypted is set for blocks with the headers of RFC 1421, which OpenSSL wrote before
@@ -28,9 +28,9 @@ type block struct {
 // ends, or without the last line end. Text before a block is ignored, because OpenSSL
 // puts attributes there; text after the last block is an error. The time is linear in the
 // length of any input.
-func parsePEM(text string, limit int) ([]block, error) {
+func parsePEM(text string, limit int) ([]pemBlock, error) {
 	text = strings.NewReplacer(`\r`, "\n", `\n`, "\n").Replace(text)
-	var blocks []block
+	var blocks []pemBlock
 	for {
 		_, after, ok := strings.Cut(text, beginMark)
 		if !ok {
@@ -62,10 +62,10 @@ func parsePEM(text string, limit int) ([]block, error) {
 	return blocks, nil
 }
 
-func parseBlock(label, body string) (block, bool) {
+func parseBlock(label, body string) (pemBlock, bool) {
 	if strings.Contains(body, "Proc-Type:") {
-		return block{label: label, encrypted: true}, true
+		return pemBlock{label: label, encrypted: true}, true
 	}
 	der, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(body), ""))
-	return block{label: label, der: der}, err == nil && len(der) > 0
+	return pemBlock{label: label, der: der}, err == nil && len(der) > 0
 }

@@ -51,8 +51,7 @@ func openPKCS12(der []byte, password Password) (key any, certificates []*x509.Ce
 			return nil, nil, password.wrong("file")
 		}
 	}
-	der, ok := buildFrame(contents, password.Value)
-	if !ok {
+	if der, err = buildFrame(contents, password.Value); err != nil {
 		return nil, nil, unreadablePKCS12()
 	}
 	key, leaf, others, err := pkcs12.DecodeChain(der, password.Value)

@@ -94,9 +94,9 @@ func TestParsePKCS12SkipsHiddenCostlyKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, ok := buildFrame([]asn1.RawValue{{FullBytes: hiddenKey(t, password)}, contents[0]}, password)
-	if !ok {
-		t.Fatal("cannot build the file")
+	der, err := buildFrame([]asn1.RawValue{{FullBytes: hiddenKey(t, password)}, contents[0]}, password)
+	if err != nil {
+		t.Fatal(err)
 	}
 	// If the hidden key were decrypted first, this would not return.
 	file := base64.StdEncoding.EncodeToString(der)

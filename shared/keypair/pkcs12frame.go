@@ -188,25 +188,15 @@ func macIterations(mac pfxMAC) int {
 // the key whose cost was checked before any key that an encrypted content may hide behind
 // a billion iterations, and stops at the second. The file needs a new MAC, because the
 // decoder accepts a file without one for the empty password only.
-func buildFrame(contents []asn1.RawValue, password string) (der []byte, ok bool) {
+func buildFrame(contents []asn1.RawValue, password string) ([]byte, error) {
 	authSafe, err := asn1.Marshal(contents)
-	if err != nil {
-		return nil, false
-	}
-	data, err := asn1.Marshal(authSafe)
-	if err != nil {
-		return nil, false
-	}
-	file := pfx{Version: 3, AuthSafe: content{
+	data, dataErr := asn1.Marshal(authSafe)
+	mac, macErr := newMAC(authSafe, password)
+	der, derErr := asn1.Marshal(pfx{Version: 3, MAC: mac, AuthSafe: content{
 		Type: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1},
 		Data: asn1.RawValue{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: data},
-	}}
-	file.MAC, err = newMAC(authSafe, password)
-	if err != nil {
-		return nil, false
-	}
-	der, err = asn1.Marshal(file)
-	return der, err == nil
+	}})
+	return der, errors.Join(err, dataErr, macErr, derErr)
 }
 
 // newMAC returns PBMAC1 (RFC 9579) with one iteration, which is enough because the file
@@ -214,20 +204,14 @@ func buildFrame(contents []asn1.RawValue, password string) (der []byte, ok bool)
 func newMAC(authSafe []byte, password string) (mac pfxMAC, err error) {
 	salt := []byte("in memory")
 	key, err := pbkdf2.Key(sha256.New, password, salt, 1, sha256.Size)
-	if err != nil {
-		return mac, err
-	}
 	sum := hmac.New(sha256.New, key)
 	sum.Write(authSafe)
 	hmacSHA256 := pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}}
-	kdf, err := asn1.Marshal(pbkdf2Parameters{
+	kdf, kdfErr := asn1.Marshal(pbkdf2Parameters{
 		Salt:       asn1.RawValue{Tag: asn1.TagOctetString, Bytes: salt},
 		Iterations: 1, KeyLength: sha256.Size, PRF: hmacSHA256,
 	})
-	if err != nil {
-		return mac, err
-	}
-	parameters, err := asn1.Marshal(pbes2{
+	parameters, parametersErr := asn1.Marshal(pbes2{
 		KDF: pkix.AlgorithmIdentifier{
 			Algorithm:  asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12},
 			Parameters: asn1.RawValue{FullBytes: kdf},
@@ -239,5 +223,5 @@ func newMAC(authSafe []byte, password string) (mac pfxMAC, err error) {
 		Parameters: asn1.RawValue{FullBytes: parameters},
 	}
 	mac.Digest.Value, mac.Salt, mac.Iterations = sum.Sum(nil), salt, 1
-	return mac, err
+	return mac, errors.Join(err, kdfErr, parametersErr)
 }

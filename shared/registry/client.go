@@ -1,187 +1,149 @@
 package registry
 
 import (
-	"cmp"
+	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/base64"
-	"net/url"
-	"strings"
+	"maps"
 	"time"
 
 	"tokenvendor/shared/oauth"
 )
 
-// BoundPolicy says what to do with a token that is bound to the client's
-// certificate (RFC 8705 section 3), which a caller without the key may not be
-// able to use.
-type BoundPolicy string
-
-// The policies of the member certificate_bound.
-const (
-	// BoundWarn hands the token out and says that it is bound.
-	BoundWarn BoundPolicy = "warn"
-	// BoundAllow hands it out without a word.
-	BoundAllow BoundPolicy = "allow"
-	// BoundRefuse keeps it.
-	BoundRefuse BoundPolicy = "refuse"
-)
-
-// Client is a client as its document describes it. It is immutable, maps and
-// slices included, and safe for concurrent use.
+// Client is a client as its document describes it. It is immutable, including its maps and
+// slices, and safe for concurrent use.
 type Client struct {
-	// Name is the client's name. Version is that of its credential: the version of its
-	// secret, with a mark of the key where that is in KMS, whose alias may change.
-	Name, Version string
-	// OAuth authenticates the client; see [oauth.Exchanger]. It is nil only after
-	// [Registry.Inspect].
+	// Name is the client's name.
+	Name string
+	// Version is the version of the credential: the version of the secret, with an identifier
+	// of the public key if the key is in KMS, because its alias may change.
+	Version string
+	// OAuth authenticates the client; see [oauth.Exchanger]. It is nil only if
+	// [Registry.Inspect] returned the client.
 	OAuth *oauth.Client
 	// Method is how the client authenticates.
 	Method oauth.Method
 
-	// Scope, Resource, Audience and TokenFormat are the defaults of a request;
-	// empty: the parameter is not sent.
+	// Scope, Resource, Audience and TokenFormat are the defaults of a request. An empty one
+	// is not sent.
 	Scope       []string
 	Resource    []string
 	Audience    string
 	TokenFormat string
-	// Parameters are further form parameters of each request, app_tid of an
-	// identity key included. Never nil.
+	// Parameters are further form parameters of each request, app_tid of an identity key
+	// included. Never nil.
 	Parameters map[string]string
-	// Allow names the parameters that a caller may choose freely; scope,
-	// resource, audience, token_format and app_tid may be among them. Never nil.
+	// Allow names the parameters that a caller may choose freely. They may include scope,
+	// resource, audience, token_format and app_tid. Never nil.
 	Allow map[string]bool
 
 	// CertificateBound is never empty.
 	CertificateBound BoundPolicy
-	// CertificateNotAfter is when the client's certificate ends; zero: it has
-	// none.
+	// CertificateNotAfter is the end of the client's certificate; zero if it has none.
 	CertificateNotAfter time.Time
-	// IssuerHost is the host of the token endpoint, lower-cased, with its port
-	// where the URL has one.
+	// IssuerHost is the host of the token endpoint, in lower case, with its port if the URL
+	// has one.
 	IssuerHost string
-	// Shadow is a second credential that is only being tried; nil: there is none.
+	// Shadow is a second credential that is only tried; nil if there is none.
 	Shadow *Shadow
 }
 
-// Shadow is a credential that refreshes try beside the client's own, so that a team
-// can leave the old one with evidence. Its tokens are never given out.
+// Shadow is a credential that refreshes try beside the client's own, so that a team can
+// see that it works before the old one is removed. Its tokens are never returned to a
+// caller.
 type Shadow struct {
+	// OAuth is nil if Problem is not empty.
 	OAuth  *oauth.Client
 	Method oauth.Method
 	// IssuerHost is the host of its token endpoint.
 	IssuerHost string
 	// Share is the part of refreshes that try it, above 0 and at most 1.
 	Share float64
-	// Problem says why it cannot be tried at present, by names of members and no
-	// value; empty: it can. A shadow must not cost the credential that works.
+	// Problem says why it cannot be tried at present, with names of members and no value;
+	// empty if it can. A problem of the shadow is no problem of the client.
 	Problem string
-	// Version is that of its credential, as [Client.Version] is.
+	// Version is the version of its credential; see [Client.Version].
 	Version string
 }
 
-// client makes the client of a document that has no problems; nil: it has one that
-// only showed now.
-func (r *Registry) client(d *document, version string, problems *report) *Client {
-	var client *oauth.Client
-	if d.tokenEndpoint != "" {
-		client = r.oauthClient(d, problems)
-		if client == nil {
-			return nil
-		}
-	}
+// newClient makes the client of a document without problems, which the secret's version
+// holds. OAuth is nil if the token endpoint is not known.
+func newClient(d *document, version string, cfg Config) (*Client, error) {
 	c := &Client{
 		Name:             d.name,
-		Version:          version + d.keyVersion(),
-		OAuth:            client,
+		Version:          version + d.keyVersion,
 		Method:           d.method,
 		Scope:            d.options.scope,
 		Resource:         d.options.resource,
 		Audience:         d.options.audience,
 		TokenFormat:      d.options.tokenFormat,
-		Parameters:       d.options.parameters,
+		Parameters:       maps.Clone(d.options.parameters),
 		Allow:            d.options.allow,
 		CertificateBound: d.options.bound,
 		IssuerHost:       hostOf(d.tokenEndpoint),
 	}
+	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
+	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })
 	if len(d.pair.Chain) > 0 {
 		c.CertificateNotAfter = d.pair.Chain[0].NotAfter
 	}
-	c.Shadow = r.shadow(d, version, problems)
-	return c
+	var err error
+	if d.tokenEndpoint != "" {
+		if c.OAuth, err = newOAuthClient(d, cfg); err != nil {
+			return nil, err
+		}
+	}
+	if d.shadow != nil {
+		c.Shadow, err = newShadow(d.shadow, version, cfg)
+	}
+	return c, err
 }
 
-// shadow makes the document's shadow; nil: it has none.
-func (r *Registry) shadow(d *document, version string, problems *report) *Shadow {
-	inner := d.options.shadow
-	if inner == nil {
-		return nil
+func newShadow(s *shadow, version string, cfg Config) (*Shadow, error) {
+	made := &Shadow{Method: s.method, IssuerHost: hostOf(s.tokenEndpoint), Share: s.share, Problem: s.problem, Version: version + s.keyVersion}
+	var err error
+	if s.problem == "" {
+		made.OAuth, err = newOAuthClient(s.document, cfg)
 	}
-	s := &Shadow{Method: inner.method, IssuerHost: hostOf(inner.tokenEndpoint), Share: d.options.shadowShare, Problem: d.options.shadowProblem, Version: version + inner.keyVersion()}
-	if s.Problem == "" {
-		s.OAuth = r.oauthClient(inner, problems)
-	}
-	return s
+	return made, err
 }
 
-func (r *Registry) oauthClient(d *document, problems *report) *oauth.Client {
-	client, err := oauth.NewClient(oauth.Config{
-		ID:            d.id.value,
+func newOAuthClient(d *document, cfg Config) (*oauth.Client, error) {
+	return oauth.NewClient(oauth.Config{
+		ID:            d.clientID(),
 		TokenEndpoint: d.tokenEndpoint,
 		Method:        d.method,
-		Authenticator: r.authenticator(d),
+		Authenticator: newAuthenticator(d, cfg),
 		Certificate:   d.tlsCertificate(),
 		RootCAs:       d.options.roots,
-		Addresses:     r.cfg.Addresses,
+		Addresses:     cfg.Addresses,
 	})
-	if err != nil {
-		// The oauth package names no values either.
-		problems.add("the document", "cannot be used: "+err.Error())
-	}
-	return client
 }
 
-// tlsCertificate returns what the TLS handshake offers; nil unless the client
-// authenticates by it.
-func (d *document) tlsCertificate() *tls.Certificate {
-	if !d.method.MutualTLS() {
-		return nil
-	}
-	certificate := &tls.Certificate{PrivateKey: d.pair.Key, Leaf: d.pair.Chain[0]}
-	for _, c := range d.pair.Chain {
-		certificate.Certificate = append(certificate.Certificate, c.Raw)
-	}
-	return certificate
-}
-
-func (r *Registry) authenticator(d *document) oauth.Authenticator {
+func newAuthenticator(d *document, cfg Config) oauth.Authenticator {
 	switch d.method {
 	case oauth.ClientSecretPost:
-		return oauth.SecretPost{Secret: oauth.NewSecret(d.credential.secret.value)}
+		return oauth.SecretPost{Secret: d.secret()}
 	case oauth.ClientSecretBasic:
-		return oauth.SecretBasic{
-			ClientID: d.id.value,
-			Secret:   oauth.NewSecret(d.credential.secret.value),
-			Encoding: d.basicEncoding(),
-		}
+		return oauth.SecretBasic{ClientID: d.clientID(), Secret: d.secret(), Encoding: d.basicEncoding()}
 	case oauth.PrivateKeyJWT:
-		return r.assertion(d)
+		return newAssertion(d, cfg.Now)
 	case oauth.AWSWebIdentity:
-		return r.webIdentity(d)
+		return newIssuedAssertion(d, cfg.Identity)
 	}
 	leaf := d.pair.Chain[0]
-	return oauth.Certificate{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Now: r.cfg.Now}
+	return oauth.Certificate{NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Now: cfg.Now}
 }
 
-func (r *Registry) assertion(d *document) oauth.Assertion {
+func newAssertion(d *document, now func() time.Time) oauth.Assertion {
 	a := oauth.Assertion{
-		ClientID: d.id.value,
+		ClientID: d.clientID(),
 		Audience: d.assertionAudience(),
 		Signer:   d.signer,
 		KeyID:    d.options.assertion.keyID,
 		Type:     d.options.assertion.typ,
 		Lifetime: d.options.assertion.lifetime,
-		Now:      r.cfg.Now,
+		Now:      now,
 	}
 	if len(d.pair.Chain) > 0 {
 		sum := sha256.Sum256(d.pair.Chain[0].Raw)
@@ -190,17 +152,27 @@ func (r *Registry) assertion(d *document) oauth.Assertion {
 	return a
 }
 
-// assertionAudience is what the document names, else the issuer: the safer audience,
-// since no other server shares it, and the only one that the revision of RFC 7523
-// allows.
-func (d *document) assertionAudience() string {
-	return cmp.Or(d.options.assertion.audience.value, d.audience, d.tokenEndpoint)
+func newIssuedAssertion(d *document, identity WebIdentity) oauth.IssuedAssertion {
+	request := WebIdentityRequest{
+		Client:    d.name,
+		Audience:  d.assertionAudience(),
+		Algorithm: d.options.assertion.algorithm.value,
+		Lifetime:  d.options.assertion.lifetime,
+	}
+	return oauth.IssuedAssertion{Issue: func(ctx context.Context) (oauth.Secret, error) {
+		return identity.Issue(ctx, request)
+	}}
 }
 
-func hostOf(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return ""
+// same reports whether a new client is as good as the old one, c.
+func (c *Client) same(fresh *Client) bool {
+	return c.Version == fresh.Version && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
+}
+
+func (s *Shadow) same(fresh *Shadow) bool {
+	if s == nil || fresh == nil {
+		return s == fresh
 	}
-	return strings.ToLower(u.Host)
+	return s.Problem == fresh.Problem && s.Version == fresh.Version && s.IssuerHost == fresh.IssuerHost &&
+		(s.Problem != "" || s.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint())
 }

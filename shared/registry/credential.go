@@ -1,12 +1,15 @@
 package registry
 
 import (
+	"errors"
 	"strings"
+	"time"
 
+	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
 )
 
-// credential is what proves the client's identity, as the document has it.
+// credential holds the members that prove the client's identity.
 type credential struct {
 	secret                 text
 	certificate            text
@@ -14,19 +17,66 @@ type credential struct {
 	pkcs12, pkcs12Password text
 	// keyAlias names a private key in AWS KMS.
 	keyAlias text
-	// method is what the document names; not given: what is there decides.
-	method text
+	// methodName is token_endpoint_auth_method; without it, chooseMethod decides by the other members.
+	methodName text
 	// kind is the credential-type of a service key.
 	kind text
 }
 
-// chooseMethod returns how the client authenticates; "" when a problem keeps it
-// from being known.
-func (d *document) chooseMethod(problems *report) oauth.Method {
-	c := d.credential
+func readCredential(o object) credential {
+	c := credential{
+		secret:         o.text("client_secret", maxSecret),
+		certificate:    o.text("certificate", maxDocument),
+		key:            o.text("private_key", maxDocument),
+		keyPassword:    o.text("private_key_password", maxSecret),
+		pkcs12:         o.text("pkcs12", maxDocument),
+		pkcs12Password: o.text("pkcs12_password", maxSecret),
+		keyAlias:       o.text("kms_key_id", maxLine),
+		methodName:     o.line("token_endpoint_auth_method", maxLine),
+	}
+	if !c.keyPassword.given() && !o.given("pkcs12") {
+		// If there is one password only, it may be given as pkcs12_password.
+		c.keyPassword.value = c.pkcs12Password.value
+	}
+	return c
+}
+
+// readServiceKeyCredential reads the credential of a service key. privateKey is the name in
+// the agent gateway's key file.
+func readServiceKeyCredential(o object) credential {
+	return credential{
+		secret:      o.text("clientsecret", maxSecret),
+		certificate: o.text("certificate", maxDocument),
+		key:         o.oneOf(maxDocument, "key", "privateKey"),
+		keyPassword: text{name: "private_key_password beside service_key"},
+		kind:        o.line("credential-type", maxLine),
+	}
+}
+
+// merge adds the native members beside a service key: the private key of a certificate that
+// was uploaded to SAP, or a credential that was made at the tenant itself.
+func (c *credential) merge(outer credential, problems *report) {
+	for _, member := range []struct{ own, given *text }{
+		{&c.secret, &outer.secret},
+		{&c.certificate, &outer.certificate},
+		{&c.key, &outer.key},
+	} {
+		switch {
+		case member.own.given() && member.given.given():
+			problems.add(member.given.name, "and "+member.own.name+" are both given")
+		case member.given.given():
+			*member.own = *member.given
+		}
+	}
+	c.keyPassword, c.methodName = outer.keyPassword, outer.methodName
+	c.pkcs12, c.pkcs12Password, c.keyAlias = outer.pkcs12, outer.pkcs12Password, outer.keyAlias
+}
+
+// chooseMethod returns how the client authenticates; empty if a problem prevents a choice.
+func (c credential) chooseMethod(problems *report) oauth.Method {
 	certified := c.certificate.given() || c.pkcs12.given()
 	switch {
-	case c.method.given():
+	case c.methodName.given():
 		return c.namedMethod(problems)
 	case c.secret.given() && (certified || c.key.given() || c.keyAlias.given()):
 		return c.methodByKind(problems)
@@ -39,7 +89,7 @@ func (d *document) chooseMethod(problems *report) oauth.Method {
 	case c.key.given() && strings.HasSuffix(c.key.name, "private_key"):
 		return oauth.PrivateKeyJWT
 	case c.key.given():
-		// A service key has its key for the certificate, which got lost.
+		// The key of a service key belongs to its certificate.
 		problems.missing(c.certificate.name, "")
 	default:
 		problems.missing(c.secret.name, ", and so is any other credential")
@@ -48,18 +98,17 @@ func (d *document) chooseMethod(problems *report) oauth.Method {
 }
 
 func (c credential) namedMethod(problems *report) oauth.Method {
-	switch m := oauth.Method(c.method.value); m {
+	switch m := oauth.Method(c.methodName.value); m {
 	case oauth.ClientSecretPost, oauth.ClientSecretBasic, oauth.PrivateKeyJWT,
 		oauth.TLSClientAuth, oauth.SelfSignedTLSClientAuth, oauth.AWSWebIdentity:
 		return m
-	default:
-		problems.add(c.method.name, "must be client_secret_post, client_secret_basic, private_key_jwt, tls_client_auth, self_signed_tls_client_auth or aws_web_identity")
 	}
+	problems.add(c.methodName.name, "must be client_secret_post, client_secret_basic, private_key_jwt, tls_client_auth, self_signed_tls_client_auth or aws_web_identity")
 	return ""
 }
 
-// methodByKind decides between a secret and a certificate by the
-// credential-type of the service key.
+// methodByKind chooses between a secret and a certificate by the credential-type of the
+// service key.
 func (c credential) methodByKind(problems *report) oauth.Method {
 	switch strings.ToLower(c.kind.value) {
 	case "secret", "binding-secret", "instance-secret":
@@ -68,14 +117,14 @@ func (c credential) methodByKind(problems *report) oauth.Method {
 		return oauth.TLSClientAuth
 	}
 	decider := "token_endpoint_auth_method"
-	if c.method.name == "" {
+	if c.methodName.name == "" {
 		decider = c.kind.name
 	}
 	problems.add(c.secret.name, "is ambiguous beside a certificate or a key: "+decider+" must say which one counts")
 	return ""
 }
 
-// checkSecret looks at the secret, which is used byte for byte.
+// checkSecret reports problems of the secret, which is sent byte for byte.
 func (c credential) checkSecret(problems *report) {
 	secret := c.secret
 	switch {
@@ -88,26 +137,50 @@ func (c credential) checkSecret(problems *report) {
 	}
 }
 
-// basicEncoding returns how Basic is written: XSUAA takes an encoded secret
-// literally, every other server decodes it (RFC 6749 section 2.3.1).
-func (d *document) basicEncoding() oauth.BasicEncoding {
-	switch {
-	case d.options.encoding != "":
-		return d.options.encoding
-	case d.place.service == xsuaaService:
-		return oauth.BasicRaw
+// readPair returns the private key and the certificates, as far as they are given.
+func (c credential) readPair(now time.Time, problems *report) keypair.Pair {
+	member, read := c.certificate, c.pemPair
+	if c.pkcs12.given() {
+		member, read = c.pkcs12, c.pkcs12Pair
 	}
-	return oauth.BasicForm
+	pair := read(problems)
+	if len(pair.Chain) > 0 {
+		for _, err := range keypair.CheckLeaf(pair.Chain, now) {
+			problems.add(member.name, err.Error())
+		}
+	}
+	return pair
 }
 
-// checkID looks at the client identifier (RFC 6749 section 2.2).
-func (d *document) checkID(problems *report) {
-	switch {
-	case !d.id.given():
-		problems.missing(d.id.name, "")
-	case strings.TrimSpace(d.id.value) != d.id.value:
-		problems.add(d.id.name, "begins or ends with a blank")
-	case d.method == oauth.ClientSecretBasic && d.basicEncoding() == oauth.BasicRaw && strings.Contains(d.id.value, ":"):
-		problems.add(d.id.name, "holds a colon, which basic_encoding raw cannot carry")
+func (c credential) pkcs12Pair(problems *report) keypair.Pair {
+	for _, other := range []text{c.certificate, c.key} {
+		if other.given() {
+			problems.add(other.name, "and "+c.pkcs12.name+" are both given")
+		}
 	}
+	pair, err := keypair.ParsePKCS12(c.pkcs12.value, keypair.Password{Name: c.pkcs12Password.name, Value: c.pkcs12Password.value})
+	if err != nil {
+		problems.add(c.pkcs12.name, err.Error())
+	}
+	return pair
+}
+
+func (c credential) pemPair(problems *report) (pair keypair.Pair) {
+	var err error
+	if c.key.given() {
+		pair.Key, err = keypair.ParseKey(c.key.value, keypair.Password{Name: c.keyPassword.name, Value: c.keyPassword.value})
+		if err != nil {
+			problems.add(c.key.name, err.Error())
+		}
+	}
+	if c.certificate.given() {
+		pair.Chain, err = keypair.ParseChain(c.certificate.value, pair.Key)
+		switch {
+		case errors.Is(err, keypair.ErrMismatch):
+			problems.add(c.certificate.name, "and "+c.key.name+" do not belong together")
+		case err != nil:
+			problems.add(c.certificate.name, err.Error())
+		}
+	}
+	return pair
 }

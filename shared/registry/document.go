@@ -1,224 +1,223 @@
 package registry
 
 import (
-	"bytes"
-	"crypto"
-	"encoding/json"
-	"maps"
+	"cmp"
+	"crypto/tls"
 	"slices"
+	"strconv"
 
 	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/strictjson"
 )
 
-const (
-	// maxDocument is what Secrets Manager stores in one secret.
-	maxDocument = 64 << 10
-	// maxEnvelopes bounds how many envelopes may stand around a key. Real ones
-	// have three: VCAP_SERVICES, credentials, uaa.
-	maxEnvelopes = 6
-)
-
-// document is what every format comes down to.
+// document is a client's document, in any of the formats.
 type document struct {
-	// name is the client's.
+	// name is the client's name.
 	name       string
 	id         text
 	credential credential
-	place      place
+	endpoint   endpoint
 	options    options
+	// shadow is nil if the document has none.
+	shadow *shadow
 
-	// What follows is found while checking the above.
+	// check sets the fields below. Registry.resolve completes tokenEndpoint, signer and
+	// keyVersion by asking other servers.
 
 	method oauth.Method
 	pair   keypair.Pair
 	signer oauth.Signer
-	// public belongs to the key in KMS that signs; nil: none does.
-	public crypto.PublicKey
-	// tokenEndpoint is empty as long as discovery is to be done.
+	// keyVersion identifies the key in KMS that signs; empty if there is none.
+	keyVersion string
+	// tokenEndpoint is empty until it is discovered.
 	tokenEndpoint string
-	// audience is the issuer's name, if it has one.
-	audience string
+	// issuer is empty if it is not known.
+	issuer string
 }
 
-// parse reads and checks a document as far as that needs no network. It returns
-// nil when there are problems that leave nothing to go on with.
-func (r *Registry) parse(name string, raw []byte, problems *report) *document {
-	// Editors on Windows put a byte order mark there.
-	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
-	if len(raw) > maxDocument {
-		problems.add("the document", "is larger than 64 KiB")
-		return nil
+// shadow is the second credential of a document, which is only tried.
+type shadow struct {
+	*document
+	// share is the part of refreshes that try it.
+	share float64
+	// problem is why it cannot be tried at present; empty if it can.
+	problem string
+}
+
+// nativeMembers are the members of a native document: the registered names of RFC 7591 and
+// RFC 8414 where there is one. private_key_password decrypts private_key.
+func nativeMembers() []string {
+	return []string{
+		"token_endpoint", "issuer", "client_id", "client_secret", "token_endpoint_auth_method",
+		"certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password",
+		"kid", "alg", "assertion_audience", "assertion_type_header", "assertion_lifetime",
+		"basic_encoding", "ca_certificates", "scope", "resource", "audience", "token_format",
+		"parameters", "allow_parameters", "certificate_bound", "kms_key_id", "shadow",
 	}
-	members, err := strictjson.Object(raw, documentLimits())
-	if err != nil {
-		problems.add("the document", strictjson.Problem(err))
-		return nil
+}
+
+func isNative(name string) bool { return slices.Contains(nativeMembers(), name) }
+
+// readNative reads a native document. An unknown member is a problem: a mistyped "audience"
+// would otherwise yield a broader token.
+func readNative(o object) *document {
+	for name := range o.members {
+		if !isNative(name) && name != "service_key" {
+			o.report.add(o.path+strictjson.Quote(name), "is not known here"+hint(name))
+		}
 	}
-	d := readDocument(object{members: members, report: problems}, 0)
-	if d == nil {
-		return nil
+	return &document{
+		id:         o.line("client_id", maxLine),
+		credential: readCredential(o),
+		endpoint:   readEndpoint(o),
+		options:    readOptions(o),
+		shadow:     readShadow(o),
 	}
-	d.name = name
-	r.check(d, problems)
-	if shadow := d.options.shadow; shadow != nil {
-		shadow.inherit(d)
-		r.check(shadow, problems)
+}
+
+// hint explains names that other tools use for the same thing.
+func hint(name string) string {
+	meant := map[string]string{
+		"token_url": "token_endpoint", "token_uri": "token_endpoint", "url": "issuer or token_endpoint",
+		"key": "private_key", "cert": "certificate", "secret": "client_secret", "scopes": "scope",
+		"ca_certificate": "ca_certificates", "password": "private_key_password or pkcs12_password",
+	}[name]
+	if meant == "" {
+		return ""
+	}
+	return ": " + meant + " is meant?"
+}
+
+// readServiceKey reads a key of SAP BTP's identity or xsuaa service. Unknown members are
+// ignored, because a key holds many and SAP adds others.
+func readServiceKey(o object) *document {
+	o.nullIsAbsent = true
+	d := &document{
+		id:         o.line("clientid", maxLine),
+		credential: readServiceKeyCredential(o),
+		endpoint:   readServiceKeyEndpoint(o),
+		options:    emptyOptions(),
+	}
+	// SAP Cloud Identity Services needs the tenant if one client serves several; otherwise
+	// the client authentication fails.
+	if tenant := o.line("app_tid", maxLine); tenant.given() && d.endpoint.service == identityService {
+		d.options.parameters["app_tid"] = tenant.value
 	}
 	return d
 }
 
-// check finds the problems of a document that need more than one member to be
-// seen.
-func (r *Registry) check(d *document, problems *report) {
-	d.method = d.chooseMethod(problems)
-	switch d.method {
-	case oauth.ClientSecretPost, oauth.ClientSecretBasic:
-		d.credential.checkSecret(problems)
-	case oauth.AWSWebIdentity:
-		r.checkWebIdentity(d, problems)
-	default:
-		// Without a method the key is looked at all the same, so that its problems
-		// are not reported only after the first are solved.
-		d.pair = d.credential.readPair(r.cfg.Now(), problems)
-		d.needPair(problems)
-	}
-	r.checkKeyAlias(d, problems)
-	d.checkID(problems)
-	d.options.dropEmptyParameters()
-	r.checkPlace(d, problems)
-}
-
-// readDocument tells the format by its mark and reads it. It returns nil when
-// it has noted a problem that leaves no document.
-func readDocument(o object, envelopes int) *document {
-	if envelopes > maxEnvelopes {
-		o.report.add("the document", "has too many envelopes")
-		return nil
-	}
-	switch mark := findMark(o); mark {
-	case "client_id":
-		return readNative(o)
-	case "clientid":
-		return readServiceKey(o)
-	case "service_key":
-		return readWrapped(o, envelopes)
-	case "credentials", "uaa":
-		refuseDefaults(o, mark)
-		return readChild(o, mark, envelopes)
-	case "VCAP_SERVICES":
-		return readBindings(o, envelopes)
-	}
-	return nil
-}
-
-// findMark returns the member that marks the format. Two marks are a problem,
-// never a matter of which is looked at first.
-func findMark(o object) string {
-	var found []string
-	for _, mark := range []string{"client_id", "clientid", "service_key", "credentials", "uaa", "VCAP_SERVICES"} {
-		if o.given(mark) {
-			found = append(found, mark)
+// mergeNative adds the native members beside a service key. They must not repeat what the
+// key says.
+func (d *document) mergeNative(outer *document, problems *report) {
+	d.credential.merge(outer.credential, problems)
+	parameters := d.options.parameters
+	d.options, d.shadow = outer.options, outer.shadow
+	for name, value := range parameters {
+		// An empty parameter removes that of the key.
+		if _, ok := d.options.parameters[name]; !ok {
+			d.options.parameters[name] = value
 		}
 	}
-	switch {
-	case len(found) == 1:
-		return found[0]
-	case len(found) > 1:
-		o.report.add(o.path+found[0], "and "+o.path+found[1]+" are marks of two formats: a document has one")
-	case o.given("token_endpoint"), o.given("issuer"), o.given("client_secret"):
-		return "client_id" // which will be reported as missing
-	case o.given("clientsecret"):
-		return "clientid"
-	case isBindings(o):
-		return "VCAP_SERVICES"
-	default:
-		o.report.add(o.self(),
-			"has none of the members client_id, clientid, service_key, credentials, uaa, VCAP_SERVICES that mark a format")
-	}
-	return ""
 }
 
-func readChild(o object, name string, envelopes int) *document {
-	inner, ok := o.child(name)
+// shadowMembers are the members of shadow. They mean the same as in a native document.
+func shadowMembers() []string {
+	return []string{
+		"client_id", "token_endpoint", "issuer", "client_secret", "token_endpoint_auth_method",
+		"certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password", "kms_key_id",
+		"kid", "alg", "assertion_audience", "assertion_type_header", "assertion_lifetime", "basic_encoding", "share",
+	}
+}
+
+// readShadow reads shadow; nil if there is none.
+func readShadow(o object) *shadow {
+	if !o.given("shadow") {
+		return nil
+	}
+	inner, ok := o.child("shadow")
 	if !ok {
 		return nil
 	}
-	return readDocument(inner, envelopes+1)
+	for name := range inner.members {
+		if !slices.Contains(shadowMembers(), name) {
+			o.report.add(inner.path+strictjson.Quote(name), "is not known here")
+		}
+	}
+	d := &document{
+		id:         inner.line("client_id", maxLine),
+		credential: readCredential(inner),
+		endpoint:   readEndpoint(inner),
+		options:    emptyOptions(),
+	}
+	d.options.encoding = readEncoding(inner)
+	d.options.assertion = readAssertion(inner)
+	return &shadow{document: d, share: readShare(inner)}
 }
 
-// refuseDefaults notes native members beside an envelope, where they would be
-// silently without effect.
-func refuseDefaults(o object, mark string) {
-	for _, name := range slices.Sorted(maps.Keys(o.members)) {
-		if mark == "credentials" && isNative(name) {
-			o.report.add(o.path+name, "has no effect beside credentials: name the key service_key")
-		}
+// readShare reads share; the default is 1.
+func readShare(o object) float64 {
+	raw, ok := o.members["share"]
+	if !ok {
+		return 1
 	}
+	share, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || share <= 0 || share > 1 {
+		o.report.add(o.path+"share", "must be a number above 0 and at most 1")
+	}
+	return share
 }
 
-// isBindings reports whether an object without marks looks like the value of
-// VCAP_SERVICES: lists by service label, and nothing else.
-func isBindings(o object) bool {
-	for _, raw := range o.members {
-		if raw[0] != '[' {
-			return false
-		}
+// inherit takes what the shadow leaves open from the document around it.
+func (s *shadow) inherit(outer *document) {
+	s.name = outer.name
+	if !s.id.given() {
+		s.id = outer.id
 	}
-	return len(o.members) > 0
+	if !s.endpoint.url.given() && !s.endpoint.issuer.given() {
+		s.endpoint = outer.endpoint
+	}
+	if s.options.encoding == "" {
+		s.options.encoding = outer.options.encoding
+	}
+	s.options.roots = outer.options.roots
 }
 
-// readBindings reads VCAP_SERVICES and takes the one binding of the services
-// identity and xsuaa; when there is none, the one whose credentials look like
-// theirs.
-func readBindings(o object, envelopes int) *document {
-	if o.given("VCAP_SERVICES") {
-		inner, ok := o.child("VCAP_SERVICES")
-		if !ok {
-			return nil
-		}
-		o = inner
+func (d *document) clientID() string { return d.id.value }
+
+func (d *document) secret() oauth.Secret { return oauth.NewSecret(d.credential.secret.value) }
+
+// isServiceKey reports whether SAP BTP issued the document.
+func (d *document) isServiceKey() bool { return d.endpoint.service != "" }
+
+// basicEncoding returns the encoding of HTTP Basic: XSUAA takes an encoded secret literally,
+// every other server decodes it (RFC 6749 section 2.3.1).
+func (d *document) basicEncoding() oauth.BasicEncoding {
+	switch {
+	case d.options.encoding != "":
+		return d.options.encoding
+	case d.endpoint.service == xsuaaService:
+		return oauth.BasicRaw
 	}
-	var labelled, shaped []object
-	for _, label := range slices.Sorted(maps.Keys(o.members)) {
-		for _, credentials := range bindings(o, label) {
-			if label == "identity" || label == "xsuaa" {
-				labelled = append(labelled, credentials)
-			} else if credentials.given("clientid") || credentials.given("client_id") || credentials.given("uaa") {
-				shaped = append(shaped, credentials)
-			}
-		}
-	}
-	if len(labelled) == 0 {
-		labelled = shaped
-	}
-	if len(labelled) != 1 {
-		o.report.add("VCAP_SERVICES", "must hold exactly one binding of the service identity or xsuaa")
+	return oauth.BasicForm
+}
+
+// assertionAudience returns assertion_audience, or else the issuer. The issuer is the safer
+// audience, because no other server has it, and the only one that the revision of RFC 7523
+// allows.
+func (d *document) assertionAudience() string {
+	return cmp.Or(d.options.assertion.audience.value, d.issuer, d.tokenEndpoint)
+}
+
+// tlsCertificate returns the certificate of the TLS handshake; nil unless the client
+// authenticates by it.
+func (d *document) tlsCertificate() *tls.Certificate {
+	if !d.method.MutualTLS() {
 		return nil
 	}
-	return readDocument(labelled[0], envelopes+1)
-}
-
-// bindings returns the credentials of a service's bindings.
-func bindings(o object, label string) []object {
-	var list []json.RawMessage
-	if json.Unmarshal(o.members[label], &list) != nil {
-		o.report.add("VCAP_SERVICES", "must hold a list of bindings for each service")
-		return nil
+	certificate := &tls.Certificate{PrivateKey: d.pair.Key, Leaf: d.pair.Chain[0]}
+	for _, c := range d.pair.Chain {
+		certificate.Certificate = append(certificate.Certificate, c.Raw)
 	}
-	var found []object
-	for _, raw := range list {
-		binding, ok := o.open(raw, "binding")
-		if !ok || !binding.given("credentials") {
-			continue
-		}
-		// "credentials" names the place well enough; a label is not ours to
-		// repeat.
-		binding.path = ""
-		if credentials, ok := binding.child("credentials"); ok {
-			found = append(found, credentials)
-		}
-	}
-	return found
+	return certificate
 }

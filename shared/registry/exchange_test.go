@@ -18,8 +18,8 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
-// authorizationServer answers the one request that want accepts; everything
-// else is invalid_client.
+// authorizationServer returns a server that gives a token for the requests that want accepts.
+// All others get invalid_client.
 func authorizationServer(t *testing.T, want func(*http.Request) bool) *httptest.Server {
 	t.Helper()
 	server := httptest.NewUnstartedServer(nil)
@@ -41,7 +41,7 @@ func authorizationServer(t *testing.T, want func(*http.Request) bool) *httptest.
 	return server
 }
 
-// exchange loads the document and fetches a token with it, over real TLS.
+// exchange loads the document and gets a token with it, over TLS.
 func exchange(t *testing.T, server *httptest.Server, document members) error {
 	t.Helper()
 	document["ca_certificates"] = keypairtest.CertificatePEM(server.Certificate())
@@ -63,7 +63,7 @@ func exchange(t *testing.T, server *httptest.Server, document members) error {
 	return err
 }
 
-func TestExchange(t *testing.T) {
+func TestExchangeByMethod(t *testing.T) {
 	m := testMaterial()
 	basic := func(r *http.Request) string {
 		text, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Basic ")
@@ -106,7 +106,7 @@ func goodAssertion(assertion string, key any, algorithm jose.SignatureAlgorithm)
 	return err == nil && signed.Signatures[0].Header.KeyID == "k"
 }
 
-func TestExchangeThumbprint(t *testing.T) {
+func TestAssertionHasThumbprintOfCertificate(t *testing.T) {
 	m := testMaterial()
 	certificate := keypairtest.SelfSigned(m.EC256)
 	sum := sha256.Sum256(certificate.Raw)
@@ -129,8 +129,8 @@ func TestExchangeAfterDiscovery(t *testing.T) {
 	}
 }
 
-// TestDiscoveryIsToldTheCertificate: a server may want it on every connection.
-func TestDiscoveryIsToldTheCertificate(t *testing.T) {
+// A server may require the certificate on every connection.
+func TestDiscoveryOffersCertificateOfMutualTLS(t *testing.T) {
 	m := testMaterial()
 	for _, method := range []string{"tls_client_auth", "private_key_jwt"} {
 		var offered *tls.Certificate
@@ -144,7 +144,7 @@ func TestDiscoveryIsToldTheCertificate(t *testing.T) {
 			}
 		})
 		if err != nil || (offered != nil) != (method == "tls_client_auth") {
-			t.Errorf("%s: offered %t, %v", method, offered != nil, err)
+			t.Errorf("%s: got a certificate: %t, %v", method, offered != nil, err)
 		}
 	}
 }

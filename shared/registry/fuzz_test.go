@@ -10,8 +10,8 @@ import (
 	"tokenvendor/shared/keypair/keypairtest"
 )
 
-// FuzzDocument: whatever a document holds, it becomes a client or a
-// DocumentError, and the error repeats no keypairtest.Canary.
+// FuzzDocument checks that each document becomes a client or a DocumentError, and that the
+// error does not repeat the canary.
 func FuzzDocument(f *testing.F) {
 	files, err := filepath.Glob("testdata/documents/*.json")
 	if err != nil || len(files) == 0 {
@@ -30,11 +30,11 @@ func FuzzDocument(f *testing.F) {
 		switch {
 		case err == nil && client.OAuth != nil && client.Parameters != nil && client.Allow != nil && client.CertificateBound != "":
 		case !errors.As(err, &bad):
-			t.Fatalf("client %v, error %v", client, err)
+			t.Fatalf("got %+v, %v, want a client or a DocumentError", client, err)
 		case len(bad.Problems) == 0:
-			t.Fatal("no problem is named")
+			t.Fatal("got a DocumentError without problems")
 		case strings.Contains(err.Error(), keypairtest.Canary):
-			t.Fatal("the error repeats a value")
+			t.Fatal("the error repeats a value of the document")
 		}
 	})
 }

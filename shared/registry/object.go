@@ -2,40 +2,64 @@ package registry
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"tokenvendor/shared/strictjson"
 )
 
-// object is one JSON object of a document. It reads members and notes those of
-// a wrong type.
-type object struct {
-	members map[string]json.RawMessage
-	// path stands before a member's name in problems: "", "service_key.".
-	path string
-	// service is set for SAP service keys, where null counts as absent.
-	service bool
-	report  *report
+const (
+	// maxDocument is what Secrets Manager stores in one secret, in bytes.
+	maxDocument = 64 << 10
+	// maxLine is the longest identifier or URL, in bytes.
+	maxLine = 2048
+	// maxSecret is the longest secret or password, in bytes.
+	maxSecret = 4096
+)
+
+// report collects the problems of one document.
+type report struct{ problems []string }
+
+// add reports a problem of a member. Neither text may hold a value of the document.
+func (r *report) add(member, problem string) {
+	r.problems = append(r.problems, member+" "+problem)
 }
 
-// text is a string member with the name that problems call it by. An empty
-// member counts as absent: empty secrets beside a certificate are common.
+// missing reports that a member is missing, unless another problem of it is reported
+// already.
+func (r *report) missing(member, more string) {
+	for _, problem := range r.problems {
+		if strings.HasPrefix(problem, member+" ") {
+			return
+		}
+	}
+	r.add(member, "is missing"+more)
+}
+
+func (r *report) empty() bool { return len(r.problems) == 0 }
+
+// object is one JSON object of a document. Its methods read members and report those of a
+// wrong type.
+type object struct {
+	members map[string]json.RawMessage
+	// path is the prefix of members' names in problems, such as "service_key."; empty for the
+	// whole document.
+	path string
+	// nullIsAbsent is set for SAP service keys.
+	nullIsAbsent bool
+	report       *report
+}
+
+// text is a string member. name is its name in problems. An empty value counts as absent,
+// because empty secrets beside a certificate are common.
 type text struct{ name, value string }
 
 func (t text) given() bool { return t.value != "" }
 
-// documentLimits allow a VCAP_SERVICES document in its envelope.
+// documentLimits allow a VCAP_SERVICES document in an envelope.
 func documentLimits() strictjson.Limits { return strictjson.Limits{Depth: 16, Members: 2048} }
 
-// self is how problems call the object itself.
-func (o object) self() string {
-	if o.path == "" {
-		return "the document"
-	}
-	return strings.TrimSuffix(o.path, ".")
-}
-
-// given reports whether a member is there and not empty.
+// given reports whether a member is present and not empty.
 func (o object) given(name string) bool {
 	switch string(o.members[name]) {
 	case "", `""`, "null":
@@ -46,35 +70,42 @@ func (o object) given(name string) bool {
 
 // text reads a string member of at most limit bytes.
 func (o object) text(name string, limit int) text {
-	t := text{name: o.path + name}
 	raw, ok := o.members[name]
-	if !ok || o.service && string(raw) == "null" {
-		return t
+	if !ok || o.nullIsAbsent && string(raw) == "null" {
+		return text{name: o.path + name}
 	}
+	return o.report.text(raw, o.path+name, limit)
+}
+
+// text reads raw as a string.
+func (r *report) text(raw json.RawMessage, name string, limit int) text {
 	value, ok := strictjson.String(raw)
 	switch {
 	case !ok:
-		o.report.add(t.name, "must be a string")
+		r.add(name, "must be a string")
 	case len(value) > limit:
-		o.report.add(t.name, "is too long")
+		r.add(name, "is too long")
 	default:
-		t.value = value
+		return text{name, value}
 	}
-	return t
+	return text{name: name}
 }
 
-// line reads a text that has no control characters.
+// line reads a text of at most limit bytes without control characters.
 func (o object) line(name string, limit int) text {
-	t := o.text(name, limit)
-	if strings.ContainsFunc(t.value, isControl) {
-		o.report.add(t.name, "must not hold control characters")
+	return o.report.line(o.text(name, limit))
+}
+
+// line reports control characters in t, which it returns.
+func (r *report) line(t text) text {
+	if strings.ContainsFunc(t.value, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+		r.add(t.name, "must not hold control characters")
 	}
 	return t
 }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
-
-// oneOf reads the one member of several names that is given.
+// oneOf reads the first of several members that is given. It reports members with
+// different values.
 func (o object) oneOf(limit int, names ...string) text {
 	found := o.text(names[0], limit)
 	for _, name := range names[1:] {
@@ -89,22 +120,17 @@ func (o object) oneOf(limit int, names ...string) text {
 	return found
 }
 
-// choice reads a text that is one of values.
+// choice reads a text that is one of values; empty if it is absent or another.
 func (o object) choice(name string, values ...string) string {
 	t := o.text(name, maxLine)
-	for _, v := range values {
-		if t.value == v {
-			return v
-		}
+	if !t.given() || slices.Contains(values, t.value) {
+		return t.value
 	}
-	if t.given() {
-		o.report.add(t.name, "must be "+strings.Join(values[:len(values)-1], ", ")+" or "+values[len(values)-1])
-	}
+	o.report.add(t.name, "must be "+strings.Join(values[:len(values)-1], ", ")+" or "+values[len(values)-1])
 	return ""
 }
 
-// strings reads a member that is a string or a list of strings; empty ones are
-// left out.
+// strings reads a member that is a string or a list of strings. It leaves empty strings out.
 func (o object) strings(name string) []string {
 	raw, ok := o.members[name]
 	if !ok {
@@ -114,21 +140,15 @@ func (o object) strings(name string) []string {
 	if !ok {
 		o.report.add(o.path+name, "must be a string or a list of strings")
 	}
-	kept := list[:0]
-	for _, s := range list {
-		if s != "" {
-			kept = append(kept, s)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(list, func(s string) bool { return s == "" })
 }
 
-// child reads a member that is an object itself.
+// child reads a member that is an object.
 func (o object) child(name string) (object, bool) {
 	return o.open(o.members[name], o.path+name)
 }
 
-// open reads raw, which path names, as an object.
+// open reads raw, whose name in problems is path, as an object.
 func (o object) open(raw json.RawMessage, path string) (object, bool) {
 	members, err := strictjson.Object(raw, documentLimits())
 	if err != nil {

@@ -8,14 +8,29 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
 )
 
-// maxAssertionLifetime is as long as STS lets its own assertions live.
+// BoundPolicy says what to do with a token that is bound to the client's certificate
+// (RFC 8705 section 3). A caller without the private key may not be able to use it.
+type BoundPolicy string
+
+// The policies of the member certificate_bound.
+const (
+	// BoundWarn returns the token with a warning.
+	BoundWarn BoundPolicy = "warn"
+	// BoundAllow returns the token without a warning.
+	BoundAllow BoundPolicy = "allow"
+	// BoundRefuse returns an error instead of the token.
+	BoundRefuse BoundPolicy = "refuse"
+)
+
+// maxAssertionLifetime is the longest lifetime that STS gives its own tokens.
 const maxAssertionLifetime = time.Hour
 
-// options are the members of a native document that are neither credential nor
-// place.
+// options holds the members of a native document that say neither who the client is nor
+// where the token endpoint is.
 type options struct {
 	scope, resource       []string
 	audience, tokenFormat string
@@ -25,19 +40,13 @@ type options struct {
 	roots                 *x509.CertPool
 	encoding              oauth.BasicEncoding
 	assertion             assertionOptions
-	// shadow is the second credential that is being tried, with the share of
-	// refreshes that try it; nil: there is none.
-	shadow      *document
-	shadowShare float64
-	// shadowProblem is what the network says against the shadow; empty: nothing.
-	shadowProblem string
 }
 
 type assertionOptions struct {
 	typ, keyID          string
 	audience, algorithm text
 	lifetime            time.Duration
-	// lifetimeName is how problems call the lifetime.
+	// lifetimeName is the name of the lifetime in problems.
 	lifetimeName string
 }
 
@@ -46,19 +55,20 @@ func emptyOptions() options {
 }
 
 func readOptions(o object) options {
-	opts := emptyOptions()
-	opts.scope = readScope(o)
-	opts.resource = readResource(o)
-	opts.audience = o.line("audience", maxLine).value
-	opts.tokenFormat = o.choice("token_format", "jwt", "opaque")
-	opts.parameters = readParameters(o)
-	opts.allow = readAllow(o)
-	opts.roots = readRoots(o)
-	opts.encoding = readEncoding(o)
-	opts.assertion = readAssertion(o)
-	opts.shadow, opts.shadowShare = readShadow(o)
-	if bound := o.choice("certificate_bound", string(BoundWarn), string(BoundAllow), string(BoundRefuse)); bound != "" {
-		opts.bound = BoundPolicy(bound)
+	opts := options{
+		scope:       readScope(o),
+		resource:    readResource(o),
+		audience:    o.line("audience", maxLine).value,
+		tokenFormat: o.choice("token_format", "jwt", "opaque"),
+		parameters:  readParameters(o),
+		allow:       readAllow(o),
+		bound:       BoundPolicy(o.choice("certificate_bound", string(BoundWarn), string(BoundAllow), string(BoundRefuse))),
+		roots:       readRoots(o),
+		encoding:    readEncoding(o),
+		assertion:   readAssertion(o),
+	}
+	if opts.bound == "" {
+		opts.bound = BoundWarn
 	}
 	return opts
 }
@@ -78,7 +88,7 @@ func readAssertion(o object) assertionOptions {
 	}
 }
 
-// readScope reads scope, the list of RFC 6749 section 3.3.
+// readScope reads scope (RFC 6749 section 3.3).
 func readScope(o object) []string {
 	t := o.text("scope", maxSecret)
 	if strings.ContainsFunc(t.value, func(r rune) bool { return r != ' ' && !isNQCHAR(r) }) {
@@ -100,8 +110,8 @@ func unique(list []string) []string {
 	return kept
 }
 
-// readResource reads resource: absolute URIs without fragment (RFC 8707 section
-// 2), such as the URNs that name a dependency to SAP Cloud Identity Services.
+// readResource reads resource: absolute URIs without fragment (RFC 8707 section 2), such as
+// the URNs that name a dependency to SAP Cloud Identity Services.
 func readResource(o object) []string {
 	list := o.strings("resource")
 	if len(list) > maxParameters {
@@ -132,8 +142,8 @@ func readLifetime(o object) time.Duration {
 	return 0
 }
 
-// readType reads assertion_type_header: JWT, or client-authentication+jwt as
-// servers that follow the revision of RFC 7523 ask for.
+// readType reads assertion_type_header: JWT, or client-authentication+jwt, which servers
+// require that follow the revision of RFC 7523.
 func readType(o object) string {
 	t := o.text("assertion_type_header", 64)
 	bad := func(r rune) bool {
@@ -143,4 +153,18 @@ func readType(o object) string {
 		o.report.add(t.name, "must be a media type such as JWT")
 	}
 	return t.value
+}
+
+// readRoots reads ca_certificates, which replace the system's roots.
+func readRoots(o object) *x509.CertPool {
+	list := o.strings("ca_certificates")
+	if len(list) == 0 {
+		return nil
+	}
+	roots, err := keypair.ParseRoots(list)
+	if err != nil {
+		o.report.add(o.path+"ca_certificates", err.Error())
+		return nil
+	}
+	return roots
 }

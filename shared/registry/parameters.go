@@ -1,21 +1,19 @@
 package registry
 
 import (
-	"encoding/json"
 	"strings"
 
-	"tokenvendor/shared/strictjson"
-
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/strictjson"
 )
 
-// maxParameters bounds parameters, allow_parameters and resource.
+// maxParameters is the greatest number of parameters, allow_parameters and resource.
 const maxParameters = 64
 
 const parameterGrammar = "has a name that is not made of 1 to 64 of the characters a-z A-Z 0-9 _ . -"
 
-// readParameters reads parameters: further form parameters with fixed values.
-// Empty values are kept; see dropEmptyParameters.
+// readParameters reads parameters: further form parameters with fixed values. Empty values
+// are kept, because they remove those of a service key.
 func readParameters(o object) map[string]string {
 	parameters := map[string]string{}
 	if !o.given("parameters") {
@@ -39,33 +37,10 @@ func readParameters(o object) map[string]string {
 		case hasMember(name):
 			o.report.add(member, "has a member of its own in the document")
 		default:
-			parameters[name] = parameterValue(raw, member, o.report)
+			parameters[name] = o.report.line(o.report.text(raw, member, maxSecret)).value
 		}
 	}
 	return parameters
-}
-
-func parameterValue(raw json.RawMessage, member string, problems *report) string {
-	value, ok := strictjson.String(raw)
-	switch {
-	case !ok:
-		problems.add(member, "must be a string")
-	case len(value) > maxSecret:
-		problems.add(member, "is too long")
-	case strings.ContainsFunc(value, isControl):
-		problems.add(member, "must not hold control characters")
-	}
-	return value
-}
-
-// dropEmptyParameters: a parameter sent empty counts as not sent (RFC 6749
-// section 3.2).
-func (o options) dropEmptyParameters() {
-	for name, value := range o.parameters {
-		if value == "" {
-			delete(o.parameters, name)
-		}
-	}
 }
 
 // readAllow reads allow_parameters: what a caller may set beyond the defaults.
@@ -95,8 +70,8 @@ func validParameter(name string) bool {
 	return name != "" && len(name) <= 64 && !strings.ContainsFunc(name, bad)
 }
 
-// isReserved reports whether a parameter is none of the document's: it chooses
-// the grant, or belongs to the vendor's own requests.
+// isReserved reports whether a document must not set a parameter, because it chooses the
+// grant or belongs to the vendor's own requests.
 func isReserved(name string) bool {
 	switch strings.ToLower(name) {
 	case "client", "requests", "min_ttl", "rejected":

@@ -1,12 +1,29 @@
+// Package registry turns the name of a client into an OAuth client that is ready to
+// authenticate. There is no list of clients: client "billing" is the secret
+// <prefix>billing, and the secret's document says everything else. Start with
+// [Registry.Load].
+//
+// A document has one of five formats. Its members tell which: native (client_id), a service
+// key of SAP BTP's identity or xsuaa service (clientid), an envelope around one of these
+// (credentials, uaa, VCAP_SERVICES), or a service key with native members beside it
+// (service_key). The registry never tries one format after another.
+//
+// All problems of a document are reported together, and each names its member. Documents
+// may be secret or hostile: a problem holds no value, sizes and iteration counts are checked
+// before they cost anything, and endpoints must use https. The package does not cache, and
+// never calls a token endpoint.
+//
+// It imports the standard library, keypair, secret, oauth and strictjson. It does not know
+// AWS: interfaces of [Config] stand for its services.
 package registry
 
 import (
 	"context"
-	"crypto"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,73 +31,7 @@ import (
 	"tokenvendor/shared/secret"
 )
 
-// ErrNoKey: there is no such key, or it is not for signatures. It is what the
-// error of [SigningKeys.Public] wraps, besides [secret.ErrDenied] and [secret.ErrUnavailable].
-var ErrNoKey = errors.New("no such key for signatures")
-
-// SigningKeys are private keys that never leave the place where they are, AWS KMS.
-// Errors hold neither a value nor an ARN.
-type SigningKeys interface {
-	// Public returns the public key of the signing key behind an alias. Its error
-	// wraps [ErrNoKey], [secret.ErrDenied] or [secret.ErrUnavailable].
-	Public(ctx context.Context, alias string) (crypto.PublicKey, error)
-	// Sign signs a digest with it by a JWS algorithm; see [oauth.SignDigest].
-	Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error)
-}
-
-// WebIdentity issues JWTs that name the vendor's own role (AWS STS
-// GetWebIdentityToken). Its error wraps [oauth.ErrTemporary] if it may go away by
-// itself, and holds neither a value nor an ARN.
-type WebIdentity interface {
-	Issue(ctx context.Context, r WebIdentityRequest) (oauth.Secret, error)
-}
-
-// WebIdentityRequest is what a JWT of the vendor's own identity is to say.
-type WebIdentityRequest struct {
-	// Client is the client's name: a tag of the request, so that the authorization
-	// server can tell the vendor's clients apart.
-	Client string
-	// Audience is the one value of aud.
-	Audience string
-	// Algorithm is RS256 or ES384.
-	Algorithm string
-	// Lifetime is 1 minute to 1 hour, in whole seconds.
-	Lifetime time.Duration
-}
-
-// DiscoverFunc reads the metadata of an issuer. The connection trusts roots
-// (nil: the system's) and offers certificate (nil: none). An error that wraps
-// [oauth.ErrDiscovery] is temporary; the text of any other becomes a problem of
-// the document.
-type DiscoverFunc func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error)
-
-// Config configures a [Registry].
-type Config struct {
-	// Secrets reads the documents; required.
-	Secrets secret.Reader
-	// Prefix stands before a client's name in the name of its secret; empty:
-	// nothing does.
-	Prefix string
-	// Addresses says where token endpoints may be. The zero value: at public
-	// addresses only.
-	Addresses oauth.AddressPolicy
-	// Keys signs for documents with kms_key_id; nil: they are refused.
-	Keys SigningKeys
-	// Identity issues the assertions of aws_web_identity; nil: it is refused.
-	Identity WebIdentity
-	// Audiences are those that a document may ask an assertion of Identity for.
-	// Whoever writes one document could otherwise have the vendor prove itself to
-	// any server that trusts it.
-	Audiences []string
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-	// Discover is called for a document that names an issuer outside SAP and no
-	// token endpoint; nil means [oauth.Discover].
-	Discover DiscoverFunc
-}
-
-// Registry knows every client by name. It is immutable and safe for concurrent
-// use.
+// Registry loads clients by name. It is immutable and safe for concurrent use.
 type Registry struct {
 	cfg Config
 }
@@ -104,46 +55,62 @@ func discoverer(addresses oauth.AddressPolicy) DiscoverFunc {
 	}
 }
 
-// Have is what the caller of [Registry.Load] has of a client. The zero value: nothing.
+// DocumentError holds all problems of a client's document. It names members and repeats no
+// value.
+type DocumentError struct {
+	// Client is the client's name.
+	Client string
+	// Version is the version of the secret that holds the document.
+	Version string
+	// Problems are sorted. Each begins with the name of its member.
+	Problems []string
+}
+
+// Error implements error.
+func (e *DocumentError) Error() string {
+	return fmt.Sprintf("client %s: bad document: %s", e.Client, strings.Join(e.Problems, "; "))
+}
+
+// Have is what a caller of [Registry.Load] already has. The zero value is nothing.
 type Have struct {
-	// Client is returned again if it is as good as new, so that its connections live on.
+	// Client is returned again if nothing has changed, so that its connections are kept.
 	Client *Client
-	// Serves says that Client still serves if the load fails.
+	// Serves says that Client can still be used if the load fails. The secret is then read
+	// with one attempt only.
 	Serves bool
-	// Refused says that Client's credential was, so that only another one counts. The
-	// authorization server then hears nothing of a load that finds none.
+	// Refused says that the authorization server refused Client's credential. If the secret
+	// holds the same credential, Load returns Client and does not call the authorization
+	// server.
 	Refused bool
 }
 
-// Load reads the secret of a client and makes the client ready. Nothing is
-// kept: the caller caches. The error wraps [secret.ErrNotFound] (also for a name that
-// no client can have), [secret.ErrDenied] or [secret.ErrUnavailable], or is a
-// [*DocumentError].
+// Load reads the secret of a client and makes the client ready. The caller caches the
+// result. The error wraps [secret.ErrNotFound] (also for a name that no client can have),
+// [secret.ErrDenied] or [secret.ErrUnavailable], or is a [*DocumentError].
 func (r *Registry) Load(ctx context.Context, name string, have Have) (*Client, error) {
 	return r.read(ctx, name, have.Serves, func(s secret.Secret, problems *report) (*Client, error) {
 		return r.load(ctx, name, s, have, problems)
 	})
 }
 
-// Inspect is Load without a word to the authorization server: where the document
-// leaves the token endpoint to the server's metadata, the client's OAuth is nil, and so
-// is its Shadow in any case.
+// Inspect is Load without a call to the authorization server. If the token endpoint must be
+// discovered, the client's OAuth is nil. Its Shadow is always nil.
 func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
 	return r.read(ctx, name, false, func(s secret.Secret, problems *report) (*Client, error) {
-		d := r.parse(name, s.Text, problems)
+		d := parse(name, s.Text, r.cfg, problems)
 		if !problems.empty() {
 			return nil, nil
 		}
 		if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
 			return nil, err
 		}
-		d.options.shadow = nil
-		return r.client(d, s.Version, problems), nil
+		d.shadow = nil
+		return r.build(d, s.Version, problems), nil
 	})
 }
 
-// read reads a client's secret for use. What use returns counts unless it found
-// problems.
+// read reads a client's secret and calls use with it. A problem that use reports becomes a
+// [*DocumentError].
 func (r *Registry) read(ctx context.Context, name string, once bool, use func(secret.Secret, *report) (*Client, error)) (*Client, error) {
 	if !ValidName(name) {
 		return nil, fmt.Errorf("%w: not a client name", secret.ErrNotFound)
@@ -152,76 +119,116 @@ func (r *Registry) read(ctx context.Context, name string, once bool, use func(se
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	}
-	problems := &report{}
-	client, err := use(s, problems)
+	found := &report{}
+	client, err := use(s, found)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("client %s: %w", name, err)
-	case !problems.empty():
-		return nil, problems.error(name, s.Version)
+	case !found.empty():
+		slices.Sort(found.problems)
+		return nil, &DocumentError{Client: name, Version: s.Version, Problems: slices.Compact(found.problems)}
 	}
 	return client, nil
 }
 
-// load makes the client of a secret. It stops where the problems found leave
-// nothing to go on with.
+// load makes the client of a secret. It returns nil once there are problems.
 func (r *Registry) load(ctx context.Context, name string, s secret.Secret, have Have, problems *report) (*Client, error) {
-	d := r.parse(name, s.Text, problems)
+	d := parse(name, s.Text, r.cfg, problems)
 	if !problems.empty() {
 		return nil, nil
 	}
 	old := have.Client
 	if have.Refused && old != nil && strings.HasPrefix(old.Version, s.Version) {
-		// The key behind an alias may be another all the same.
+		// The secret is the same, but an alias may refer to another key by now.
 		if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
 			return nil, err
 		}
-		if old.Version == s.Version+d.keyVersion() {
+		if old.Version == s.Version+d.keyVersion {
 			return old, nil
 		}
 	}
-	if err := r.reach(ctx, d, problems); err != nil || !problems.empty() {
+	if err := r.resolve(ctx, d, problems); err != nil || !problems.empty() {
 		return nil, err
 	}
-	r.reachShadow(ctx, d)
-	client := r.client(d, s.Version, problems)
-	if client == nil {
-		return nil, nil
+	if d.shadow != nil {
+		r.resolveShadow(ctx, d.shadow)
 	}
-	if old != nil && old.Version == client.Version && old.OAuth.TokenEndpoint() == client.OAuth.TokenEndpoint() && sameShadow(old.Shadow, client.Shadow) {
+	client := r.build(d, s.Version, problems)
+	if client != nil && old != nil && old.same(client) {
 		return old, nil
 	}
 	return client, nil
 }
 
-// reach asks the servers that a document leads to: where the token endpoint is, and
-// which key an alias has. The error wraps [secret.ErrDenied] or [secret.ErrUnavailable].
-func (r *Registry) reach(ctx context.Context, d *document, problems *report) error {
-	if err := r.locate(ctx, d, problems); err != nil || !problems.empty() {
-		return err
+func (r *Registry) build(d *document, version string, problems *report) *Client {
+	client, err := newClient(d, version, r.cfg)
+	if err != nil {
+		// The errors of package oauth hold no value.
+		problems.add("the document", "cannot be used: "+err.Error())
+		return nil
+	}
+	return client
+}
+
+// resolve asks other servers for what the document refers to: the token endpoint of an
+// issuer and the key of an alias. The error wraps [secret.ErrDenied] or
+// [secret.ErrUnavailable].
+func (r *Registry) resolve(ctx context.Context, d *document, problems *report) error {
+	if d.tokenEndpoint == "" {
+		if err := r.discover(ctx, d, problems); err != nil || !problems.empty() {
+			return err
+		}
 	}
 	return r.openKeys(ctx, d, problems)
 }
 
-// reachShadow does that for the shadow, which must not take the client with it.
-func (r *Registry) reachShadow(ctx context.Context, d *document) {
-	shadow := d.options.shadow
-	if shadow == nil {
-		return
-	}
+// resolveShadow does the same for a shadow. An error becomes its problem, because it must
+// not affect the client.
+func (r *Registry) resolveShadow(ctx context.Context, s *shadow) {
 	problems := &report{}
-	err := r.reach(ctx, shadow, problems)
+	err := r.resolve(ctx, s.document, problems)
 	switch {
 	case err != nil:
-		d.options.shadowProblem = err.Error()
+		s.problem = err.Error()
 	case !problems.empty():
-		d.options.shadowProblem = strings.Join(problems.problems, "; ")
+		s.problem = strings.Join(problems.problems, "; ")
 	}
 }
 
-// ValidName reports whether name can be the name of a client: 1 to 63
-// characters a-z, 0-9 and "-", neither first nor last a "-". The grammar leaves
-// no second way to write a name in a path, a policy or a secret's name.
+// discover asks the issuer for its token endpoint. The error wraps [secret.ErrUnavailable].
+func (r *Registry) discover(ctx context.Context, d *document, problems *report) error {
+	issuer := d.endpoint.issuer
+	metadata, err := r.cfg.Discover(ctx, d.options.roots, d.tlsCertificate(), issuer.value)
+	switch {
+	case err == nil:
+	case errors.Is(err, oauth.ErrDiscovery), ctx.Err() != nil:
+		return fmt.Errorf("%w: %v", secret.ErrUnavailable, err)
+	default:
+		problems.add(issuer.name, "cannot be used: "+strings.TrimPrefix(err.Error(), "issuer: "))
+		return nil
+	}
+	d.tokenEndpoint = metadata.TokenEndpoint
+	if d.method.MutualTLS() && metadata.MutualTLSTokenEndpoint != "" {
+		d.tokenEndpoint = metadata.MutualTLSTokenEndpoint
+	}
+	return nil
+}
+
+// openKeys checks what AWS will sign for the document: an assertion by a key in KMS, or a
+// token of STS. The error wraps [secret.ErrDenied] or [secret.ErrUnavailable].
+func (r *Registry) openKeys(ctx context.Context, d *document, problems *report) error {
+	switch d.method {
+	case oauth.AWSWebIdentity:
+		d.checkAudience(r.cfg.Audiences, problems)
+	case oauth.PrivateKeyJWT:
+		return d.openKey(ctx, r.cfg.Keys, problems)
+	}
+	return nil
+}
+
+// ValidName reports whether name can be the name of a client: 1 to 63 of the characters a-z,
+// 0-9 and "-", and neither the first nor the last is "-". A name therefore has one form only
+// in a path, a policy and the name of a secret.
 func ValidName(name string) bool {
 	if len(name) == 0 || len(name) > 63 || name[0] == '-' || name[len(name)-1] == '-' {
 		return false

@@ -19,31 +19,10 @@ import (
 	"tokenvendor/shared/secret"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-func documentReader(document []byte) secret.Reader {
-	return secret.ReaderFunc(func(_ context.Context, name string, _ bool) (secret.Secret, error) {
-		if name != "token-vendor/clients/billing" {
-			return secret.Secret{}, secret.ErrNotFound
-		}
-		return secret.Secret{Text: document, Version: "v1"}, nil
-	})
-}
-
-// discoverExample knows one issuer.
-func discoverExample(_ context.Context, _ *x509.CertPool, _ *tls.Certificate, issuer string) (oauth.Metadata, error) {
-	if issuer != "https://as.example.com/realm" {
-		return oauth.Metadata{}, errors.New("issuer has no metadata: status 404")
-	}
-	return oauth.Metadata{
-		Issuer:                 issuer,
-		TokenEndpoint:          issuer + "/token",
-		MutualTLSTokenEndpoint: issuer + "/mtls/token",
-	}, nil
-}
-
-// TestDocuments loads every document of testdata and compares the outcome with
-// the golden file beside it.
+// The golden file beside each document of testdata describes the client, or lists the
+// problems.
 func TestDocuments(t *testing.T) {
 	files, err := filepath.Glob("testdata/documents/*.json")
 	if err != nil || len(files) == 0 {
@@ -59,7 +38,7 @@ func TestDocuments(t *testing.T) {
 			document := fillDocument(t, string(template))
 			got := outcome(t, document)
 			if bad := strings.HasPrefix(got, "problems"); bad != strings.HasPrefix(name, "bad-") {
-				t.Errorf("outcome:\n%s", got)
+				t.Errorf("got an outcome that does not fit the name of the file:\n%s", got)
 			}
 			checkSilent(t, document, got)
 			golden := strings.TrimSuffix(file, ".json") + ".golden"
@@ -79,7 +58,7 @@ func TestDocuments(t *testing.T) {
 	}
 }
 
-// outcome describes a client, or the problems of its document, a line each.
+// outcome describes a client, or lists the problems of its document.
 func outcome(t *testing.T, document []byte) string {
 	client, err := load(t, document, nil)
 	var bad *DocumentError
@@ -109,15 +88,15 @@ func outcome(t *testing.T, document []byte) string {
 	return b.String()
 }
 
-// describeProof looks inside, where a Client keeps its secrets to itself.
+// describeProof describes what a Client does not show.
 func describeProof(t *testing.T, document []byte, line func(string, any)) {
 	r := New(Config{Now: keypairtest.Now, Discover: discoverExample})
-	d := r.parse("x", document, &report{})
-	if err := r.locate(t.Context(), d, &report{}); err != nil {
+	d := parse("x", document, r.cfg, &report{})
+	if err := r.resolve(t.Context(), d, &report{}); err != nil {
 		t.Fatal(err)
 	}
 	line("client_id", d.id.value)
-	switch a := r.authenticator(d).(type) {
+	switch a := newAuthenticator(d, r.cfg).(type) {
 	case oauth.SecretPost:
 		line("secret is whole", a.Secret.Expose() == testSecret)
 	case oauth.SecretBasic:
@@ -133,7 +112,7 @@ func describeProof(t *testing.T, document []byte, line func(string, any)) {
 	line("own roots", d.options.roots != nil)
 }
 
-func TestLoadErrors(t *testing.T) {
+func TestLoadWrapsErrorOfReader(t *testing.T) {
 	fail := func(err error) func(*Config) {
 		return func(cfg *Config) {
 			cfg.Secrets = secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
@@ -148,7 +127,7 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-func TestLoadDiscoveryFailures(t *testing.T) {
+func TestLoadReportsDiscoveryFailures(t *testing.T) {
 	document := []byte(`{"issuer": "https://as.example.com", "client_id": "a", "client_secret": "s"}`)
 	down := func(cfg *Config) {
 		cfg.Discover = func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
@@ -156,22 +135,22 @@ func TestLoadDiscoveryFailures(t *testing.T) {
 		}
 	}
 	if _, err := load(t, document, down); !errors.Is(err, secret.ErrUnavailable) {
-		t.Errorf("down: %v", err)
+		t.Errorf("status 503: got %v, want %v", err, secret.ErrUnavailable)
 	}
 	var bad *DocumentError
 	if _, err := load(t, document, nil); !errors.As(err, &bad) || !strings.HasPrefix(bad.Problems[0], "issuer ") {
-		t.Errorf("wrong: %v", err)
+		t.Errorf("status 404: got %v, want a problem of issuer", err)
 	}
 }
 
-func TestDocumentError(t *testing.T) {
+func TestDocumentErrorListsAllProblems(t *testing.T) {
 	_, err := load(t, []byte(`{"client_id": "a"}`), nil)
 	var bad *DocumentError
 	if !errors.As(err, &bad) {
 		t.Fatal(err)
 	}
 	if bad.Client != "billing" || bad.Version != "v1" || len(bad.Problems) != 2 || !slices.IsSorted(bad.Problems) {
-		t.Errorf("%+v", bad)
+		t.Errorf("got %+v, want two sorted problems of billing", bad)
 	}
 	want := "client billing: bad document: client_secret is missing, and so is any other credential; token_endpoint is missing, and so is issuer"
 	if err.Error() != want {
@@ -184,16 +163,16 @@ func TestValidName(t *testing.T) {
 	bad := []string{"", "-", "-a", "a-", "A", "a_b", "a.b", "..", "a/b", "a%62", "ä", "a b", "a\n", strings.Repeat("a", 64), "billing\x00"}
 	for _, name := range good {
 		if !ValidName(name) {
-			t.Errorf("%q is refused", name)
+			t.Errorf("%q: got false, want true", name)
 		}
 	}
 	for _, name := range bad {
 		if ValidName(name) {
-			t.Errorf("%q is taken", name)
+			t.Errorf("%q: got true, want false", name)
 		}
 		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name, Have{})
 		if !errors.Is(err, secret.ErrNotFound) {
-			t.Errorf("%q: %v", name, err)
+			t.Errorf("Load of %q: got %v, want %v", name, err, secret.ErrNotFound)
 		}
 	}
 }

@@ -13,7 +13,7 @@ var (
 	// ErrNotFound means that there is no such secret, or that it is scheduled for
 	// deletion.
 	ErrNotFound = errors.New("no such secret")
-	// ErrDenied means that IAM does not allow to use the secret, or the key that
+	// ErrDenied means that IAM does not allow the use of the secret or of the key that
 	// encrypts it, or that the key is disabled.
 	ErrDenied = errors.New("access denied")
 	// ErrUnavailable means that a later call may succeed.

@@ -1,0 +1,79 @@
+package registry
+
+import (
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/keypair/keypairtest"
+)
+
+// The phrases of package keypair follow the name of the member that was read.
+func TestKeyMembers(t *testing.T) {
+	m := testMaterial()
+	ca, leaf := keypairtest.CertificatePEM(m.Root.Certificate), keypairtest.CertificatePEM(m.Issue(m.RSA, nil))
+	encrypted := string(opensslFile(t, "pkcs8-aes-256-cbc-hmacWithSHA256.pem"))
+	p12 := base64.StdEncoding.EncodeToString(opensslFile(t, "p12-openssl3-chain.p12"))
+	for _, test := range []struct {
+		name    string
+		members members
+		want    string
+	}{
+		{"key", members{"private_key": keypairtest.Canary}, "private_key is not PEM"},
+		{"key without password", members{"private_key": encrypted}, "private_key is encrypted, and private_key_password is missing"},
+		{"key with the wrong password", members{"private_key": encrypted, "private_key_password": "test-wrong"}, "private_key cannot be decrypted: private_key_password is wrong"},
+		{"key", members{"private_key": encrypted, "private_key_password": "test-only"}, ""},
+		{"key with the only password under another name", members{"private_key": encrypted, "pkcs12_password": "test-only"}, ""},
+		{"certificate", members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.Canary}, "certificate is not PEM"},
+		{"certificate of another key", members{"private_key": m.PEM["ec256.key"], "certificate": leaf}, "certificate and private_key do not belong together"},
+		{"expired certificate", members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["expired"]}, "certificate has expired"},
+		{"pkcs12", members{"pkcs12": keypairtest.Canary}, "pkcs12 is not base64"},
+		{"pkcs12 with the wrong password", members{"pkcs12": p12, "pkcs12_password": "test-wrong"}, "pkcs12 cannot be decrypted: pkcs12_password is wrong"},
+		{"pkcs12 beside a key", members{"pkcs12": p12, "pkcs12_password": "test-only", "private_key": m.PEM["ec256.key"]}, "private_key and pkcs12 are both given"},
+		{"pkcs12", members{"pkcs12": p12, "pkcs12_password": "test-only"}, ""},
+		{"root", members{"client_secret": "s", "ca_certificates": keypairtest.Canary}, "ca_certificates is not PEM"},
+		{"roots of another type", members{"client_secret": "s", "ca_certificates": 1}, "ca_certificates must be a string or a list"},
+		{"leaf as root", members{"client_secret": "s", "ca_certificates": []string{ca, leaf}}, "ca_certificates holds a certificate that is not of a CA"},
+		{"no roots", members{"client_secret": "s", "ca_certificates": ""}, ""},
+		{"roots", members{"client_secret": "s", "ca_certificates": []string{ca, ca}}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			document := native(test.members)
+			if test.want != "" {
+				expectProblem(t, document, test.want)
+				return
+			}
+			client, err := load(t, document, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if certified := !client.CertificateNotAfter.IsZero(); certified != (test.members["pkcs12"] != nil) {
+				t.Errorf("got a certificate: %t, want %t", certified, !certified)
+			}
+		})
+	}
+}
+
+func TestEachProblemOfCertificateIsReported(t *testing.T) {
+	m := testMaterial()
+	expired := m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })
+	got := problemsOf(t, native(members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.CertificatePEM(expired, keypairtest.SelfSigned(m.EC384))}))
+	if want := []string{"certificate has expired", "certificate holds a certificate that is not in the leaf's chain"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestPasswordOfKeyInServiceKey(t *testing.T) {
+	key := members{
+		"clientid": "a", "url": "https://acme.accounts.ondemand.com",
+		"key": string(opensslFile(t, "pkcs8-aes-256-cbc-hmacWithSHA256.pem")), "certificate": string(opensslFile(t, "leaf.pem")),
+	}
+	bare, wrapped := members{"credentials": key}, members{"service_key": key, "private_key_password": "test-only"}
+	if _, err := load(t, must(json.Marshal(wrapped)), nil); err != nil {
+		t.Error(err)
+	}
+	expectProblem(t, must(json.Marshal(bare)), "credentials.key is encrypted, and private_key_password beside service_key is missing")
+}

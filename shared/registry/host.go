@@ -1,0 +1,55 @@
+package registry
+
+import (
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"tokenvendor/shared/oauth"
+)
+
+// allowsHost checks a host that is an address, so that a bad document is reported at once. A
+// name is checked each time it is dialled.
+func allowsHost(u *url.URL, allowed oauth.AddressPolicy) bool {
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return allowed.Allows(ip)
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return allowed.Allows(netip.IPv6Loopback())
+	}
+	// No top-level domain begins with a digit, but some resolvers read 127.1, 2130706433
+	// and 0x7f.1 as addresses.
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return last != "" && (last[0] < '0' || last[0] > '9')
+}
+
+// isSAP reports whether an issuer is a tenant of SAP Cloud Identity Services. Its token
+// endpoint is not discovered, because older tenants name themselves without "https://" in
+// their metadata. This chooses a default and grants no trust.
+func isSAP(issuer string) bool {
+	u, err := url.Parse(issuer)
+	if err != nil {
+		return false
+	}
+	host := strings.ToLower(u.Hostname())
+	// Each tenant has a host under one of these domains.
+	for _, domain := range []string{
+		"accounts.ondemand.com", "accounts.cloud.sap", "accounts.sapcloud.cn",
+		"trial-accounts.ondemand.com", "accounts400.ondemand.com",
+	} {
+		if tenant, ok := strings.CutSuffix(host, "."+domain); ok && tenant != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// hostOf returns the lower-case host of a URL, with its port if there is one.
+func hostOf(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Host)
+}

@@ -1,0 +1,83 @@
+package registry
+
+import (
+	"bytes"
+	"strings"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/strictjson"
+)
+
+// parse reads and checks the document of the client name, as far as that needs no network.
+// It returns nil if a problem leaves no document.
+func parse(name string, raw []byte, cfg Config, problems *report) *document {
+	// Editors on Windows write a byte order mark.
+	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
+	if len(raw) > maxDocument {
+		problems.add("the document", "is larger than 64 KiB")
+		return nil
+	}
+	members, err := strictjson.Object(raw, documentLimits())
+	if err != nil {
+		problems.add("the document", strictjson.Problem(err))
+		return nil
+	}
+	d := readDocument(object{members: members, report: problems}, 0)
+	if d == nil {
+		return nil
+	}
+	d.name = name
+	d.check(cfg, problems)
+	if d.shadow != nil {
+		d.shadow.inherit(d)
+		d.shadow.check(cfg, problems)
+	}
+	return d
+}
+
+// check reports the problems of a document that more than one member is needed to find.
+func (d *document) check(cfg Config, problems *report) {
+	d.method = d.credential.chooseMethod(problems)
+	switch d.method {
+	case oauth.ClientSecretPost, oauth.ClientSecretBasic:
+		d.credential.checkSecret(problems)
+	case oauth.AWSWebIdentity:
+		d.checkWebIdentity(cfg.Identity != nil && len(cfg.Audiences) > 0, problems)
+	default:
+		// The key is also read if the method is not known, so that its problems are reported
+		// together with the others.
+		d.pair = d.credential.readPair(cfg.Now(), problems)
+		d.checkPair(problems)
+		d.makeSigner(problems)
+	}
+	d.checkKeyAlias(cfg.Keys, problems)
+	d.checkID(problems)
+	d.tokenEndpoint, d.issuer = d.endpoint.find(d.method, cfg.Addresses, problems)
+}
+
+// checkPair reports keys and certificates that the method needs and the document lacks.
+func (d *document) checkPair(problems *report) {
+	c := d.credential
+	if !c.key.given() && !c.pkcs12.given() && !c.keyAlias.given() && d.method != "" {
+		more := ""
+		if d.isServiceKey() {
+			more = ": where SAP never had it (X509_PROVIDED), give it as private_key beside service_key"
+		}
+		problems.missing(c.key.name, more)
+	}
+	if !c.certificate.given() && !c.pkcs12.given() && d.method.MutualTLS() {
+		problems.missing(c.certificate.name, "")
+	}
+}
+
+// checkID checks the client identifier (RFC 6749 section 2.2).
+func (d *document) checkID(problems *report) {
+	switch {
+	case !d.id.given():
+		problems.missing(d.id.name, "")
+	case strings.TrimSpace(d.id.value) != d.id.value:
+		problems.add(d.id.name, "begins or ends with a blank")
+	case d.method == oauth.ClientSecretBasic && d.basicEncoding() == oauth.BasicRaw && strings.Contains(d.id.value, ":"):
+		problems.add(d.id.name, "holds a colon, which basic_encoding raw cannot carry")
+	}
+}
