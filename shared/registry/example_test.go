@@ -1,0 +1,72 @@
+package registry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
+)
+
+// documents are secrets by name.
+type documents map[string]string
+
+// ReadSecret implements [secret.Reader].
+func (d documents) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
+	text, ok := d[name]
+	if !ok {
+		return secret.Secret{}, secret.ErrNotFound
+	}
+	return secret.Secret{Text: []byte(text), Version: "v1"}, nil
+}
+
+// A service key of SAP BTP becomes a client. Members beside service_key set its defaults.
+func ExampleRegistry_Load() {
+	r := registry.New(registry.Config{
+		Prefix: "token-vendor/clients/",
+		Secrets: documents{"token-vendor/clients/billing": `{
+			"service_key": {
+				"clientid": "ca5c21f2", "clientsecret": "example", "app_tid": "0c1e5b1d",
+				"url": "https://acme.accounts.ondemand.com"
+			},
+			"scope": "invoices.read invoices.write"
+		}`},
+	})
+	client, err := r.Load(context.Background(), "billing", registry.Have{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.OAuth.Close()
+	fmt.Println(client.Method)
+	fmt.Println(client.OAuth.TokenEndpoint())
+	fmt.Println(client.Scope, client.Parameters)
+	// Output:
+	// client_secret_post
+	// https://acme.accounts.ondemand.com/oauth2/token
+	// [invoices.read invoices.write] map[app_tid:0c1e5b1d]
+}
+
+// All problems of a document are reported together. None repeats a value.
+func ExampleDocumentError() {
+	r := registry.New(registry.Config{
+		Secrets: documents{"billing": `{
+			"client_id": "billing", "client_secret": "example\n",
+			"token_endpoint": "https://localhost/token",
+			"scopes": "invoices.read", "token_format": "JWT"
+		}`},
+	})
+	_, err := r.Load(context.Background(), "billing", registry.Have{})
+	var bad *registry.DocumentError
+	if errors.As(err, &bad) {
+		for _, problem := range bad.Problems {
+			fmt.Println(problem)
+		}
+	}
+	// Output:
+	// client_secret ends in a newline
+	// scopes is not known here: scope is meant?
+	// token_endpoint has a host that is not allowed
+	// token_format must be jwt or opaque
+}
