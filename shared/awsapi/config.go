@@ -1,6 +1,6 @@
-// Package awsapi implements, on the AWS SDK, the interfaces that its users
-// declare. Errors leave it as a sentinel of the user's and AWS's error code;
-// AWS's own texts hold account ids and ARNs and stay here.
+// Package awsapi implements interfaces that other packages declare, with the AWS SDK. Its
+// errors hold a sentinel of the declaring package and AWS's error code. They never hold
+// AWS's error text, which contains account ids and ARNs.
 package awsapi
 
 import (
@@ -22,16 +22,16 @@ const (
 	attemptTimeout = 1500 * time.Millisecond
 	idleTimeout    = 20 * time.Second
 	maxBackoff     = 500 * time.Millisecond
-	// maxAnswer is more than any answer that is waited for here: an item of DynamoDB has
-	// 400 KB, a secret 64 KiB, which JSON may write six times as long.
-	maxAnswer = 1 << 20
-	maxHead   = 64 << 10
+	// maxBody is more than any response has: an item of DynamoDB has at most 400 KB, a
+	// secret at most 64 KiB, which JSON may make six times as long.
+	maxBody   = 1 << 20
+	maxHeader = 64 << 10
 )
 
-// LoadConfig returns the AWS configuration of the environment with time-outs
-// that fit an invocation: the SDK's own has none for a whole call and backs off
-// for up to 20 seconds. AWS's variables, AWS_ENDPOINT_URL and AWS_CA_BUNDLE among
-// them, keep their meaning.
+// LoadConfig returns the AWS configuration of the environment with time-outs that fit an
+// invocation: the SDK by itself has none for a whole call and backs off for up to 20
+// seconds. AWS's variables keep their meaning, including AWS_ENDPOINT_URL and
+// AWS_CA_BUNDLE. The error names the variable and not its value.
 func LoadConfig(ctx context.Context) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRetryer(func() aws.Retryer {
@@ -40,7 +40,7 @@ func LoadConfig(ctx context.Context) (aws.Config, error) {
 				o.MaxBackoff = maxBackoff
 			})
 		}),
-		// The SDK's warnings would reach the log as plain text.
+		// The SDK would write its warnings to the log as plain text.
 		config.WithLogger(logging.Nop{}),
 	)
 	if err != nil {
@@ -49,12 +49,12 @@ func LoadConfig(ctx context.Context) (aws.Config, error) {
 	if cfg.Region == "" {
 		return aws.Config{}, errors.New("AWS_REGION is empty")
 	}
-	cfg.HTTPClient = withoutRedirects(cfg.HTTPClient)
+	cfg.HTTPClient = newHTTPClient(cfg.HTTPClient)
 	return cfg, nil
 }
 
-// withTimeout returns a copy of a client of LoadConfig with another time for one
-// attempt. They share their connections.
+// withTimeout returns a copy of a client of LoadConfig with another time-out for one
+// attempt. The copy uses the same connections.
 func withTimeout(client aws.HTTPClient, attempt time.Duration) aws.HTTPClient {
 	configured, ok := client.(*http.Client)
 	if !ok {
@@ -65,47 +65,48 @@ func withTimeout(client aws.HTTPClient, attempt time.Duration) aws.HTTPClient {
 	return &c
 }
 
-// withoutRedirects keeps the SDK from following a redirect with a signed
-// request. It takes over the transport that the configuration made, so that
-// AWS_CA_BUNDLE still counts.
-func withoutRedirects(configured aws.HTTPClient) *http.Client {
+// newHTTPClient returns a client that does not follow redirects, because the request is
+// signed. It uses the transport of the configured client, so that AWS_CA_BUNDLE still has
+// an effect.
+func newHTTPClient(configured aws.HTTPClient) *http.Client {
 	buildable, ok := configured.(*awshttp.BuildableClient)
 	if !ok {
 		buildable = awshttp.NewBuildableClient()
 	}
 	transport := buildable.GetTransport()
 	transport.IdleConnTimeout = idleTimeout
-	transport.MaxResponseHeaderBytes = maxHead
+	transport.MaxResponseHeaderBytes = maxHeader
 	return &http.Client{
-		Transport:     bounded{transport},
+		Transport:     limitedTransport{transport},
 		Timeout:       attemptTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// bounded ends an answer that is too large with an error, also one that was compressed:
-// the SDK reads whatever comes to its end, and an endpoint that is not AWS's, or a proxy
-// before it, would fill the memory of the function.
-type bounded struct{ *http.Transport }
+// limitedTransport returns an error for a response that is too large, also after
+// decompression. The SDK reads each body to its end, so that an endpoint that is not AWS's,
+// or a proxy, could otherwise exhaust the function's memory.
+type limitedTransport struct{ *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
-func (b bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	response, err := b.Transport.RoundTrip(r)
+func (t limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	response, err := t.Transport.RoundTrip(r)
 	if err == nil {
-		response.Body = &boundedBody{response.Body, maxAnswer}
+		response.Body = &limitedBody{response.Body, maxBody}
 	}
 	return response, err
 }
 
 var errTooLarge = errors.New("the answer is larger than 1 MiB")
 
-type boundedBody struct {
+type limitedBody struct {
 	io.ReadCloser
 	left int
 }
 
-// Read fails where the bound is passed, so that no answer looks whole that is not.
-func (b *boundedBody) Read(p []byte) (int, error) {
+// Read returns an error once the limit is exceeded. It does not return io.EOF there, so that
+// a truncated response cannot be taken for a complete one.
+func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
 	if n > b.left {
 		return b.left, errTooLarge

@@ -12,17 +12,16 @@ import (
 	"tokenvendor/shared/fleet"
 )
 
-// Keys is a symmetric KMS key under which data keys lie in a table. It implements
-// [fleet.Keys] and is safe for concurrent use. Each data key is bound by its
-// encryption context to the table and the epoch, so that the function's role can be
-// bound to the table, and a key of yesterday is none of today's. Calls are not
-// tried again.
+// Keys is a symmetric KMS key that encrypts the data keys of a table. It implements
+// [fleet.Keys] and is safe for concurrent use. The encryption context of a data key names
+// the table and the epoch. A policy can therefore limit the function's role to one table,
+// and the data key of one epoch cannot be used as that of another. Calls are not retried.
 type Keys struct {
 	client    *kms.Client
 	id, table string
 }
 
-// NewKeys returns the key of that id, alias or ARN, for that table.
+// NewKeys returns the key of the given id, alias or ARN, for a table.
 func NewKeys(cfg aws.Config, id, table string) *Keys {
 	return &Keys{client: kms.NewFromConfig(cfg, func(o *kms.Options) { o.RetryMaxAttempts = 1 }), id: id, table: table}
 }
@@ -38,8 +37,8 @@ func (k *Keys) Generate(ctx context.Context, epoch string) (plain, encrypted []b
 	return out.Plaintext, out.CiphertextBlob, nil
 }
 
-// Decrypt opens a data key; the error wraps [fleet.ErrNoKey] if it is none of
-// this key, table and epoch.
+// Decrypt decrypts a data key. The error wraps [fleet.ErrNoKey] if it was not encrypted under
+// this key for this table and epoch.
 func (k *Keys) Decrypt(ctx context.Context, epoch string, encrypted []byte) ([]byte, error) {
 	out, err := k.client.Decrypt(ctx, &kms.DecryptInput{KeyId: &k.id, CiphertextBlob: encrypted, EncryptionContext: k.context(epoch)})
 	if err != nil {

@@ -10,22 +10,21 @@ import (
 	"strings"
 	"time"
 
-	"tokenvendor/shared/secret"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/smithy-go"
+
+	"tokenvendor/shared/secret"
 )
 
 const (
-	// readTimeout bounds one read with its retries.
+	// readTimeout is for one read with its retries.
 	readTimeout = 4 * time.Second
-	// onceTimeout bounds a read that may fail without harm.
+	// onceTimeout is for a read whose caller has an older version of the secret.
 	onceTimeout = time.Second
+	// stageCurrent is the staging label of the current version.
+	stageCurrent = "AWSCURRENT"
 )
-
-// stageCurrent is the staging label of the version that callers get.
-const stageCurrent = "AWSCURRENT"
 
 // Secrets reads secrets from AWS Secrets Manager. It implements
 // [secret.Reader] and is safe for concurrent use.
@@ -36,26 +35,25 @@ func NewSecrets(cfg aws.Config) *Secrets {
 	return &Secrets{client: secretsmanager.NewFromConfig(cfg)}
 }
 
-// ReadSecret returns the current version of the secret of that name. The stage
-// is always named: an emulator was seen to answer with another version
-// otherwise. It takes at most four seconds; once, it takes at most one and is not
-// tried again.
+// ReadSecret implements [secret.Reader]. It takes at most four seconds; if once is true, it
+// takes at most one second and does not retry. The request names the staging label, because
+// an emulator returned another version without it.
 func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secret.Secret, error) {
-	timeout, max := readTimeout, attempts
+	timeout, maxAttempts := readTimeout, attempts
 	if once {
-		timeout, max = onceTimeout, 1
+		timeout, maxAttempts = onceTimeout, 1
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{
 		SecretId:     aws.String(name),
 		VersionStage: aws.String(stageCurrent),
-	}, func(o *secretsmanager.Options) { o.RetryMaxAttempts = max })
+	}, func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
 	if err != nil {
 		return secret.Secret{}, secretError(ctx, err)
 	}
-	// Secrets Manager also matches the beginning of an ARN's name; a name that
-	// ends like one's random suffix could bring another secret.
+	// Secrets Manager also finds a secret by its name with the random suffix of its ARN, so
+	// that a name could return another secret.
 	if got := aws.ToString(out.Name); got != "" && got != name {
 		return secret.Secret{}, fmt.Errorf("%w: the answer is for another secret", secret.ErrUnavailable)
 	}
@@ -69,8 +67,8 @@ func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secre
 	return secret.Secret{Text: text, Version: version(out.VersionId, text)}, nil
 }
 
-// version falls back to a hash for endpoints that give no version id: what was
-// refused must be told apart from what came after.
+// version returns the version id, or a hash for endpoints that return none: a refused
+// version must be distinguishable from a later one.
 func version(id *string, text []byte) string {
 	if v := aws.ToString(id); v != "" {
 		return v
@@ -79,8 +77,7 @@ func version(id *string, text []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// secretError sorts an error by its code. AWS's own text holds ARNs, so only
-// the code is kept.
+// secretError returns a sentinel of package secret with the code of err.
 func secretError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("secretsmanager: %w", ctx.Err())
@@ -91,15 +88,15 @@ func secretError(ctx context.Context, err error) error {
 		// Scheduled for deletion.
 		code == "InvalidRequestException":
 		return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrNotFound, code)
-	case refusal(code):
+	case permanent(code):
 		return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrDenied, code)
 	}
 	return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrUnavailable, code)
 }
 
-// refusal reports whether an error code says that the same call will fail until
-// somebody changes something.
-func refusal(code string) bool {
+// permanent reports whether an error code means that the same call fails until permissions
+// or configuration change.
+func permanent(code string) bool {
 	switch code {
 	case "AccessDeniedException", "AccessDenied", "DecryptionFailure", "KMSAccessDeniedException",
 		"KMSInvalidStateException", "DisabledException", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
@@ -109,8 +106,8 @@ func refusal(code string) bool {
 	return false
 }
 
-// ErrorCode returns the code of an error of the SDK, or words of ours when there is none;
-// the rest of such an error holds ARNs.
+// ErrorCode returns the code of an error of the SDK, or a fixed text if there is none. It
+// returns nothing else of the error, which may hold ARNs.
 func ErrorCode(err error) string {
 	var api smithy.APIError
 	if !errors.As(err, &api) {

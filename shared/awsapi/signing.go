@@ -18,16 +18,16 @@ import (
 )
 
 const (
-	// signTimeout bounds a call of KMS with its one repetition: signing is a step of
-	// an exchange, for which somebody waits.
+	// signTimeout is for one call of KMS with its retry. It is short, because signing is a
+	// step of an exchange, for which a caller waits.
 	signTimeout  = 2 * time.Second
 	signAttempts = 2
 )
 
-// SigningKeys are asymmetric KMS keys. It implements [registry.SigningKeys] and is
-// safe for concurrent use.
+// SigningKeys are asymmetric KMS keys. It implements [registry.SigningKeys] and is safe for
+// concurrent use.
 type SigningKeys struct {
-	// client is made when it is needed first: most deployments have no such key.
+	// client makes the client at its first call, because most deployments have no such key.
 	client func() *kms.Client
 }
 
@@ -54,14 +54,15 @@ func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKe
 	case out.KeyUsage != types.KeyUsageTypeSignVerify:
 		return nil, fmt.Errorf("kms: %w", registry.ErrNoKey)
 	case err != nil:
-		// A curve that Go does not know, such as secp256k1: a key that signs, and none
-		// that JWS has an algorithm for here.
+		// The curve is one that Go does not know, such as secp256k1. The registry reports the
+		// key as not supported.
 		return struct{}{}, nil
 	}
 	return public, nil
 }
 
-// publicKeyError sorts an error for documents, as secretError does.
+// publicKeyError returns [registry.ErrNoKey] or a sentinel of package secret with the code of
+// err.
 func publicKeyError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("kms: %w: %w", secret.ErrUnavailable, ctx.Err())
@@ -70,19 +71,18 @@ func publicKeyError(ctx context.Context, err error) error {
 	switch {
 	case code == "NotFoundException", code == "UnsupportedOperationException", code == "InvalidKeyUsageException":
 		return fmt.Errorf("kms: %w (%s)", registry.ErrNoKey, code)
-	case refusal(code):
+	case permanent(code):
 		return fmt.Errorf("kms: %w (%s)", secret.ErrDenied, code)
 	}
 	return fmt.Errorf("kms: %w (%s)", secret.ErrUnavailable, code)
 }
 
-// Sign implements [registry.SigningKeys]: KMS gets the digest only, and makes an
-// ECDSA signature in DER. The error wraps [oauth.ErrTemporary] unless somebody must
-// change something first.
+// Sign implements [registry.SigningKeys]. KMS gets the digest only, and returns an ECDSA
+// signature in DER. The error wraps [oauth.ErrTemporary] if a later call may succeed.
 func (k *SigningKeys) Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error) {
 	spec := map[string]types.SigningAlgorithmSpec{
 		"RS256": types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
-		"PS256": types.SigningAlgorithmSpecRsassaPssSha256, // its salt is as long as the hash
+		"PS256": types.SigningAlgorithmSpecRsassaPssSha256, // with a salt as long as the hash
 		"ES256": types.SigningAlgorithmSpecEcdsaSha256,
 		"ES384": types.SigningAlgorithmSpecEcdsaSha384,
 	}[algorithm]
@@ -90,19 +90,20 @@ func (k *SigningKeys) Sign(ctx context.Context, alias, algorithm string, digest 
 	defer cancel()
 	out, err := k.client().Sign(ctx, &kms.SignInput{KeyId: &alias, Message: digest, MessageType: types.MessageTypeDigest, SigningAlgorithm: spec})
 	if err != nil {
-		return nil, proofError(ctx, "kms", err)
+		return nil, assertionError(ctx, "kms", err)
 	}
 	return out.Signature, nil
 }
 
-// proofError sorts the error of a service that a client's proof comes from.
-func proofError(ctx context.Context, service string, err error) error {
+// assertionError returns the error of a service that signs client assertions. It wraps
+// [oauth.ErrTemporary] unless the error is permanent.
+func assertionError(ctx context.Context, service string, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("%s: %w: %w", service, oauth.ErrTemporary, ctx.Err())
 	}
 	code := ErrorCode(err)
 	switch {
-	case refusal(code), code == "NotFoundException", code == "InvalidKeyUsageException", code == "UnsupportedOperationException":
+	case permanent(code), code == "NotFoundException", code == "InvalidKeyUsageException", code == "UnsupportedOperationException":
 		return fmt.Errorf("%s: %s", service, code)
 	}
 	return fmt.Errorf("%s: %w: %s", service, oauth.ErrTemporary, code)

@@ -24,8 +24,8 @@ import (
 	"tokenvendor/shared/secret"
 )
 
-// newSigningKeys are the keys of a KMS, with one of each kind behind the alias of
-// its name.
+// newSigningKeys returns the keys of a local KMS, which has one key of each kind under an
+// alias of the kind's name.
 func newSigningKeys(t *testing.T) (*SigningKeys, *localkms.Server) {
 	t.Helper()
 	endpoint := localkms.New(localkms.Config{Region: "eu-central-1", Account: "123456789012"})
@@ -49,8 +49,8 @@ func rsaKey(t *testing.T) *rsa.PrivateKey {
 	return key
 }
 
-// TestSignVerifiedByOpenSSL: what KMS signed for us, digest, salt and all, is good
-// for another implementation than Go's, which the local KMS is made of.
+// OpenSSL accepts the signatures. It is another implementation than Go's, which the local KMS
+// uses.
 func TestSignVerifiedByOpenSSL(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
 	if err != nil {
@@ -102,9 +102,9 @@ func TestSignVerifiedByOpenSSL(t *testing.T) {
 	}
 }
 
-// TestSigner: the signature has the form of JWS, and an algorithm that is not the
-// key's is found out before anything is signed.
-func TestSigner(t *testing.T) {
+// The signature has the form of JWS. An algorithm that does not fit the key is refused before
+// KMS signs anything.
+func TestSignerOfKMSKey(t *testing.T) {
 	keys, endpoint := newSigningKeys(t)
 	for spec, natural := range map[string]string{"RSA_2048": "RS256", "ECC_NIST_P256": "ES256", "ECC_NIST_P384": "ES384"} {
 		alias := "alias/token-vendor/" + spec
@@ -118,24 +118,23 @@ func TestSigner(t *testing.T) {
 				return keys.Sign(ctx, alias, algorithm, digest)
 			})
 			if (err == nil) != fits {
-				t.Fatalf("%s with %s: %v", spec, algorithm, err)
+				t.Fatalf("%s with %s: got %v, want an error: %t", spec, algorithm, err, !fits)
 			}
 			if !fits {
 				continue
 			}
 			signature, err := signer.Sign(t.Context(), []byte("message"))
 			if want := map[string]int{"RS256": 256, "PS256": 256, "ES256": 64, "ES384": 96}[algorithm]; err != nil || len(signature) != want {
-				t.Errorf("%s with %s: %d bytes, %v", spec, algorithm, len(signature), err)
+				t.Errorf("%s with %s: got %d bytes, %v, want %d", spec, algorithm, len(signature), err, want)
 			}
 		}
 	}
 	if n := endpoint.Calls("Sign"); n != 4 {
-		t.Errorf("KMS signed %d times, want 4", n)
+		t.Errorf("got %d calls of Sign, want 4", n)
 	}
 }
 
-// TestSigningKeyRefused: which keys are none of ours, and which errors pass away.
-func TestSigningKeyRefused(t *testing.T) {
+func TestSigningKeyErrors(t *testing.T) {
 	keys, endpoint := newSigningKeys(t)
 	alias := "alias/token-vendor/RSA_2048"
 	for name, want := range map[string]error{
@@ -148,7 +147,7 @@ func TestSigningKeyRefused(t *testing.T) {
 		}
 		checkText(t, err)
 	}
-	// A key that is there, and for another use.
+	// A key of another usage.
 	der, err := x509.MarshalPKIXPublicKey(&rsaKey(t).PublicKey)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +155,7 @@ func TestSigningKeyRefused(t *testing.T) {
 	for usage, want := range map[string]error{"ENCRYPT_DECRYPT": registry.ErrNoKey, "SIGN_VERIFY": nil} {
 		endpoint.Inject("GetPublicKey", 1, awsjson.Fault{Body: fmt.Sprintf(`{"PublicKey": %q, "KeyUsage": %q}`, base64.StdEncoding.EncodeToString(der), usage)})
 		if _, err := keys.Public(t.Context(), alias); !errors.Is(err, want) {
-			t.Errorf("a key for %s: got %v, want %v", usage, err, want)
+			t.Errorf("a key of the usage %s: got %v, want %v", usage, err, want)
 		}
 	}
 	for code, want := range map[string]error{
@@ -171,7 +170,7 @@ func TestSigningKeyRefused(t *testing.T) {
 		before := endpoint.Calls("Sign")
 		_, err := keys.Sign(t.Context(), alias, "RS256", make([]byte, 32))
 		if errors.Is(err, oauth.ErrTemporary) != (want == secret.ErrUnavailable) || endpoint.Calls("Sign")-before > signAttempts {
-			t.Errorf("%s: signing failed with %v after %d calls", code, err, endpoint.Calls("Sign")-before)
+			t.Errorf("%s: Sign: got %v after %d calls, want at most %d", code, err, endpoint.Calls("Sign")-before, signAttempts)
 		}
 		checkText(t, err)
 	}
@@ -179,10 +178,10 @@ func TestSigningKeyRefused(t *testing.T) {
 	begin := time.Now()
 	_, err = keys.Sign(t.Context(), alias, "RS256", make([]byte, 32))
 	if d := time.Since(begin); !errors.Is(err, oauth.ErrTemporary) || d > signTimeout+time.Second {
-		t.Errorf("a key that hangs: %v after %v", err, d)
+		t.Errorf("KMS does not answer: got %v after %v, want a temporary error after %v", err, d, signTimeout)
 	}
 	endpoint.Fail("Sign", 1, "ThrottlingException")
 	if _, err := keys.Sign(t.Context(), alias, "RS256", make([]byte, 32)); err != nil {
-		t.Errorf("throttled once: %v", err)
+		t.Errorf("throttled once: got %v, want no error", err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"tokenvendor/shared/fleet"
 )
 
-// The attributes of a row. DynamoDB reserves some of the words, so that all are
-// written with a # in expressions.
+// The attributes of a row. Expressions use placeholders with # for all of them, because
+// DynamoDB reserves some of the words.
 const (
 	attributeName      = "name"
 	attributeUntil     = "until"
@@ -26,14 +26,14 @@ const (
 )
 
 // Table is a DynamoDB table whose hash key is the string "name". It implements
-// [fleet.Table] and is safe for concurrent use. Calls are not tried again: whoever
-// waits for the table would rather go on without it.
+// [fleet.Table] and is safe for concurrent use. Calls are not retried, because callers
+// continue without the table if it is slow.
 type Table struct {
 	client *dynamodb.Client
 	name   *string
 }
 
-// NewTable returns the table of that name in cfg's region.
+// NewTable returns the table of the given name in cfg's region.
 func NewTable(cfg aws.Config, name string) *Table {
 	return &Table{
 		client: dynamodb.NewFromConfig(cfg, func(o *dynamodb.Options) { o.RetryMaxAttempts = 1 }),
@@ -41,7 +41,7 @@ func NewTable(cfg aws.Config, name string) *Table {
 	}
 }
 
-// Get reads a row consistently; nil: there is none.
+// Get reads a row with a strongly consistent read; nil if there is none.
 func (t *Table) Get(ctx context.Context, name string) (*fleet.Item, error) {
 	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: t.name, Key: key(name), ConsistentRead: aws.Bool(true)})
 	if err != nil {
@@ -50,8 +50,8 @@ func (t *Table) Get(ctx context.Context, name string) (*fleet.Item, error) {
 	return item(out.Item), nil
 }
 
-// Update writes a row if condition holds, with one call. An endpoint that does not
-// send the present row with its refusal is asked for it.
+// Update writes a row if condition is true. If it is false, Update returns the present row,
+// which some endpoints do not return with the error and must be asked for.
 func (t *Table) Update(ctx context.Context, row fleet.Item, condition fleet.Condition) (old *fleet.Item, ok bool, err error) {
 	w := write{names: make(map[string]string), values: make(map[string]types.AttributeValue)}
 	update := w.update(row)
@@ -94,7 +94,7 @@ func (w write) value(placeholder string, v types.AttributeValue) string {
 	return ":" + placeholder
 }
 
-// update sets what row has and removes the owner if it has none.
+// update returns the expression that writes row. It removes the owner if row has none.
 func (w write) update(row fleet.Item) string {
 	sets := []string{w.set(attributeUntil, number(row.Until)), w.set(attributeExpiresAt, number(row.ExpiresAt))}
 	if row.State != nil {
@@ -133,7 +133,7 @@ func (w write) condition(c fleet.Condition) string {
 	return "attribute_not_exists(" + until + ") OR " + until + " <= " + w.value("now", number(c.FreeAt))
 }
 
-// same wants an attribute to be v, or absent.
+// same returns the condition that an attribute is v, or absent.
 func (w write) same(attribute string, present bool, v types.AttributeValue) string {
 	if !present {
 		return "attribute_not_exists(" + w.name(attribute) + ")"
@@ -151,7 +151,7 @@ func number(n int64) types.AttributeValue {
 
 func blob(b []byte) types.AttributeValue { return &types.AttributeValueMemberB{Value: b} }
 
-// item reads a row; nil: there is none. What has another type than ours is absent.
+// item returns a row; nil if there is none. Attributes of another type count as absent.
 func item(attributes map[string]types.AttributeValue) *fleet.Item {
 	if len(attributes) == 0 {
 		return nil
@@ -186,7 +186,7 @@ func bytesOf(v types.AttributeValue) []byte {
 	return nil
 }
 
-// tableError keeps AWS's code only.
+// tableError returns the code of err, or the error of an ended context.
 func tableError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("dynamodb: %w", ctx.Err())

@@ -24,8 +24,8 @@ import (
 	"tokenvendor/shared/fleet/fleettest"
 )
 
-// newTable returns an empty table: of the endpoint that DYNAMODB_URL names, such as
-// moto_server's or dynalite's, else of the local stack's.
+// newTable returns an empty table at the endpoint that DYNAMODB_URL names, such as moto_server
+// or dynalite, or else of the local stack.
 func newTable(t *testing.T) (*Table, *dynamodb.Client) {
 	t.Helper()
 	url := os.Getenv("DYNAMODB_URL")
@@ -51,83 +51,81 @@ func newTable(t *testing.T) (*Table, *dynamodb.Client) {
 	return NewTable(cfg, name), client
 }
 
-// configOf is the configuration of an environment whose one service is at url.
-func configOf(t *testing.T, variable, url string) aws.Config {
-	t.Helper()
-	t.Setenv("AWS_ACCESS_KEY_ID", "id")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
-	t.Setenv("AWS_REGION", "eu-central-1")
-	t.Setenv(variable, url)
-	cfg, err := LoadConfig(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cfg
-}
-
-// TestTable plays the same random history with DynamoDB and with the table in
-// memory that the tests of fleet and token stand on.
-func TestTable(t *testing.T) {
+// DynamoDB and the table in memory, which the tests of fleet and token use, give the same
+// results for the same random operations.
+func TestTableBehavesAsTableInMemory(t *testing.T) {
 	table, _ := newTable(t)
 	var model fleettest.Table
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	name := func() string { return fmt.Sprint("row", random.IntN(3)) }
 	for step := range 300 {
-		item := fleet.Item{Name: name(), Until: 1 + random.Int64N(10), ExpiresAt: 1 + random.Int64N(10), State: []byte{byte(random.IntN(3))}}
-		if random.IntN(2) == 0 {
-			item.Owner = fmt.Sprint("owner", random.IntN(3))
-		}
-		if random.IntN(2) == 0 {
-			item.Value = []byte{byte(random.IntN(256))}
-		}
-		var condition fleet.Condition
-		switch random.IntN(4) {
-		case 3:
-			condition.Any = true
-		case 0:
-			condition.FreeAt = random.Int64N(10)
-		case 1:
-			condition.OwnedBy, condition.OwnedAt = fmt.Sprint("owner", random.IntN(3)), random.Int64N(10)
-		case 2:
-			condition.Like = &fleet.Item{}
-			if there, _ := model.Get(t.Context(), item.Name); there != nil && random.IntN(4) > 0 {
-				condition.Like = there
-			}
-		}
+		item := randomItem(random)
+		present, _ := model.Get(t.Context(), item.Name)
+		condition := randomCondition(random, present)
 		old, ok, err := table.Update(t.Context(), item, condition)
 		wantOld, wantOK, _ := model.Update(t.Context(), item, condition)
 		if err != nil || ok != wantOK || !reflect.DeepEqual(old, wantOld) {
-			t.Fatalf("seed %d, step %d: %+v if %+v: %+v, %v, %v; want %+v, %v", seed, step, item, condition, old, ok, err, wantOld, wantOK)
+			t.Fatalf("seed %d, step %d: Update of %+v if %+v: got %+v, %v, %v, want %+v, %v", seed, step, item, condition, old, ok, err, wantOld, wantOK)
 		}
 		got, err := table.Get(t.Context(), item.Name)
 		want, _ := model.Get(t.Context(), item.Name)
 		if err != nil || !reflect.DeepEqual(got, want) {
-			t.Fatalf("seed %d, step %d: the row is %+v, %v; want %+v", seed, step, got, err, want)
+			t.Fatalf("seed %d, step %d: Get: got %+v, %v, want %+v", seed, step, got, err, want)
 		}
 	}
-	if got, err := table.Get(t.Context(), "nobody"); got != nil || err != nil {
-		t.Errorf("%v, %v", got, err)
+	if got, err := table.Get(t.Context(), "absent"); got != nil || err != nil {
+		t.Errorf("got %+v, %v, want no row", got, err)
 	}
 }
 
-// TestStrangeRow: whoever can write the table may use other types.
-func TestStrangeRow(t *testing.T) {
+func randomItem(random *rand.Rand) fleet.Item {
+	item := fleet.Item{
+		Name: fmt.Sprint("row", random.IntN(3)), Until: 1 + random.Int64N(10), ExpiresAt: 1 + random.Int64N(10),
+		State: []byte{byte(random.IntN(3))},
+	}
+	if random.IntN(2) == 0 {
+		item.Owner = fmt.Sprint("owner", random.IntN(3))
+	}
+	if random.IntN(2) == 0 {
+		item.Value = []byte{byte(random.IntN(256))}
+	}
+	return item
+}
+
+// randomCondition returns a condition for a write of the row whose present value is present;
+// nil if there is no such row.
+func randomCondition(random *rand.Rand, present *fleet.Item) fleet.Condition {
+	switch random.IntN(4) {
+	case 0:
+		return fleet.Condition{FreeAt: random.Int64N(10)}
+	case 1:
+		return fleet.Condition{OwnedBy: fmt.Sprint("owner", random.IntN(3)), OwnedAt: random.Int64N(10)}
+	case 2:
+		if present != nil && random.IntN(4) > 0 {
+			return fleet.Condition{Like: present}
+		}
+		return fleet.Condition{Like: &fleet.Item{}}
+	}
+	return fleet.Condition{Any: true}
+}
+
+// An attacker who can write the table may use other types.
+func TestGetIgnoresAttributesOfAnotherType(t *testing.T) {
 	table, client := newTable(t)
-	strange := map[string]types.AttributeValue{
+	row := map[string]types.AttributeValue{
 		attributeName: &types.AttributeValueMemberS{Value: "row"}, attributeUntil: &types.AttributeValueMemberS{Value: "x"},
 		attributeState: &types.AttributeValueMemberN{Value: "1"}, attributeValue: &types.AttributeValueMemberBOOL{Value: true}, attributeOwner: blob([]byte("x")),
 	}
-	if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: table.name, Item: strange}); err != nil {
+	if _, err := client.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: table.name, Item: row}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := table.Get(t.Context(), "row"); err != nil || !reflect.DeepEqual(got, &fleet.Item{Name: "row"}) {
-		t.Errorf("%+v, %v", got, err)
+		t.Errorf("got %+v, %v, want a row without attributes", got, err)
 	}
 }
 
-// TestTableErrors: one call, no wait, and nothing of AWS's text.
-func TestTableErrors(t *testing.T) {
+// Calls are not retried, and their errors contain no text of AWS.
+func TestUpdateFailsAfterOneCall(t *testing.T) {
 	for name, answer := range map[string]http.HandlerFunc{
 		"throttled": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusBadRequest)
@@ -140,7 +138,7 @@ func TestTableErrors(t *testing.T) {
 		"garbage": func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("cnry")) },
 		"500":     func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
 		"hang": func(_ http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body) // or the server doesn't see the caller leave
+			_, _ = io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client disconnects
 			<-r.Context().Done()
 		},
 	} {
@@ -153,10 +151,10 @@ func TestTableErrors(t *testing.T) {
 			defer cancel()
 			_, _, err := table.Update(ctx, fleet.Item{Name: "cnry-row", Until: 1}, fleet.Condition{FreeAt: 1})
 			if err == nil || calls.Load() != 1 || strings.Contains(err.Error(), "cnry") || strings.Contains(err.Error(), "arn:") {
-				t.Errorf("%d calls, error %v", calls.Load(), err)
+				t.Errorf("got %d calls and %v, want 1 call and an error without text of AWS", calls.Load(), err)
 			}
 			if name == "hang" && !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("error %v", err)
+				t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 			}
 		})
 	}

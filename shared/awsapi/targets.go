@@ -7,17 +7,17 @@ import (
 	"slices"
 	"time"
 
-	"tokenvendor/shared/secret"
-
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"tokenvendor/shared/secret"
 )
 
-// stagePrevious is the label that Secrets Manager moves to the version before.
+// stagePrevious is the staging label that Secrets Manager gives the previous version.
 const stagePrevious = "AWSPREVIOUS"
 
-// Targets are secrets that tokens are written to, for jobs that can read secrets and
-// nothing else. It is safe for concurrent use.
+// Targets are secrets that tokens are written to, for jobs that can only read secrets. It is
+// safe for concurrent use.
 type Targets struct{ client *secretsmanager.Client }
 
 // NewTargets returns the secrets of cfg's account and region.
@@ -25,9 +25,9 @@ func NewTargets(cfg aws.Config) *Targets {
 	return &Targets{client: secretsmanager.NewFromConfig(cfg)}
 }
 
-// Read returns what the secret of that name holds and when it was written. The error
-// wraps [secret.ErrNotFound] also where there is a secret that holds nothing yet,
-// [secret.ErrDenied] or [secret.ErrUnavailable].
+// Read returns the text of a secret and when it was written. The error wraps
+// [secret.ErrNotFound] (also if the secret has no value yet), [secret.ErrDenied] or
+// [secret.ErrUnavailable].
 func (t *Targets) Read(ctx context.Context, name string) (text []byte, written time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -41,10 +41,10 @@ func (t *Targets) Read(ctx context.Context, name string) (text []byte, written t
 	return []byte(aws.ToString(out.SecretString)), aws.ToTime(out.CreatedDate), nil
 }
 
-// Write makes text the secret's current version, and takes its label from the version
-// before, so that Secrets Manager may delete that. id names the version: writing the
-// same again does nothing. The error is as that of Read; one about the label is none,
-// since what matters is written.
+// Write makes text the current version of a secret and removes the staging label of the
+// previous version, so that Secrets Manager may delete it. id is the version id: a second
+// write of the same text with the same id has no effect. The error is that of Read; an error
+// about the label is ignored, because the text is written.
 //
 // Source: docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
 func (t *Targets) Write(ctx context.Context, name, id string, text []byte) error {
@@ -62,7 +62,7 @@ func (t *Targets) Write(ctx context.Context, name, id string, text []byte) error
 	return nil
 }
 
-// prune takes away the label of the version before the current one.
+// prune removes the staging label of the previous version.
 func (t *Targets) prune(ctx context.Context, name string) {
 	out, err := t.client.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &name})
 	if err != nil {

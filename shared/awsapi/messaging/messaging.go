@@ -1,5 +1,5 @@
-// Package messaging is Amazon SQS and Amazon EventBridge as the batch function uses
-// them. It is not part of awsapi so that the token function does not carry it.
+// Package messaging sends messages to Amazon SQS and events to Amazon EventBridge, for the
+// batch function. It is separate from awsapi so that the token function does not contain it.
 package messaging
 
 import (
@@ -17,28 +17,28 @@ import (
 	"tokenvendor/shared/awsapi"
 )
 
-// callTime bounds one call with its repetitions.
-const callTime = 4 * time.Second
+// callTimeout is for one call with its retries.
+const callTimeout = 4 * time.Second
 
-// ErrFailed is wrapped by every error: the same call may succeed later, and may also
-// have had its effect.
+// ErrFailed is wrapped by every error. The same call may succeed later, and the failed call
+// may have had its effect.
 var ErrFailed = errors.New("not accepted")
 
-// Queue is a queue of SQS that messages are sent to. It is safe for concurrent use.
+// Queue sends messages to a queue of SQS. It is safe for concurrent use.
 type Queue struct {
 	client *sqs.Client
 	url    string
 }
 
-// NewQueue returns the queue with that URL.
+// NewQueue returns the queue with the given URL.
 func NewQueue(cfg aws.Config, url string) *Queue {
 	return &Queue{client: sqs.NewFromConfig(cfg), url: url}
 }
 
-// Send sends a message with attributes of the type String, whose values must not be
-// empty. The error wraps [ErrFailed].
+// Send sends a message with attributes of the type String. Their values must not be empty.
+// The error wraps [ErrFailed].
 func (q *Queue) Send(ctx context.Context, body string, attributes map[string]string) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	values := make(map[string]types.MessageAttributeValue, len(attributes))
 	for name, value := range attributes {
@@ -51,20 +51,20 @@ func (q *Queue) Send(ctx context.Context, body string, attributes map[string]str
 	return nil
 }
 
-// Bus is an event bus of EventBridge. It is safe for concurrent use.
+// Bus sends events to an event bus of EventBridge. It is safe for concurrent use.
 type Bus struct {
 	client *eventbridge.Client
 	name   string
 }
 
-// NewBus returns the bus of that name or ARN.
+// NewBus returns the bus of the given name or ARN.
 func NewBus(cfg aws.Config, name string) *Bus {
 	return &Bus{client: eventbridge.NewFromConfig(cfg), name: name}
 }
 
-// Put puts one event on the bus; detail is a JSON object. The error wraps [ErrFailed].
+// Put sends one event; detail is a JSON object. The error wraps [ErrFailed].
 func (b *Bus) Put(ctx context.Context, source, detailType string, detail []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, callTime)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	out, err := b.client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: []eventtypes.PutEventsRequestEntry{{
 		EventBusName: &b.name, Source: &source, DetailType: &detailType, Detail: aws.String(string(detail)),
@@ -73,7 +73,7 @@ func (b *Bus) Put(ctx context.Context, source, detailType string, detail []byte)
 	case err != nil:
 		return fmt.Errorf("eventbridge: %w (%s)", ErrFailed, awsapi.ErrorCode(err))
 	case out.FailedEntryCount > 0 || len(out.Entries) != 1:
-		// The code is AWS's, the message beside it may be anything.
+		// The entry's error code and message may hold any text.
 		return fmt.Errorf("eventbridge: %w", ErrFailed)
 	}
 	return nil

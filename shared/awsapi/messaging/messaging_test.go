@@ -14,7 +14,8 @@ import (
 	"tokenvendor/shared/awsapi"
 )
 
-// serve serves one service of the local stack as the SDK finds it.
+// serve starts a service of the local stack and sets the SDK's variables for it. It returns the
+// URL.
 func serve(t *testing.T, service string, handler http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -36,15 +37,15 @@ func load(t *testing.T) aws.Config {
 	return cfg
 }
 
-// checkError: the error says what AWS's code is and repeats nothing of AWS's text.
+// checkError fails unless err wraps ErrFailed, names AWS's code, and repeats no text of AWS.
 func checkError(t *testing.T, err error, code string) {
 	t.Helper()
 	if !errors.Is(err, ErrFailed) || !strings.Contains(err.Error(), code) || strings.Contains(err.Error(), "told to fail") || strings.Contains(err.Error(), "127.0.0.1") {
-		t.Errorf("error %v, want %s", err, code)
+		t.Errorf("got %v, want %s", err, code)
 	}
 }
 
-func TestQueue(t *testing.T) {
+func TestQueueSend(t *testing.T) {
 	server := sqs.New(sqs.Config{Region: "eu-central-1", Account: "111122223333"})
 	server.AddQueue("dead", sqs.Queue{})
 	url := serve(t, "SQS", server)
@@ -52,9 +53,9 @@ func TestQueue(t *testing.T) {
 	if err := q.Send(t.Context(), `{"a": "ü <&>"}`, map[string]string{"error": "access_denied", "message_id": "m-1"}); err != nil {
 		t.Fatal(err)
 	}
-	// The SDK has compared the digests of body and attributes with its own.
+	// The SDK verified the digests of the body and of the attributes.
 	if all := server.Messages("dead"); len(all) != 1 || all[0].Body != `{"a": "ü <&>"}` || all[0].Attributes["error"].StringValue != "access_denied" || len(all[0].Attributes) != 2 {
-		t.Errorf("the queue holds %+v", all)
+		t.Errorf("got the messages %+v, want one with two attributes", all)
 	}
 	checkError(t, q.Send(t.Context(), strings.Repeat("x", 1<<20+1), nil), "InvalidParameterValue")
 	checkError(t, q.Send(t.Context(), "a\x00b", nil), "InvalidMessageContents")
@@ -63,11 +64,11 @@ func TestQueue(t *testing.T) {
 	checkError(t, NewQueue(load(t), url+"/111122223333/other").Send(t.Context(), "x", nil), "QueueDoesNotExist")
 	server.Fail("SendMessage", 2, "ThrottlingException")
 	if err := q.Send(t.Context(), "again", nil); err != nil {
-		t.Errorf("throttled twice: %v", err)
+		t.Errorf("throttled twice: got %v, want no error", err)
 	}
 }
 
-func TestBus(t *testing.T) {
+func TestBusPut(t *testing.T) {
 	server := eventbridge.New(eventbridge.Config{Region: "eu-central-1", Account: "111122223333"})
 	server.AddBus("tokens")
 	serve(t, "EVENTBRIDGE", server)
@@ -77,7 +78,7 @@ func TestBus(t *testing.T) {
 		}
 	}
 	if all := server.Events("tokens"); len(all) != 2 || all[0].Source != "token-vendor" || all[0].DetailType != "TokenReady" || string(all[0].Detail) != `{"id":"m"}` {
-		t.Errorf("the bus has %+v", all)
+		t.Errorf("got the events %+v, want two", all)
 	}
 	b := NewBus(load(t), "tokens")
 	checkError(t, b.Put(t.Context(), "token-vendor", "TokenReady", []byte("rubbish")), "")
@@ -86,6 +87,6 @@ func TestBus(t *testing.T) {
 	checkError(t, b.Put(t.Context(), "token-vendor", "TokenReady", []byte("{}")), "InternalException")
 	server.Fail("PutEvents", 2, "ThrottlingException")
 	if err := b.Put(t.Context(), "token-vendor", "TokenReady", []byte("{}")); err != nil {
-		t.Errorf("throttled twice: %v", err)
+		t.Errorf("throttled twice: got %v, want no error", err)
 	}
 }

@@ -17,29 +17,30 @@ import (
 )
 
 const (
-	// identityTimeout bounds a call of STS with its one repetition.
-	identityTimeout  = 3 * time.Second
-	identityAttempts = 2
+	// webIdentityTimeout is for one call of STS with its retry.
+	webIdentityTimeout  = 3 * time.Second
+	webIdentityAttempts = 2
+	// clientTag is the request tag that holds the client's name. STS writes it into the
+	// token, and the authorization server compares it with the client_id.
+	clientTag = "token-vendor-client"
+	// maxJWT is the longest token that is accepted, in bytes.
+	maxJWT = 16 << 10
 )
 
-// clientTag is the request tag that holds the client's name: STS writes it into the
-// token, for the authorization server to compare with the client_id.
-const clientTag = "token-vendor-client"
-
-// WebIdentity issues tokens that name the function's own role (AWS STS
-// GetWebIdentityToken), at the endpoint of its region: the global one does not have
-// the operation. It implements [registry.WebIdentity] and is safe for concurrent use.
+// WebIdentity issues tokens for the function's own role (AWS STS GetWebIdentityToken). It
+// calls the endpoint of the region, because the global one does not have the operation. It
+// implements [registry.WebIdentity] and is safe for concurrent use.
 type WebIdentity struct {
-	// client is made when it is needed first.
+	// client makes the client at its first call.
 	client func() *sts.Client
 	now    func() time.Time
 }
 
-// NewWebIdentity returns an issuer for cfg's credentials and region.
+// NewWebIdentity returns a WebIdentity for cfg's credentials and region.
 func NewWebIdentity(cfg aws.Config) *WebIdentity {
 	return &WebIdentity{
 		client: sync.OnceValue(func() *sts.Client {
-			return sts.NewFromConfig(cfg, func(o *sts.Options) { o.RetryMaxAttempts = identityAttempts })
+			return sts.NewFromConfig(cfg, func(o *sts.Options) { o.RetryMaxAttempts = webIdentityAttempts })
 		}),
 		now: time.Now,
 	}
@@ -47,7 +48,7 @@ func NewWebIdentity(cfg aws.Config) *WebIdentity {
 
 // Issue implements [registry.WebIdentity].
 func (w *WebIdentity) Issue(ctx context.Context, r registry.WebIdentityRequest) (oauth.Secret, error) {
-	ctx, cancel := context.WithTimeout(ctx, identityTimeout)
+	ctx, cancel := context.WithTimeout(ctx, webIdentityTimeout)
 	defer cancel()
 	out, err := w.client().GetWebIdentityToken(ctx, &sts.GetWebIdentityTokenInput{
 		Audience:         []string{r.Audience},
@@ -60,22 +61,21 @@ func (w *WebIdentity) Issue(ctx context.Context, r registry.WebIdentityRequest) 
 	case errors.As(err, &disabled):
 		return oauth.Secret{}, errors.New("sts: outbound identity federation is not enabled for the AWS account (iam enable-outbound-web-identity-federation)")
 	case err != nil:
-		return oauth.Secret{}, proofError(ctx, "sts", err)
+		return oauth.Secret{}, assertionError(ctx, "sts", err)
 	case !isJWT(aws.ToString(out.WebIdentityToken)):
 		return oauth.Secret{}, fmt.Errorf("sts: %w: the answer holds no token", oauth.ErrTemporary)
 	case out.Expiration != nil && !w.now().Before(*out.Expiration):
-		// It would count as a failed logon at the authorization server.
+		// The authorization server would count it as a failed logon.
 		return oauth.Secret{}, errors.New("sts: the token has expired already")
 	}
 	return oauth.NewSecret(*out.WebIdentityToken), nil
 }
 
-// isJWT reports whether text has the form of a signed JWT (RFC 7515 section 3.1). What
-// hasn't would count as a failed logon at the authorization server.
+// isJWT reports whether text has the form of a signed JWT (RFC 7515 section 3.1). The
+// authorization server would count anything else as a failed logon.
 func isJWT(text string) bool {
-	const most = 16 << 10
 	segments := strings.Split(text, ".")
-	if len(text) > most || len(segments) != 3 {
+	if len(text) > maxJWT || len(segments) != 3 {
 		return false
 	}
 	for _, segment := range segments {
