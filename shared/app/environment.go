@@ -68,11 +68,11 @@ const (
 	maxPrefetch = 100
 )
 
-// readEnvironment returns all problems at once, each naming its variable and
-// never its value.
+// readEnvironment returns all problems at once, each naming its variable and never its
+// value.
 func readEnvironment(getenv func(string) string) (Environment, error) {
 	env := Environment{
-		ClientSecretPrefix: getenv("CLIENT_SECRET_PREFIX"),
+		ClientSecretPrefix: cmp.Or(getenv("CLIENT_SECRET_PREFIX"), defaultPrefix),
 		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
 		HTTPAlias:          getenv("HTTP_ALIAS"),
 		URLAlias:           getenv("URL_ALIAS"),
@@ -84,52 +84,46 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		DeadLetterQueue:    getenv("DEAD_LETTER_QUEUE_URL"),
 		MetricsNamespace:   cmp.Or(getenv("METRICS_NAMESPACE"), defaultNamespace),
 	}
-	if env.ClientSecretPrefix == "" {
-		env.ClientSecretPrefix = defaultPrefix
-	}
+	problems := make([]error, 7)
+	env.PolicySecretID, problems[0] = policySecret(getenv("POLICY_MODE"), getenv("POLICY_SECRET_ID"), env.ClientSecretPrefix)
+	env.PrefetchClients, problems[1] = clientNames(getenv("PREFETCH_CLIENTS"))
+	env.WebIdentityAudiences, problems[2] = audiences(getenv("WEB_IDENTITY_AUDIENCES"))
+	env.MaxReceives, problems[3] = receives(getenv("MAX_RECEIVES"))
+	env.Addresses, problems[4] = addressPolicy(getenv("ALLOW_PRIVATE_ENDPOINTS"))
+	env.LogLevel, problems[5] = logLevel(getenv("LOG_LEVEL"))
+	problems[6] = env.check()
+	return env, errors.Join(problems...)
+}
+
+// check returns the problems of variables that are taken as they are.
+func (env *Environment) check() error {
+	queue, err := url.Parse(env.DeadLetterQueue)
 	var problems []error
-	if strings.ContainsFunc(env.ClientSecretPrefix, notNameByte) {
-		problems = append(problems, errors.New("CLIENT_SECRET_PREFIX holds characters that no secret's name has"))
-	}
-	if env.CacheTable != "" && env.CacheKeyID == "" {
-		// Tokens in the clear, where whoever reads the table finds them.
-		problems = append(problems, errors.New("CACHE_KMS_KEY_ID must be set with CACHE_TABLE"))
-	}
-	if len(env.MetricsNamespace) > 255 || strings.ContainsFunc(env.MetricsNamespace, notNamespaceByte) {
-		problems = append(problems, errors.New("METRICS_NAMESPACE is not a namespace of CloudWatch"))
-	}
-	if env.URLAlias != "" && env.URLAlias == env.HTTPAlias {
-		// A Function URL's event would pass without the proof.
-		problems = append(problems, errors.New("URL_ALIAS must differ from HTTP_ALIAS"))
-	}
-	var err error
-	if env.PolicySecretID, err = policySecret(getenv("POLICY_MODE"), getenv("POLICY_SECRET_ID"), env.ClientSecretPrefix); err != nil {
-		problems = append(problems, err)
-	}
-	if env.PrefetchClients, err = clientNames(getenv("PREFETCH_CLIENTS")); err != nil {
-		problems = append(problems, err)
-	}
-	if env.WebIdentityAudiences, err = audiences(getenv("WEB_IDENTITY_AUDIENCES")); err != nil {
-		problems = append(problems, err)
-	}
-	if env.MaxReceives, err = receives(getenv("MAX_RECEIVES")); err != nil {
-		problems = append(problems, err)
-	}
-	if len(env.EventBus) > 256 || strings.ContainsFunc(env.EventBus, notBusByte) {
-		problems = append(problems, errors.New("EVENT_BUS_NAME is neither the name nor the ARN of an event bus"))
-	}
-	if u, err := url.Parse(env.DeadLetterQueue); env.DeadLetterQueue != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "") {
-		problems = append(problems, errors.New("DEAD_LETTER_QUEUE_URL is not the URL of a queue"))
-	}
-	if env.Addresses, err = addressPolicy(getenv("ALLOW_PRIVATE_ENDPOINTS")); err != nil {
-		problems = append(problems, err)
-	}
-	if level := getenv("LOG_LEVEL"); level != "" {
-		if err := env.LogLevel.UnmarshalText([]byte(level)); err != nil {
-			problems = append(problems, errors.New("LOG_LEVEL must be debug, info, warn or error"))
+	for _, rule := range []struct {
+		broken  bool
+		problem string
+	}{
+		{strings.ContainsFunc(env.ClientSecretPrefix, notNameByte), "CLIENT_SECRET_PREFIX holds characters that no secret's name has"},
+		// Without a key, a reader of the table would find tokens.
+		{env.CacheTable != "" && env.CacheKeyID == "", "CACHE_KMS_KEY_ID must be set with CACHE_TABLE"},
+		{len(env.MetricsNamespace) > 255 || strings.ContainsFunc(env.MetricsNamespace, notNamespaceByte), "METRICS_NAMESPACE is not a namespace of CloudWatch"},
+		// The event of a Function URL would pass without the proof.
+		{env.URLAlias != "" && env.URLAlias == env.HTTPAlias, "URL_ALIAS must differ from HTTP_ALIAS"},
+		{len(env.EventBus) > 256 || strings.ContainsFunc(env.EventBus, notBusByte), "EVENT_BUS_NAME is neither the name nor the ARN of an event bus"},
+		{env.DeadLetterQueue != "" && (err != nil || queue.Scheme != "https" && queue.Scheme != "http" || queue.Host == ""), "DEAD_LETTER_QUEUE_URL is not the URL of a queue"},
+	} {
+		if rule.broken {
+			problems = append(problems, errors.New(rule.problem))
 		}
 	}
-	return env, errors.Join(problems...)
+	return errors.Join(problems...)
+}
+
+func logLevel(value string) (level slog.Level, err error) {
+	if value != "" && level.UnmarshalText([]byte(value)) != nil {
+		err = errors.New("LOG_LEVEL must be debug, info, warn or error")
+	}
+	return level, err
 }
 
 // notNameByte is true for what AWS allows in no secret's name.

@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
 // pattern is a text in which each * stands for any number of characters other than
 // ':' and '/'. It matches a whole text or nothing.
@@ -80,4 +83,139 @@ func spanMatches(span, text string) bool {
 		_, text, ok = strings.Cut(text, piece)
 	}
 	return false
+}
+
+const (
+	lower   = "abcdefghijklmnopqrstuvwxyz"
+	letters = lower + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	digits  = "0123456789"
+)
+
+// only reports whether text is made of the characters of set.
+func only(text, set string) bool { return strings.Trim(text, set) == "" }
+
+// clientPattern reads a pattern of client names.
+func clientPattern(text string) (pattern, string) {
+	if len(text) > 63 || !only(text, lower+digits+"-*") {
+		return "", "has an element that is no client name; a pattern is made of a-z, 0-9, - and *"
+	}
+	return pattern(text), ""
+}
+
+// scopePattern reads a pattern of scope tokens (RFC 6749 section 3.3).
+func scopePattern(text string) (pattern, string) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
+		return "", "has an element that is no scope"
+	}
+	return pattern(text), ""
+}
+
+// resourcePattern reads a pattern of resource indicators (RFC 8707 section 2).
+func resourcePattern(text string) (pattern, string) {
+	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\#<>`, r) }) {
+		return "", "has an element that is no resource"
+	}
+	return pattern(text), ""
+}
+
+// callerID reads the unique id of a role or user, such as AROAEXAMPLEID.
+func callerID(text string) (pattern, string) {
+	if len(text) > 128 || !only(text, letters+digits) {
+		return "", "has an element that is no unique id such as AROAEXAMPLEID"
+	}
+	return pattern(text), ""
+}
+
+const callerForm = "; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME, direct:ALIAS or deliver:SECRET"
+
+// callerPattern reads a pattern of callers, in the form in which they are normalised
+// or as an ARN of IAM.
+func callerPattern(text string) (pattern, string) {
+	switch {
+	case !only(text, letters+digits+"_+=,.@/:*-"):
+		return "", "has an element that is no caller" + callerForm
+	case strings.HasPrefix(text, "arn:"):
+		return callerARN(text)
+	}
+	return possible(pattern(text))
+}
+
+// Caller returns text, a caller as it is normalised or the ARN of a role or a user, as it
+// is normalised. The error says what is wrong with it, and not what it is.
+func Caller(text string) (string, error) {
+	p, problem := callerPattern(text)
+	if problem == "" && strings.Contains(text, "*") {
+		problem = "must name one caller"
+	}
+	if problem != "" {
+		return "", errors.New(strings.Replace(problem, "has an element that", "", 1))
+	}
+	return string(p), nil
+}
+
+// possible refuses patterns that match no caller whatever its name: whoever wrote one
+// meant another.
+func possible(p pattern) (pattern, string) {
+	ok := p == "direct" || p == "sam-local"
+	switch parts := strings.Split(string(p), ":"); len(parts) {
+	case 2:
+		ok = parts[1] != "" && (parts[0] == "direct" && only(parts[1], letters+digits+"_-*") ||
+			parts[0] == "deliver" && only(parts[1], letters+digits+"_+=.@/*-"))
+	case 3:
+		ok = partitionForm(parts[0]) && accountForm(parts[1]) && principalForm(parts[2])
+	}
+	if !ok {
+		return "", "has an element that matches no caller" + callerForm
+	}
+	return p, ""
+}
+
+// partitionForm reports whether a pattern can match aws, aws-cn and the like.
+func partitionForm(text string) bool {
+	head, _, star := strings.Cut(text, "*")
+	return only(text, lower+"-*") &&
+		(text == "aws" || strings.HasPrefix(head, "aws-") || star && strings.HasPrefix("aws-", head))
+}
+
+// accountForm reports whether a pattern can match an account, which has 12 digits.
+func accountForm(text string) bool {
+	stars := strings.Count(text, "*")
+	length := len(text) - stars
+	return only(text, digits+"*") && (length == 12 || length < 12 && stars > 0)
+}
+
+// principalForm reports whether a pattern can match what follows the account.
+func principalForm(text string) bool {
+	kind, name, named := strings.Cut(text, "/")
+	if !named {
+		return text == "root" // a star takes no '/', so that of "*" nobody else is meant
+	}
+	k := pattern(kind)
+	return (k.matches("role") || k.matches("user") || k.matches("federated-user")) && name != "" && !strings.Contains(name, "/")
+}
+
+// callerARN normalises an ARN of IAM. The path before a name is left out, since names
+// are unique in their account and a caller's path is not to be seen; a pattern with a
+// path would so match more than it says.
+func callerARN(text string) (pattern, string) {
+	parts := strings.Split(text, ":")
+	if len(parts) == 6 && parts[2] == "sts" && strings.HasPrefix(parts[5], "assumed-role/") {
+		return "", "has an element that names a session, which is the caller's choice: name the role"
+	}
+	if len(parts) != 6 || parts[2] != "iam" || parts[3] != "" || parts[1] == "" || parts[4] == "" {
+		return "", "has an element that is no ARN of a role or a user" + callerForm
+	}
+	account := parts[1] + ":" + parts[4] + ":"
+	if parts[5] == "root" {
+		return possible(pattern(account + "root"))
+	}
+	kind, name, _ := strings.Cut(parts[5], "/")
+	last := strings.LastIndexByte(name, '/')
+	switch {
+	case kind != "role" && kind != "user", name == "" || strings.HasSuffix(name, "/"):
+		return "", "has an element that is no ARN of a role or a user" + callerForm
+	case last >= 0 && strings.Contains(name, "*"):
+		return "", "has an element with both a path and a *, but the path of a caller is not to be seen: leave the path out"
+	}
+	return possible(pattern(account + kind + "/" + name[last+1:]))
 }

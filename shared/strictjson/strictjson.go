@@ -150,27 +150,19 @@ func badEscape(text []byte) bool {
 		if text[i] != '\\' {
 			continue
 		}
-		i++
-		if i >= len(text) || text[i] != 'u' {
+		if i++; i >= len(text) || text[i] != 'u' {
 			continue
 		}
 		r, ok := hex4(text, i+1)
-		if !ok {
-			return true
-		}
 		i += 4
-		switch {
-		case r >= 0xdc00 && r <= 0xdfff:
-			return true
-		case r >= 0xd800 && r <= 0xdbff:
-			if i+2 >= len(text) || text[i+1] != '\\' || text[i+2] != 'u' {
-				return true
-			}
-			low, ok := hex4(text, i+3)
-			if !ok || low < 0xdc00 || low > 0xdfff {
-				return true
-			}
+		if ok && r >= 0xd800 && r <= 0xdbff {
+			ok = bytes.HasPrefix(text[min(i+1, len(text)):], []byte(`\u`))
+			low, hex := hex4(text, i+3)
+			ok = ok && hex && low >= 0xdc00 && low <= 0xdfff
 			i += 6
+		}
+		if !ok || r >= 0xdc00 && r <= 0xdfff {
+			return true
 		}
 	}
 	return false
