@@ -135,8 +135,8 @@ func (s *digestSigner) verifies(digest, signature []byte) bool {
 // to the form of JWS: r and s, size bytes each (RFC 7518 section 3.4).
 func joinECDSA(der []byte, size int) ([]byte, error) {
 	var sig struct{ R, S *big.Int }
-	rest, err := asn1.Unmarshal(der, &sig)
-	if err != nil || len(rest) > 0 || sig.R.Sign() <= 0 || sig.S.Sign() <= 0 ||
+	trailing, err := asn1.Unmarshal(der, &sig)
+	if err != nil || len(trailing) > 0 || sig.R.Sign() <= 0 || sig.S.Sign() <= 0 ||
 		sig.R.BitLen() > 8*size || sig.S.BitLen() > 8*size {
 		return nil, errors.New("not an ECDSA signature of this size")
 	}

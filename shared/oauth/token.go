@@ -191,8 +191,8 @@ func encodeMembers(members map[string]json.RawMessage) string {
 // certificateBound looks for cnf in the claims if the token is a JWT. It reads no other
 // claim and does not verify the token, which is meant for the resource server.
 func certificateBound(access string) bool {
-	_, rest, ok := strings.Cut(access, ".")
-	payload, _, ok2 := strings.Cut(rest, ".")
+	_, afterHeader, ok := strings.Cut(access, ".")
+	payload, _, ok2 := strings.Cut(afterHeader, ".")
 	if !ok || !ok2 {
 		return false
 	}

@@ -50,6 +50,11 @@ func TestCertificatesAreVerified(t *testing.T) {
 		}
 	}
 	post(t, s, nil, "", "client_id", "c").want(t, "no certificate", 401, "invalid_client")
+	s.Register(oauthtest.Client{ID: "secret", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
+	certificate := own.TLS()
+	if claims := claimsOf(t, post(t, s, &certificate, "", "client_id", "secret", "client_secret", "good")); strings.Contains(claims, "cnf") {
+		t.Errorf("got claims %s for a client authenticated by secret, want no cnf", claims)
+	}
 }
 
 func claimsOf(t *testing.T, a answer) string {

@@ -58,7 +58,7 @@ func faulty(t *testing.T) *oauthtest.Server {
 
 func TestFaultsChangeTheAnswer(t *testing.T) {
 	const page, object = "text/html", "application/json;charset=UTF-8"
-	holds := func(text string) func(outcome) bool {
+	contains := func(text string) func(outcome) bool {
 		return func(o outcome) bool { return strings.Contains(string(o.body), text) }
 	}
 	size := func(n int) func(outcome) bool { return func(o outcome) bool { return len(o.body) == n } }
@@ -75,23 +75,23 @@ func TestFaultsChangeTheAnswer(t *testing.T) {
 	}{
 		{"HTML 429", oauthtest.HTML429("banana"), 429, page, 0, header("Retry-After", "banana")},
 		{"HTML 429 without Retry-After", oauthtest.HTML429(""), 429, page, 0, header("Retry-After", "")},
-		{"status", oauthtest.Answer(503, "text/plain", "down"), 503, "text/plain", 0, holds("down")},
+		{"status", oauthtest.Answer(503, "text/plain", "down"), 503, "text/plain", 0, contains("down")},
 		{"empty 200", oauthtest.Answer(200, "application/json", ""), 200, "application/json", 0, size(0)},
-		{"refusal", oauthtest.RefuseWith(400, "invalid_scope", "no"), 400, object, 0, holds(`"invalid_scope"`)},
-		{"media type", oauthtest.WrongContentType, 200, page, 1, holds(`"access_token"`)},
+		{"refusal", oauthtest.RefuseWith(400, "invalid_scope", "no"), 400, object, 0, contains(`"invalid_scope"`)},
+		{"media type", oauthtest.WrongContentType, 200, page, 1, contains(`"access_token"`)},
 		{"redirect", oauthtest.Redirect(307, "https://other.test/"), 307, "", 0, header("Location", "https://other.test/")},
-		{"late", oauthtest.Late(time.Millisecond), 200, object, 1, holds(`"access_token"`)},
-		{"late body", oauthtest.LateBody(time.Millisecond), 200, object, 1, holds(`"access_token"`)},
-		{"drip", oauthtest.Drip(time.Microsecond), 200, object, 1, holds(`"access_token"`)},
-		{"expires_in as a string", oauthtest.Members(map[string]any{"expires_in": "3600"}), 200, object, 1, holds(`"expires_in":"3600"`)},
-		{"no expires_in", oauthtest.Members(map[string]any{"expires_in": nil}), 200, object, 1, func(o outcome) bool { return !holds("expires_in")(o) }},
-		{"error beside the token", oauthtest.Members(map[string]any{"error": "x"}), 200, object, 1, holds(`"error":"x"`)},
-		{"control characters", oauthtest.Members(map[string]any{"access_token": "a\r\nb"}), 200, object, 1, holds(`"a\r\nb"`)},
-		{"expires_in that is not JSON", oauthtest.Rewrite(func(b []byte) []byte { return bytes.Replace(b, []byte(`:3600`), []byte(`:NaN`), 1) }), 200, object, 1, holds(":NaN")},
+		{"late", oauthtest.Late(time.Millisecond), 200, object, 1, contains(`"access_token"`)},
+		{"late body", oauthtest.LateBody(time.Millisecond), 200, object, 1, contains(`"access_token"`)},
+		{"drip", oauthtest.Drip(time.Microsecond), 200, object, 1, contains(`"access_token"`)},
+		{"expires_in as a string", oauthtest.Members(map[string]any{"expires_in": "3600"}), 200, object, 1, contains(`"expires_in":"3600"`)},
+		{"no expires_in", oauthtest.Members(map[string]any{"expires_in": nil}), 200, object, 1, func(o outcome) bool { return !contains("expires_in")(o) }},
+		{"error beside the token", oauthtest.Members(map[string]any{"error": "x"}), 200, object, 1, contains(`"error":"x"`)},
+		{"control characters", oauthtest.Members(map[string]any{"access_token": "a\r\nb"}), 200, object, 1, contains(`"a\r\nb"`)},
+		{"expires_in that is not JSON", oauthtest.Rewrite(func(b []byte) []byte { return bytes.Replace(b, []byte(`:3600`), []byte(`:NaN`), 1) }), 200, object, 1, contains(":NaN")},
 		{"huge", oauthtest.Huge(200, 3<<20), 200, "application/json", 0, size(3 << 20)},
 		{"bomb", oauthtest.Bomb(3 << 20), 200, "application/json", 0, size(3 << 20)},
 		{"huge header", oauthtest.HugeHeader(1 << 20), 200, "application/json", 0, func(o outcome) bool { return len(o.header.Get("X-Filler")) == 1<<20 }},
-		{"echo", oauthtest.Echo(400, "invalid_request"), 400, object, 0, holds("s3cr3t")},
+		{"echo", oauthtest.Echo(400, "invalid_request"), 400, object, 0, contains("s3cr3t")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := faulty(t)

@@ -117,6 +117,7 @@ func TestProxyCountsHiddenRefusals(t *testing.T) {
 		}
 		inject(t, p, trouble)
 		exchangeAt(t.Context(), t, newHTTPClient(t, s.CAPool()), p.URL()+oauthtest.TokenPath, "wrong")
+		exchangeAt(t.Context(), t, newHTTPClient(t, s.CAPool()), p.URL()+oauthtest.TokenPath, "s3cr3t") // no refusal
 		if p.Hidden()-before != lost {
 			t.Errorf("%q: got %d hidden, want %d", trouble.Name, p.Hidden()-before, lost)
 		}
