@@ -56,8 +56,8 @@ type AddressPolicy struct {
 	Private bool
 	// Prefixes also allows these networks.
 	Prefixes []netip.Prefix
-	// Dial connects to an authorization server, whatever its address; nil: the network
-	// does, within the policy.
+	// Dial connects in place of the network and is not subject to the policy; nil: a
+	// net.Dialer within the policy.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
