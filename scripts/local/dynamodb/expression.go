@@ -1,227 +1,219 @@
 package dynamodb
 
 import (
-	"maps"
-	"slices"
+	"regexp"
 	"strings"
+
+	"tokenvendor/scripts/local/awsjson"
 )
 
-// placeholders are the members of an input that its expressions refer to.
-type placeholders struct {
-	ExpressionAttributeNames  map[string]string
-	ExpressionAttributeValues map[string]Value
-}
-
-// scope resolves placeholders and remembers which were used: what is given must
-// be used.
-type scope struct {
-	names      map[string]string
-	values     map[string]Value
-	usedNames  map[string]bool
-	usedValues map[string]bool
-}
-
-// scope checks the placeholders for that many expressions. Projections, which use
-// names alone, may not have values.
-func (in placeholders) scope(expressions int) (*scope, *apiError) {
-	names, values := in.ExpressionAttributeNames, in.ExpressionAttributeValues
-	switch {
-	case names != nil && expressions == 0:
-		return nil, invalid("ExpressionAttributeNames can only be specified when using expressions")
-	case values != nil && expressions == 0:
-		return nil, invalid("ExpressionAttributeValues can only be specified when using expressions")
-	case names != nil && len(names) == 0:
-		return nil, invalid("ExpressionAttributeNames must not be empty")
-	case values != nil && len(values) == 0:
-		return nil, invalid("ExpressionAttributeValues must not be empty")
-	}
-	for key := range names {
-		if len(key) < 2 || key[0] != '#' || wordLength(key[1:]) != len(key)-1 {
-			return nil, invalid(`ExpressionAttributeNames contains invalid key: Syntax error; key: "` + key + `"`)
-		}
-	}
-	normal := make(map[string]Value)
-	for key, v := range values {
-		if len(key) < 2 || key[0] != ':' || wordLength(key[1:]) != len(key)-1 {
-			return nil, invalid(`ExpressionAttributeValues contains invalid key: Syntax error; key: "` + key + `"`)
-		}
-		n, failure := v.normal(1)
-		if failure != nil {
-			return nil, invalid("ExpressionAttributeValues contains invalid value: " + failure.Message + " for key " + key)
-		}
-		normal[key] = n
-	}
-	return &scope{names, normal, make(map[string]bool), make(map[string]bool)}, nil
-}
-
-// unused is the error of placeholders that no expression has used.
-func (s *scope) unused() *apiError {
-	for _, given := range []struct {
-		member     string
-		keys, used []string
-	}{
-		{"ExpressionAttributeNames", slices.Sorted(maps.Keys(s.names)), slices.Collect(maps.Keys(s.usedNames))},
-		{"ExpressionAttributeValues", slices.Sorted(maps.Keys(s.values)), slices.Collect(maps.Keys(s.usedValues))},
-	} {
-		left := slices.DeleteFunc(given.keys, func(key string) bool { return slices.Contains(given.used, key) })
-		if len(left) > 0 {
-			return invalid("Value provided in " + given.member + " unused in expressions: keys: {" + strings.Join(left, ", ") + "}")
-		}
-	}
-	return nil
-}
-
-// parser reads one expression. After a failure it is at the end, so that what
-// reads on comes to an end too.
+// parser reads update and condition expressions. Names and values must be placeholders, which
+// the vendor uses throughout because DynamoDB reserves many words.
+//
+// Source: Expressions.OperatorsAndFunctions.html and Expressions.UpdateExpressions.html in the
+// developer guide.
 type parser struct {
-	*scope
-	member  string // such as ConditionExpression
-	tokens  []token
-	failure *apiError
-	// opened and closed are how many tokens were left at the innermost brackets
-	// that were closed last.
-	opened, closed int
+	names  map[string]string
+	values Item
+	used   map[string]bool
+
+	expression string   // its name, for errors
+	tokens     []string // those that are left
+	failure    *awsjson.Error
 }
 
-// expression returns a parser of text, which is what the input has as member.
-func (s *scope) expression(member, text string) *parser {
-	p := &parser{scope: s, member: member}
-	tokens, bad := lex(text)
-	switch {
-	case strings.TrimSpace(text) == "":
-		p.fail("The expression can not be empty;")
-	case len(text) > maxExpression:
-		p.fail("Expression size has exceeded the maximum allowed size;")
-	case bad != "":
-		p.fail(`Syntax error; token: "` + bad + `"`)
-	default:
-		p.tokens = tokens
+// condition reports whether an item (nil: there is none) is as an expression says.
+type condition func(Item) bool
+
+// update is an update expression.
+type update struct {
+	set    map[string]Value
+	remove []string
+}
+
+func (u update) touches(name string) bool {
+	_, ok := u.set[name]
+	for _, removed := range u.remove {
+		ok = ok || removed == name
 	}
-	return p
+	return ok
 }
 
-// fail keeps the first failure.
-func (p *parser) fail(message string) {
+func (u update) apply(item Item) {
+	for name, v := range u.set {
+		item[name] = v
+	}
+	for _, name := range u.remove {
+		delete(item, name)
+	}
+}
+
+// start begins an expression.
+func (p *parser) start(expression, text string) {
+	token := regexp.MustCompile(`[#:]?[A-Za-z0-9_]+|<=|>=|<>|[=<>(),]|\S`)
+	p.expression, p.tokens = expression, token.FindAllString(text, -1)
+}
+
+// fail notes the first error.
+func (p *parser) fail(problem string) {
 	if p.failure == nil {
-		p.failure = invalid("Invalid " + p.member + ": " + message)
+		p.failure = invalid("Invalid " + p.expression + ": " + problem)
 	}
-	p.tokens = nil
 }
 
-// finish fails if there is anything left.
-func (p *parser) finish() *apiError {
-	if p.failure == nil && len(p.tokens) > 0 {
-		p.unexpected(p.tokens[0])
-	}
-	return p.failure
-}
-
-func (p *parser) unexpected(t token) {
-	text := t.text
-	if t.kind == end {
-		text = "<EOF>"
-	}
-	p.fail(`Syntax error; token: "` + text + `"`)
-}
-
-func (p *parser) peek() token {
+// next returns the next token; empty: there is none.
+func (p *parser) next() string {
 	if len(p.tokens) == 0 {
-		return token{}
+		return ""
 	}
-	return p.tokens[0]
+	token := p.tokens[0]
+	p.tokens = p.tokens[1:]
+	return token
 }
 
-func (p *parser) next() token {
-	t := p.peek()
-	if t.kind != end {
-		p.tokens = p.tokens[1:]
-	}
-	return t
-}
-
-// take takes a symbol if it comes next.
-func (p *parser) take(s string) bool {
-	if t := p.peek(); t.kind != symbol || t.text != s {
+// accept takes the next token if it is that keyword or sign.
+func (p *parser) accept(want string) bool {
+	if len(p.tokens) == 0 || !strings.EqualFold(p.tokens[0], want) {
 		return false
 	}
 	p.next()
 	return true
 }
 
-// keyword takes a keyword, in any case, if it comes next.
-func (p *parser) keyword(word string) bool {
-	if t := p.peek(); t.kind != plain || !strings.EqualFold(t.text, word) {
-		return false
-	}
-	p.next()
-	return true
-}
-
-// want takes a symbol that must come next.
-func (p *parser) want(s string) {
-	if !p.take(s) {
-		p.unexpected(p.peek())
+func (p *parser) expect(want string) {
+	if !p.accept(want) {
+		p.fail("Syntax error; token: " + strings.Join(p.tokens, " "))
 	}
 }
 
-// path reads the name of an attribute of the item itself.
-func (p *parser) path() string {
-	t := p.next()
-	name := t.text
-	switch t.kind {
-	case plain:
-		if isReserved(name) {
-			p.fail("Attribute name is a reserved keyword; reserved keyword: " + name)
-		}
-	case placeholder:
-		var ok bool
-		if name, ok = p.names[t.text]; !ok {
-			p.fail("An expression attribute name used in the document path is not defined; attribute name: " + t.text)
-		}
-		p.usedNames[t.text] = true
-	default:
-		p.unexpected(t)
+// name reads a placeholder of a name.
+func (p *parser) name() string {
+	token := p.next()
+	name, ok := p.names[token]
+	if !ok || name == "" {
+		p.fail("An expression attribute name used in the document path is not defined; attribute name: " + token)
 	}
-	if next := p.peek(); next.kind == symbol && (next.text == "." || next.text == "[") {
-		p.fail("this endpoint has no paths into lists and maps; attribute: " + name)
-	}
+	p.used[token] = true
 	return name
 }
 
-// literal reads a :value.
-func (p *parser) literal() Value {
-	t := p.next()
-	if t.kind != literal {
-		p.unexpected(t)
-		return Value{}
-	}
-	v, ok := p.values[t.text]
+// value reads a placeholder of a value.
+func (p *parser) value() Value {
+	token := p.next()
+	v, ok := p.values[token]
 	if !ok {
-		p.fail("An expression attribute value used in expression is not defined; attribute value: " + t.text)
+		p.fail("An expression attribute value used in expression is not defined; attribute value: " + token)
 	}
-	p.usedValues[t.text] = true
+	p.used[token] = true
 	return v
 }
 
-// badType is the failure of a :value that an operator or function can't have.
-func (p *parser) badType(operator, kind string) {
-	p.fail("Incorrect operand type for operator or function; operator or function: " + operator + ", operand type: " + kind)
+// update reads SET and REMOVE clauses.
+func (p *parser) update(text string) (update, *awsjson.Error) {
+	u := update{set: make(map[string]Value)}
+	p.start("UpdateExpression", text)
+	for p.failure == nil && (len(p.tokens) > 0 || len(u.set)+len(u.remove) == 0) {
+		set := p.accept("SET")
+		if !set && !p.accept("REMOVE") {
+			p.fail("this endpoint has the clauses SET and REMOVE only; token: " + p.next())
+		}
+		for more := true; more && p.failure == nil; more = p.accept(",") {
+			name := p.name()
+			if u.touches(name) {
+				p.fail("Two document paths overlap with each other")
+			}
+			if !set {
+				u.remove = append(u.remove, name)
+				continue
+			}
+			p.expect("=")
+			u.set[name] = p.value()
+		}
+	}
+	return u, p.failure
 }
 
-// projection reads the names of a ProjectionExpression.
-func (p *parser) projection() (names []string) {
-	for {
-		name := p.path()
-		if slices.Contains(names, name) {
-			p.overlap(name)
+// condition reads terms that are joined by AND, or by OR.
+func (p *parser) condition(text string) (condition, *awsjson.Error) {
+	if text == "" {
+		return func(Item) bool { return true }, nil
+	}
+	p.start("ConditionExpression", text)
+	alternatives := []condition{p.conjunction()}
+	for p.failure == nil && p.accept("OR") {
+		alternatives = append(alternatives, p.conjunction())
+	}
+	if len(p.tokens) > 0 {
+		p.fail("Syntax error; token: " + strings.Join(p.tokens, " "))
+	}
+	return func(i Item) bool {
+		for _, c := range alternatives {
+			if c(i) {
+				return true
+			}
 		}
-		names = append(names, name)
-		if !p.take(",") {
-			return names
+		return false
+	}, p.failure
+}
+
+// conjunction reads terms that are joined by AND, which binds more tightly than OR.
+func (p *parser) conjunction() condition {
+	terms := []condition{p.term()}
+	for p.failure == nil && p.accept("AND") {
+		terms = append(terms, p.term())
+	}
+	return func(i Item) bool {
+		for _, c := range terms {
+			if !c(i) {
+				return false
+			}
 		}
+		return true
 	}
 }
 
-func (p *parser) overlap(name string) {
-	p.fail("Two document paths overlap with each other; must remove or rewrite one of these paths; path one: [" + name + "], path two: [" + name + "]")
+// term reads a function or a comparison.
+func (p *parser) term() condition {
+	exists := p.accept("attribute_exists")
+	if exists || p.accept("attribute_not_exists") {
+		p.expect("(")
+		name := p.name()
+		p.expect(")")
+		return func(i Item) bool {
+			_, ok := i[name]
+			return ok == exists
+		}
+	}
+	name, operator := p.name(), p.next()
+	v := p.value()
+	holds := map[string]func(order int) bool{
+		"=": func(o int) bool { return o == 0 }, "<=": func(o int) bool { return o <= 0 }, ">=": func(o int) bool { return o >= 0 },
+		"<": func(o int) bool { return o < 0 }, ">": func(o int) bool { return o > 0 },
+	}[operator]
+	if holds == nil {
+		p.fail("this endpoint has no operator " + operator)
+	}
+	return func(i Item) bool {
+		there, ok := i[name]
+		if !ok {
+			return false
+		}
+		order, comparable := there.compare(v)
+		return comparable && holds(order)
+	}
+}
+
+// unused refuses placeholders that no expression uses.
+func (p *parser) unused() *awsjson.Error {
+	for name := range p.names {
+		if !p.used[name] {
+			return invalid("Value provided in ExpressionAttributeNames unused in expressions: keys: {" + name + "}")
+		}
+	}
+	for name := range p.values {
+		if !p.used[name] {
+			return invalid("Value provided in ExpressionAttributeValues unused in expressions: keys: {" + name + "}")
+		}
+	}
+	return nil
 }

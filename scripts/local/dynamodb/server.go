@@ -1,20 +1,21 @@
-// Package dynamodb is Amazon DynamoDB in memory, on one machine: tables with a
-// hash key alone, and the operations on one item with the whole of condition
-// expressions, on which leases and caches that several processes share depend.
-// The AWS SDK and the AWS CLI talk to it.
+// Package dynamodb is the part of Amazon DynamoDB that the vendor uses, in memory: tables
+// with a hash key alone, GetItem, PutItem, and UpdateItem with condition and update
+// expressions. The AWS SDK talks to it.
 //
-// Package awsjson says what it lets in. It refuses, instead of guessing: range
-// keys, indexes, paths into lists and maps, and the parameters that expressions
-// have replaced. It has no capacity to run out of (Fail does it), no streams,
-// batches, transactions or queries. All its reads are consistent, unless SetStale
-// is told otherwise.
-// It imports the standard library only.
+// It answers what it does not have, such as further operations, types and parameters, with
+// an error that names it. It has no capacity limits, no streams and no expiry: DynamoDB may
+// take days to delete an item whose time to live is over, so readers must expect it anyway.
+// It imports awsjson and the standard library only.
 //
-// Source: docs.aws.amazon.com/amazondynamodb/latest/APIReference, and
-// "Expressions" in .../developerguide.
+// Source: docs.aws.amazon.com/amazondynamodb/latest/APIReference, and "Expressions" in
+// .../developerguide.
 package dynamodb
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,15 +30,21 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Server is the endpoint. It is safe for concurrent use. Of the [awsjson.Endpoint]
-// it has ServeHTTP, Calls, Fail, Hang and Inject.
+// Server is the endpoint. It is safe for concurrent use. From [awsjson.Endpoint] it has
+// ServeHTTP, Calls, Fail, Hang and Inject.
 type Server struct {
 	*awsjson.Endpoint
 	cfg Config
 
 	mu     sync.Mutex
 	tables map[string]*table // by name; guarded by mu
-	stale  bool              // guarded by mu
+}
+
+// table is a table with its items.
+type table struct {
+	name, key string
+	created   time.Time
+	items     map[string]Item // by key
 }
 
 const (
@@ -45,11 +52,10 @@ const (
 	inUse           = "ResourceInUseException"
 	conditionFailed = "ConditionalCheckFailedException"
 	validation      = "ValidationException"
-)
 
-// maxBody is the largest request that DynamoDB takes, 1 MB for one item with its
-// expressions (ServiceQuotas.html: an item has 400 KB).
-const maxBody = 1 << 20
+	// maxBody is the largest request in bytes: an item has 400 KB (ServiceQuotas.html).
+	maxBody = 1 << 20
+)
 
 // New returns a DynamoDB without tables.
 func New(cfg Config) *Server {
@@ -60,43 +66,32 @@ func New(cfg Config) *Server {
 	s.Endpoint = awsjson.New(awsjson.Config{
 		Version: "1.0", Target: "DynamoDB_20120810.", MaxBody: maxBody, Type: errorType, Checksum: true,
 		Operations: map[string]awsjson.Operation{
-			"CreateTable":        decode(s, s.createTable),
-			"DeleteItem":         decode(s, s.deleteItem),
-			"DeleteTable":        decode(s, s.deleteTable),
-			"DescribeTable":      decode(s, s.describeTable),
-			"DescribeTimeToLive": decode(s, s.describeTimeToLive),
-			"GetItem":            decode(s, s.getItem),
-			"ListTables":         decode(s, s.listTables),
-			"PutItem":            decode(s, s.putItem),
-			"Scan":               decode(s, s.scan),
-			"UpdateItem":         decode(s, s.updateItem),
-			"UpdateTimeToLive":   decode(s, s.updateTimeToLive),
+			"CreateTable":   decode(s, s.createTable),
+			"DescribeTable": decode(s, s.describeTable),
+			"GetItem":       decode(s, s.getItem),
+			"PutItem":       decode(s, s.putItem),
+			"UpdateItem":    decode(s, s.updateItem),
 		},
 	})
 	return s
 }
 
-// decode makes an operation of a function that runs with the server's mu held.
-// What it returns is not changed afterwards: items are replaced, never written to.
-func decode[In any](s *Server, run func(In) (any, *apiError)) awsjson.Operation {
-	return awsjson.Decode(func(in In) (any, *apiError) {
+// decode returns an operation that runs with the server's mu held. Its result is not changed
+// afterwards: items are replaced, never written to.
+func decode[In any](s *Server, run func(In) (any, *awsjson.Error)) awsjson.Operation {
+	return awsjson.Decode(func(in In) (any, *awsjson.Error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return run(in)
 	})
 }
 
-// apiError is an error answer, by the name of its type in AWS's model.
-type apiError = awsjson.Error
+func fail(code, message string) *awsjson.Error { return &awsjson.Error{Code: code, Message: message} }
 
-// fail makes an error answer.
-func fail(code, message string) *apiError { return &apiError{Code: code, Message: message} }
+func invalid(message string) *awsjson.Error { return fail(validation, message) }
 
-// invalid makes the error answer that is by far the most frequent.
-func invalid(message string) *apiError { return fail(validation, message) }
-
-// errorType is the __type of an error: those of DynamoDB's own model have one
-// namespace, those that all services share have others.
+// errorType returns the __type of an error: DynamoDB's own errors have one namespace, those
+// that all services share have others.
 func errorType(code string) string {
 	switch code {
 	case validation:
@@ -106,4 +101,104 @@ func errorType(code string) string {
 		return "com.amazon.coral.service#" + code
 	}
 	return "com.amazonaws.dynamodb.v20120810#" + code
+}
+
+// AddTable adds a table with a hash key of type S. ttl is the attribute with the time at
+// which an item ends; nothing is deleted by it.
+func (s *Server) AddTable(name, key, ttl string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !validTableName(name) || key == "" || key == ttl || s.tables[name] != nil {
+		return fmt.Errorf("dynamodb: no table can be added with name %q, key %q and time to live %q", name, key, ttl)
+	}
+	s.addTable(name, key)
+	return nil
+}
+
+func (s *Server) addTable(name, key string) *table {
+	t := &table{name: name, key: key, created: s.cfg.Now(), items: make(map[string]Item)}
+	s.tables[name] = t
+	return t
+}
+
+// Items returns a table's items in the order of their keys; nil: there is no such table. The
+// caller must not change them.
+func (s *Server) Items(table string) []Item {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tables[table]
+	if t == nil {
+		return nil
+	}
+	list := []Item{}
+	for _, key := range slices.Sorted(maps.Keys(t.items)) {
+		list = append(list, t.items[key])
+	}
+	return list
+}
+
+// find returns a table by name or ARN.
+func (s *Server) find(name string) (*table, *awsjson.Error) {
+	t := s.tables[strings.TrimPrefix(name, s.arn(""))]
+	switch {
+	case name == "":
+		return nil, invalid("The parameter 'TableName' is required but was not present in the request")
+	case t == nil:
+		return nil, fail(notFound, "Requested resource not found: Table not found")
+	}
+	return t, nil
+}
+
+func (s *Server) arn(name string) string {
+	return "arn:aws:dynamodb:" + s.cfg.Region + ":" + s.cfg.Account + ":table/" + name
+}
+
+type attribute struct{ AttributeName, AttributeType string }
+
+type keyElement struct{ AttributeName, KeyType string }
+
+// describe returns a table as answers have it.
+func (s *Server) describe(t *table, status string) map[string]any {
+	return map[string]any{
+		"TableName": t.name, "TableStatus": status, "TableArn": s.arn(t.name), "CreationDateTime": awsjson.Time(t.created), "ItemCount": len(t.items),
+		"AttributeDefinitions": []attribute{{t.key, "S"}}, "KeySchema": []keyElement{{t.key, "HASH"}},
+		"BillingModeSummary": map[string]string{"BillingMode": "PAY_PER_REQUEST"},
+	}
+}
+
+// createTable creates a table that is active at once, although the answer says, like that of
+// AWS, that it is being created.
+func (s *Server) createTable(in struct {
+	TableName, BillingMode string
+	AttributeDefinitions   []attribute
+	KeySchema              []keyElement
+}) (any, *awsjson.Error) {
+	switch {
+	case !validTableName(in.TableName):
+		return nil, invalid("TableName must be 3 to 255 characters long, and may contain only a-z, A-Z, 0-9, '_', '-', and '.'")
+	case in.BillingMode != "PAY_PER_REQUEST":
+		return nil, invalid("this endpoint has the BillingMode PAY_PER_REQUEST only")
+	case len(in.KeySchema) != 1 || in.KeySchema[0].KeyType != "HASH" || in.KeySchema[0].AttributeName == "":
+		return nil, invalid("this endpoint has tables with one HASH key only")
+	case len(in.AttributeDefinitions) != 1 || in.AttributeDefinitions[0] != attribute{in.KeySchema[0].AttributeName, "S"}:
+		return nil, invalid("One or more parameter values were invalid: AttributeDefinitions must have the key, of type S")
+	case s.tables[in.TableName] != nil:
+		return nil, fail(inUse, "Table already exists: "+in.TableName)
+	}
+	t := s.addTable(in.TableName, in.KeySchema[0].AttributeName)
+	return map[string]any{"TableDescription": s.describe(t, "CREATING")}, nil
+}
+
+func validTableName(name string) bool {
+	return len(name) >= 3 && len(name) <= 255 && !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_-.", r)
+	})
+}
+
+func (s *Server) describeTable(in struct{ TableName string }) (any, *awsjson.Error) {
+	t, failure := s.find(in.TableName)
+	if failure != nil {
+		return nil, failure
+	}
+	return map[string]any{"Table": s.describe(t, "ACTIVE")}, nil
 }

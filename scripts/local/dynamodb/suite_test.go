@@ -4,13 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http/httptest"
 	"os"
 	"reflect"
-	"slices"
+	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -20,17 +22,19 @@ import (
 	local "tokenvendor/scripts/local/dynamodb"
 )
 
-// suite is one test's view of an endpoint. SUITE_ENDPOINT, a URL, puts another in
-// the place of our own, to see that the suite asks for what others understand by
-// the words too.
+// suite is one test's view of an endpoint. SUITE_ENDPOINT, a URL, names another endpoint than
+// our own, which shows that the suite asks for what others understand by the words too.
 type suite struct {
 	*testing.T
 	api   *dynamodb.Client
 	table *string // with the hash key id; an endpoint may be shared
-	ours  bool
 }
 
 type attributes = map[string]types.AttributeValue
+
+func text(s string) types.AttributeValue   { return &types.AttributeValueMemberS{Value: s} }
+func number(n string) types.AttributeValue { return &types.AttributeValueMemberN{Value: n} }
+func blob(b string) types.AttributeValue   { return &types.AttributeValueMemberB{Value: []byte(b)} }
 
 func newServer() *local.Server {
 	return local.New(local.Config{Region: "eu-central-1", Account: "123456789012"})
@@ -44,16 +48,15 @@ func newClient(url string) *dynamodb.Client {
 }
 
 func newSuite(t *testing.T) *suite {
+	t.Helper()
 	url := os.Getenv("SUITE_ENDPOINT")
-	ours := url == ""
-	if ours {
+	if url == "" {
 		server := httptest.NewServer(newServer())
 		t.Cleanup(server.Close)
 		url = server.URL
 	}
-	s := &suite{t, newClient(url), aws.String(t.Name() + "-" + rand.Text()), ours}
-	in := tableInput(*s.table)
-	if _, err := s.api.CreateTable(t.Context(), in); err != nil {
+	s := &suite{t, newClient(url), aws.String("suite-" + rand.Text())}
+	if _, err := s.api.CreateTable(t.Context(), tableInput(*s.table)); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -67,323 +70,143 @@ func tableInput(name string) *dynamodb.CreateTableInput {
 	}
 }
 
-// in is s for a subtest.
-func (s *suite) in(t *testing.T) *suite { return &suite{t, s.api, s.table, s.ours} }
-
-// differs reports whether a check must be left out because the endpoint is not
-// ours and known to answer otherwise; what says how. moto_server 5.2.1 was tried.
-func (s *suite) differs(what string) bool {
-	if !s.ours {
-		s.Logf("known difference: moto %s", what)
-	}
-	return !s.ours
-}
-
-func text(v string) types.AttributeValue   { return &types.AttributeValueMemberS{Value: v} }
-func number(v string) types.AttributeValue { return &types.AttributeValueMemberN{Value: v} }
-func bytesOf(v string) types.AttributeValue {
-	return &types.AttributeValueMemberB{Value: []byte(v)}
-}
-func truth(v bool) types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: v} }
-
-func key(id string) attributes { return attributes{"id": text(id)} }
-
-// item is what all conditions are tried on.
-func item(id string) attributes {
-	return attributes{
-		"id": text(id), "owner": text("me"), "n": number("5"), "big": number("12345678901234567890123456789012345678"),
-		"data": bytesOf("\x00\x01\xff"), "yes": truth(true), "nothing": &types.AttributeValueMemberNULL{Value: true},
-		"words":   &types.AttributeValueMemberSS{Value: []string{"a", "b"}},
-		"numbers": &types.AttributeValueMemberNS{Value: []string{"1", "2.5"}},
-		"blobs":   &types.AttributeValueMemberBS{Value: [][]byte{{1}, {2}}},
-		"list":    &types.AttributeValueMemberL{Value: []types.AttributeValue{text("x"), number("1")}},
-		"tree":    &types.AttributeValueMemberM{Value: attributes{"k": text("v")}},
-		"status":  text("a reserved word"),
-	}
-}
-
-func (s *suite) put(i attributes) {
+func (s *suite) put(item attributes) {
 	s.Helper()
-	if _, err := s.api.PutItem(s.Context(), &dynamodb.PutItemInput{TableName: s.table, Item: i}); err != nil {
+	if _, err := s.api.PutItem(s.Context(), &dynamodb.PutItemInput{TableName: s.table, Item: item}); err != nil {
 		s.Fatal(err)
 	}
 }
 
 func (s *suite) get(id string) attributes {
 	s.Helper()
-	out, err := s.api.GetItem(s.Context(), &dynamodb.GetItemInput{TableName: s.table, Key: key(id), ConsistentRead: aws.Bool(true)})
+	out, err := s.api.GetItem(s.Context(), &dynamodb.GetItemInput{TableName: s.table, Key: attributes{"id": text(id)}, ConsistentRead: aws.Bool(true)})
 	if err != nil {
 		s.Fatal(err)
 	}
 	return out.Item
 }
 
-func (s *suite) wantItem(got, want attributes) {
-	s.Helper()
-	if len(got) == 0 && len(want) == 0 {
-		return
+// update makes an update of the item id. names and values are those that the expressions use.
+func (s *suite) update(id, update, condition string, names map[string]string, values attributes) (*dynamodb.UpdateItemOutput, error) {
+	in := &dynamodb.UpdateItemInput{
+		TableName: s.table, Key: attributes{"id": text(id)}, UpdateExpression: &update,
+		ExpressionAttributeNames: names, ExpressionAttributeValues: values, ReturnValues: types.ReturnValueAllOld,
+		ReturnValuesOnConditionCheckFailure: types.ReturnValuesOnConditionCheckFailureAllOld,
 	}
-	if !reflect.DeepEqual(got, want) {
-		s.Errorf("item has %d attributes %v, want %d %v", len(got), plain(got), len(want), plain(want))
+	if condition != "" {
+		in.ConditionExpression = &condition
 	}
+	return s.api.UpdateItem(s.Context(), in)
 }
 
-// plain makes an item readable.
-func plain(a attributes) map[string]any {
-	out := make(map[string]any)
-	for name, v := range a {
-		out[name] = reflect.ValueOf(v).Elem().FieldByName("Value").Interface()
-	}
-	return out
-}
-
-func (s *suite) wantCode(err error, want string) {
-	s.Helper()
+func code(err error) string {
 	var api smithy.APIError
-	if want == "" && err == nil {
-		return
+	if !errors.As(err, &api) {
+		return fmt.Sprint(err)
 	}
-	if !errors.As(err, &api) || api.ErrorCode() != want {
-		s.Errorf("error is %v, want %q", err, want)
-	}
+	return api.ErrorCode()
 }
-
-const (
-	failed  = "ConditionalCheckFailedException"
-	invalid = "ValidationException"
-	missing = "ResourceNotFoundException"
-)
 
 func TestTables(t *testing.T) {
 	s := newSuite(t)
-	name := s.table
-	_, err := s.api.CreateTable(t.Context(), tableInput(*name))
-	s.wantCode(err, "ResourceInUseException")
-	if err := dynamodb.NewTableExistsWaiter(s.api).Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: name}, time.Minute); err != nil {
-		t.Fatal(err)
+	out, err := s.api.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: s.table})
+	if err != nil || out.Table.TableStatus != types.TableStatusActive || *out.Table.KeySchema[0].AttributeName != "id" || !strings.HasSuffix(*out.Table.TableArn, "/"+*s.table) {
+		t.Errorf("got %+v, %v", out, err)
 	}
-	s.put(key("a"))
-	out, err := s.api.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: name})
-	if err != nil {
-		t.Fatal(err)
+	if _, err := s.api.CreateTable(t.Context(), tableInput(*s.table)); code(err) != "ResourceInUseException" {
+		t.Errorf("the same table again: %v", err)
 	}
-	if d := out.Table; *d.TableArn != "arn:aws:dynamodb:eu-central-1:123456789012:table/"+*name || d.TableStatus != types.TableStatusActive ||
-		*d.ItemCount != 1 || d.CreationDateTime == nil || *d.KeySchema[0].AttributeName != "id" || d.BillingModeSummary.BillingMode != types.BillingModePayPerRequest {
-		t.Errorf("%+v", d)
+	if _, err := s.api.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("none")}); code(err) != "ResourceNotFoundException" {
+		t.Errorf("no such table: %v", err)
 	}
-	byARN := &dynamodb.GetItemInput{TableName: out.Table.TableArn, Key: key("a")}
-	if got, err := s.api.GetItem(t.Context(), byARN); err != nil || len(got.Item) != 1 {
-		t.Errorf("by ARN: %v, %v", got, err)
-	}
-	var listed []string
-	for pager := dynamodb.NewListTablesPaginator(s.api, &dynamodb.ListTablesInput{}); pager.HasMorePages(); {
-		page, err := pager.NextPage(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		listed = append(listed, page.TableNames...)
-	}
-	if !slices.Contains(listed, *name) {
-		t.Errorf("%q is not listed", *name)
-	}
-	if _, err := s.api.DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: name}); err != nil {
-		t.Fatal(err)
-	}
-	if err := dynamodb.NewTableNotExistsWaiter(s.api).Wait(t.Context(), &dynamodb.DescribeTableInput{TableName: name}, time.Minute); err != nil {
-		t.Fatal(err)
-	}
-	_, err = s.api.DeleteTable(t.Context(), &dynamodb.DeleteTableInput{TableName: name})
-	s.wantCode(err, missing)
-	_, err = s.api.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: name, Key: key("a")})
-	s.wantCode(err, missing)
-	_, err = s.api.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: name, Item: key("a")})
-	s.wantCode(err, missing)
 }
 
-func TestTablesRefused(t *testing.T) {
+func TestGetReturnsWhatWasPut(t *testing.T) {
 	s := newSuite(t)
-	attribute := func(name, kind string) types.AttributeDefinition {
-		return types.AttributeDefinition{AttributeName: &name, AttributeType: types.ScalarAttributeType(kind)}
+	item := attributes{"id": text("a"), "n": number("-12.5"), "b": blob("\x00\xff"), "yes": &types.AttributeValueMemberBOOL{Value: true}, "empty": text("")}
+	s.put(item)
+	if got := s.get("a"); !reflect.DeepEqual(got, item) {
+		t.Errorf("got %v, want %v", got, item)
 	}
-	for name, change := range map[string]func(*dynamodb.CreateTableInput){
-		"moto takes short names of tables": func(in *dynamodb.CreateTableInput) { in.TableName = aws.String("ab") },
-		"moto takes any name of a table":   func(in *dynamodb.CreateTableInput) { in.TableName = aws.String("a b c") },
-		"moto has range keys":              func(in *dynamodb.CreateTableInput) { addRange(in) },
-		"no definition of the key":         func(in *dynamodb.CreateTableInput) { in.AttributeDefinitions[0] = attribute("other", "S") },
-		"an attribute that is no key": func(in *dynamodb.CreateTableInput) {
-			in.AttributeDefinitions = append(in.AttributeDefinitions, attribute("other", "S"))
-		},
-		"moto takes keys of any type": func(in *dynamodb.CreateTableInput) { in.AttributeDefinitions[0] = attribute("id", "BOOL") },
-		"provisioned without limits":  func(in *dynamodb.CreateTableInput) { in.BillingMode = types.BillingModeProvisioned },
-		"limits on demand": func(in *dynamodb.CreateTableInput) {
-			in.ProvisionedThroughput = &types.ProvisionedThroughput{ReadCapacityUnits: aws.Int64(1), WriteCapacityUnits: aws.Int64(1)}
-		},
+	s.put(attributes{"id": text("a"), "new": text("x")})
+	if got := s.get("a"); len(got) != 2 {
+		t.Errorf("got %v: the old attributes are there", got)
+	}
+	if got := s.get("b"); got != nil {
+		t.Errorf("got %v, want no item", got)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	s := newSuite(t)
+	names := map[string]string{"#n": "n", "#b": "b", "#none": "none"}
+	values := attributes{":4": number("4"), ":5": number("5"), ":five": number("5.0"), ":6": number("6"), ":x": blob("x"), ":y": blob("y"), ":s": text("5")}
+	for condition, want := range map[string]bool{
+		"attribute_exists(#n)": true, "attribute_exists(#none)": false, "attribute_not_exists(#n)": false, "attribute_not_exists(#none)": true,
+		"#n = :5": true, "#n = :five": true, "#n = :s": false, "#n = :4": false, "#b = :x": true, "#b = :y": false, "#none = :5": false,
+		"#n <= :5": true, "#n <= :4": false, "#n >= :5": true, "#n >= :6": false, "#n < :6": true, "#n > :5": false, "#none <= :5": false,
+		"#n = :5 AND #b = :x": true, "#n = :5 AND #b = :y": false, "#n = :4 OR #b = :x": true, "#n = :4 or #b = :y": false,
+		"#n = :5 OR #n = :4 AND #b = :y": true, "#b = :y AND #n = :4 OR #n = :5": true,
 	} {
-		t.Run(name, func(t *testing.T) {
-			s := s.in(t)
-			in := tableInput(rand.Text())
-			change(in)
-			if what, known := strings.CutPrefix(name, "moto "); !known || !s.differs(what) {
-				_, err := s.api.CreateTable(t.Context(), in)
-				s.wantCode(err, invalid)
+		s.put(attributes{"id": text("a"), "n": number("5"), "b": blob("x")})
+		usedNames, usedValues := map[string]string{"#out": "out"}, attributes{":out": text("changed")}
+		for _, placeholder := range regexp.MustCompile(`[#:][a-z0-9]+`).FindAllString(condition, -1) {
+			if name, ok := names[placeholder]; ok {
+				usedNames[placeholder] = name
+			} else {
+				usedValues[placeholder] = values[placeholder]
 			}
-		})
-	}
-}
-
-func addRange(in *dynamodb.CreateTableInput) {
-	in.AttributeDefinitions = append(in.AttributeDefinitions, types.AttributeDefinition{AttributeName: aws.String("at"), AttributeType: types.ScalarAttributeTypeN})
-	in.KeySchema = append(in.KeySchema, types.KeySchemaElement{AttributeName: aws.String("at"), KeyType: types.KeyTypeRange})
-}
-
-func TestTimeToLive(t *testing.T) {
-	s := newSuite(t)
-	describe := func(want types.TimeToLiveStatus) {
-		t.Helper()
-		out, err := s.api.DescribeTimeToLive(t.Context(), &dynamodb.DescribeTimeToLiveInput{TableName: s.table})
-		if err != nil || out.TimeToLiveDescription.TimeToLiveStatus != want || want == types.TimeToLiveStatusEnabled && *out.TimeToLiveDescription.AttributeName != "end" {
-			t.Errorf("%+v, %v, want %s", out, err, want)
+		}
+		_, err := s.update("a", "SET #out = :out", condition, usedNames, usedValues)
+		if (err == nil) != want || err != nil && code(err) != "ConditionalCheckFailedException" {
+			t.Errorf("%s: %v, want that it holds: %v", condition, err, want)
+		}
+		if changed := s.get("a")["out"] != nil; changed != want {
+			t.Errorf("%s: the item was changed: %v", condition, changed)
 		}
 	}
-	update := func(enabled bool) error {
-		_, err := s.api.UpdateTimeToLive(t.Context(), &dynamodb.UpdateTimeToLiveInput{
-			TableName: s.table, TimeToLiveSpecification: &types.TimeToLiveSpecification{AttributeName: aws.String("end"), Enabled: &enabled},
-		})
-		return err
-	}
-	describe(types.TimeToLiveStatusDisabled)
-	s.wantCode(update(true), "")
-	describe(types.TimeToLiveStatusEnabled)
-	if !s.differs("takes a time to live that is already so") {
-		s.wantCode(update(true), invalid)
-	}
-	s.wantCode(update(false), "")
-	describe(types.TimeToLiveStatusDisabled)
-	if s.ours {
-		s.wantCode(update(false), invalid)
-	}
-	// An item that has ended is still there.
-	s.wantCode(update(true), "")
-	ended := attributes{"id": text("a"), "end": number("1000000000")}
-	s.put(ended)
-	s.wantItem(s.get("a"), ended)
 }
 
-// TestGetWhatWasPut: all types come back as they went in.
-func TestGetWhatWasPut(t *testing.T) {
+func TestUpdateReturnsTheOldItem(t *testing.T) {
 	s := newSuite(t)
-	want := item("a")
-	s.put(want)
-	s.wantItem(s.get("a"), want)
-	s.wantItem(s.get("b"), nil)
-	if large := (attributes{"id": text("c"), "v": bytesOf(strings.Repeat("\xff", 400<<10-4))}); !s.differs("counts the base64 of bytes") {
-		s.put(large)
-		s.wantItem(s.get("c"), large)
+	names, values := map[string]string{"#n": "n"}, attributes{":1": number("1")}
+	out, err := s.update("a", "SET #n = :1", "attribute_not_exists(#n)", names, values)
+	if err != nil || len(out.Attributes) != 0 {
+		t.Fatalf("got %+v, %v", out, err)
 	}
-	odd := attributes{"id": text("ü <>&\u2028\x00\U0001f511")}
-	s.put(odd)
-	s.wantItem(s.get("ü <>&\u2028\x00\U0001f511"), odd)
-	empty := attributes{"id": text("d"), "s": text(""), "b": &types.AttributeValueMemberB{Value: []byte{}}, "l": &types.AttributeValueMemberL{Value: []types.AttributeValue{}}, "m": &types.AttributeValueMemberM{Value: attributes{}}}
-	s.put(empty)
-	s.wantItem(s.get("d"), empty)
-}
-
-func TestNumbers(t *testing.T) {
-	s := newSuite(t)
-	if s.differs("keeps numbers as they were written") {
-		return
+	want := attributes{"id": text("a"), "n": number("1")}
+	_, err = s.update("a", "SET #n = :1", "attribute_not_exists(#n)", names, values)
+	var failed *types.ConditionalCheckFailedException
+	if !errors.As(err, &failed) || !reflect.DeepEqual(failed.Item, want) {
+		t.Errorf("got %v, want the item that is there", err)
 	}
-	for in, want := range map[string]string{
-		"1.0": "1", "007": "7", "+3": "3", "-0": "0", "0.0e5": "0", "1e3": "1000", "12.50": "12.5", "-1E-3": "-0.001", ".5": "0.5", "5.": "5",
-		"9.9999999999999999999999999999999999999E125": "99999999999999999999999999999999999999" + strings.Repeat("0", 88),
-		"1E-130": "0." + strings.Repeat("0", 129) + "1",
-		"0.1234567890123456789012345678901234567800":     "0.12345678901234567890123456789012345678",
-		"00012345678901234567890123456789012345678.000":  "12345678901234567890123456789012345678",
-		"-12345678901234567890123456789012345678000e-10": "-1234567890123456789012345678901.2345678",
-	} {
-		s.put(attributes{"id": text("a"), "n": number(in)})
-		if got := s.get("a")["n"].(*types.AttributeValueMemberN).Value; got != want {
-			t.Errorf("%s became %s, want %s", in, got, want)
-		}
+	out, err = s.update("a", "REMOVE #n", "", names, nil)
+	if err != nil || !reflect.DeepEqual(out.Attributes, want) || len(s.get("a")) != 1 {
+		t.Errorf("got %+v, %v, and left %v", out, err, s.get("a"))
 	}
-	for _, in := range []string{"", "x", "1x", "--1", "+-1", "1e", "e5", "1_000", "0x10", "Inf", "NaN", " 1", "1 ", "1e126", "1e-131", "1e99999999999999999999", "1.2.3", ".", "123456789012345678901234567890123456789"} {
-		_, err := s.api.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: s.table, Item: attributes{"id": text("a"), "n": number(in)}})
-		if err == nil {
-			t.Errorf("%q is taken", in)
-		}
-		s.wantCode(err, invalid)
+	out, err = s.update("a", "SET #n = :1, #m = :2 REMOVE #o", "", map[string]string{"#n": "n", "#m": "m", "#o": "o"}, attributes{":1": number("1"), ":2": text("2")})
+	if err != nil || len(out.Attributes) != 1 || len(s.get("a")) != 3 {
+		t.Errorf("got %+v, %v, and left %v", out, err, s.get("a"))
 	}
 }
 
-func TestItemsRefused(t *testing.T) {
+// TestOneOfManyGetsALease: conditional writes exclude each other.
+func TestOneOfManyGetsALease(t *testing.T) {
 	s := newSuite(t)
-	for name, i := range map[string]attributes{
-		"no key":               {"v": text("x")},
-		"key of another type":  {"id": number("1")},
-		"empty key":            key(""),
-		"long key":             key(strings.Repeat("x", 2049)),
-		"more than 400 KB":     {"id": text("a"), "v": text(strings.Repeat("x", 400<<10))},
-		"empty set":            {"id": text("a"), "v": &types.AttributeValueMemberSS{Value: []string{}}},
-		"moto the same twice":  {"id": text("a"), "v": &types.AttributeValueMemberSS{Value: []string{"x", "x"}}},
-		"moto the same number": {"id": text("a"), "v": &types.AttributeValueMemberNS{Value: []string{"1", "1.0"}}},
-		"NULL false":           {"id": text("a"), "v": &types.AttributeValueMemberNULL{Value: false}},
-		"moto no name":         {"id": text("a"), "": text("x")},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := s.in(t)
-			if what, known := strings.CutPrefix(name, "moto "); !known || !s.differs("takes "+what) {
-				_, err := s.api.PutItem(t.Context(), &dynamodb.PutItemInput{TableName: s.table, Item: i})
-				s.wantCode(err, invalid)
-			}
-		})
-	}
-	for name, k := range map[string]attributes{"no key": {}, "another key": {"v": text("x")}, "more than the key": {"id": text("a"), "v": text("x")}, "another type": {"id": number("1")}, "empty key": key("")} {
-		t.Run("get with "+name, func(t *testing.T) {
-			s := s.in(t)
-			if name == "another type" && s.differs("takes a Key with "+name) {
-				return
-			}
-			_, err := s.api.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: s.table, Key: k})
-			s.wantCode(err, invalid)
-		})
-	}
-}
-
-func TestProjection(t *testing.T) {
-	s := newSuite(t)
-	s.put(item("a"))
-	for _, tt := range []struct {
-		name, expression string
-		names            map[string]string
-		want             []string
-		code             string
-	}{
-		{"one", "id", nil, []string{"id"}, ""},
-		{"two", "n, id", nil, []string{"id", "n"}, ""},
-		{"placeholder", "#s,n", map[string]string{"#s": "status"}, []string{"status", "n"}, ""},
-		{"one that is not there", "n, absent", nil, []string{"n"}, ""},
-		{"reserved", "status", nil, nil, invalid},
-		{"unused", "n", map[string]string{"#s": "status"}, nil, invalid},
-		{"undefined", "#s", nil, nil, invalid},
-		{"empty", "", nil, nil, invalid},
-		{"twice", "n, n", nil, nil, invalid},
-		{"comma", "n,", nil, nil, invalid},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := s.in(t)
-			switch {
-			case tt.name == "undefined" && s.differs("leaves out names that are not defined"), tt.name == "comma" && s.differs("takes a comma at the end of a projection"):
-				return
-			}
-			out, err := s.api.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: s.table, Key: key("a"), ProjectionExpression: &tt.expression, ExpressionAttributeNames: tt.names})
-			s.wantCode(err, tt.code)
+	var got atomic.Int64
+	var all sync.WaitGroup
+	for i := range 16 {
+		all.Go(func() {
+			_, err := s.update("lease", "SET #o = :o", "attribute_not_exists(#o)", map[string]string{"#o": "owner"}, attributes{":o": text(fmt.Sprint(i))})
 			if err == nil {
-				want := attributes{}
-				for _, name := range tt.want {
-					want[name] = item("a")[name]
-				}
-				s.wantItem(out.Item, want)
+				got.Add(1)
+			} else if code(err) != "ConditionalCheckFailedException" {
+				t.Error(err)
 			}
 		})
+	}
+	all.Wait()
+	if got.Load() != 1 {
+		t.Errorf("%d got the lease", got.Load())
 	}
 }
