@@ -82,7 +82,7 @@ func TestIssuingOrderPutsIssuerAfterSubject(t *testing.T) {
 	leaf := m.Issue(m.RSA, nil)
 	want := []*x509.Certificate{leaf, m.Intermediate.Certificate, m.Root.Certificate}
 	if got := issuingOrder([]*x509.Certificate{want[0], want[2], want[1]}); !slices.Equal(got, want) {
-		t.Error("not in the order of issuing")
+		t.Error("got another order, want leaf, intermediate, root")
 	}
 }
 

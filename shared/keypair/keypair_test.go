@@ -181,7 +181,7 @@ func TestParseKeyIgnoresLabel(t *testing.T) {
 		"PKCS#8 as SEC1":   keypairtest.BlockPEM("EC PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(m.EC256))),
 	} {
 		if _, err := ParseKey(key, Password{}); err != nil {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want no error", name, err)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func TestParseKeyOpensEncryptedKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !opensslKey(t).Equal(key.Public()) {
-				t.Error("got another key")
+				t.Error("got another key, want that of leaf.pem")
 			}
 			_, err = ParseKey(file, Password{"private_key_password", "test-wrong"})
 			checkError(t, err, "cannot be decrypted: private_key_password is wrong, or the key is damaged", file)
