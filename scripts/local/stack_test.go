@@ -200,8 +200,8 @@ func TestSharedTable(t *testing.T) {
 		}
 	}
 	// The key of the epoch, the token, the client's logons, the server.
-	if rows != 4 || values != 2 {
-		t.Errorf("%d rows with %d values, want 4 with 2", rows, values)
+	if rows != 5 || values != 3 {
+		t.Errorf("%d rows with %d values, want 5 with 3", rows, values)
 	}
 	if n := s.keys.Calls("GenerateDataKey") + s.keys.Calls("Decrypt"); n != 1 {
 		t.Errorf("%d KMS calls, want 1", n)
