@@ -22,7 +22,7 @@ func busEvent(id, detailType, detail string) string {
 
 // TestEvents: one request or several, done once however often the event is delivered.
 func TestEvents(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	one, two := busEvent("e-1", "TokenRequested", `{"client":"billing","scope":"read"}`), busEvent("e-2", "TokenRequested", `{"requests":[{"client":"billing"},{"client":"orders"},{"client":"billing"}]}`)
 	for range 2 {
 		for _, event := range []string{one, two} {
@@ -43,9 +43,9 @@ func TestEvents(t *testing.T) {
 	r.wantQuiet()
 }
 
-// TestB125BadEvents fail with a reason, and so come to the dead-letter queue.
-func TestB125BadEvents(t *testing.T) {
-	r := newRig(t)
+// TestBadEventsFailWithAReason fail with a reason, and so come to the dead-letter queue.
+func TestBadEventsFailWithAReason(t *testing.T) {
+	r := newHarness(t)
 	for name, test := range map[string]struct{ event, kind, says string }{
 		"no detail":       {`{"id":"e","detail-type":"TokenRequested","source":"x"}`, "invalid_request", "detail"},
 		"detail a string": {busEvent("e", "TokenRequested", `"cnry"`), "invalid_request", "detail"},
@@ -77,7 +77,7 @@ func TestB125BadEvents(t *testing.T) {
 }
 
 // results invokes with a schedule.
-func (r *rig) results(h *handler, entries string) []map[string]any {
+func (r *harness) results(h *handler, entries string) []map[string]any {
 	r.t.Helper()
 	answer, kind, text := r.invoke(h, `{"schedule":[`+entries+`]}`)
 	var out struct{ Results []map[string]any }
@@ -87,9 +87,10 @@ func (r *rig) results(h *handler, entries string) []map[string]any {
 	return out.Results
 }
 
-// TestB128Schedule: one bad entry does not spoil the others; one run has one effect.
-func TestB128Schedule(t *testing.T) {
-	r := newRig(t)
+// TestScheduleDoesEachEntryOnce: a bad entry does not spoil the others, and a run has one
+// effect.
+func TestScheduleDoesEachEntryOnce(t *testing.T) {
+	r := newHarness(t)
 	for range 2 {
 		results := r.results(r.h, `{"client":"billing","min_ttl":60},{"client":"none"},{"client":"orders","caller":"direct:nightly"},{"client":"stock","deliver_to":"token-vendor/clients/x"}`)
 		if len(results) != 4 || results[0]["client"] != "billing" || results[1]["error"] != "access_denied" || results[2]["caller"] != "direct:nightly" || results[3]["error"] != "invalid_request" {
@@ -99,17 +100,18 @@ func TestB128Schedule(t *testing.T) {
 	if len(r.events) != 2 {
 		t.Errorf("%d announced, want 2", len(r.events))
 	}
-	// A run by the name of another's second entry is not that.
-	if _, kind, _ := r.invoke(r.h, `{"schedule":[{"client":"billing"},{"client":"orders"}],"id":"run"}`); kind != "" || len(r.events) != 4 {
-		t.Errorf("%s, %d announced", kind, len(r.events))
-	}
-	if _, kind, _ := r.invoke(r.h, `{"schedule":[{"client":"billing"}],"id":"run-1"}`); kind != "" || len(r.events) != 5 {
-		t.Errorf("%s, %d announced", kind, len(r.events))
-	}
-	r.events = r.events[:2]
-	// The next run is another.
-	if _, kind, _ := r.invoke(r.h, `{"schedule":[{"client":"billing"}],"id":"run-2"}`); kind != "" || len(r.events) != 3 {
-		t.Errorf("%s, %d announced", kind, len(r.events))
+	for _, run := range []struct {
+		payload   string
+		announced int
+	}{
+		{`{"schedule":[{"client":"billing"},{"client":"orders"}],"id":"run"}`, 4},
+		// The second entry of the run before has another name than this run.
+		{`{"schedule":[{"client":"billing"}],"id":"run-1"}`, 5},
+		{`{"schedule":[{"client":"billing"}],"id":"run-2"}`, 6},
+	} {
+		if _, kind, _ := r.invoke(r.h, run.payload); kind != "" || len(r.events) != run.announced {
+			t.Errorf("%s: got error %q, %d announced, want %d", run.payload, kind, len(r.events), run.announced)
+		}
 	}
 	for _, bad := range []string{`{"schedule":[]}`, `{"schedule":{}}`, `{"schedule":null}`, `{"schedule":[{"client":"billing"}],"id":1}`, `{"schedule":[{"client":"billing"}],"id":"a b"}`, `{"schedule":[{"client":"billing"}],"x":1}`,
 		`{"schedule":[` + strings.TrimSuffix(strings.Repeat(`{"client":"billing"},`, 101), ",") + `]}`} {
@@ -122,7 +124,7 @@ func TestB128Schedule(t *testing.T) {
 
 // TestDirect: a state machine gets claims, in order, and the error's type to match.
 func TestDirect(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	answer, kind, _ := r.invoke(r.h, `{"client":"billing","min_ttl":900}`)
 	var one token.Announcement
 	if err := json.Unmarshal([]byte(answer), &one); err != nil || kind != "" || one.Claim == "" || one.Client != "billing" {
@@ -147,7 +149,7 @@ func TestDirect(t *testing.T) {
 // that allows.
 func TestDeliver(t *testing.T) {
 	const target, entry = "token-vendor/tokens/billing", `{"client":"billing","scope":"read","deliver_to":"token-vendor/tokens/billing"}`
-	r := newRig(t)
+	r := newHarness(t)
 	secret := &targetSecret{}
 	r.secrets[target] = secret
 	for minute := range 24 * 60 / 5 {
@@ -182,7 +184,7 @@ func TestDeliver(t *testing.T) {
 
 // TestDeliverIsWrittenEveryTenMinutesAtMost, whatever is asked and however often.
 func TestDeliverIsWrittenEveryTenMinutesAtMost(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	secret := &targetSecret{}
 	r.secrets["token-vendor/tokens/x"] = secret
 	var times []time.Time
@@ -208,10 +210,10 @@ func TestDeliverIsWrittenEveryTenMinutesAtMost(t *testing.T) {
 	}
 }
 
-// TestR84DeliveryTrouble: the old version stays, and somebody hears of it.
-func TestR84DeliveryTrouble(t *testing.T) {
+// TestFailedDeliveryKeepsTheOldVersion: the old version stays, and somebody hears of it.
+func TestFailedDeliveryKeepsTheOldVersion(t *testing.T) {
 	const entry = `{"client":"billing","deliver_to":"token-vendor/tokens/x"}`
-	r := newRig(t)
+	r := newHarness(t)
 	if result := r.results(r.h, entry)[0]; result["error"] != "server_error" || !strings.Contains(fmt.Sprint(result["error_description"]), "no secret") || r.counted(countDeliveriesFailed) != 1 {
 		t.Errorf("no such secret: %v", result)
 	}
@@ -256,8 +258,8 @@ func TestR84DeliveryTrouble(t *testing.T) {
 	}
 }
 
-// TestB126Targets: only secrets that are for tokens are written.
-func TestB126Targets(t *testing.T) {
+// TestOnlySecretsForTokensAreWritten: only secrets that are for tokens are written.
+func TestOnlySecretsForTokensAreWritten(t *testing.T) {
 	for name, want := range map[string]bool{
 		"token-vendor/tokens/billing": true, "token-vendor/tokens/team/billing_1.x@y": true,
 		"token-vendor/tokens/": false, "token-vendor/tokens": false, "": false, "billing": false, "token-vendor/clients/x": false, "token-vendor/policy": false,
@@ -303,7 +305,7 @@ func entryFor(a ask.Ask) string {
 // TestEachMemberOfAskReplacesDelivery: a schedule that asks for something else replaces the
 // token that is there, and one that asks for the same does not.
 func TestEachMemberOfAskReplacesDelivery(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	full := asktest.Full(t)
 	r.client("billing", map[string]any{"allow_parameters": slices.Collect(maps.Keys(full.Parameters))})
 	target := &targetSecret{}
@@ -336,11 +338,11 @@ func parseEntry(raw []byte) error {
 	return e.parse(raw)
 }
 
-// TestS06DeliveriesAreDecided: whoever can read the secret gets the token, so the policy
+// TestPolicyDecidesDeliveries: whoever can read the secret gets the token, so the policy
 // must allow that secret the client; what is only fetched ahead nobody gets, but no
 // frozen client is.
-func TestS06DeliveriesAreDecided(t *testing.T) {
-	r := newRig(t)
+func TestPolicyDecidesDeliveries(t *testing.T) {
+	r := newHarness(t)
 	r.policy = `{"rules": [{"name": "d", "callers": ["deliver:bill*"], "clients": ["billing"], "scopes": ["read"]}], "freeze": ["stock"]}`
 	r.h = r.environment()
 	for _, name := range []string{"billing", "payroll", "team/billing"} {

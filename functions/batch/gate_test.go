@@ -13,13 +13,13 @@ const aliasTarget = "token-vendor/tokens/mine"
 
 // aliasPayloads are every kind of payload, and whether it was done.
 func aliasPayloads() []aliasPayload {
-	announced := func(r *rig, _ string) bool { return len(r.events) == 1 }
-	answered := func(_ *rig, answer string) bool { return strings.Contains(answer, `"claim":`) }
+	announced := func(r *harness, _ string) bool { return len(r.events) == 1 }
+	answered := func(_ *harness, answer string) bool { return strings.Contains(answer, `"claim":`) }
 	return []aliasPayload{
 		{audit.SQS, `{"Records": [` + message("cnry-message", `{"client":"billing"}`, 1) + `]}`, announced},
-		{audit.SQS, `{"Records": [` + message("cnry-message", "rubbish", 1) + `]}`, func(r *rig, _ string) bool { return len(r.dead) == 1 }},
+		{audit.SQS, `{"Records": [` + message("cnry-message", "rubbish", 1) + `]}`, func(r *harness, _ string) bool { return len(r.dead) == 1 }},
 		{audit.Bus, busEvent("cnry-event", "TokenRequested", `{"client":"billing"}`), announced},
-		{audit.Schedule, `{"schedule":[{"client":"billing","deliver_to":"` + aliasTarget + `"}]}`, func(r *rig, _ string) bool { return r.secrets[aliasTarget].writes == 1 }},
+		{audit.Schedule, `{"schedule":[{"client":"billing","deliver_to":"` + aliasTarget + `"}]}`, func(r *harness, _ string) bool { return r.secrets[aliasTarget].writes == 1 }},
 		{audit.Schedule, `{"id":"cnry-run","schedule":[{"client":"billing"}]}`, announced},
 		// What looks like both is a source's.
 		{audit.Bus, `{"client":"billing",` + busEvent("cnry-event", "TokenRequested", `{"client":"billing"}`)[1:], announced},
@@ -31,7 +31,7 @@ func aliasPayloads() []aliasPayload {
 type aliasPayload struct {
 	source  audit.Source
 	payload string
-	done    func(r *rig, answer string) bool
+	done    func(r *harness, answer string) bool
 }
 
 // TestAliases sends every kind of payload through every alias. With SOURCES_ALIAS the
@@ -41,7 +41,7 @@ func TestAliases(t *testing.T) {
 	for _, g := range []gate{{}, {alias: "sources"}, {alias: "sources", samLocal: true}} {
 		for _, alias := range []string{"", "jobs", "sources", "other", "Sources"} {
 			for _, p := range aliasPayloads() {
-				r := newRig(t)
+				r := newHarness(t)
 				r.secrets[aliasTarget] = &targetSecret{}
 				r.h.gate = g
 				answer, kind, _ := r.invokeBy(r.h, alias, p.payload)
@@ -61,7 +61,7 @@ func TestAliases(t *testing.T) {
 }
 
 // wantForged: all that is left of the event is one line.
-func (r *rig) wantForged(source audit.Source, alias string) {
+func (r *harness) wantForged(source audit.Source, alias string) {
 	r.t.Helper()
 	if n := len(r.server.Requests()) + len(r.events) + len(r.dead) + r.secrets[aliasTarget].writes + len(r.table.Items()); n > 0 {
 		r.t.Errorf("%s through %q: %d things were done", source, alias, n)
@@ -79,7 +79,7 @@ func (r *rig) wantForged(source audit.Source, alias string) {
 
 // TestForgedMessage: a real message whose id somebody has sent before is done all the same.
 func TestForgedMessage(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.h.gate = gate{alias: "sources"}
 	if _, kind, _ := r.invokeBy(r.h, "jobs", `{"Records": [`+message("m-1", `{"client":"stock"}`, 1)+`]}`); kind != "access_denied" {
 		t.Errorf("error %q", kind)

@@ -17,7 +17,7 @@ func TestSamples(t *testing.T) {
 	}{
 		"sqs": {2, `{"batchItemFailures":[]}`}, "eventbridge": {2, ""}, "schedule": {1, `"written":true`}, "state-machine": {0, `"claim":"`},
 	} {
-		r := newRig(t)
+		r := newHarness(t)
 		r.secrets["token-vendor/tokens/billing"] = &targetSecret{}
 		payload, err := os.ReadFile("../../events/batch/" + name + ".json")
 		if err != nil {
@@ -52,11 +52,9 @@ func TestStateMachine(t *testing.T) {
 	}
 	fetch := machine.States["EachClient"].ItemProcessor.States["FetchAhead"]
 	handled := make(map[string]bool)
-	for _, list := range [][]struct{ ErrorEquals []string }{fetch.Retry, fetch.Catch} {
-		for _, one := range list {
-			for _, name := range one.ErrorEquals {
-				handled[name] = true
-			}
+	for _, one := range append(fetch.Retry, fetch.Catch...) {
+		for _, name := range one.ErrorEquals {
+			handled[name] = true
 		}
 	}
 	codes := make(map[string]bool)

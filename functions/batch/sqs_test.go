@@ -16,7 +16,7 @@ import (
 
 // TestMessages: each message gets its token announced, once, however often it comes.
 func TestMessages(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	good := []string{
 		message("m-1", `{"client":"billing","scope":"read","min_ttl":600}`, 1), message("m-2", `{"client":"billing","scope":"read"}`, 1),
 		message("m-3", `{"client":"orders","caller":"arn:aws:iam::111122223333:role/team/job"}`, 1),
@@ -38,9 +38,9 @@ func TestMessages(t *testing.T) {
 	r.wantQuiet()
 }
 
-// TestB124BadMessages: a bad message goes to the dead-letter queue with a reason that
-// names the member and not its value; where there is no such queue it fails.
-func TestB124BadMessages(t *testing.T) {
+// TestBadMessagesAreDeadLettered: the reason names the member and not its value. Without a
+// dead-letter queue the message fails.
+func TestBadMessagesAreDeadLettered(t *testing.T) {
 	bad := map[string]struct{ body, code, says string }{
 		"no JSON":        {`cnry-body`, "invalid_request", "JSON"},
 		"a list":         {`[{"client":"billing"}]`, "invalid_request", "object"},
@@ -61,7 +61,7 @@ func TestB124BadMessages(t *testing.T) {
 		"min_ttl":        {`{"client":"billing","min_ttl":7200}`, "invalid_request", "min_ttl"},
 	}
 	for _, queue := range []bool{true, false} {
-		r := newRig(t)
+		r := newHarness(t)
 		if !queue {
 			r.h.dead = nil
 		}
@@ -89,18 +89,30 @@ func TestB124BadMessages(t *testing.T) {
 		}
 		for _, l := range r.dead {
 			test := bad[strings.ReplaceAll(l.Attributes["message_id"], "-", " ")]
-			if body := test.body[:min(len(test.body), maxBuried)]; l.Body != body || (len(body) < len(test.body)) != (l.Attributes["body_bytes"] != "") || l.Attributes["error"] != test.code || !strings.Contains(l.Attributes["error_description"], test.says) || strings.Contains(fmt.Sprint(l.Attributes), "cnry-") {
-				t.Errorf("%q %v", l.Body[:min(len(l.Body), 80)], l.Attributes)
-			}
+			l.check(t, test.body, test.code, test.says)
 		}
 		r.dead = nil
 		r.wantQuiet()
 	}
 }
 
+// check compares a message in the dead-letter queue with the message that was sent and the
+// reason that it must have.
+func (l letter) check(t *testing.T, body, code, says string) {
+	t.Helper()
+	want := body[:min(len(body), maxBuried)]
+	cut := len(want) < len(body)
+	if l.Body != want || cut != (l.Attributes["body_bytes"] != "") {
+		t.Errorf("got a body of %d bytes with %v, want %d bytes", len(l.Body), l.Attributes, len(want))
+	}
+	if l.Attributes["error"] != code || !strings.Contains(l.Attributes["error_description"], says) || strings.Contains(fmt.Sprint(l.Attributes), "cnry-") {
+		t.Errorf("got reason %v, want %s with %q", l.Attributes, code, says)
+	}
+}
+
 // TestForeignRecords: a record of something else fails, and those beside it don't.
 func TestForeignRecords(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	foreign := strings.Replace(message("foreign", `{"client":"billing"}`, 1), "aws:sqs", "aws:kinesis", 1)
 	if failed := r.deliver(r.h, foreign, message("good", `{"client":"billing"}`, 1)); !slices.Equal(failed, []string{"foreign"}) {
 		t.Errorf("failed %v", failed)
@@ -116,10 +128,10 @@ func TestForeignRecords(t *testing.T) {
 	}
 }
 
-// TestR83PoisonAndTrouble: what may pass comes again, until the queue would give up; then
+// TestTemporaryFailuresAreRedelivered: what may pass comes again, until the queue would give up; then
 // it is put aside with the reason. Nothing is lost when the dead-letter queue is down.
-func TestR83PoisonAndTrouble(t *testing.T) {
-	r := newRig(t)
+func TestTemporaryFailuresAreRedelivered(t *testing.T) {
+	r := newHarness(t)
 	r.server.Misbehave(oauthtest.RefuseWith(503, "temporarily_unavailable", ""))
 	for receives := 1; receives < 5; receives++ {
 		if failed := r.deliver(r.h, message("m", `{"client":"billing"}`, receives), message("other", `{"client":"none"}`, receives)); !slices.Equal(failed, []string{"m"}) {
@@ -150,9 +162,9 @@ func TestR83PoisonAndTrouble(t *testing.T) {
 	}
 }
 
-// TestR80SameMessageAtOnce: two environments with the same message announce it once.
-func TestR80SameMessageAtOnce(t *testing.T) {
-	r := newRig(t)
+// TestMessageIsAnnouncedByOneEnvironment: two environments with the same message announce it once.
+func TestMessageIsAnnouncedByOneEnvironment(t *testing.T) {
+	r := newHarness(t)
 	handlers := []*handler{r.h, r.environment(), r.environment(), r.environment()}
 	for round := range 20 {
 		id := fmt.Sprint("m-", round)
@@ -176,7 +188,7 @@ func TestR80SameMessageAtOnce(t *testing.T) {
 // TestWithoutTable: while the table is down messages are done all the same; only claims
 // need the day's key.
 func TestWithoutTable(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.deliver(r.h, message("first", `{"client":"billing"}`, 1))
 	r.table.Misbehave(func(context.Context) error { return errors.New("down") })
 	if failed := r.deliver(r.h, message("second", `{"client":"billing"}`, 1)); len(failed) != 0 || len(r.events) != 2 {
@@ -190,7 +202,7 @@ func TestWithoutTable(t *testing.T) {
 
 // TestNoTimeLeft: what there is no time for comes again.
 func TestNoTimeLeft(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	var records []string
 	for i := range 30 {
 		records = append(records, message(fmt.Sprint("m-", i), `{"client":"billing","scope":"`+fmt.Sprint("s", i)+`"}`, 1))
@@ -206,7 +218,7 @@ func TestNoTimeLeft(t *testing.T) {
 
 // TestPanic: one message that ends in a panic fails, and the others don't.
 func TestPanic(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	real := r.h.vendor
 	r.h.vendor = panicking{vendor: real, client: "orders"}
 	failed := r.deliver(r.h, message("a", `{"client":"billing"}`, 1), message("b", `{"client":"orders"}`, 1), message("c", `{"client":"stock"}`, 1))

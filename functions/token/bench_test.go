@@ -8,8 +8,8 @@ import (
 )
 
 // hit returns a handler and an event of 3 KB whose token is in memory.
-func hit(tb testing.TB) (h *handler, w *world, ctx context.Context, payload []byte) {
-	w = newWorld(tb)
+func hit(tb testing.TB) (h *handler, w *env, ctx context.Context, payload []byte) {
+	w = newEnv(tb)
 	h = testHandler(w.vendor(io.Discard), closedGate(), new(output))
 	s := shapes()["REST API role"]
 	s.Headers = map[string]text{"X-Padding": text(strings.Repeat("x", 900))}

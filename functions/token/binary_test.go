@@ -45,20 +45,20 @@ var buildBinary = sync.OnceValues(func() (string, error) {
 	return binary, nil
 })
 
-// binaryRig is the compiled function in a process of its own, over the Lambda
+// binaryHarness is the compiled function in a process of its own, over the Lambda
 // Runtime API, with the AWS SDK and the environment as they are in Lambda.
-func binaryRig(t *testing.T, w *world, env ...string) *rig {
+func binaryHarness(t *testing.T, w *env, env ...string) *harness {
 	t.Helper()
-	return concurrentRig(t, w, 1, env...)
+	return concurrentHarness(t, w, 1, env...)
 }
 
-// concurrentRig is one whose process takes so many events at a time, as on Lambda
+// concurrentHarness is one whose process takes so many events at a time, as on Lambda
 // Managed Instances.
-func concurrentRig(t *testing.T, w *world, concurrency int, env ...string) *rig {
+func concurrentHarness(t *testing.T, w *env, concurrency int, env ...string) *harness {
 	t.Helper()
 	logs, stderr := new(output), new(output)
 	function := runFunction(t, w, runtimeapi.Config{MaxConcurrency: concurrency, Stdout: logs, Stderr: stderr, Env: env})
-	return &rig{world: w, logs: logs, stderr: stderr, invoke: func(t testing.TB, in invoked) response {
+	return &harness{env: w, logs: logs, stderr: stderr, invoke: func(t testing.TB, in invoked) response {
 		t.Helper()
 		result, err := function.Invoke(t.Context(), runtimeapi.Invocation{Payload: in.payload, Qualifier: in.alias})
 		if err != nil {
@@ -68,8 +68,8 @@ func concurrentRig(t *testing.T, w *world, concurrency int, env ...string) *rig 
 	}}
 }
 
-// runFunction runs the compiled function on a world, with env on top of what it needs.
-func runFunction(t *testing.T, w *world, cfg runtimeapi.Config) *runtimeapi.Runtime {
+// runFunction runs the compiled function on a env, with env on top of what it needs.
+func runFunction(t *testing.T, w *env, cfg runtimeapi.Config) *runtimeapi.Runtime {
 	t.Helper()
 	binary, err := buildBinary()
 	if err != nil {
@@ -105,8 +105,8 @@ func TestCorpusThroughTheBinary(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}
-	w := newWorld(t)
-	f := binaryRig(t, w)
+	w := newEnv(t)
+	f := binaryHarness(t, w)
 	runCorpus(t, f)
 	w.checkForms(t)
 	// Its output comes through pipes, so what was late is looked at here.
@@ -118,8 +118,8 @@ func TestBinaryLogsAtEveryLevel(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}
-	w := newWorld(t)
-	f := binaryRig(t, w, "LOG_LEVEL=debug")
+	w := newEnv(t)
+	f := binaryHarness(t, w, "LOG_LEVEL=debug")
 	for _, payload := range []string{`{"client":"billing"}`, `{"client":"billing"}`, `{"client":"broken"}`, `{"client":"payroll"}`, `{"client":"billing","scope":"refused"}`} {
 		f.invoke(t, invoked{payload: []byte(payload)})
 	}
@@ -132,8 +132,8 @@ func TestColdCallersThroughTheBinary(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}
-	w := newWorld(t)
-	f := concurrentRig(t, w, 64)
+	w := newEnv(t)
+	f := concurrentHarness(t, w, 64)
 	var all sync.WaitGroup
 	for range 100 {
 		all.Go(func() {
@@ -155,8 +155,8 @@ func TestPrefetchThroughTheBinary(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}
-	w := newWorld(t)
-	f := binaryRig(t, w, "PREFETCH_CLIENTS=billing,broken,nobody")
+	w := newEnv(t)
+	f := binaryHarness(t, w, "PREFETCH_CLIENTS=billing,broken,nobody")
 	if r := f.invoke(t, invoked{payload: []byte(`{"client":"broken"}`)}); !r.failed {
 		t.Error("a broken client's token")
 	}
@@ -175,8 +175,8 @@ func TestBinaryRefusesItsEnvironment(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}
-	w := newWorld(t)
-	f := binaryRig(t, w, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix?")
+	w := newEnv(t)
+	f := binaryHarness(t, w, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix?")
 	r := f.invoke(t, invoked{payload: []byte(`{"client":"billing"}`)})
 	if !r.failed {
 		t.Fatal("the function served without a valid environment")
@@ -195,7 +195,7 @@ func TestBinaryRefusesItsEnvironment(t *testing.T) {
 
 // checkOutput looks at what the process wrote. On stderr that is the runtime
 // library, which repeats function errors.
-func checkOutput(t *testing.T, f *rig) {
+func checkOutput(t *testing.T, f *harness) {
 	t.Helper()
 	checkCanaries(t, "stdout", f.logs.String())
 	checkCanaries(t, "stderr", f.stderr.String())

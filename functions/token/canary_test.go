@@ -194,10 +194,10 @@ func (a *aviary) search() {
 	}
 }
 
-// TestU03CanaryNowhere drives every kind of credential, every misbehaviour of an
+// TestNoOutputShowsASecret drives every kind of credential, every misbehaviour of an
 // authorization server and every failure of AWS through the compiled function at the
 // most and the least talkative level.
-func TestU03CanaryNowhere(t *testing.T) {
+func TestNoOutputShowsASecret(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}

@@ -20,15 +20,15 @@ import (
 	"tokenvendor/shared/token"
 )
 
-// TestS06FunctionURL: a Function URL has no stage variables, so its alias is the proof;
-// and it is none for anything else.
-func TestS06FunctionURL(t *testing.T) {
+// TestFunctionURLIsProvenByItsAlias: a Function URL has no stage variables, so its alias is the
+// proof. It proves no other event.
+func TestFunctionURLIsProvenByItsAlias(t *testing.T) {
 	for _, enabled := range []bool{false, true} {
 		g := closedGate()
 		if enabled {
 			g.urlAlias = "url"
 		}
-		f := handlerRig(newWorld(t), g)
+		f := handlerHarness(newEnv(t), g)
 		for name, s := range shapes() {
 			url := strings.HasPrefix(name, "function URL")
 			for _, alias := range []string{"url", testAlias, "direct", "-"} {
@@ -38,7 +38,7 @@ func TestS06FunctionURL(t *testing.T) {
 					s.Set = map[string]json.RawMessage{"requestContext.domainName": json.RawMessage(`"x1y2.lambda-url.eu-central-1.on.aws"`)}
 				}
 				want := 403
-				if url && enabled && alias == "url" || !url && alias == testAlias {
+				if proof := map[bool]string{true: g.urlAlias, false: testAlias}[url]; alias == proof {
 					want = 200
 				}
 				a := readAnswer(t, f.invoke(t, s.invocation(t)), false)
@@ -84,7 +84,7 @@ type judge struct {
 
 func newJudge(t *testing.T) *judge {
 	j := &judge{}
-	w := newWorld(t)
+	w := newEnv(t)
 	w.secrets["payroll"], w.secrets["bill-2"] = w.document(t, nil), w.document(t, nil)
 	cfg := w.config(io.Discard)
 	cfg.Now = func() time.Time {
@@ -148,9 +148,9 @@ func (j *judge) ask(t *testing.T, way, caller, client, scope string) bool {
 	return got
 }
 
-// TestS06EverySourceDecides: 10 000 random policies and requests, by every way in, on
+// TestPolicyDecidesForEverySource: 10 000 random policies and requests, by every way in, on
 // hits and misses: a token comes exactly when a plainly written reference says so.
-func TestS06EverySourceDecides(t *testing.T) {
+func TestPolicyDecidesForEverySource(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	of := func(list ...string) string { return list[random.IntN(len(list))] }
@@ -217,11 +217,11 @@ func (l *limited) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestP08NoTokenWithoutItsLine: at whatever byte the log breaks, no more tokens leave
+// TestNoTokenLeavesAfterTheLogBreaks: at whatever byte the log breaks, no more tokens leave
 // than lines say so.
-func TestP08NoTokenWithoutItsLine(t *testing.T) {
+func TestNoTokenLeavesAfterTheLogBreaks(t *testing.T) {
 	var lines *limited
-	w := newWorld(t)
+	w := newEnv(t)
 	h := testHandler(w.vendor(writer(func(p []byte) (int, error) { return lines.Write(p) })), closedGate(), new(output))
 	round := func(bytesLeft int) (tokens int) {
 		lines = &limited{left: bytesLeft}
@@ -261,7 +261,7 @@ func (f writer) Write(p []byte) (int, error) { return f(p) }
 
 // TestDryRun: by HTTP and direct invoke, and inside a list.
 func TestDryRun(t *testing.T) {
-	f := handlerRig(newWorld(t), closedGate())
+	f := handlerHarness(newEnv(t), closedGate())
 	s := shapes()["REST API role"]
 	s.media, s.body = "json", `{"dry_run": true}`
 	before := f.count()

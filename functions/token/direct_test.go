@@ -46,8 +46,8 @@ func requests(items ...string) []byte {
 
 // TestBatch: each item is answered in its place, and a bad one spoils no other.
 func TestBatch(t *testing.T) {
-	w := newWorld(t)
-	f := handlerRig(w, closedGate())
+	w := newEnv(t)
+	f := handlerHarness(w, closedGate())
 	const good = `{"client":"billing"}`
 	for name, test := range map[string]struct{ items, want []string }{
 		"bad ones between": {
@@ -114,8 +114,8 @@ func TestBatchOrder(t *testing.T) {
 
 // TestHundredEqual: equal requests share one exchange.
 func TestHundredEqual(t *testing.T) {
-	w := newWorld(t)
-	f := handlerRig(w, closedGate())
+	w := newEnv(t)
+	f := handlerHarness(w, closedGate())
 	items := strings.Split(strings.Repeat(`{"client":"billing"} `, 100), " ")[:100]
 	answers := batchAnswers(t, f.invoke(t, invoked{payload: requests(items...)}))
 	for i, a := range answers {
@@ -131,8 +131,8 @@ func TestHundredEqual(t *testing.T) {
 // TestLargeAnswers: Lambda drops an answer above 6 MB whole, so what doesn't fit
 // is refused item by item.
 func TestLargeAnswers(t *testing.T) {
-	w := newWorld(t)
-	f := handlerRig(w, closedGate())
+	w := newEnv(t)
+	f := handlerHarness(w, closedGate())
 	items := strings.Split(strings.Repeat(`{"client":"large"} `, 100), " ")[:100]
 	items[99] = `{"client":"billing"}`
 	r := f.invoke(t, invoked{payload: requests(items...)})
@@ -154,11 +154,11 @@ func TestLargeAnswers(t *testing.T) {
 	}
 }
 
-// TestR76AnswersForStateMachines: a state machine takes 256 KiB, all of it or nothing; what
+// TestListAnswerFitsAStateMachine: a state machine takes 256 KiB, all of it or nothing; what
 // does not fit is refused in its place, and small answers after it still get theirs.
-func TestR76AnswersForStateMachines(t *testing.T) {
-	w := newWorld(t)
-	f := handlerRig(w, closedGate())
+func TestListAnswerFitsAStateMachine(t *testing.T) {
+	w := newEnv(t)
+	f := handlerHarness(w, closedGate())
 	items := strings.Split(strings.Repeat(`{"client":"large"} `, 100), " ")[:100]
 	items[50] = `{"client":"billing"}`
 	for _, limit := range []int{1024, 20_000, 262_144, 1_000_000} {

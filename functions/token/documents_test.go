@@ -168,9 +168,9 @@ func TestBadDocumentsThroughTheBinary(t *testing.T) {
 	}
 }
 
-// TestB141AddressesThroughTheBinary: what only the function can reach is not called,
+// TestBinaryRefusesPrivateAddresses: what only the function can reach is not called,
 // and with ALLOW_PRIVATE_ENDPOINTS the cloud's own addresses are not either.
-func TestB141AddressesThroughTheBinary(t *testing.T) {
+func TestBinaryRefusesPrivateAddresses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}
@@ -202,9 +202,9 @@ func TestB141AddressesThroughTheBinary(t *testing.T) {
 	}
 }
 
-// TestB155AnswersThroughTheBinary: tokens that no header can carry, of types that are
+// TestBinaryRefusesUnusableTokens: tokens that no header can carry, of types that are
 // not Bearer, with lives that are no numbers: none leaves.
-func TestB155AnswersThroughTheBinary(t *testing.T) {
+func TestBinaryRefusesUnusableTokens(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}

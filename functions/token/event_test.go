@@ -105,11 +105,11 @@ func shapes() map[string]sample {
 	return all
 }
 
-// TestS01ForgedEvents: whoever may invoke the function directly can send any event,
+// TestForgedEventsAreRefused: whoever may invoke the function directly can send any event,
 // so each shape is believed only with proof and through the alias.
-func TestS01ForgedEvents(t *testing.T) {
-	w := newWorld(t)
-	f := handlerRig(w, closedGate())
+func TestForgedEventsAreRefused(t *testing.T) {
+	w := newEnv(t)
+	f := handlerHarness(w, closedGate())
 	for name, good := range shapes() {
 		t.Run(name, func(t *testing.T) {
 			a := readAnswer(t, f.invoke(t, good.invocation(t)), false)
@@ -136,9 +136,9 @@ func TestS01ForgedEvents(t *testing.T) {
 	}
 }
 
-// TestS01StrangeEvents: what has no shape that API Gateway's events have, and comes from
+// TestUnknownShapesAreRefused: what has no shape that API Gateway's events have, and comes from
 // somewhere else, is as forged as the rest. It may still learn that it has no shape.
-func TestS01StrangeEvents(t *testing.T) {
+func TestUnknownShapesAreRefused(t *testing.T) {
 	const identity = `"identity": {"userArn": "arn:aws:sts::111122223333:assumed-role/admin/x"}`
 	for name, payload := range map[string]string{
 		"no path":     `{"requestContext": {` + identity + `}, "httpMethod": "POST", "body": "{}"}`,
@@ -164,9 +164,9 @@ func TestS01StrangeEvents(t *testing.T) {
 	}
 }
 
-// TestS01FunctionURLNeedsItsAlias: where something proves events, a Function URL's is
+// TestFunctionURLNeedsItsAlias: where something proves events, a Function URL's is
 // believed through its own alias only, since it can hold no proof.
-func TestS01FunctionURLNeedsItsAlias(t *testing.T) {
+func TestFunctionURLNeedsItsAlias(t *testing.T) {
 	const payload = `{"version": "2.0", "rawPath": "/token/billing", "body": "", "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws",
 		"http": {"method": "POST"}, "authorizer": {"iam": {"userArn": "arn:aws:sts::111122223333:assumed-role/admin/x"}}}}`
 	for _, test := range []struct {
@@ -190,9 +190,9 @@ func TestS01FunctionURLNeedsItsAlias(t *testing.T) {
 	}
 }
 
-// TestS24DeniedBodiesAreEqual: nobody can tell "no such client" from "not proven".
-func TestS24DeniedBodiesAreEqual(t *testing.T) {
-	f := handlerRig(newWorld(t), closedGate())
+// TestDeniedBodiesAreEqual: nobody can tell "no such client" from "not proven".
+func TestDeniedBodiesAreEqual(t *testing.T) {
+	f := handlerHarness(newEnv(t), closedGate())
 	good := shapes()["REST API role"]
 	unknown, forged, nobody := good, good, good
 	unknown.client, forged.Alias, nobody.arn = "payroll", "-", ""
@@ -224,7 +224,7 @@ func TestCallerIsLogged(t *testing.T) {
 		{"direct through an alias", invoked{payload: []byte(`{"client":"billing"}`), alias: "jobs"}, `"caller":"direct:jobs"`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := handlerRig(newWorld(t), closedGate())
+			f := handlerHarness(newEnv(t), closedGate())
 			f.invoke(t, test.in)
 			if log := f.logs.take(); !strings.Contains(log, test.want) || !strings.Contains(log, `"client":"billing"`) {
 				t.Errorf("the log line lacks %s or the client", test.want)
@@ -236,7 +236,7 @@ func TestCallerIsLogged(t *testing.T) {
 // TestOpenGate: without a proof configured an event is believed, but still needs
 // an identity.
 func TestOpenGate(t *testing.T) {
-	f := handlerRig(newWorld(t), gate{})
+	f := handlerHarness(newEnv(t), gate{})
 	for name, s := range shapes() {
 		s.Delete = append([]string{"stageVariables"}, s.Delete...)
 		s.Alias = "-"
@@ -254,7 +254,7 @@ func TestOpenGate(t *testing.T) {
 func TestSAMLocal(t *testing.T) {
 	g := closedGate()
 	g.samLocal = true
-	f := handlerRig(newWorld(t), g)
+	f := handlerHarness(newEnv(t), g)
 	s := shapes()["REST API role"]
 	s.Delete, s.Alias = []string{"stageVariables", "requestContext.identity"}, "-"
 	if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != 200 {
@@ -277,8 +277,8 @@ func TestSampleEvents(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			f := handlerRig(newWorld(t), gate{})
-			f.world.anyClient = true
+			f := handlerHarness(newEnv(t), gate{})
+			f.env.anyClient = true
 			a := readAnswer(t, f.invoke(t, invoked{payload: payload}), strings.HasPrefix(name, "direct"))
 			if a.code != "" || a.status != 200 && a.status != 0 {
 				t.Fatalf("got %d %s: %s", a.status, a.code, a.text)
@@ -290,9 +290,9 @@ func TestSampleEvents(t *testing.T) {
 	}
 }
 
-// TestS03PathsOfAFunctionURL: it has no routes, so the name is what stands last.
-func TestS03PathsOfAFunctionURL(t *testing.T) {
-	f := handlerRig(newWorld(t), gate{})
+// TestClientIsTheLastSegmentOfAFunctionURL: it has no routes, so the name is what stands last.
+func TestClientIsTheLastSegmentOfAFunctionURL(t *testing.T) {
+	f := handlerHarness(newEnv(t), gate{})
 	for path, want := range map[string]int{
 		"/token/billing": 200, "/billing": 400, "/": 400, "": 400, "/token/": 400, "/token": 400, "/token/billing/": 400,
 		"/token/%62illing": 400, "//token/billing": 400, "/token/../token/Billing": 400, "/TOKEN/billing": 400, "/token/payroll": 403,

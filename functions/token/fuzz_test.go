@@ -34,7 +34,7 @@ func FuzzInvoke(f *testing.F) {
 	} {
 		f.Add([]byte(payload))
 	}
-	grant := newWorld(f).grant(f, "billing")
+	grant := newEnv(f).grant(f, "billing")
 	h := testHandler(vendorFunc(func(_ context.Context, r token.Request) (token.Grant, error) {
 		if r.Client == "" {
 			panic("a request without a client")

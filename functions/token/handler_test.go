@@ -21,9 +21,9 @@ func aDirectInvoke(*testing.T) []byte { return []byte(`{"client":"billing"}`) }
 
 func anHTTPEvent(t *testing.T) []byte { return shapes()["REST API role"].invocation(t).payload }
 
-// TestR69Panics: text and stack of a panic must reach neither caller nor log, and
+// TestPanicShowsNothing: text and stack of a panic must reach neither caller nor log, and
 // the process must live.
-func TestR69Panics(t *testing.T) {
+func TestPanicShowsNothing(t *testing.T) {
 	var nobody map[string]int
 	for name, cause := range map[string]func(){
 		"text":       func() { panic("cnry-text") },
@@ -64,7 +64,7 @@ func TestR69Panics(t *testing.T) {
 func checkPanicLog(t *testing.T, log string) {
 	t.Helper()
 	checkCanaries(t, "the log", log)
-	if !strings.Contains(log, `"msg":"panic"`) || !strings.Contains(log, "handler_test.go") && !strings.Contains(log, "TestR69Panics") {
+	if !strings.Contains(log, `"msg":"panic"`) || !strings.Contains(log, "handler_test.go") && !strings.Contains(log, "TestPanicShowsNothing") {
 		t.Error("the log doesn't say that and where it panicked")
 	}
 }
@@ -112,7 +112,7 @@ func TestErrorsOfTheCore(t *testing.T) {
 // TestNoTimeLeft: with less than the margin left nothing is started that could
 // not be finished, and the caller gets our 504, not the platform's.
 func TestNoTimeLeft(t *testing.T) {
-	w := newWorld(t)
+	w := newEnv(t)
 	h := testHandler(w.vendor(io.Discard), closedGate(), new(output))
 	ctx, cancel := context.WithTimeout(lambdaContext(t.Context(), "id", testAlias), 300*time.Millisecond)
 	defer cancel()
@@ -153,7 +153,7 @@ func TestMargin(t *testing.T) {
 // TestAnswerOfAGrant: the life is counted when the answer is made, and a bound
 // token is said to be bound.
 func TestAnswerOfAGrant(t *testing.T) {
-	w := newWorld(t)
+	w := newEnv(t)
 	grant := w.grant(t, "billing")
 	grant.CertificateBound = true
 	h := testHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) { return grant, nil }), closedGate(), new(output))

@@ -31,7 +31,7 @@ func newLambda(t *testing.T, listener net.Listener, life time.Duration, cfg runt
 	}
 	s := oauthtest.NewServer(t, oauthtest.Config{Listener: listener})
 	s.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{testSecret}, Lifetime: life})
-	w := newWorld(t)
+	w := newEnv(t)
 	w.secrets["real"] = w.document(t, map[string]any{"token_endpoint": s.TokenEndpoint(), "ca_certificates": string(s.CAPEM())})
 	l := &inLambda{server: s, logs: new(output)}
 	cfg.Stdout, cfg.Stderr = l.logs, l.logs
@@ -136,11 +136,11 @@ func (b *breakable) each(do func(*breakableConn)) {
 	b.conns = nil
 }
 
-// TestR60Thaw: the connection that a frozen function held is dead when it thaws, in any
+// TestThawedFunctionReconnects: the connection that a frozen function held is dead when it thaws, in any
 // of the ways that connections die. The next token costs a new connection and no error;
 // only where nothing says that it is dead, one attempt is lost to it: whether the server
 // got that one can't be known, so it is not repeated at once.
-func TestR60Thaw(t *testing.T) {
+func TestThawedFunctionReconnects(t *testing.T) {
 	for name, die := range map[string]func(*breakableConn){
 		"FIN":     func(c *breakableConn) { _ = c.Close() },
 		"RST":     func(c *breakableConn) { _ = c.SetLinger(0); _ = c.Close() },
@@ -170,9 +170,9 @@ func TestR60Thaw(t *testing.T) {
 	}
 }
 
-// TestR61FrozenPastExpiry: a function that was frozen for longer than its token lives
+// TestFunctionFrozenPastExpiryFetchesAgain: a function that was frozen for longer than its token lives
 // hands out another.
-func TestR61FrozenPastExpiry(t *testing.T) {
+func TestFunctionFrozenPastExpiryFetchesAgain(t *testing.T) {
 	t.Parallel()
 	l := newLambda(t, nil, 3*time.Second, runtimeapi.Config{})
 	first := l.must(t, "a")
@@ -261,9 +261,9 @@ func TestDeadlineThroughTheBinary(t *testing.T) {
 	}
 }
 
-// TestR65EndAnywhere: a process that gets SIGTERM or SIGKILL, whatever it does, ends at
+// TestSignalEndsTheProcessAnywhere: a process that gets SIGTERM or SIGKILL, whatever it does, ends at
 // once, and the next one serves.
-func TestR65EndAnywhere(t *testing.T) {
+func TestSignalEndsTheProcessAnywhere(t *testing.T) {
 	l := newLambda(t, nil, time.Hour, runtimeapi.Config{MaxConcurrency: 64})
 	l.server.Misbehave(oauthtest.Late(20 * time.Millisecond))
 	l.must(t, "a")
@@ -304,7 +304,7 @@ func checkLogs(t *testing.T, l *inLambda) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	checkOutput(t, &rig{logs: l.logs, stderr: new(output)})
+	checkOutput(t, &harness{logs: l.logs, stderr: new(output)})
 	if strings.Contains(l.logs.String(), "eyJhbGci") {
 		t.Error("a token was printed")
 	}

@@ -14,10 +14,15 @@ import (
 	"tokenvendor/shared/app"
 )
 
-// TestR74Stdout: with a standard output that nobody reads, or that is closed, no token
-// leaves the process and every answer comes in time; when somebody reads again, tokens
-// come again.
-func TestR74Stdout(t *testing.T) {
+// pipedFunction is the compiled function with a pipe as its standard output.
+type pipedFunction struct {
+	t        *testing.T
+	function *runtimeapi.Runtime
+	output   *os.File // the reading end
+}
+
+func startPiped(t *testing.T) *pipedFunction {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("builds the function and runs it")
 	}
@@ -25,72 +30,89 @@ func TestR74Stdout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, closed := range map[string]bool{"blocked": false, "closed": true} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			secrets := httptest.NewServer(w)
-			defer secrets.Close()
-			reader, writer, err := os.Pipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			function, err := runtimeapi.Start(runtimeapi.Config{
-				Binary: binary, FunctionName: "f", Region: "eu-central-1", Account: "111122223333", Timeout: 20 * time.Second, Stdout: writer, Stderr: io.Discard,
-				Env: []string{"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key", "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL, "ALLOW_PRIVATE_ENDPOINTS=true"},
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = function.Close() }()
-			ask := func() (token, failed bool) {
-				result, err := function.Invoke(t.Context(), runtimeapi.Invocation{Payload: []byte(`{"client":"billing"}`)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return strings.Contains(string(result.Payload), testToken), strings.Contains(string(result.Payload), `"errorType":"server_error"`)
-			}
-			if token, _ := ask(); !token {
-				t.Fatal("no token while all is well")
-			}
-			if closed {
-				if err := reader.Close(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			// A pipe takes 64 KiB, which a line at a time fills after a while.
-			refused := 0
-			for range 1000 {
-				begin := time.Now()
-				token, failed := ask()
-				if d := time.Since(begin); d > 5*time.Second {
-					t.Fatalf("an answer took %v", d)
-				}
-				switch {
-				case token && (closed || refused > 0):
-					t.Fatal("a token without its line")
-				case !token && !failed:
-					t.Fatal("neither a token nor server_error")
-				case !token:
-					refused++
-				}
-				if refused == 5 {
-					break
-				}
-			}
-			if refused < 5 {
-				t.Fatalf("%d of 1000 requests were refused", refused)
-			}
-			if closed {
-				return
-			}
-			go func() { _, _ = io.Copy(io.Discard, reader) }()
-			deadline := time.Now().Add(10 * time.Second)
-			for token, _ := ask(); !token; token, _ = ask() {
-				if time.Now().After(deadline) {
-					t.Fatal("no token though somebody reads")
-				}
-			}
-		})
+	secrets := httptest.NewServer(newEnv(t))
+	t.Cleanup(secrets.Close)
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	function, err := runtimeapi.Start(runtimeapi.Config{
+		Binary: binary, FunctionName: "f", Region: "eu-central-1", Account: "111122223333", Timeout: 20 * time.Second, Stdout: writer, Stderr: io.Discard,
+		Env: []string{"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key", "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL, "ALLOW_PRIVATE_ENDPOINTS=true"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = function.Close() })
+	return &pipedFunction{t, function, reader}
+}
+
+// ask asks for a token. It returns false if the answer is server_error; anything else fails
+// the test.
+func (p *pipedFunction) ask() (token bool) {
+	p.t.Helper()
+	begin := time.Now()
+	result, err := p.function.Invoke(p.t.Context(), runtimeapi.Invocation{Payload: []byte(`{"client":"billing"}`)})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if d := time.Since(begin); d > 5*time.Second {
+		p.t.Fatalf("an answer took %v", d)
+	}
+	token = strings.Contains(string(result.Payload), testToken)
+	if !token && !strings.Contains(string(result.Payload), `"errorType":"server_error"`) {
+		p.t.Fatal("the answer is neither a token nor server_error")
+	}
+	return token
+}
+
+// wantRefused asks until five requests in a row are refused. A pipe takes 64 KiB, so the
+// first ones may get tokens.
+func (p *pipedFunction) wantRefused() {
+	p.t.Helper()
+	refused := 0
+	for range 1000 {
+		switch token := p.ask(); {
+		case token && refused > 0:
+			p.t.Fatal("got a token without its audit line")
+		case !token:
+			refused++
+		}
+		if refused == 5 {
+			return
+		}
+	}
+	p.t.Fatalf("%d of 1000 requests were refused", refused)
+}
+
+func TestNoTokenWhenStandardOutputIsClosed(t *testing.T) {
+	p := startPiped(t)
+	if !p.ask() {
+		t.Fatal("got no token from a function that can write")
+	}
+	if err := p.output.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if p.ask() {
+			t.Fatal("got a token without its audit line")
+		}
+	}
+}
+
+// TestNoTokenWhenStandardOutputIsFull: when the pipe is read again, there are tokens again.
+func TestNoTokenWhenStandardOutputIsFull(t *testing.T) {
+	p := startPiped(t)
+	if !p.ask() {
+		t.Fatal("got no token from a function that can write")
+	}
+	p.wantRefused()
+	go func() { _, _ = io.Copy(io.Discard, p.output) }()
+	deadline := time.Now().Add(10 * time.Second)
+	for !p.ask() {
+		if time.Now().After(deadline) {
+			t.Fatal("got no token although the pipe is read")
+		}
 	}
 }
 
@@ -99,9 +121,9 @@ type blocked struct{}
 
 func (blocked) Write([]byte) (int, error) { select {} }
 
-// TestR74StdoutAtTheDeadline: when the time is used up, too, the refusal comes before
+// TestRefusalBeforeTheDeadlineWithoutStandardOutput: when the time is used up, too, the refusal comes before
 // the platform ends the invocation.
-func TestR74StdoutAtTheDeadline(t *testing.T) {
+func TestRefusalBeforeTheDeadlineWithoutStandardOutput(t *testing.T) {
 	secrets := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()

@@ -39,12 +39,12 @@ func (s slowVendor) Vend(ctx context.Context, read func(*token.Request) error) (
 
 // lossyBus takes events and does not say so.
 type lossyBus struct {
-	*rig
+	*harness
 	lose int
 }
 
 func (b *lossyBus) Put(ctx context.Context, source, kind string, detail []byte) error {
-	err := b.rig.Put(ctx, source, kind, detail)
+	err := b.harness.Put(ctx, source, kind, detail)
 	if b.lose--; err == nil && b.lose >= 0 {
 		err = errors.New("no answer")
 	}
@@ -55,7 +55,7 @@ func (b *lossyBus) Put(ctx context.Context, source, kind string, detail []byte) 
 // done for one whose clock is behind, but may be tried.
 func TestFailedIsFreeForAllClocks(t *testing.T) {
 	for _, by := range []time.Duration{2 * time.Second, 2 * time.Minute} {
-		r := newRig(t)
+		r := newHarness(t)
 		ahead := r.environmentAt(by)
 		r.busErr = errors.New("down")
 		event := busEvent("e", "TokenRequested", `{"client":"billing"}`)
@@ -76,7 +76,7 @@ func TestFailedIsFreeForAllClocks(t *testing.T) {
 // TestTakenOver: who was slower than a lease lives does nothing more once another has
 // taken over, not even putting the message aside; and goes on if nobody has.
 func TestTakenOver(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	other := r.environment()
 	alone := r.h.vendor
 	r.h.vendor = slowVendor{vendor: alone, after: func() {
@@ -96,7 +96,7 @@ func TestTakenOver(t *testing.T) {
 
 // TestDeliveryTakenOver: an older token is not written over a newer one.
 func TestDeliveryTakenOver(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	secret := &targetSecret{}
 	r.secrets["token-vendor/tokens/x"] = secret
 	other := r.environment()
@@ -115,14 +115,14 @@ func TestDeliveryTakenOver(t *testing.T) {
 // TestDoneOverMidnight: what was done yesterday is not done again today, and what was lost
 // on the way to the bus is announced again as it was.
 func TestDoneOverMidnight(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	midnight := r.now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
 	r.pass(midnight.Add(-time.Minute).Sub(r.now()))
 	sent := r.now()
 	event := strings.Replace(busEvent("e", "TokenRequested", `{"requests":[{"client":"billing"},{"client":"none"}]}`), "2026-11-23T10:00:00Z", sent.UTC().Format(time.RFC3339), 1)
 	lost := strings.Replace(message("m", `{"client":"orders"}`, 1), "1700000000000", fmt.Sprint(sent.UnixMilli()), 1)
 	r.invoke(r.h, event)
-	r.h.bus = &lossyBus{rig: r, lose: 1}
+	r.h.bus = &lossyBus{harness: r, lose: 1}
 	r.deliver(r.h, lost)
 	r.pass(2 * time.Minute)
 	for _, h := range []*handler{r.h, r.environment()} {
@@ -136,8 +136,8 @@ func TestDoneOverMidnight(t *testing.T) {
 
 // TestClaimsOfOneOrder are the same, however it came and however late.
 func TestClaimsOfOneOrder(t *testing.T) {
-	hour := func(r *rig) { r.pass(time.Hour - time.Duration(r.now().UnixNano())%time.Hour + time.Minute) }
-	r := newRig(t)
+	hour := func(r *harness) { r.pass(time.Hour - time.Duration(r.now().UnixNano())%time.Hour + time.Minute) }
+	r := newHarness(t)
 	hour(r)
 	run := `{"schedule":[{"client":"billing"}],"id":"run","time":"` + r.now().UTC().Format(time.RFC3339) + `"}`
 	r.invoke(r.h, run)
@@ -148,9 +148,9 @@ func TestClaimsOfOneOrder(t *testing.T) {
 		t.Errorf("%v: %d announced, and the answer is another", err, len(r.events))
 	}
 	for _, waited := range []time.Duration{time.Minute, 7 * time.Hour, 80 * time.Hour} {
-		r := newRig(t)
+		r := newHarness(t)
 		hour(r)
-		r.h.bus = &lossyBus{rig: r, lose: 1}
+		r.h.bus = &lossyBus{harness: r, lose: 1}
 		old := strings.Replace(message("m", `{"client":"billing"}`, 1), "1700000000000", fmt.Sprint(r.now().Add(-waited).UnixMilli()), 1)
 		r.deliver(r.h, old)
 		r.pass(150 * time.Second)
@@ -164,7 +164,7 @@ func TestClaimsOfOneOrder(t *testing.T) {
 // TestMinTTLNearLife: whoever wants nearly all of a token's life gets it, soon after
 // somebody else had one, too; what tokens cannot have is refused for ever.
 func TestMinTTLNearLife(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	for i := range 4 {
 		r.deliver(r.h, message(fmt.Sprint("m-", i), `{"client":"billing","min_ttl":3500}`, 1))
 		r.pass(3 * time.Minute)
@@ -187,7 +187,7 @@ func TestMinTTLNearLife(t *testing.T) {
 // order, which may wait.
 func TestPolicyTrouble(t *testing.T) {
 	for _, text := range []string{`{"rules": [`, `{"rules": [], "freeze": ["billing"]}`} {
-		r := newRig(t)
+		r := newHarness(t)
 		r.policy = text
 		h := r.environment()
 		if failed := r.deliver(h, message("m", `{"client":"billing"}`, 1)); len(failed) != 1 || len(r.dead) != 0 {
@@ -201,7 +201,7 @@ func TestPolicyTrouble(t *testing.T) {
 
 // TestWrongSecretOnASchedule: the fuse holds against whoever comes by every five minutes.
 func TestWrongSecretOnASchedule(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.client("billing", map[string]any{"client_secret": "cnry-wrong"})
 	r.secrets["token-vendor/tokens/x"] = &targetSecret{}
 	for range 12 {
@@ -229,7 +229,7 @@ func TestDeliveryThatCannotBeKept(t *testing.T) {
 		{3600, `"min_ttl":3000,`, 30 * time.Minute, false},
 		{3600, `"min_ttl":7200,`, 30 * time.Minute, false},
 	} {
-		r := newRig(t)
+		r := newHarness(t)
 		r.server.Misbehave(oauthtest.Members(map[string]any{"expires_in": tt.life}))
 		secret := &targetSecret{}
 		r.secrets["token-vendor/tokens/x"] = secret
@@ -250,7 +250,7 @@ func TestDeliveryThatCannotBeKept(t *testing.T) {
 			t.Errorf("life %d, %s: %v are found at least, %d failures are counted", tt.life, tt.entry, least, failed)
 		}
 	}
-	r := newRig(t)
+	r := newHarness(t)
 	for _, bad := range []string{`{"client":"billing","min_ttl":100000,"deliver_to":"token-vendor/tokens/x"}`, `{"client":"billing","deliver_to":"x"}`, `{"client":"billing","deliver_to":1}`} {
 		before := r.counted(countDeliveriesFailed)
 		if r.results(r.h, bad); r.counted(countDeliveriesFailed) != before+1 {
@@ -261,7 +261,7 @@ func TestDeliveryThatCannotBeKept(t *testing.T) {
 
 // TestAnswersBeforeTheDeadline also when the table hangs at last.
 func TestAnswersBeforeTheDeadline(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	r.h.fleet = fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Now: r.now, Patience: patience})
 	r.deliver(r.h, message("warm", `{"client":"orders"}`, 1))
 	r.server.Misbehave(oauthtest.Hang)
@@ -275,7 +275,7 @@ func TestAnswersBeforeTheDeadline(t *testing.T) {
 
 // TestLargestMessage that SQS takes: it is put aside with its reason.
 func TestLargestMessage(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	server := sqs.New(sqs.Config{Region: "eu-central-1", Account: "111122223333"})
 	server.AddQueue("dead", sqs.Queue{})
 	web := httptest.NewServer(server)
@@ -305,7 +305,7 @@ func TestLargestMessage(t *testing.T) {
 
 // TestLostRenewal: a renewal whose answer is lost is not another environment.
 func TestLostRenewal(t *testing.T) {
-	r := newRig(t)
+	r := newHarness(t)
 	secret := &targetSecret{}
 	r.secrets["token-vendor/tokens/x"] = secret
 	r.h.vendor = slowVendor{vendor: r.h.vendor, after: func() {

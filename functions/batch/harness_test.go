@@ -28,8 +28,8 @@ import (
 	"tokenvendor/shared/token"
 )
 
-// rig is the real handler on the real core. Only AWS is played.
-type rig struct {
+// harness is the real handler on the real core. Only AWS is played.
+type harness struct {
 	t      *testing.T
 	server *oauthtest.Server
 	table  fleettest.Table
@@ -67,8 +67,8 @@ type targetSecret struct {
 	err     error
 }
 
-func newRig(t *testing.T) *rig {
-	r := &rig{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), clients: make(map[string]string), counts: make(map[string]int), secrets: make(map[string]*targetSecret)}
+func newHarness(t *testing.T) *harness {
+	r := &harness{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), clients: make(map[string]string), counts: make(map[string]int), secrets: make(map[string]*targetSecret)}
 	// At midnight the table's key changes, which costs calls that tests count.
 	r.pass(25*time.Hour - time.Duration(r.now().UnixNano())%(24*time.Hour))
 	r.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
@@ -80,10 +80,10 @@ func newRig(t *testing.T) *rig {
 }
 
 // environment starts one more.
-func (r *rig) environment() *handler { return r.environmentAt(0) }
+func (r *harness) environment() *handler { return r.environmentAt(0) }
 
 // environmentAt starts one whose clock is ahead.
-func (r *rig) environmentAt(by time.Duration) *handler {
+func (r *harness) environmentAt(by time.Duration) *handler {
 	now := func() time.Time { return r.now().Add(by) }
 	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Patience: patience, Now: now})
 	cfg := token.Config{
@@ -108,7 +108,7 @@ func (r *rig) environmentAt(by time.Duration) *handler {
 }
 
 // client stores the document of a client.
-func (r *rig) client(name string, members map[string]any) {
+func (r *harness) client(name string, members map[string]any) {
 	document := map[string]any{"token_endpoint": r.server.TokenEndpoint(), "client_id": "id", "client_secret": "cnry-secret", "ca_certificates": string(r.server.CAPEM())}
 	for k, v := range members {
 		document[k] = v
@@ -118,7 +118,7 @@ func (r *rig) client(name string, members map[string]any) {
 	r.clients[name] = string(encode(document))
 }
 
-type writer struct{ r *rig }
+type writer struct{ r *harness }
 
 func (w writer) Write(line []byte) (int, error) {
 	w.r.mu.Lock()
@@ -126,32 +126,32 @@ func (w writer) Write(line []byte) (int, error) {
 	return w.r.logs.Write(line)
 }
 
-func (r *rig) now() time.Time {
+func (r *harness) now() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return time.Now().Add(r.offset)
 }
 
-func (r *rig) pass(d time.Duration) {
+func (r *harness) pass(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.offset += d
 }
 
-func (r *rig) count(name string) {
+func (r *harness) count(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.counts[name]++
 }
 
-func (r *rig) counted(name string) int {
+func (r *harness) counted(name string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.counts[name]
 }
 
 // ReadSecret implements secret.Reader.
-func (r *rig) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
+func (r *harness) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	text, ok := r.clients[name]
@@ -163,7 +163,7 @@ func (r *rig) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret,
 }
 
 // Put implements bus.
-func (r *rig) Put(_ context.Context, source, detailType string, detail []byte) error {
+func (r *harness) Put(_ context.Context, source, detailType string, detail []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.busErr != nil {
@@ -178,7 +178,7 @@ func (r *rig) Put(_ context.Context, source, detailType string, detail []byte) e
 	return nil
 }
 
-type deadLetters struct{ r *rig }
+type deadLetters struct{ r *harness }
 
 func (d deadLetters) Send(_ context.Context, body string, attributes map[string]string) error {
 	d.r.mu.Lock()
@@ -190,7 +190,7 @@ func (d deadLetters) Send(_ context.Context, body string, attributes map[string]
 }
 
 // Read implements targets.
-func (r *rig) Read(_ context.Context, name string) ([]byte, time.Time, error) {
+func (r *harness) Read(_ context.Context, name string) ([]byte, time.Time, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.secrets[name]
@@ -204,7 +204,7 @@ func (r *rig) Read(_ context.Context, name string) ([]byte, time.Time, error) {
 }
 
 // Write implements targets.
-func (r *rig) Write(_ context.Context, name, id string, text []byte) error {
+func (r *harness) Write(_ context.Context, name, id string, text []byte) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.secrets[name]
@@ -221,13 +221,13 @@ func (r *rig) Write(_ context.Context, name, id string, text []byte) error {
 }
 
 // invoke invokes as Lambda does; errorType is that of a function error.
-func (r *rig) invoke(h *handler, payload string) (answer, errorType, message string) {
+func (r *harness) invoke(h *handler, payload string) (answer, errorType, message string) {
 	r.t.Helper()
 	return r.invokeBy(h, "jobs", payload)
 }
 
 // invokeBy is invoke through an alias; empty: the function itself.
-func (r *rig) invokeBy(h *handler, alias, payload string) (answer, errorType, message string) {
+func (r *harness) invokeBy(h *handler, alias, payload string) (answer, errorType, message string) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 25*time.Second)
 	defer cancel()
@@ -256,7 +256,7 @@ func message(id, body string, receives int) string {
 }
 
 // deliver invokes with messages, and returns the ids of those that failed.
-func (r *rig) deliver(h *handler, records ...string) []string {
+func (r *harness) deliver(h *handler, records ...string) []string {
 	r.t.Helper()
 	answer, kind, text := r.invoke(h, `{"Records": [`+strings.Join(records, ",")+`]}`)
 	var out failures
@@ -271,7 +271,7 @@ func (r *rig) deliver(h *handler, records ...string) []string {
 }
 
 // wantQuiet: nothing that was written down anywhere holds a secret or a token.
-func (r *rig) wantQuiet(texts ...string) {
+func (r *harness) wantQuiet(texts ...string) {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()

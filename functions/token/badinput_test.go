@@ -7,13 +7,13 @@ import (
 
 // TestCorpus sends every input of testdata/bad through the handler.
 func TestCorpus(t *testing.T) {
-	w := newWorld(t)
-	runCorpus(t, handlerRig(w, closedGate()))
+	w := newEnv(t)
+	runCorpus(t, handlerHarness(w, closedGate()))
 	w.checkForms(t)
 }
 
-// runCorpus sends every input through a rig, one after the other.
-func runCorpus(t *testing.T, f *rig) {
+// runCorpus sends every input through a harness, one after the other.
+func runCorpus(t *testing.T, f *harness) {
 	exchangesOf := make(map[string]int64)
 	for _, s := range corpus(t) {
 		t.Run(s.name, func(t *testing.T) {
@@ -39,8 +39,8 @@ func runCorpus(t *testing.T, f *rig) {
 // counts is who was asked how often.
 type counts struct{ vends, reads, exchanges int64 }
 
-func (f *rig) count() counts {
-	c := counts{reads: f.world.reads.Load(), exchanges: f.world.exchanges.Load()}
+func (f *harness) count() counts {
+	c := counts{reads: f.env.reads.Load(), exchanges: f.env.exchanges.Load()}
 	if f.vends != nil {
 		c.vends = f.vends()
 	}
@@ -84,7 +84,7 @@ func (s sample) checkAsked(t *testing.T, before, after counts) {
 	}
 }
 
-// checkLeaks looks for values of the input and of the world in what came out.
+// checkLeaks looks for values of the input and of the env in what came out.
 // A token is in its own answer, and nowhere else.
 func checkLeaks(t *testing.T, a answer, log string) {
 	t.Helper()

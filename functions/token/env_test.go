@@ -32,11 +32,11 @@ const (
 	testAlias  = "http"
 )
 
-// world is what stands behind the function: an authorization server and the
+// env is what stands behind the function: an authorization server and the
 // secrets of its clients. It counts what it is asked.
-type world struct {
+type env struct {
 	server           *httptest.Server
-	secrets          map[string]string // by name; not changed after newWorld
+	secrets          map[string]string // by name; not changed after newEnv
 	anyClient        bool              // every other name is billing's; not changed after the first event
 	reads, exchanges atomic.Int64
 
@@ -44,9 +44,9 @@ type world struct {
 	wrong []string // forms that no authorization server may be sent; guarded by mu
 }
 
-func newWorld(t testing.TB) *world {
+func newEnv(t testing.TB) *env {
 	t.Helper()
-	w := &world{}
+	w := &env{}
 	w.server = httptest.NewUnstartedServer(http.HandlerFunc(w.exchange))
 	w.server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	w.server.StartTLS()
@@ -64,7 +64,7 @@ func newWorld(t testing.TB) *world {
 }
 
 // document is a client's secret in the native format.
-func (w *world) document(t testing.TB, more map[string]any) string {
+func (w *env) document(t testing.TB, more map[string]any) string {
 	t.Helper()
 	members := map[string]any{
 		"token_endpoint": w.server.URL + "/oauth2/token", "client_id": "id", "client_secret": testSecret,
@@ -82,7 +82,7 @@ func (w *world) document(t testing.TB, more map[string]any) string {
 }
 
 // exchange is the authorization server.
-func (w *world) exchange(rw http.ResponseWriter, r *http.Request) {
+func (w *env) exchange(rw http.ResponseWriter, r *http.Request) {
 	w.exchanges.Add(1)
 	if err := r.ParseForm(); err != nil {
 		w.objectTo("not a form")
@@ -114,7 +114,7 @@ func (w *world) exchange(rw http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(rw, `{"access_token":"`+access+`","token_type":"Bearer","expires_in":3600}`)
 }
 
-func (w *world) objectTo(what string) {
+func (w *env) objectTo(what string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.wrong = append(w.wrong, what)
@@ -122,7 +122,7 @@ func (w *world) objectTo(what string) {
 
 // checkForms fails the test if the authorization server was sent what a caller
 // must not be able to make it be sent.
-func (w *world) checkForms(t *testing.T) {
+func (w *env) checkForms(t *testing.T) {
 	t.Helper()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -132,7 +132,7 @@ func (w *world) checkForms(t *testing.T) {
 }
 
 // ReadSecret implements secret.Reader.
-func (w *world) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
+func (w *env) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
 	w.reads.Add(1)
 	text, ok := w.secrets[strings.TrimPrefix(name, testPrefix)]
 	if !ok && w.anyClient {
@@ -145,7 +145,7 @@ func (w *world) ReadSecret(_ context.Context, name string, _ bool) (secret.Secre
 }
 
 // ServeHTTP is the GetSecretValue of AWS Secrets Manager, for the binary.
-func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+func (w *env) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	var in struct{ SecretId, VersionStage string }
 	rw.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if json.NewDecoder(r.Body).Decode(&in) != nil || r.Header.Get("X-Amz-Target") != "secretsmanager.GetSecretValue" || in.VersionStage != "AWSCURRENT" {
@@ -165,10 +165,10 @@ func (w *world) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// vendor is the real core on this world.
-func (w *world) vendor(lines io.Writer) *token.Vendor { return token.New(w.config(lines)) }
+// vendor is the real core on this env.
+func (w *env) vendor(lines io.Writer) *token.Vendor { return token.New(w.config(lines)) }
 
-func (w *world) config(lines io.Writer) token.Config {
+func (w *env) config(lines io.Writer) token.Config {
 	return token.Config{
 		Audit: audit.New(audit.Config{Output: lines}).Write,
 		Clients: registry.New(registry.Config{
@@ -179,7 +179,7 @@ func (w *world) config(lines io.Writer) token.Config {
 }
 
 // grant is a grant of the real core.
-func (w *world) grant(t testing.TB, client string) token.Grant {
+func (w *env) grant(t testing.TB, client string) token.Grant {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()

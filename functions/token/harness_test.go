@@ -35,9 +35,9 @@ type response struct {
 	failed bool
 }
 
-// rig is a function that can be invoked, in this process or in its own.
-type rig struct {
-	world  *world
+// harness is a function that can be invoked, in this process or in its own.
+type harness struct {
+	env    *env
 	invoke func(t testing.TB, in invoked) response
 	// vends counts the calls of the core; nil: they cannot be counted.
 	vends func() int64
@@ -135,12 +135,12 @@ func lambdaContext(ctx context.Context, id, alias string) context.Context {
 	return lambdacontext.NewContext(ctx, &lambdacontext.LambdaContext{AwsRequestID: id, InvokedFunctionArn: arn})
 }
 
-// handlerRig is the real handler on the real core, in this process.
-func handlerRig(w *world, g gate) *rig {
+// handlerHarness is the real handler on the real core, in this process.
+func handlerHarness(w *env, g gate) *harness {
 	vends, logs := new(atomic.Int64), new(output)
 	h := testHandler(counted{w.vendor(logs), vends}, g, logs)
 	events := new(atomic.Int64)
-	return &rig{world: w, vends: vends.Load, logs: logs, invoke: func(t testing.TB, in invoked) response {
+	return &harness{env: w, vends: vends.Load, logs: logs, invoke: func(t testing.TB, in invoked) response {
 		t.Helper()
 		id := fmt.Sprintf("request-%d", events.Add(1))
 		return call(t, h, lambdaContext(t.Context(), id, in.alias), id, in.payload)
