@@ -43,19 +43,19 @@ var (
 	ErrExpired = errors.New("the value ended before it came")
 )
 
-// RestError is what callers get while a key rests after a failed load.
-type RestError struct {
-	// Err is the load's error.
+// BackoffError is the error of [Cache.Get] during the backoff after a failed load.
+type BackoffError struct {
+	// Err is the error of that load.
 	Err error
-	// Until is when the next load may be.
+	// Until is when the backoff ends and the next load may begin.
 	Until time.Time
 }
 
 // Error implements error.
-func (e *RestError) Error() string { return e.Err.Error() }
+func (e *BackoffError) Error() string { return e.Err.Error() }
 
 // Unwrap returns the load's error.
-func (e *RestError) Unwrap() error { return e.Err }
+func (e *BackoffError) Unwrap() error { return e.Err }
 
 // Entry is what a load brings.
 type Entry[V any] struct {
@@ -86,13 +86,13 @@ type Last[V any] struct {
 
 // Reaction is what follows from a failed load.
 type Reaction struct {
-	// Rest is how long the key is not loaded again; meanwhile callers for whom
-	// there is no value get the error. Zero: the next caller tries, and only the
-	// count of failures is kept.
-	Rest time.Duration
-	// Postpone, when not zero and an older value still serves, takes the place of
-	// Rest: the value is looked at again then, but who needs another one may have it
-	// loaded at once.
+	// Backoff is how long the key is not loaded again. Until it ends, callers without
+	// an acceptable value get a [*BackoffError]. Zero means that the next caller loads;
+	// only the number of failures is kept.
+	Backoff time.Duration
+	// Postpone, if not zero and an older value is still usable, replaces Backoff: the
+	// value is refreshed after Postpone, but a caller that does not accept it loads at
+	// once.
 	Postpone time.Duration
 	// Keep, when not zero, is for how long from now an older value may serve at
 	// most; negative: it is dropped.
@@ -154,7 +154,8 @@ type state[V any] struct {
 	failures int  // loads that failed in a row
 	warm     bool // there was an unexpired value when they began
 	err      error
-	rest     time.Time // no load before
+	// backoffUntil is when the next load may begin.
+	backoffUntil time.Time
 }
 
 // New returns an empty cache.
@@ -232,12 +233,12 @@ func (s *state[V]) usable(now time.Time, good func(V) bool) bool {
 
 // due reports whether a newer value should be looked for.
 func (s *state[V]) due(now time.Time) bool {
-	return !s.entry.Refresh.IsZero() && !now.Before(s.entry.Refresh) && !now.Before(s.rest)
+	return !s.entry.Refresh.IsZero() && !now.Before(s.entry.Refresh) && !now.Before(s.backoffUntil)
 }
 
 // outcome of giving out the value as it is.
 func (s *state[V]) outcome(now time.Time) Outcome {
-	if s.failures > 0 && now.Before(s.rest) {
+	if s.failures > 0 && now.Before(s.backoffUntil) {
 		return Stale
 	}
 	return Hit

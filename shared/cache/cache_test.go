@@ -148,7 +148,7 @@ func TestSourceDown(t *testing.T) {
 		start := time.Now()
 		c := cache.New[string](cache.Config[int64]{OnError: func(_ error, failures int, warm bool) cache.Reaction {
 			asked = append(asked, fmt.Sprint(time.Since(start), failures, warm))
-			return cache.Reaction{Rest: 30 * time.Second << (failures - 1)}
+			return cache.Reaction{Backoff: 30 * time.Second << (failures - 1)}
 		}})
 		s := &source{refresh: 80 * time.Second, life: 200 * time.Second}
 		want(t, c, s, 1, cache.Loaded)
@@ -167,8 +167,8 @@ func TestSourceDown(t *testing.T) {
 			t.Error("asked at", got)
 		}
 		s.err = nil
-		var rest *cache.RestError
-		if _, _, err := get(t, c, s); !errors.As(err, &rest) || rest.Until.Sub(start) != 530*time.Second {
+		var backoff *cache.BackoffError
+		if _, _, err := get(t, c, s); !errors.As(err, &backoff) || backoff.Until.Sub(start) != 530*time.Second {
 			t.Errorf("error %v doesn't say until when", err)
 		}
 		time.Sleep(130 * time.Second)
@@ -422,7 +422,7 @@ func TestGroup(t *testing.T) {
 // exist.
 func TestRememberedErrorsAreBounded(t *testing.T) {
 	c := cache.New[int](cache.Config[int64]{MaxEntries: 50, OnError: func(error, int, bool) cache.Reaction {
-		return cache.Reaction{Rest: time.Hour}
+		return cache.Reaction{Backoff: time.Hour}
 	}})
 	s := &source{err: errDown}
 	good := &source{life: time.Hour}
@@ -469,7 +469,7 @@ func TestNeverPastTheEnd(t *testing.T) {
 		c := cache.New[string](cache.Config[time.Time]{
 			Now: func() time.Time { return now },
 			OnError: func(error, int, bool) cache.Reaction {
-				return cache.Reaction{Rest: time.Duration(random.IntN(40)) * time.Second}
+				return cache.Reaction{Backoff: time.Duration(random.IntN(40)) * time.Second}
 			},
 		})
 		load := func(context.Context, cache.Last[time.Time]) (cache.Entry[time.Time], error) {

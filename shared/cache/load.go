@@ -66,8 +66,8 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, good func(V) bool, load 
 	case s.flight != nil:
 		s.flight.waiters++
 		return s.flight, there, Joined, nil
-	case now.Before(old.rest):
-		return nil, there, Joined, &RestError{Err: old.err, Until: old.rest}
+	case now.Before(old.backoffUntil):
+		return nil, there, Joined, &BackoffError{Err: old.err, Until: old.backoffUntil}
 	}
 	outcome := Loaded
 	if usable {
@@ -150,7 +150,7 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 		st.warm = old.usable(now, nil)
 	}
 	reaction := c.cfg.OnError(f.err, st.failures, st.warm)
-	st.err, st.rest = f.err, now.Add(reaction.Rest)
+	st.err, st.backoffUntil = f.err, now.Add(reaction.Backoff)
 	if reaction.Keep > 0 && now.Add(reaction.Keep).Before(st.entry.Expire) {
 		st.entry.Expire = now.Add(reaction.Keep)
 	}
@@ -158,7 +158,7 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 	case reaction.Keep < 0 || !now.Before(st.entry.Expire):
 		st.entry, st.has, st.size = Entry[V]{}, false, 0
 	case reaction.Postpone > 0:
-		st.entry.Refresh, st.rest = now.Add(reaction.Postpone), time.Time{}
+		st.entry.Refresh, st.backoffUntil = now.Add(reaction.Postpone), time.Time{}
 	}
 	return &st
 }
@@ -172,7 +172,7 @@ func (c *Cache[K, V]) evict(newest K) {
 	}
 	now := c.cfg.Now()
 	for key, s := range c.slots {
-		if st := s.state.Load(); s.flight == nil && key != newest && !st.usable(now, nil) && !now.Before(st.rest) {
+		if st := s.state.Load(); s.flight == nil && key != newest && !st.usable(now, nil) && !now.Before(st.backoffUntil) {
 			c.drop(key, s)
 		}
 	}

@@ -198,7 +198,7 @@ func Refusal(kind Kind, detail string) *Error {
 // error err of the cache says: the caller is told when that ends. Without a backoff it
 // returns e.
 func (e *Error) InBackoff(err error, now time.Time) *Error {
-	var b *cache.RestError
+	var b *cache.BackoffError
 	if !errors.As(err, &b) || !e.Kind.Temporary() {
 		return e
 	}

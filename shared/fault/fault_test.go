@@ -76,7 +76,7 @@ func TestFromHidesForeignErrors(t *testing.T) {
 		{"canceled", context.Canceled, Timeout},
 		{"too many wait", cache.ErrBusy, Unavailable},
 		{"frozen past the end", cache.ErrExpired, Unavailable},
-		{"in backoff", &cache.RestError{Err: ours}, Denied},
+		{"in backoff", &cache.BackoffError{Err: ours}, Denied},
 		{"nil", nil, Internal},
 	} {
 		e := From(test.err)
@@ -91,7 +91,7 @@ func TestFromHidesForeignErrors(t *testing.T) {
 
 func TestInBackoffSaysWhenItEnds(t *testing.T) {
 	now := time.Now()
-	busy := &cache.RestError{Err: errors.New("down"), Until: now.Add(7 * time.Second)}
+	busy := &cache.BackoffError{Err: errors.New("down"), Until: now.Add(7 * time.Second)}
 	for _, test := range []struct {
 		name string
 		e    *Error
@@ -101,7 +101,7 @@ func TestInBackoffSaysWhenItEnds(t *testing.T) {
 		{"temporary", &Error{Kind: Unavailable, RetryAfter: time.Minute}, busy, 7 * time.Second},
 		{"not temporary", &Error{Kind: Misconfigured}, busy, 0},
 		{"no backoff", &Error{Kind: Unavailable, RetryAfter: time.Minute}, errors.New("down"), time.Minute},
-		{"over", &Error{Kind: Throttled}, &cache.RestError{Err: errors.New("down"), Until: now.Add(-time.Hour)}, time.Second},
+		{"over", &Error{Kind: Throttled}, &cache.BackoffError{Err: errors.New("down"), Until: now.Add(-time.Hour)}, time.Second},
 	} {
 		before := *test.e
 		if got := test.e.InBackoff(test.err, now); got.RetryAfter != test.want || *test.e != before {

@@ -61,9 +61,9 @@ func newEpochs(e epochs) *epochs {
 		OnError: func(err error, _ int, _ bool) cache.Reaction {
 			if errors.Is(err, errNotYet) {
 				// The environment that made the key may have died.
-				return cache.Reaction{Rest: notYetBackoff}
+				return cache.Reaction{Backoff: notYetBackoff}
 			}
-			return cache.Reaction{Rest: skipTime}
+			return cache.Reaction{Backoff: skipTime}
 		},
 	})
 	return &e

@@ -160,14 +160,14 @@ func (c *clients) afterError(err error, failures int, _ bool) cache.Reaction {
 	case errors.Is(err, secret.ErrNotFound) && failures < unknownTries:
 		return cache.Reaction{Keep: -1}
 	case errors.Is(err, secret.ErrNotFound):
-		return cache.Reaction{Rest: unknownBackoff, Keep: -1}
+		return cache.Reaction{Backoff: unknownBackoff, Keep: -1}
 	case errors.Is(err, secret.ErrDenied):
-		return cache.Reaction{Rest: deniedBackoff, Postpone: deniedBackoff, Keep: deniedLife}
+		return cache.Reaction{Backoff: deniedBackoff, Postpone: deniedBackoff, Keep: deniedLife}
 	case errors.As(err, &document):
 		// If there is no older version, a person is just writing the first one.
 		return cache.Reaction{Postpone: brokenBackoff}
 	}
-	return cache.Reaction{Rest: c.cfg.jitter(loadBackoff, 0.2), Postpone: c.cfg.jitter(clientRefresh, 0.8)}
+	return cache.Reaction{Backoff: c.cfg.jitter(loadBackoff, 0.2), Postpone: c.cfg.jitter(clientRefresh, 0.8)}
 }
 
 // documentFault returns an error of the registry as callers get it.

@@ -46,7 +46,7 @@ func newPolicies(cfg Config) *policies {
 		return nil
 	}
 	return &policies{cfg: cfg, cache: cache.New[struct{}](cache.Config[*reading]{Now: cfg.Now, OnError: func(error, int, bool) cache.Reaction {
-		return cache.Reaction{Rest: cfg.jitter(policyBackoff, 0.2), Keep: -1}
+		return cache.Reaction{Backoff: cfg.jitter(policyBackoff, 0.2), Keep: -1}
 	}})}
 }
 

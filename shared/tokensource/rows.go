@@ -196,5 +196,5 @@ func (r *rows) afterError(err error, failures int, cached bool) cache.Reaction {
 	if f.backoff == 0 {
 		f.backoff = r.backoff(f.fault, failures, cached)
 	}
-	return cache.Reaction{Rest: f.backoff}
+	return cache.Reaction{Backoff: f.backoff}
 }
