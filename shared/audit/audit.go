@@ -1,11 +1,10 @@
-// Package audit writes one line of JSON for each decision about a token, before the
-// token leaves: who asked for what, whether it was allowed and by which rule, where
-// the token came from and until when it is good. A token is named by its SHA-256, a
-// credential by the version of its secret.
+// Package audit writes one line of JSON for each decision about a token, before the token
+// is returned. The line contains the caller, the request, the decision and its rule, the
+// token's origin and its expiry. A token is identified by its SHA-256, a credential by the
+// version of its secret.
 //
-// An [Event] has named fields of plain types only, so that nothing gets into the
-// log that nobody meant to write there. The package imports the standard library
-// and ask only.
+// An [Event] has only named fields of plain types, so that no value gets into the log by
+// accident. The package imports only the standard library and ask.
 package audit
 
 import (
@@ -15,25 +14,25 @@ import (
 	"tokenvendor/shared/ask"
 )
 
-// Schema is the version of the line's format. It rises when a field changes its
-// meaning; fields may be added at any time.
+// Schema is the version of the line's format. It is increased when a field changes its
+// meaning. New fields may be added without a new version.
 const Schema = 1
 
-// Type is what a line is about.
+// Type is the kind of an [Event].
 type Type string
 
-// The types.
+// The types of events.
 const (
-	// Decision: somebody asked for a token.
+	// Decision: a caller asked for a token.
 	Decision Type = "decision"
-	// Forged: somebody sent an event that only API Gateway, or a queue, a bus or a
-	// schedule, may send.
+	// Forged: a caller invoked the function with an event that only API Gateway, a
+	// queue, an event bus or a schedule may send.
 	Forged Type = "forged"
-	// Shadow: a second credential was tried; nobody got its token.
+	// Shadow: a second credential was tried. Its token was not returned to a caller.
 	Shadow Type = "shadow"
 )
 
-// Source is the way in.
+// Source is the kind of service that invoked the function.
 type Source string
 
 // The sources.
@@ -45,37 +44,36 @@ const (
 	SQS      Source = "sqs"      // a message of Amazon SQS
 	Bus      Source = "event"    // an event of Amazon EventBridge
 	Schedule Source = "schedule" // a schedule of Amazon EventBridge Scheduler
-	Prefetch Source = "prefetch" // the function itself, when it starts
-	Unknown  Source = "unknown"  // an event of no shape that is known
+	Prefetch Source = "prefetch" // the function itself, at its start
+	Unknown  Source = "unknown"  // an event of unknown shape
 )
 
-// Origin is where a request came from, beside the caller's name. What an event says
-// that nobody believes does not belong there.
+// Origin is where a request came from, in addition to the caller's name. Unverified claims
+// of an event do not belong here.
 type Origin struct {
 	Source Source
-	// CallerID is the unique id of the caller's role or user (AROA…), which a role
-	// of the same name that is made later does not have.
+	// CallerID is the unique id of the caller's role or user (AROA…). A role that is
+	// deleted and created again under the same name gets another id.
 	CallerID string
-	// Session is the name that the caller chose for its session.
+	// Session is the session name, which the caller chooses.
 	Session string
-	// SourceIP and VPCE are the address and the VPC endpoint it came from.
+	// SourceIP and VPCE are the IP address and the VPC endpoint that the request came from.
 	SourceIP, VPCE string
-	// MessageID is the id of the message or the event that asked.
+	// MessageID is the id of the message or event that contained the request.
 	MessageID string
 	// Alias is the function's alias that was invoked.
 	Alias string
-	// GatewayRequestID and ExtendedRequestID join the line to API Gateway's access
-	// log.
+	// GatewayRequestID and ExtendedRequestID are the ids of the request in API Gateway's
+	// access log.
 	GatewayRequestID, ExtendedRequestID string
-	// GatewayTime is the gateway's clock.
+	// GatewayTime is when API Gateway received the request, by its clock.
 	GatewayTime time.Time
-	// Forged means that the event did not come from where its shape says.
+	// Forged means that the event's shape is that of a service that did not send it.
 	Forged bool
 }
 
-// Event is one decision. The zero value of a member is left out of the line, except
-// of those that every line has: Type, Time, RequestID, Source, Caller, Client,
-// Allowed and Outcome.
+// Event is one decision. Fields with their zero value are left out of the line, except
+// Type, Time, RequestID, Source, Caller, Client, Allowed and Outcome.
 type Event struct {
 	Type      Type
 	Time      time.Time
@@ -83,33 +81,34 @@ type Event struct {
 	Origin    Origin
 	// Caller is the normalised principal.
 	Caller string
-	// Client is the client's name; empty when what was asked for is no name.
+	// Client is the client's name; empty if the request has no valid name.
 	Client string
-	// ClaimID names the claim that was made or redeemed.
+	// ClaimID is the id of the claim that was issued or redeemed.
 	ClaimID string
-	// DryRun: no token was asked for, only whether there would be one.
+	// DryRun means that the caller asked for the decision only, and for no token.
 	DryRun bool
 
-	// Ask is what was asked for; the zero value if it was refused.
+	// Ask is the requested token; the zero value if the request was refused.
 	ask.Ask
 
 	Allowed bool
-	// Mode is the policy's: iam, document or audit. Rule is which rule allowed it;
-	// WouldDeny says that none did, and that the policy only watches. Nearest and
-	// Failed are the rule that came nearest and what failed in it.
+	// Mode is the policy's mode: iam, document or audit. Rule is the rule that allowed the
+	// request. WouldDeny means that no rule allowed it, but the policy only audits. Nearest
+	// is the rule that came nearest to allowing it, and Failed is the field that did not
+	// match.
 	Mode, Rule      string
 	WouldDeny       bool
 	Nearest, Failed string
 
-	// Outcome says where the token came from, or denied, failed, explained.
+	// Outcome is where the token came from, or denied, failed or explained.
 	Outcome string
-	// Status, Error and Detail are those of the answer; UpstreamStatus and
-	// UpstreamError what the authorization server answered.
+	// Status, Error and Detail belong to the response to the caller, UpstreamStatus and
+	// UpstreamError to the response of the authorization server.
 	Status              int
 	Error, Detail       string
 	UpstreamStatus      int
 	UpstreamError       string
-	CorrelationID       string // what the authorization server's log calls it
+	CorrelationID       string // id in the authorization server's log
 	FuseUntil           time.Time
 	IssuerHost, Method  string
 	TokenSHA256         string
@@ -124,21 +123,21 @@ type Event struct {
 
 // Config configures a [Log].
 type Config struct {
-	// Output takes whole lines, one a call; required. It must be safe for
+	// Output receives each line in one call of Write; required. It must be safe for
 	// concurrent use.
 	Output io.Writer
-	// Version is the build that decides; empty: not said.
+	// Version identifies the build of the function; empty: lines have no version.
 	Version string
 }
 
-// Log writes events. It is safe for concurrent use.
+// Log writes events as lines. It is safe for concurrent use.
 type Log struct{ cfg Config }
 
-// New returns a Log.
+// New returns a Log that writes to cfg.Output.
 func New(cfg Config) *Log { return &Log{cfg: cfg} }
 
-// Write writes the line of e. When it returns an error, the line may be missing, and
-// what e says must not happen.
+// Write writes the line of e. If it returns an error, the line may be missing, and the
+// caller must not act on the decision.
 func (l *Log) Write(e *Event) error {
 	line := e.json(l.cfg.Version)
 	n, err := l.cfg.Output.Write(line)

@@ -38,8 +38,9 @@ func lineOf(t testing.TB, e Event) string {
 	return b.String()
 }
 
-// TestU02Lines: the lines as others read them.
-func TestU02Lines(t *testing.T) {
+// TestWriteLineFormat compares whole lines, because queries and alarms of operators depend
+// on their format.
+func TestWriteLineFormat(t *testing.T) {
 	at := time.Date(2026, 11, 23, 10, 15, 30, 123e6, time.UTC)
 	for want, e := range map[string]Event{
 		`{"schema":1,"type":"decision","time":"2026-11-23T10:15:30.123Z","request_id":"r","source":"rest","source_ip":"203.0.113.7","alias":"http","caller":"aws:111122223333:role/billing-job",` +
@@ -60,7 +61,8 @@ func TestU02Lines(t *testing.T) {
 	}
 }
 
-// checkLine: one line, which is one JSON object of at most 4 KiB.
+// checkLine checks that line is one JSON object of at most 4 KiB on one line, and returns
+// its members.
 func checkLine(t *testing.T, line string) map[string]any {
 	t.Helper()
 	var members map[string]any
@@ -68,18 +70,19 @@ func checkLine(t *testing.T, line string) map[string]any {
 		t.Fatalf("%.300q: %v", line, err)
 	}
 	if len(line) > 4096 || strings.IndexByte(line, '\n') != len(line)-1 || strings.ContainsFunc(line[:len(line)-1], func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x2028 || r == 0x85 || r == 0x202e }) {
-		t.Errorf("a line of %d bytes with control characters: %.300q", len(line), line)
+		t.Errorf("got %d bytes %.300q, want at most 4096 bytes without control characters", len(line), line)
 	}
 	for _, name := range []string{"schema", "type", "time", "request_id", "source", "caller", "client", "allowed", "outcome"} {
 		if _, ok := members[name]; !ok {
-			t.Errorf("%s is missing", name)
+			t.Errorf("got a line without %s", name)
 		}
 	}
 	return members
 }
 
-// TestU05OneEventOneLine: nobody writes a line of his own, nor one that is cut.
-func TestU05OneEventOneLine(t *testing.T) {
+// TestWriteEscapesAndTruncates proves that a text of a caller can neither begin a line nor
+// make it so long that a log service truncates it.
+func TestWriteEscapesAndTruncates(t *testing.T) {
 	checkLine(t, lineOf(t, Event{}))
 	for _, text := range []string{
 		"\n{\"schema\":1}\n", "\r", "\x1b[2J", `"}`, "\u2028", "\u202e", "\x85", "\xff\xfe", "\\", "\x00", "ü", "😀",
@@ -87,12 +90,11 @@ func TestU05OneEventOneLine(t *testing.T) {
 	} {
 		members := checkLine(t, lineOf(t, full(text)))
 		if got := members["audience"]; utf8.ValidString(text) && len(text) < 100 && got != text {
-			t.Errorf("%q became %q", text, got)
+			t.Errorf("got audience %q, want %q", got, text)
 		}
 	}
 }
 
-// TestEachMemberOfAskIsRecorded changes the members one by one.
 func TestEachMemberOfAskIsRecorded(t *testing.T) {
 	asktest.EachChangesKey(t, func(a ask.Ask) string { return lineOf(t, Event{Ask: a}) })
 }
@@ -110,15 +112,14 @@ type writerFunc func(p []byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestU01Writers: a line that did not get through whole is an error.
-func TestU01Writers(t *testing.T) {
+func TestWriteReportsIncompleteLine(t *testing.T) {
 	for name, w := range map[string]io.Writer{
 		"error": writerFunc(func([]byte) (int, error) { return 0, errors.New("closed") }),
 		"short": writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil }),
 		"none":  writerFunc(func([]byte) (int, error) { return 0, nil }),
 	} {
 		if New(Config{Output: w}).Write(&Event{}) == nil {
-			t.Errorf("%s: no error", name)
+			t.Errorf("%s: got no error, want one", name)
 		}
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"unicode/utf8"
 )
 
-// A line stays below 4 KiB, so that no log service cuts it: maxText and maxList bound
-// one text and one list as they are written, maxTexts all of them. The long texts of
-// strangers come last.
+// A line is shorter than 4 KiB, so that no log service truncates it. maxText bounds one
+// escaped text, maxList one list, and maxTexts all texts of a line, in bytes. Long texts
+// that callers choose come last, so that they cannot displace other fields.
 const (
 	maxText  = 256
 	maxList  = 512
@@ -20,11 +20,11 @@ const (
 // line is a JSON object under construction.
 type line struct {
 	text []byte
-	// room is what is left for texts.
+	// room is the number of bytes left for texts.
 	room int
 }
 
-// json returns the event as one line of JSON with its line break.
+// json returns the event as a JSON object with a newline.
 func (e *Event) json(version string) []byte {
 	l := line{text: make([]byte, 0, 1024), room: maxTexts}
 	l.text = strconv.AppendInt(append(l.text, `{"schema":`...), Schema, 10)
@@ -75,7 +75,7 @@ func (l *line) origin(o *Origin) {
 	l.given("message_id", o.MessageID)
 }
 
-// result is what came of the decision.
+// result appends the result of the request.
 func (l *line) result(e *Event) {
 	l.number("status", int64(e.Status))
 	l.given("error", e.Error)
@@ -95,7 +95,7 @@ func (l *line) result(e *Event) {
 	l.date("certificate_not_after", e.CertificateNotAfter)
 }
 
-// name appends a comma and a member's name, which is ours.
+// name appends a comma and a member's name, which needs no escaping.
 func (l *line) name(name string) {
 	l.text = append(append(append(l.text, `,"`...), name...), `":`...)
 }
@@ -131,8 +131,8 @@ func (l *line) date(name string, value time.Time) {
 	}
 }
 
-// list appends a list of texts, as many as there is room for; the last element says
-// how many are left out.
+// list appends a list of texts. If there is no room for all, the last element is the number
+// of those that are left out, such as "+3".
 func (l *line) list(name string, values []string) {
 	if len(values) == 0 {
 		return
@@ -153,8 +153,8 @@ func (l *line) list(name string, values []string) {
 	l.text = append(l.text, ']')
 }
 
-// pairs appends an object of texts in the order of their names, as many as there is room for;
-// the member "+" says how many are left out.
+// pairs appends an object of texts, sorted by name. If there is no room for all, the value
+// of the member "+" is the number of those that are left out.
 func (l *line) pairs(name string, values map[string]string) {
 	if len(values) == 0 {
 		return
@@ -175,16 +175,17 @@ func (l *line) pairs(name string, values map[string]string) {
 	l.text = append(l.text, '}')
 }
 
-// quote appends a text as a JSON string, of at most limit bytes and what is left for
-// texts. What is no UTF-8, and the characters that some viewer takes for the end of a
-// line or for a command, are escaped, so that nobody can write a line of his own.
+// quote appends a text as a JSON string, truncated to limit bytes and to the room left for
+// texts. Invalid UTF-8, control characters and all others outside ASCII up to U+FFFF are
+// escaped: a viewer could take one for a line break or a command, and a caller could forge
+// a line.
 func (l *line) quote(text string, limit int) {
 	const hex = "0123456789abcdef"
 	limit = min(limit, l.room)
 	dst := append(l.text, '"')
 	from := len(dst)
 	for i := 0; i < len(text); {
-		// The longest that one character becomes is an escape.
+		// An escape, the longest form of a character, has 6 bytes.
 		if len(dst)-from+6 > limit {
 			dst = append(dst, "..."...)
 			break
