@@ -1,10 +1,10 @@
-// Package cache keeps values that are costly to load: for each key one load at a
-// time, however many ask; a newer value before the old one ends; the old one
-// while no newer can be had; and none past its end. It knows nothing of tokens or
-// documents and imports the standard library only.
+// Package cache keeps values that are expensive to load. For each key, one load runs at a
+// time and all callers share it. A value is refreshed before it expires, and is still
+// returned while refreshing fails, but never after it has expired. The package is generic
+// and imports only the standard library.
 //
-// Time is the wall clock throughout: the monotonic one stops while a function is
-// frozen.
+// All times are wall-clock times, because the monotonic clock stops while AWS Lambda
+// freezes the process.
 package cache
 
 import (
@@ -15,32 +15,32 @@ import (
 	"time"
 )
 
-// Outcome says where a value came from.
+// Outcome is where a value came from.
 type Outcome int
 
-// The outcomes.
+// The outcomes of [Cache.Get].
 const (
-	// Hit: the value was there.
+	// Hit: the value was in the cache.
 	Hit Outcome = iota
-	// Loaded: this caller started the load, and there was nothing before.
+	// Loaded: this call loaded the value, and no usable value was in the cache.
 	Loaded
-	// Refreshed: this caller's load replaced a value that would have done.
+	// Refreshed: this call loaded the value to replace one that was still usable.
 	Refreshed
-	// Joined: another caller's load was under way.
+	// Joined: this call waited for the load of another one.
 	Joined
-	// Stale: the value should have been replaced, but that failed.
+	// Stale: the value was due for a refresh, which failed.
 	Stale
 )
 
-// The errors of [Cache.Get] beside those of loads.
+// The errors of [Cache.Get], in addition to those of loads.
 var (
-	// ErrPanic is what the callers of a load get that panicked. The panic's text
-	// may hold a secret, so it is left behind.
+	// ErrPanic means that the load panicked. The value of the panic is dropped, because
+	// it may contain a secret.
 	ErrPanic = errors.New("internal error: the load panicked")
-	// ErrBusy: too many callers wait for the load of this key already.
-	ErrBusy = errors.New("too many wait for the same value")
-	// ErrExpired: the value was past its end when it came.
-	ErrExpired = errors.New("the value ended before it came")
+	// ErrBusy means that Config.MaxWaiters callers wait for the load already.
+	ErrBusy = errors.New("too many callers wait for the same value")
+	// ErrExpired means that the value had expired when its load returned.
+	ErrExpired = errors.New("the value expired before its load returned")
 )
 
 // BackoffError is the error of [Cache.Get] during the backoff after a failed load.
@@ -57,34 +57,34 @@ func (e *BackoffError) Error() string { return e.Err.Error() }
 // Unwrap returns the load's error.
 func (e *BackoffError) Unwrap() error { return e.Err }
 
-// Entry is what a load brings.
+// Entry is the result of a load.
 type Entry[V any] struct {
 	Value V
-	// Refresh is when a newer value is looked for, while this one still serves;
-	// zero: not before it expires.
+	// Refresh is when the value becomes due for a refresh; zero: when it expires.
 	Refresh time.Time
-	// Expire is when the value is given out no more; zero: it is not kept, and
-	// goes only to those who wait for it.
+	// Expire is when the value is no longer returned; zero: the value is not kept, and
+	// only the callers that wait for the load get it.
 	Expire time.Time
 }
 
-// A Load fetches a value. ctx has the values of the caller that started it, but a
-// deadline of its own.
+// A Load fetches a value. ctx has the values of the context of the call that started the
+// load, but not its deadline: Config.LoadTimeout applies.
 type Load[V any] func(ctx context.Context, last Last[V]) (Entry[V], error)
 
-// Last is what there was when a load began.
+// Last is the state of a key at the start of a load.
 type Last[V any] struct {
-	// Value is the last value, which may be past its end; the zero value: none.
+	// Value is the last value, which may have expired; the zero value if there is none.
 	Value V
-	// Refresh is that of its Entry.
+	// Refresh is that of the Entry of Value.
 	Refresh time.Time
-	// Serves says that the load may fail without harm: Value is still good.
+	// Serves means that Value is still usable, so that callers get it if the load fails.
 	Serves bool
-	// Failures is how many loads failed in a row before.
+	// Failures is the number of loads that failed since the last success.
 	Failures int
 }
 
-// Reaction is what follows from a failed load.
+// Reaction is the consequence of a failed load. The zero value keeps the usable value, if
+// there is one, and lets the next caller load.
 type Reaction struct {
 	// Backoff is how long the key is not loaded again. Until it ends, callers without
 	// an acceptable value get a [*BackoffError]. Zero means that the next caller loads;
@@ -94,38 +94,37 @@ type Reaction struct {
 	// value is refreshed after Postpone, but a caller that does not accept it loads at
 	// once.
 	Postpone time.Duration
-	// Keep, when not zero, is for how long from now an older value may serve at
-	// most; negative: it is dropped.
+	// Keep, if not zero, is how long from now an older value remains usable at most;
+	// negative: it is dropped.
 	Keep time.Duration
 }
 
 // Config configures a [Cache].
 type Config[V any] struct {
-	// OnError says what follows from err, the failures'th in a row for its key,
-	// 1 being the first; warm says that an unexpired value was there when they
-	// began. nil: nothing is remembered.
-	OnError func(err error, failures int, warm bool) Reaction
-	// Size is what a value counts against MaxSize; nil: nothing.
+	// OnError returns the consequence of err. failures counts the failed loads of the key
+	// since the last success, err included. cached means that an unexpired value existed
+	// when the first of them failed. nil: each consequence is the zero Reaction.
+	OnError func(err error, failures int, cached bool) Reaction
+	// Size returns the size of a value, in the unit of MaxSize; nil: all sizes are zero.
 	Size func(V) int
-	// MaxSize bounds the sum of sizes, MaxEntries the number of keys, remembered
-	// errors included; the least recently used leave first. Zero: no bound on the
-	// sum, 1000 keys.
+	// MaxSize limits the sum of all sizes; zero: no limit. MaxEntries limits the number of
+	// keys, including those in backoff; zero: 1000. The least recently used keys are
+	// evicted first.
 	MaxSize, MaxEntries int
-	// Group names what a value belongs to, and MaxGroup bounds the values of one
-	// group, so that none takes the room of the others; nil: there are no groups.
+	// Group returns the group of a value; nil: there are no groups. MaxGroup limits the
+	// number of values in one group, so that it cannot displace the values of others.
 	Group    func(V) string
 	MaxGroup int
-	// MaxWaiters bounds the callers that wait for one load; zero: 256.
+	// MaxWaiters limits the number of callers that wait for one load; zero: 256.
 	MaxWaiters int
-	// LoadTimeout bounds a load; zero: 20 seconds.
+	// LoadTimeout limits the time of a load; zero: 20 seconds.
 	LoadTimeout time.Duration
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
-// Cache keeps values by key. It is safe for concurrent use. It starts no
-// goroutine but the one of a load, which ends by the load's own deadline; a hit
-// takes a read lock for the time of a map access.
+// Cache keeps values by key. It is safe for concurrent use. Its only goroutines run loads
+// and end when the load returns. A hit takes a read lock for one map access.
 type Cache[K comparable, V any] struct {
 	cfg Config[V]
 
@@ -134,25 +133,25 @@ type Cache[K comparable, V any] struct {
 	used  int            // sum of sizes; guarded by mu
 }
 
-// slot is what is known of one key.
+// slot is the state of one key.
 type slot[V any] struct {
-	// state is replaced whole, with the cache's mu held; never nil.
+	// state is replaced as a whole, under the cache's mu; never nil.
 	state atomic.Pointer[state[V]]
-	// loading mirrors flight, for those who don't hold mu.
+	// loading is flight != nil, for readers without mu.
 	loading atomic.Bool
-	// usedAt is when a caller asked last, in Unix milliseconds.
+	// usedAt is the time of the last call of Get for the key, in Unix milliseconds.
 	usedAt atomic.Int64
-	// flight is the load under way; nil: none. Guarded by the cache's mu.
+	// flight is the running load; nil: none. Guarded by the cache's mu.
 	flight *flight[V]
 }
 
-// state is immutable.
+// state is the last value of a key and its failed loads. It is immutable.
 type state[V any] struct {
 	entry    Entry[V]
-	has      bool // entry is one
+	has      bool // entry is set
 	size     int
-	failures int  // loads that failed in a row
-	warm     bool // there was an unexpired value when they began
+	failures int  // failed loads since the last success
+	cached   bool // an unexpired value existed when the first of them failed
 	err      error
 	// backoffUntil is when the next load may begin.
 	backoffUntil time.Time
@@ -183,25 +182,26 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 	return &Cache[K, V]{cfg: cfg, slots: make(map[K]*slot[V])}
 }
 
-// Get returns the value of key, if there is one that good (nil: any) accepts. When
-// it is time for a newer one, one caller loads it; the others go on with the old
-// one, and that caller too if the load fails. Without an acceptable value all wait
-// for one load and share its error; the caller who started it takes its value
-// whatever good says of it. While the key rests after a failure, they get that error
-// at once.
+// Get returns the value of key if the cache has an unexpired one that accept returns true
+// for; a nil accept accepts all values. If the value is due for a refresh, one caller loads
+// a new one, and gets the old value if that fails; all others get the old value at once.
 //
-// When ctx ends first, its error is returned, or the old value, and the load goes
-// on; when ctx has ended already, nothing is started.
-func (c *Cache[K, V]) Get(ctx context.Context, key K, good func(V) bool, load Load[V]) (V, Outcome, error) {
-	if value, outcome, ok := c.Lookup(key, good); ok {
+// Without an acceptable value, all callers wait for one load and get its error if it fails.
+// The caller that started the load gets the new value without a call of accept. During the
+// backoff after a failed load, callers get a [*BackoffError] at once.
+//
+// If ctx ends during the load, Get returns the old value or else the error of ctx, and the
+// load continues for other callers. If ctx has ended before, Get starts no load.
+func (c *Cache[K, V]) Get(ctx context.Context, key K, accept func(V) bool, load Load[V]) (V, Outcome, error) {
+	if value, outcome, ok := c.Lookup(key, accept); ok {
 		return value, outcome, nil
 	}
-	return c.miss(ctx, key, good, load)
+	return c.miss(ctx, key, accept, load)
 }
 
-// Lookup is Get without a load: ok is false if Get would start or join one. A caller that
-// calls it first needs to make its Load for a miss only.
-func (c *Cache[K, V]) Lookup(key K, good func(V) bool) (value V, outcome Outcome, ok bool) {
+// Lookup is Get without loads: ok is false if Get would start or join one. A caller that
+// calls Lookup first need not allocate its Load for a hit.
+func (c *Cache[K, V]) Lookup(key K, accept func(V) bool) (value V, outcome Outcome, ok bool) {
 	c.mu.RLock()
 	s := c.slots[key]
 	c.mu.RUnlock()
@@ -209,15 +209,15 @@ func (c *Cache[K, V]) Lookup(key K, good func(V) bool) (value V, outcome Outcome
 		return value, outcome, false
 	}
 	now, st := c.cfg.Now(), s.state.Load()
-	if !st.usable(now, good) || st.due(now) && !s.loading.Load() {
+	if !st.usable(now, accept) || st.due(now) && !s.loading.Load() {
 		return value, outcome, false
 	}
 	s.touch(now)
 	return st.entry.Value, st.outcome(now), true
 }
 
-// Peek returns the value of key if Get would give it out without looking for a newer
-// one.
+// Peek returns the value of key if it has neither expired nor become due for a refresh. It
+// does not count as a use of the key.
 func (c *Cache[K, V]) Peek(key K) (V, bool) {
 	now, st := c.cfg.Now(), c.peek(key)
 	if !st.usable(now, nil) || st.due(now) {
@@ -226,17 +226,17 @@ func (c *Cache[K, V]) Peek(key K) (V, bool) {
 	return st.entry.Value, true
 }
 
-// usable reports whether there is a value that will do.
-func (s *state[V]) usable(now time.Time, good func(V) bool) bool {
-	return s.has && now.Before(s.entry.Expire) && (good == nil || good(s.entry.Value))
+// usable reports whether there is an unexpired value that accept returns true for.
+func (s *state[V]) usable(now time.Time, accept func(V) bool) bool {
+	return s.has && now.Before(s.entry.Expire) && (accept == nil || accept(s.entry.Value))
 }
 
-// due reports whether a newer value should be looked for.
+// due reports whether the value is due for a refresh and the backoff has ended.
 func (s *state[V]) due(now time.Time) bool {
 	return !s.entry.Refresh.IsZero() && !now.Before(s.entry.Refresh) && !now.Before(s.backoffUntil)
 }
 
-// outcome of giving out the value as it is.
+// outcome is the outcome of a call that returns the value without a load.
 func (s *state[V]) outcome(now time.Time) Outcome {
 	if s.failures > 0 && now.Before(s.backoffUntil) {
 		return Stale
@@ -244,15 +244,15 @@ func (s *state[V]) outcome(now time.Time) Outcome {
 	return Hit
 }
 
-// touch notes the use. Under load most uses find their millisecond noted, and
-// don't write where other processors read.
+// touch records the use. It skips the write if usedAt is up to date, as in most calls under
+// load, because a write takes the cache line from the other processors.
 func (s *slot[V]) touch(now time.Time) {
 	if at := now.UnixMilli(); s.usedAt.Load() != at {
 		s.usedAt.Store(at)
 	}
 }
 
-// Remove forgets the values for which match is true; loads under way go on.
+// Remove removes the values for which match returns true. Running loads continue.
 func (c *Cache[K, V]) Remove(match func(key K, value V) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -263,8 +263,8 @@ func (c *Cache[K, V]) Remove(match func(key K, value V) bool) {
 	}
 }
 
-// replace sets the state of a slot, and drops slots that hold nothing. mu must be
-// held.
+// replace sets the state of a slot, and removes the slot if that is empty. mu must be
+// locked.
 func (c *Cache[K, V]) replace(key K, s *slot[V], st *state[V]) {
 	c.used += st.size - s.state.Load().size
 	s.state.Store(st)

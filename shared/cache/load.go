@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// flight is a load under way.
+// flight is a running load.
 type flight[V any] struct {
 	done    chan struct{} // closed when entry and err are set
 	entry   Entry[V]
@@ -14,24 +14,24 @@ type flight[V any] struct {
 	waiters int // guarded by the cache's mu
 }
 
-// miss is Get for what isn't simply there. It tries again in case that a load
-// that spanned a freeze brought what is over by now, or that another caller's load
-// brought what doesn't do.
-func (c *Cache[K, V]) miss(ctx context.Context, key K, good func(V) bool, load Load[V]) (V, Outcome, error) {
+// miss is Get after Lookup failed. It tries a second time in two cases: the process was
+// frozen during the load, so that the value has expired, or the load of another caller
+// returned a value that is not acceptable.
+func (c *Cache[K, V]) miss(ctx context.Context, key K, accept func(V) bool, load Load[V]) (V, Outcome, error) {
 	for try := range 2 {
-		f, there, outcome, err := c.begin(ctx, key, good, load)
+		f, cached, outcome, err := c.begin(ctx, key, accept, load)
 		if f == nil {
-			return there, outcome, err
+			return cached, outcome, err
 		}
 		value, err := c.wait(ctx, f)
 		if err != nil {
-			// What the failure left of the old value.
-			if st := c.peek(key); st.usable(c.cfg.Now(), good) {
+			// The failed load may have shortened the life of the old value.
+			if st := c.peek(key); st.usable(c.cfg.Now(), accept) {
 				return st.entry.Value, Stale, nil
 			}
 		}
-		if try == 0 && err == nil && outcome == Joined && good != nil && !good(value) {
-			continue // that load was for somebody with other wishes
+		if try == 0 && err == nil && outcome == Joined && accept != nil && !accept(value) {
+			continue
 		}
 		if !errors.Is(err, ErrExpired) {
 			return value, outcome, err
@@ -40,9 +40,9 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, good func(V) bool, load L
 	return *new(V), Joined, ErrExpired
 }
 
-// begin starts or joins the load of key. A nil flight means that the value, or
-// the error, is the answer.
-func (c *Cache[K, V]) begin(ctx context.Context, key K, good func(V) bool, load Load[V]) (_ *flight[V], there V, _ Outcome, _ error) {
+// begin starts or joins the load of key. If it returns no flight, the other results are
+// those of Get.
+func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, load Load[V]) (_ *flight[V], cached V, _ Outcome, _ error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
@@ -53,21 +53,21 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, good func(V) bool, load 
 	}
 	s.touch(now)
 	old := s.state.Load()
-	usable := old.usable(now, good)
+	usable := old.usable(now, accept)
 	switch {
 	case usable && (s.flight != nil || !old.due(now)):
 		return nil, old.entry.Value, old.outcome(now), nil
 	case usable && ctx.Err() != nil:
 		return nil, old.entry.Value, Stale, nil
 	case ctx.Err() != nil:
-		return nil, there, Joined, ctx.Err()
+		return nil, cached, Joined, ctx.Err()
 	case s.flight != nil && s.flight.waiters >= c.cfg.MaxWaiters:
-		return nil, there, Joined, ErrBusy
+		return nil, cached, Joined, ErrBusy
 	case s.flight != nil:
 		s.flight.waiters++
-		return s.flight, there, Joined, nil
+		return s.flight, cached, Joined, nil
 	case now.Before(old.backoffUntil):
-		return nil, there, Joined, &BackoffError{Err: old.err, Until: old.backoffUntil}
+		return nil, cached, Joined, &BackoffError{Err: old.err, Until: old.backoffUntil}
 	}
 	outcome := Loaded
 	if usable {
@@ -76,10 +76,9 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, good func(V) bool, load 
 	c.slots[key] = s
 	s.flight = &flight[V]{done: make(chan struct{}), waiters: 1}
 	s.loading.Store(true)
-	go c.run(ctx, key, s, func(ctx context.Context) (Entry[V], error) {
-		return load(ctx, Last[V]{Value: old.entry.Value, Refresh: old.entry.Refresh, Serves: usable, Failures: old.failures})
-	})
-	return s.flight, there, outcome, nil
+	last := Last[V]{Value: old.entry.Value, Refresh: old.entry.Refresh, Serves: usable, Failures: old.failures}
+	go c.run(ctx, key, s, s.flight, func(ctx context.Context) (Entry[V], error) { return load(ctx, last) })
+	return s.flight, cached, outcome, nil
 }
 
 // peek returns the state of key.
@@ -104,26 +103,21 @@ func (c *Cache[K, V]) wait(ctx context.Context, f *flight[V]) (V, error) {
 	return f.entry.Value, f.err
 }
 
-// run performs a load. A panic in it must not end the process: other events may
-// be in flight.
-func (c *Cache[K, V]) run(ctx context.Context, key K, s *slot[V], load func(context.Context) (Entry[V], error)) {
-	c.mu.Lock()
-	f := s.flight
-	c.mu.Unlock()
+// run runs a load. It recovers from a panic, because a crash of the process would end
+// other invocations too.
+func (c *Cache[K, V]) run(ctx context.Context, key K, s *slot[V], f *flight[V], load func(context.Context) (Entry[V], error)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.LoadTimeout)
 	defer cancel()
-	f.err = ErrPanic
+	f.err = ErrPanic // unless load returns
 	defer func() {
-		if recover() != nil {
-			f.err = ErrPanic
-		}
-		c.land(key, s, f)
+		_ = recover()
+		c.finish(key, s, f)
 	}()
 	f.entry, f.err = load(ctx)
 }
 
-// land keeps what a load brought and lets the waiters go.
-func (c *Cache[K, V]) land(key K, s *slot[V], f *flight[V]) {
+// finish stores the result of a load and wakes its waiters.
+func (c *Cache[K, V]) finish(key K, s *slot[V], f *flight[V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.flight = nil
@@ -133,8 +127,7 @@ func (c *Cache[K, V]) land(key K, s *slot[V], f *flight[V]) {
 	close(f.done)
 }
 
-// after is the state that follows old. The entry of a load that failed is not
-// looked at.
+// after returns the state that follows old. It ignores the entry of a failed load.
 func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 	if f.err == nil {
 		size := c.cfg.Size(f.entry.Value)
@@ -147,9 +140,9 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 	now := c.cfg.Now()
 	st := *old
 	if st.failures++; st.failures == 1 {
-		st.warm = old.usable(now, nil)
+		st.cached = old.usable(now, nil)
 	}
-	reaction := c.cfg.OnError(f.err, st.failures, st.warm)
+	reaction := c.cfg.OnError(f.err, st.failures, st.cached)
 	st.err, st.backoffUntil = f.err, now.Add(reaction.Backoff)
 	if reaction.Keep > 0 && now.Add(reaction.Keep).Before(st.entry.Expire) {
 		st.entry.Expire = now.Add(reaction.Keep)
@@ -163,29 +156,29 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 	return &st
 }
 
-// evict makes room: what is over leaves first, then what was used least recently,
-// but not newest. mu must be held.
+// evict removes slots until the limits are met, but not that of newest: first those
+// without a usable value or a backoff, then the least recently used. mu must be locked.
 func (c *Cache[K, V]) evict(newest K) {
 	c.evictGroup(newest)
-	if !c.over() {
+	if !c.overLimit() {
 		return
 	}
 	now := c.cfg.Now()
 	for key, s := range c.slots {
 		if st := s.state.Load(); s.flight == nil && key != newest && !st.usable(now, nil) && !now.Before(st.backoffUntil) {
-			c.drop(key, s)
+			c.remove(key, s)
 		}
 	}
-	for c.over() {
+	for c.overLimit() {
 		key, s, _ := c.oldest(newest, func(*state[V]) bool { return true })
 		if s == nil {
 			return
 		}
-		c.drop(key, s)
+		c.remove(key, s)
 	}
 }
 
-// evictGroup makes room in the group of newest. mu must be held.
+// evictGroup does the same for the group of newest. mu must be locked.
 func (c *Cache[K, V]) evictGroup(newest K) {
 	s := c.slots[newest]
 	if c.cfg.Group == nil || s == nil || !s.state.Load().has {
@@ -197,12 +190,12 @@ func (c *Cache[K, V]) evictGroup(newest K) {
 		if s == nil || others < c.cfg.MaxGroup {
 			return
 		}
-		c.drop(key, s)
+		c.remove(key, s)
 	}
 }
 
-// oldest returns, of the slots that match and may leave, the one that was used least
-// recently (nil: there is none), and how many match beside newest. mu must be held.
+// oldest returns the least recently used slot that matches and has no running load (nil:
+// none), and the number of slots that match. newest is left out. mu must be locked.
 func (c *Cache[K, V]) oldest(newest K, match func(*state[V]) bool) (oldestKey K, oldest *slot[V], matching int) {
 	for key, s := range c.slots {
 		if key == newest || !match(s.state.Load()) {
@@ -216,11 +209,11 @@ func (c *Cache[K, V]) oldest(newest K, match func(*state[V]) bool) (oldestKey K,
 	return oldestKey, oldest, matching
 }
 
-func (c *Cache[K, V]) over() bool {
+func (c *Cache[K, V]) overLimit() bool {
 	return len(c.slots) > c.cfg.MaxEntries || c.cfg.MaxSize > 0 && c.used > c.cfg.MaxSize
 }
 
-func (c *Cache[K, V]) drop(key K, s *slot[V]) {
+func (c *Cache[K, V]) remove(key K, s *slot[V]) {
 	c.used -= s.state.Load().size
 	delete(c.slots, key)
 }

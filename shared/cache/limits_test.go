@@ -1,0 +1,92 @@
+package cache_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenvendor/shared/cache"
+)
+
+func TestLeastRecentlyUsedIsEvicted(t *testing.T) {
+	for name, cfg := range map[string]cache.Config[int64]{
+		"bytes":   {MaxSize: 100, Size: func(int64) int { return 30 }},
+		"entries": {MaxEntries: 3},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := cache.New[int](cfg)
+			s := &source{life: time.Hour}
+			for _, key := range []int{1, 2, 3, 1, 4} { // 2 is the least recently used when 4 is added
+				_, _, _ = c.Get(t.Context(), key, nil, s.load)
+				time.Sleep(time.Second)
+			}
+			for _, tt := range []struct {
+				key  int
+				want cache.Outcome
+			}{{1, cache.Hit}, {3, cache.Hit}, {4, cache.Hit}, {2, cache.Loaded}} {
+				if _, outcome, _ := c.Get(t.Context(), tt.key, nil, s.load); outcome != tt.want {
+					t.Errorf("%s: key %d: got outcome %v, want %v", name, tt.key, outcome, tt.want)
+				}
+			}
+		})
+	}
+}
+
+func TestValueLargerThanMaxSizeIsNotKept(t *testing.T) {
+	s := &source{life: time.Hour}
+	c := cache.New[string](cache.Config[int64]{MaxSize: 10, Size: func(int64) int { return 30 }})
+	for range 2 {
+		_, _, _ = get(t, c, s)
+	}
+	if got := s.loads.Load(); got != 2 {
+		t.Errorf("got %d loads, want 2", got)
+	}
+}
+
+func TestGroupDisplacesOnlyItsOwnValues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New[int](cache.Config[int64]{MaxGroup: 3, Group: func(v int64) string { return fmt.Sprint(v > 1) }})
+		s := &source{life: time.Hour}
+		for key := range 10 { // only the first value is of the other group
+			_, _, _ = c.Get(t.Context(), key, nil, s.load)
+			time.Sleep(time.Second)
+		}
+		fail := func(context.Context, cache.Last[int64]) (cache.Entry[int64], error) {
+			return cache.Entry[int64]{}, errDown
+		}
+		for key := range 10 {
+			_, _, err := c.Get(t.Context(), key, nil, fail)
+			if got, want := err == nil, key == 0 || key > 6; got != want {
+				t.Errorf("key %d: got kept %t, want %t", key, got, want)
+			}
+		}
+	})
+}
+
+// TestKeysInBackoffAreLimited proves that requests for unknown names cannot exhaust the
+// memory.
+func TestKeysInBackoffAreLimited(t *testing.T) {
+	c := cache.New[int](cache.Config[int64]{MaxEntries: 50, OnError: func(error, int, bool) cache.Reaction {
+		return cache.Reaction{Backoff: time.Hour}
+	}})
+	down := &source{err: errDown}
+	up := &source{life: time.Hour}
+	for i := range 1000 {
+		_, _, _ = c.Get(t.Context(), i, nil, down.load)
+		_, _, _ = c.Get(t.Context(), i, nil, down.load)
+	}
+	if n := down.loads.Load(); n != 1000 {
+		t.Errorf("got %d loads, want 1000, one for each key", n)
+	}
+	backoffs := 0
+	for i := range 1000 {
+		if _, _, err := c.Get(t.Context(), i, nil, up.load); err != nil {
+			backoffs++
+		}
+	}
+	if backoffs > 50 {
+		t.Errorf("got %d keys in backoff, want at most 50", backoffs)
+	}
+}

@@ -1,0 +1,133 @@
+package cache_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"tokenvendor/shared/cache"
+)
+
+// TestGetReturnsAtItsOwnDeadline proves that a load continues for other callers after the
+// deadline of the one that started it.
+func TestGetReturnsAtItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New[string](cache.Config[int64]{})
+		s := &source{wait: 3 * time.Second, refresh: 30 * time.Minute, life: time.Hour}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		all.Go(func() {
+			if _, _, err := c.Get(short, "k", nil, s.load); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got error %v, want %v", err, context.DeadlineExceeded)
+			}
+		})
+		synctest.Wait()
+		want(t, c, s, 1, cache.Joined)
+		all.Wait()
+		// During a refresh, the old value is returned at the deadline.
+		time.Sleep(31 * time.Minute)
+		short, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if value, outcome, err := c.Get(short, "k", nil, s.load); value != 1 || outcome != cache.Stale || err != nil {
+			t.Errorf("got value %d, outcome %v, error %v; want 1, %v", value, outcome, err, cache.Stale)
+		}
+		time.Sleep(3 * time.Second)
+		want(t, c, s, 2, cache.Hit)
+	})
+}
+
+func TestLoadHasItsOwnDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New[string](cache.Config[int64]{LoadTimeout: 2 * time.Second})
+		s := &source{wait: time.Hour}
+		start := time.Now()
+		_, _, err := get(t, c, s)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 2*time.Second {
+			t.Errorf("got error %v after %v, want %v after 2s", err, time.Since(start), context.DeadlineExceeded)
+		}
+	})
+}
+
+func TestGetStartsNoLoadAfterContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New[string](cache.Config[int64]{})
+		s := &source{refresh: time.Minute, life: time.Hour}
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, _, err := c.Get(over, "k", nil, s.load); !errors.Is(err, context.Canceled) || s.loads.Load() != 0 {
+			t.Errorf("got error %v, %d loads; want %v, none", err, s.loads.Load(), context.Canceled)
+		}
+		want(t, c, s, 1, cache.Loaded)
+		for _, outcome := range []cache.Outcome{cache.Hit, cache.Stale} {
+			if value, got, err := c.Get(over, "k", nil, s.load); value != 1 || got != outcome || err != nil {
+				t.Errorf("got value %d, outcome %v, error %v; want 1, %v", value, got, err, outcome)
+			}
+			time.Sleep(2 * time.Minute)
+		}
+	})
+}
+
+func TestPanicOfLoadIsError(t *testing.T) {
+	c := cache.New[string](cache.Config[int64]{})
+	_, _, err := c.Get(t.Context(), "k", nil, func(context.Context, cache.Last[int64]) (cache.Entry[int64], error) { panic("a secret") })
+	if !errors.Is(err, cache.ErrPanic) || strings.Contains(err.Error(), "secret") {
+		t.Errorf("got error %v, want %v", err, cache.ErrPanic)
+	}
+	want(t, c, &source{life: time.Hour}, 1, cache.Loaded)
+}
+
+func TestWaitersAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := cache.New[string](cache.Config[int64]{MaxWaiters: 3})
+		s := &source{wait: time.Second, life: time.Hour}
+		var all sync.WaitGroup
+		var busy atomic.Int64
+		for range 10 {
+			all.Go(func() {
+				if _, _, err := get(t, c, s); errors.Is(err, cache.ErrBusy) {
+					busy.Add(1)
+				}
+			})
+		}
+		all.Wait()
+		if busy.Load() != 7 || s.loads.Load() != 1 {
+			t.Errorf("got %d times ErrBusy, %d loads; want 7, 1", busy.Load(), s.loads.Load())
+		}
+	})
+}
+
+// TestValueThatExpiresDuringLoadIsNotReturned: AWS Lambda may freeze the process in the
+// middle of a load for hours.
+func TestValueThatExpiresDuringLoadIsNotReturned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var frozen atomic.Int64 // how long the process was frozen
+		now := func() time.Time { return time.Now().Add(time.Duration(frozen.Load())) }
+		c := cache.New[string](cache.Config[int64]{Now: now})
+		loads := 0
+		load := func(context.Context, cache.Last[int64]) (cache.Entry[int64], error) {
+			loads++
+			e := cache.Entry[int64]{Value: int64(loads), Expire: now().Add(time.Hour)}
+			if loads == 1 {
+				frozen.Add(int64(3 * time.Hour))
+			}
+			return e, nil
+		}
+		if value, _, err := c.Get(t.Context(), "k", nil, load); value != 2 || err != nil {
+			t.Errorf("got value %d, error %v; want 2", value, err)
+		}
+		expired := func(context.Context, cache.Last[int64]) (cache.Entry[int64], error) {
+			loads++
+			return cache.Entry[int64]{Expire: now()}, nil
+		}
+		loads = 0
+		if _, _, err := c.Get(t.Context(), "other", nil, expired); !errors.Is(err, cache.ErrExpired) || loads != 2 {
+			t.Errorf("got error %v after %d loads, want %v after 2", err, loads, cache.ErrExpired)
+		}
+	})
+}
