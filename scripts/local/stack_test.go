@@ -199,9 +199,10 @@ func TestSharedTable(t *testing.T) {
 			}
 		}
 	}
-	// The key of the epoch, the token, the client's logons, the server.
+	// The rows of the epoch's key, the token, the token's lease with a pointer to it, the
+	// client's logons and the server. The first three have a value.
 	if rows != 5 || values != 3 {
-		t.Errorf("%d rows with %d values, want 5 with 3", rows, values)
+		t.Errorf("got %d rows with %d values, want 5 with 3", rows, values)
 	}
 	if n := s.keys.Calls("GenerateDataKey") + s.keys.Calls("Decrypt"); n != 1 {
 		t.Errorf("%d KMS calls, want 1", n)
