@@ -86,7 +86,7 @@ func (s *Session) Acquire(ctx context.Context, kind Kind, id string, want Want) 
 		if !a.pause(ctx) {
 			return Acquisition{}
 		}
-		lease, row = a.look(ctx)
+		lease, row = a.read(ctx)
 	}
 }
 
@@ -165,9 +165,9 @@ func (a *acquirer) pause(ctx context.Context) bool {
 	return a.s.Wait(ctx, d)
 }
 
-// look reads the row without writing it, and takes the lease only if the row is free now:
+// read reads the row without writing it, and takes the lease only if the row is free now:
 // a conditional write costs the table more than a read, also if it fails.
-func (a *acquirer) look(ctx context.Context) (*Lease, *Row) {
+func (a *acquirer) read(ctx context.Context) (*Lease, *Row) {
 	item, answered := a.s.get(ctx, a.name)
 	if !answered {
 		return nil, nil

@@ -16,7 +16,7 @@ import (
 func leave(t *testing.T, f *fleet.Fleet, id string, rest fleet.Result) {
 	t.Helper()
 	lease, _ := takeRow(t, session(t, f), fleet.LogonRow, id)
-	if !lease.Held() {
+	if !lease.Valid() {
 		t.Fatal("the row is not free")
 	}
 	lease.Finish(t.Context(), rest)
@@ -32,9 +32,9 @@ func known(t *testing.T, f *fleet.Fleet, id string) (note, value string) {
 	return string(row.Note), string(row.Value)
 }
 
-// TestMidnight: what was known the day before is known, by the environments that were
-// there and by those that came since; and the day after that a row can still be worked on.
-func TestMidnight(t *testing.T) {
+// TestKnowledgeOutlivesMidnight: Environments that were there and new ones know what was
+// written the day before. The day after that, the row can be used again.
+func TestKnowledgeOutlivesMidnight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		old, idle := env.fleet(nil), env.fleet(nil)
@@ -60,9 +60,9 @@ func TestMidnight(t *testing.T) {
 	})
 }
 
-// TestMidnightComesEarlier for some: environments whose clocks differ read each other's
-// rows all the time.
-func TestMidnightComesEarlier(t *testing.T) {
+// TestSkewedClocksReadEachOthersRows: Around midnight, environments whose clocks differ
+// are in different epochs.
+func TestSkewedClocksReadEachOthersRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		at := func(by time.Duration) *fleet.Fleet {
@@ -91,9 +91,9 @@ func TestMidnightComesEarlier(t *testing.T) {
 	})
 }
 
-// TestEpochWithoutAPast: a day that begins after one on which nothing was done, or whose
-// row says nothing of what was before.
-func TestEpochWithoutAPast(t *testing.T) {
+// TestEpochWithoutPredecessor: A day may begin after one without any call, or without
+// the key of the day before.
+func TestEpochWithoutPredecessor(t *testing.T) {
 	for name, happens := range map[string]func(*environments){
 		"a day off": func(*environments) { time.Sleep(24 * time.Hour) },
 		"the row of a version that knows no past": func(env *environments) {
@@ -127,9 +127,8 @@ func TestEpochWithoutAPast(t *testing.T) {
 	}
 }
 
-// TestSignedTheDayBefore: what was signed for yesterday is the same today, and good;
-// what was signed two days ago is not.
-func TestSignedTheDayBefore(t *testing.T) {
+// TestSignaturesAreGoodForTwoDays: A text signed for yesterday is the same today.
+func TestSignaturesAreGoodForTwoDays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -159,9 +158,9 @@ func TestSignedTheDayBefore(t *testing.T) {
 	})
 }
 
-// TestTomorrowCannotBeSpoiled: somebody who asks about tomorrow's signatures before there
-// are any takes the table from nobody.
-func TestTomorrowCannotBeSpoiled(t *testing.T) {
+// TestVerifyDoesNotBeginTomorrow: A forged signature of tomorrow must not disturb the
+// epoch that begins then.
+func TestVerifyDoesNotBeginTomorrow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -175,8 +174,8 @@ func TestTomorrowCannotBeSpoiled(t *testing.T) {
 	})
 }
 
-// TestMakerDies while it makes the epoch's key: the others have it when its lease is over.
-func TestMakerDies(t *testing.T) {
+// TestKeyIsMadeAfterItsMakerDies: The lease of the environment that makes the key ends.
+func TestKeyIsMadeAfterItsMakerDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		env.keys.Misbehave(fleettest.Hang)
@@ -192,9 +191,9 @@ func TestMakerDies(t *testing.T) {
 	})
 }
 
-// TestPeekedTooEarly: an environment whose clock is a second behind, and which has just
-// found that tomorrow has not begun, still reads what is written when it begins.
-func TestPeekedTooEarly(t *testing.T) {
+// TestSessionFollowsNewEpoch: The clock of one environment is a second behind, and it
+// has just found that tomorrow has not begun.
+func TestSessionFollowsNewEpoch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		ahead, behind := env.fleet(nil), env.fleet(func() time.Time { return time.Now().Add(-time.Second) })
@@ -208,14 +207,13 @@ func TestPeekedTooEarly(t *testing.T) {
 			t.Errorf("found %q", note)
 		}
 		first, _ := take(t, ahead)
-		if second, _ := take(t, behind); !first.Held() || second.Held() {
+		if second, _ := take(t, behind); !first.Valid() || second.Valid() {
 			t.Error("two hold one lease, or nobody does")
 		}
 	})
 }
 
-// TestTableHangsBeforeMidnight: that costs no more than at other times.
-func TestTableHangsBeforeMidnight(t *testing.T) {
+func TestHangingTableCostsNoMoreBeforeMidnight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -232,8 +230,8 @@ func TestTableHangsBeforeMidnight(t *testing.T) {
 	})
 }
 
-// TestOldRowsAreNoForgeries: DynamoDB deletes late.
-func TestOldRowsAreNoForgeries(t *testing.T) {
+// TestOldRowsAreNotRefused: DynamoDB deletes late.
+func TestOldRowsAreNotRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -250,8 +248,8 @@ func TestOldRowsAreNoForgeries(t *testing.T) {
 	})
 }
 
-// TestFailuresSurviveTheHolder who has renewed his lease, and dies.
-func TestFailuresSurviveTheHolder(t *testing.T) {
+// TestRenewedLeaseKeepsFailures: An environment renews its lease and dies.
+func TestRenewedLeaseKeepsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -259,7 +257,7 @@ func TestFailuresSurviveTheHolder(t *testing.T) {
 		time.Sleep(time.Hour + time.Second)
 		for range 2 {
 			lease, _ := takeRow(t, session(t, f), fleet.LogonRow, "x")
-			if !lease.Held() || lease.Failures != 3 || !lease.Renew(t.Context()) {
+			if !lease.Valid() || lease.Failures != 3 || !lease.Renew(t.Context()) {
 				t.Errorf("%+v", lease)
 			}
 			time.Sleep(9 * time.Second)
@@ -267,9 +265,9 @@ func TestFailuresSurviveTheHolder(t *testing.T) {
 	})
 }
 
-// TestLongRestsNeedFailures: how far ahead a rest is believed depends on how often the
-// work has failed.
-func TestLongRestsNeedFailures(t *testing.T) {
+// TestLongBackoffNeedsFailures: How far ahead the end of a row is believed depends on
+// how often the work has failed.
+func TestLongBackoffNeedsFailures(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -287,9 +285,8 @@ func TestLongRestsNeedFailures(t *testing.T) {
 	})
 }
 
-// TestMidnightPassesMeanwhile: the epoch that was asked for is made, and waits for nothing
-// that waits for it.
-func TestMidnightPassesMeanwhile(t *testing.T) {
+// TestMidnightDuringOpen: The epoch that was asked for is made.
+func TestMidnightDuringOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -318,9 +315,9 @@ func (k *forgetful) Decrypt(ctx context.Context, epoch string, encrypted []byte)
 	return k.Keys.Decrypt(ctx, epoch, encrypted)
 }
 
-// TestOneErrorForgetsNoDay: who can't know what was before leaves it to others to begin a
-// day, for a while.
-func TestOneErrorForgetsNoDay(t *testing.T) {
+// TestFailedDecryptDoesNotForgetYesterday: An environment that cannot read the day
+// before leaves the new day to others, for some minutes.
+func TestFailedDecryptDoesNotForgetYesterday(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		old := env.fleet(nil)

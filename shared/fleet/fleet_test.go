@@ -73,8 +73,8 @@ func takeRow(t *testing.T, s *fleet.Session, kind fleet.Kind, id string) (*fleet
 	return a.Lease, &row{Row: a.Row, Value: a.Value(t.Context())}
 }
 
-// TestLease: of many one gets it; the others learn what it left.
-func TestLease(t *testing.T) {
+// TestOneOfManyGetsTheLease: The others read the result.
+func TestOneOfManyGetsTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		var taken atomic.Int64
@@ -112,8 +112,7 @@ func TestLease(t *testing.T) {
 	})
 }
 
-// TestHolderDies: after eight seconds another takes over.
-func TestHolderDies(t *testing.T) {
+func TestLeaseEndsAfterItsHolderDies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		dead, other := env.fleet(nil), env.fleet(nil)
@@ -133,9 +132,9 @@ func TestHolderDies(t *testing.T) {
 	})
 }
 
-// TestFrozenHolderWritesNothing: neither when somebody took over, nor when nobody
-// did, nor when somebody was ready before.
-func TestFrozenHolderWritesNothing(t *testing.T) {
+// TestEndedLeaseWritesNothing: Its holder was frozen. Another environment has taken
+// over, or is done, or none came.
+func TestEndedLeaseWritesNothing(t *testing.T) {
 	for _, takeover := range []string{"nobody", "working", "done"} {
 		synctest.Test(t, func(t *testing.T) {
 			env := &environments{}
@@ -160,7 +159,7 @@ func TestFrozenHolderWritesNothing(t *testing.T) {
 	}
 }
 
-// TestFailuresAreShared with what is said about them.
+// TestFailuresAreShared: The next environment reads the note of the last failure.
 func TestFailuresAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
@@ -180,8 +179,8 @@ func TestFailuresAreShared(t *testing.T) {
 	})
 }
 
-// TestTableTrouble costs little time, and after two failures none.
-func TestTableTrouble(t *testing.T) {
+// TestFailingTableCostsLittleTime: After two failures it costs none.
+func TestFailingTableCostsLittleTime(t *testing.T) {
 	for name, fault := range map[string]fleettest.Fault{"down": fleettest.Down, "hang": fleettest.Hang} {
 		synctest.Test(t, func(t *testing.T) {
 			env := &environments{}
@@ -192,7 +191,7 @@ func TestTableTrouble(t *testing.T) {
 				start := time.Now()
 				v := f.Session(t.Context())
 				lease, row := takeRow(t, v, fleet.TokenRow, "a")
-				if lease.Held() || row != nil {
+				if lease.Valid() || row != nil {
 					t.Errorf("%s: got something", name)
 				}
 				takeRow(t, v, fleet.LogonRow, "a")
@@ -210,16 +209,16 @@ func TestTableTrouble(t *testing.T) {
 	}
 }
 
-// TestLateAnswer: who got no answer in time may have got the lease. It leaves its
-// result all the same, so that nobody waits for the lease to end.
-func TestLateAnswer(t *testing.T) {
+// TestUnansweredLeaseIsFinished: A lease whose answer was lost may have been given. The
+// result is left all the same, so that no environment waits for its end.
+func TestUnansweredLeaseIsFinished(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
 		f.Open(t.Context())
 		env.table.MisbehaveAfter(fleettest.Hang)
 		lease, row := take(t, f)
-		if lease.Held() || row != nil {
+		if lease.Valid() || row != nil {
 			t.Fatal("there was an answer")
 		}
 		lease.Finish(t.Context(), fleet.Result{Until: time.Now().Add(time.Minute), Value: []byte("v")})
@@ -230,8 +229,7 @@ func TestLateAnswer(t *testing.T) {
 	})
 }
 
-// TestKeyTrouble: without the key there is no table, and little time is lost.
-func TestKeyTrouble(t *testing.T) {
+func TestFailingKeyCostsLittleTime(t *testing.T) {
 	for name, fault := range map[string]fleettest.Fault{"down": fleettest.Down, "hang": fleettest.Hang} {
 		synctest.Test(t, func(t *testing.T) {
 			env := &environments{}
@@ -253,8 +251,7 @@ func TestKeyTrouble(t *testing.T) {
 	}
 }
 
-// TestEpochs: a new day has a new key, for one KMS call per environment.
-func TestEpochs(t *testing.T) {
+func TestOneKMSCallPerDayAndEnvironment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		fleets := []*fleet.Fleet{env.fleet(nil), env.fleet(nil), env.fleet(nil)}
@@ -283,9 +280,9 @@ func (env *environments) poison(t *testing.T, change func(*fleet.Item)) {
 	}
 }
 
-// TestPoison: what somebody else wrote is refused, counted, and overwritten by the
-// next who works on it; never believed.
-func TestPoison(t *testing.T) {
+// TestForeignRowIsRefused: A row that another program wrote is counted and overwritten,
+// and never believed.
+func TestForeignRowIsRefused(t *testing.T) {
 	flip := func(b []byte) []byte { b = bytes.Clone(b); b[len(b)/2] ^= 1; return b }
 	for name, change := range map[string]func(*fleet.Item){
 		"bit of the value":   func(i *fleet.Item) { i.Value = flip(i.Value) },
@@ -473,9 +470,9 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// TestSwappedRows: a row copied over another doesn't open there, so nobody who can
-// write the table can blow another client's fuse or hand out another's token.
-func TestSwappedRows(t *testing.T) {
+// TestRowDoesNotOpenUnderAnotherName: An attacker who can write the table could
+// otherwise lock out another client, or hand out its token.
+func TestRowDoesNotOpenUnderAnotherName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		f := env.fleet(nil)
@@ -503,8 +500,8 @@ func TestSwappedRows(t *testing.T) {
 	})
 }
 
-// TestClocksDiffer by two minutes: nobody is held up by a lease of the future.
-func TestClocksDiffer(t *testing.T) {
+// TestLeaseOfTheFutureIsIgnored: The clocks differ by two minutes.
+func TestLeaseOfTheFutureIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		ahead := env.fleet(func() time.Time { return time.Now().Add(2 * time.Minute) })
@@ -520,8 +517,7 @@ func TestClocksDiffer(t *testing.T) {
 	})
 }
 
-// TestSpoiledEpoch: rubbish in the key's place is replaced.
-func TestSpoiledEpoch(t *testing.T) {
+func TestDamagedEpochIsReplaced(t *testing.T) {
 	for name, spoil := range map[string]func(*fleet.Item){
 		"rubbish":        func(i *fleet.Item) { i.Value = []byte("rubbish") },
 		"another's past": func(i *fleet.Item) { i.State = []byte("rubbish, but long enough to be one") },
@@ -541,8 +537,8 @@ func TestSpoiledEpoch(t *testing.T) {
 	}
 }
 
-// TestReadersLearnNothing: neither names nor contents stand in the table.
-func TestReadersLearnNothing(t *testing.T) {
+// TestTableShowsNothing: Neither names nor contents can be read in the table.
+func TestTableShowsNothing(t *testing.T) {
 	env := &environments{}
 	f := env.fleet(nil)
 	lease, _ := takeRow(t, session(t, f), fleet.TokenRow, "cnry-client cnry-scope")
@@ -556,8 +552,7 @@ func TestReadersLearnNothing(t *testing.T) {
 	}
 }
 
-// TestChange: many change one row, and nothing is lost.
-func TestChange(t *testing.T) {
+func TestConcurrentChangesAreNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}
 		var all sync.WaitGroup
@@ -596,8 +591,7 @@ func TestChange(t *testing.T) {
 	})
 }
 
-// TestWithoutTable: everything is free, nothing is kept, nobody panics.
-func TestWithoutTable(t *testing.T) {
+func TestNilFleet(t *testing.T) {
 	var f *fleet.Fleet
 	f.Open(t.Context())
 	v := f.Session(t.Context())

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// FuzzRow: whatever lies in the table, what this deployment did not write for this
-// row is not believed, and nothing panics.
+// FuzzRow: A row that this deployment did not write under this name is not believed, and
+// nothing panics.
 func FuzzRow(f *testing.F) {
 	// A key of its own for each of the fuzzer's processes: to all but one, what
 	// the others sealed is foreign.
@@ -20,7 +20,7 @@ func FuzzRow(f *testing.F) {
 	now := time.UnixMilli(1_000_000)
 	name := nameRow(s, TokenRow, "a")
 	good := sealRow(s, name, state{Until: now.UnixMilli() + 1000, Failures: 1, Note: []byte("why")}, nil, now)
-	good.Value = s.close(name, placeValue, []byte("pointer"))
+	good.Value = s.close(name, partValue, []byte("pointer"))
 	f.Add(name, good.Until, good.Owner, good.State, good.Value)
 	f.Add(name, good.Until, good.Owner, good.State, []byte(nil))
 	f.Add(name, good.Until+1, good.Owner, good.State, good.Value)

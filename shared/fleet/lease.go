@@ -47,8 +47,8 @@ type Result struct {
 	Keep time.Time
 }
 
-// Held reports whether the lease is known to be held.
-func (l *Lease) Held() bool { return l != nil && !l.doubtful }
+// Valid reports whether the lease is known to be held.
+func (l *Lease) Valid() bool { return l != nil && !l.doubtful }
 
 // Renew prolongs the lease. It returns false if the lease is lost, or may be. An
 // environment that takes over afterwards knows of the failures before, which taking the

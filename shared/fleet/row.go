@@ -81,7 +81,7 @@ func sealRow(key *seal, name string, s state, pointer []byte, keep time.Time) It
 	}
 	return Item{
 		Name: name, Until: s.Until, Owner: s.Owner,
-		State:     key.close(name, placeState, plain),
+		State:     key.close(name, partState, plain),
 		Value:     pointer,
 		ExpiresAt: keep.Add(keptAfter).Unix(),
 	}
@@ -95,7 +95,7 @@ func openRow(key *seal, name string, item *Item, now time.Time) (row *Row, sound
 	}
 	row = &Row{item: item}
 	var s state
-	plain, ok := key.open(name, placeState, item.State)
+	plain, ok := key.open(name, partState, item.State)
 	sound = ok && json.Unmarshal(plain, &s) == nil && s.Until == item.Until && s.Owner == item.Owner
 	if row.foreign = !sound; sound {
 		row.Leased, row.Until, row.Failures, row.Note = s.Owner != "", time.UnixMilli(s.Until), s.Failures, s.Note
@@ -113,7 +113,7 @@ func (r *Row) openPointer(key *seal, name string, want []byte) bool {
 	if len(r.item.Value) == 0 {
 		return true
 	}
-	pointer, ok := key.open(name, placeValue, r.item.Value)
+	pointer, ok := key.open(name, partValue, r.item.Value)
 	if !ok || want != nil && !bytes.Equal(want, digest(r.item.Value)) {
 		return false
 	}
@@ -149,13 +149,13 @@ func nameRow(key *seal, kind Kind, id string) string { return key.name(byte(kind
 // pointer to it. Only one lease writes it, so it needs no state.
 func sealValue(key *seal, name, owner string, value []byte, keep time.Time) (item Item, pointer []byte) {
 	own := nameRow(key, valueRow, name+owner)
-	item = Item{Name: own, Value: key.close(own, placeValue, value), ExpiresAt: keep.Add(keptAfter).Unix()}
-	return item, key.close(name, placeValue, []byte(own))
+	item = Item{Name: own, Value: key.close(own, partValue, value), ExpiresAt: keep.Add(keptAfter).Unix()}
+	return item, key.close(name, partValue, []byte(own))
 }
 
 // openValue reads the row of a value; nil: this deployment did not write it, which is counted.
 func openValue(key *seal, item *Item, count func(string)) []byte {
-	value, ok := key.open(item.Name, placeValue, item.Value)
+	value, ok := key.open(item.Name, partValue, item.Value)
 	if !ok {
 		count(CountRefused)
 	}

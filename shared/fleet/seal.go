@@ -89,7 +89,7 @@ func (s *seal) follow(row string, before *seal) (*seal, []byte) {
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
-	return &next, s.close(row, placeChain, plain)
+	return &next, s.close(row, partChain, plain)
 }
 
 // followed returns s with the chain of its row. It returns false if a foreign program
@@ -99,7 +99,7 @@ func (s *seal) followed(row string, sealed []byte) (*seal, bool) {
 		return s, true
 	}
 	var c chain
-	plain, ok := s.open(row, placeChain, sealed)
+	plain, ok := s.open(row, partChain, sealed)
 	if !ok || json.Unmarshal(plain, &c) != nil || len(c.Names) == 0 {
 		return nil, false
 	}
@@ -134,25 +134,25 @@ func (s *seal) name(kind byte, id string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// The places in a row, part of what is authenticated.
+// The parts of a row, part of what is authenticated.
 const (
-	placeState = "state"
-	placeValue = "value"
-	placeChain = "chain" // of an epoch's row
+	partState = "state"
+	partValue = "value"
+	partChain = "chain" // of an epoch's row
 )
 
-func (s *seal) close(row, place string, plain []byte) []byte {
+func (s *seal) close(row, part string, plain []byte) []byte {
 	// #nosec G407 -- the AEAD makes a random nonce itself.
-	return s.aead.Seal(nil, nil, plain, []byte(place+" "+row))
+	return s.aead.Seal(nil, nil, plain, []byte(part+" "+row))
 }
 
-func (s *seal) open(row, place string, sealed []byte) ([]byte, bool) {
+func (s *seal) open(row, part string, sealed []byte) ([]byte, bool) {
 	if len(sealed) < s.aead.Overhead() || len(sealed) > maxSealed {
 		return nil, false
 	}
-	plain, err := s.aead.Open(nil, nil, sealed, []byte(place+" "+row))
+	plain, err := s.aead.Open(nil, nil, sealed, []byte(part+" "+row))
 	if err != nil && s.before != nil {
-		return s.before.open(row, place, sealed)
+		return s.before.open(row, part, sealed)
 	}
 	return plain, err == nil
 }

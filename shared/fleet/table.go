@@ -37,7 +37,7 @@ type Condition struct {
 // The names that Config.Count is called with.
 const (
 	// CountRefused: a row of the table was not made by this deployment, or not for
-	// this place.
+	// this name.
 	CountRefused = "TableRefused"
 	// CountFailed: the table, or the key, could not be used.
 	CountFailed = "TableFailed"

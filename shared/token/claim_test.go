@@ -23,9 +23,9 @@ import (
 	"tokenvendor/shared/token/tokentest"
 )
 
-// TestClaim: what one environment has fetched ahead, another hands out without an
-// exchange, with the life that was ordered.
-func TestClaim(t *testing.T) {
+// TestClaimBringsTheFetchedToken: Another environment hands it out without an exchange,
+// with the life that was ordered.
+func TestClaimBringsTheFetchedToken(t *testing.T) {
 	tokentest.RunFleet(t, 3, func(t *testing.T, env *tokentest.Fleet) {
 		announced := env.Announce(0, token.Request{MinTTL: 20 * time.Minute, Ask: ask.Ask{Scope: []string{"read"}}}, token.Order{ID: "message-1"})
 		promised := time.Unix(announced.GoodUntil, 0).Sub(env.Now())
@@ -94,8 +94,7 @@ func checkForm(t *testing.T, form url.Values, a ask.Ask) {
 	}
 }
 
-// TestClaimAfterFiftyMinutes: a job that starts late gets a token with enough life, too.
-func TestClaimAfterFiftyMinutes(t *testing.T) {
+func TestLateClaimBringsEnoughLife(t *testing.T) {
 	for _, least := range []time.Duration{0, 5 * time.Minute, 9 * time.Minute, 30 * time.Minute, 55 * time.Minute} {
 		tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 			announced := env.Announce(0, token.Request{MinTTL: least}, token.Order{ID: "m"})
@@ -114,9 +113,9 @@ func TestClaimAfterFiftyMinutes(t *testing.T) {
 	}
 }
 
-// TestB096Claims: who cannot have made a claim, or may not redeem it, is told no more
-// than anybody who is denied.
-func TestB096Claims(t *testing.T) {
+// TestBadClaimsAreDenied: A forged or foreign claim gets the answer of any denied
+// request.
+func TestBadClaimsAreDenied(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("payroll", "v1", nil)
 		free := env.Announce(0, token.Request{}, token.Order{ID: "free", Time: env.Now()}).Claim
@@ -165,9 +164,9 @@ func TestB096Claims(t *testing.T) {
 	})
 }
 
-// TestClaimIsJudged: a claim opens nothing. Whoever redeems it needs the policy's leave
-// for what it stands for; and a frozen client is not fetched ahead.
-func TestClaimIsJudged(t *testing.T) {
+// TestPolicyDecidesClaims: A claim permits nothing: the policy judges the caller that
+// redeems it. A frozen client is not fetched ahead.
+func TestPolicyDecidesClaims(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		var lines []audit.Event
 		text := onlyA
@@ -201,9 +200,9 @@ func TestClaimIsJudged(t *testing.T) {
 	})
 }
 
-// TestClaimsAreRepeatable: the same order makes the same claim, whichever environment it
-// comes to, so that what is delivered twice has one effect.
-func TestClaimsAreRepeatable(t *testing.T) {
+// TestSameOrderMakesSameClaim: An order may be delivered twice, to different
+// environments.
+func TestSameOrderMakesSameClaim(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 		order := token.Order{ID: "m", Time: env.Now().Add(-time.Hour)}
 		r := token.Request{MinTTL: time.Minute, Ask: ask.Ask{Scope: []string{"b", "a"}, AppTID: "t"}}
@@ -224,8 +223,8 @@ func TestClaimsAreRepeatable(t *testing.T) {
 	})
 }
 
-// TestAnnouncementsThatCannotBe: what cannot be promised is refused, with the field.
-func TestAnnouncementsThatCannotBe(t *testing.T) {
+// TestBadOrdersAreRefused: The error names the field.
+func TestBadOrdersAreRefused(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		for name, test := range map[string]struct {
 			r    token.Request
@@ -262,8 +261,7 @@ func TestAnnouncementsThatCannotBe(t *testing.T) {
 	})
 }
 
-// TestClaimParameter: a claim stands for what was ordered.
-func TestClaimParameter(t *testing.T) {
+func TestClaimExcludesAsk(t *testing.T) {
 	for body, want := range map[string]string{
 		`claim=a.b.c`: "a.b.c", `claim=a.b.c&min_ttl=60&dry_run=true`: "a.b.c", `claim=`: "", `claim=a.b.c&scope=read`: "error", `claim=a&resource=https://x`: "error",
 		`claim=a&audience=x`: "error", `claim=a&app_tid=x`: "error", `claim=a&x=y`: "error", `claim=a&token_format=jwt`: "error", `claim=a&claim=a`: "error",
@@ -280,10 +278,9 @@ func TestClaimParameter(t *testing.T) {
 	}
 }
 
-// TestPromisesAreKept: until good_until the token is there for every environment, without
-// the authorization server, also over midnight; and where the table could not be used
-// nothing is promised until it can.
-func TestPromisesAreKept(t *testing.T) {
+// TestTokenIsThereUntilGoodUntil: Every environment has it without the authorization
+// server, also after midnight. If the table cannot be used, there is no good_until.
+func TestTokenIsThereUntilGoodUntil(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 		order := token.Order{ID: "m", Time: env.Now()}
 		env.Table.Misbehave(fleettest.Down)
@@ -317,9 +314,9 @@ func TestPromisesAreKept(t *testing.T) {
 	})
 }
 
-// TestSharingTakesNothingAway: what an environment puts into the table that could not do so
-// before is not put over a token that another has promised, and which lives longer.
-func TestSharingTakesNothingAway(t *testing.T) {
+// TestPublishKeepsLongerToken: An environment that could not write the table before does
+// not replace a token that lives longer and was promised.
+func TestPublishKeepsLongerToken(t *testing.T) {
 	tokentest.RunFleet(t, 0, func(t *testing.T, env *tokentest.Fleet) {
 		for _, jitter := range []float64{0.999, 0} {
 			env.Vendors = append(env.Vendors, env.Environment(func(c *token.Config) { c.Rand = func() float64 { return jitter } }))
@@ -345,8 +342,8 @@ func TestSharingTakesNothingAway(t *testing.T) {
 	})
 }
 
-// TestOldOrders: the claim for an order is good, whenever the order says that it was made.
-func TestOldOrders(t *testing.T) {
+// TestClaimOfOldOrderCanBeRedeemed: The time of the order does not matter.
+func TestClaimOfOldOrderCanBeRedeemed(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		for _, when := range []time.Time{{}, time.Date(1, 1, 2, 0, 0, 0, 0, time.UTC), env.Now().Add(-31 * 24 * time.Hour), env.Now().Add(-13 * 24 * time.Hour), env.Now().Add(48 * time.Hour), env.Now().Add(time.Minute)} {
 			announced := env.Announce(0, token.Request{}, token.Order{ID: "m", Time: when})

@@ -34,9 +34,8 @@ const (
 	onlyA = `{"rules": [{"name": "a", "callers": ["aws:111122223333:role/team-a"], "clients": ["billing"], "scopes": ["read"]}]}`
 )
 
-// TestSp07HitsAreDecided: a token in memory is no shortcut around the policy, and who
-// is denied costs no look at a client.
-func TestSp07HitsAreDecided(t *testing.T) {
+// TestPolicyDecidesHits: A denied caller costs no read of a document.
+func TestPolicyDecidesHits(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(onlyA)
 		env.WantKind(token.Request{Caller: teamB}, fault.Denied)
@@ -57,9 +56,9 @@ func TestSp07HitsAreDecided(t *testing.T) {
 	})
 }
 
-// TestS36Scopes: asked by the caller, added by the document, or granted by the server,
-// a scope must be within the rule.
-func TestS36Scopes(t *testing.T) {
+// TestPolicyLimitsScopes: A scope may come from the caller, the document or the
+// authorization server.
+func TestPolicyLimitsScopes(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(onlyA)
 		env.MustVend(token.Request{Caller: teamA, Ask: ask.Ask{Scope: []string{"read"}}})
@@ -73,9 +72,9 @@ func TestS36Scopes(t *testing.T) {
 	})
 }
 
-// TestB098GrantedScope: a token that the server made wider than the rule stays here,
-// also when it was fetched for somebody who may have it.
-func TestB098GrantedScope(t *testing.T) {
+// TestGrantedScopeBeyondRuleIsDenied: The token may have been fetched for a caller that
+// may have it.
+func TestGrantedScopeBeyondRuleIsDenied(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(`{"rules": [
 		{"name": "a", "callers": ["aws:111122223333:role/team-a"], "clients": ["billing"], "scopes": ["read"]},
@@ -90,9 +89,9 @@ func TestB098GrantedScope(t *testing.T) {
 	})
 }
 
-// TestFreeze: within a minute nobody gets a frozen client's token, however idle the
-// environment was, and it works again as fast.
-func TestFreeze(t *testing.T) {
+// TestFrozenClientEndsWithinAMinute: This holds for an idle environment too. The client
+// works again as fast.
+func TestFrozenClientEndsWithinAMinute(t *testing.T) {
 	for _, idle := range []time.Duration{time.Minute, 50 * time.Minute} {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			env.UsePolicy(onlyA)
@@ -116,8 +115,7 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
-// TestS37PolicyTrouble: what becomes of a policy that cannot be read or used.
-func TestS37PolicyTrouble(t *testing.T) {
+func TestUnreadablePolicy(t *testing.T) {
 	_, broken := policy.Parse([]byte("{"))
 	for _, test := range []struct {
 		name string
@@ -159,8 +157,7 @@ func TestS37PolicyTrouble(t *testing.T) {
 	}
 }
 
-// TestWatching: a policy that only watches says what it would refuse.
-func TestWatching(t *testing.T) {
+func TestAuditPolicyOnlyReports(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(strings.Replace(onlyA, "{", `{"effect": "audit", `, 1))
 		env.MustVend(token.Request{Caller: teamB})
@@ -174,8 +171,8 @@ func TestWatching(t *testing.T) {
 	})
 }
 
-// TestExplain: a dry run says by which rule, or what failed, and asks no server.
-func TestExplain(t *testing.T) {
+// TestDryRunExplains: It calls no authorization server.
+func TestDryRunExplains(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(onlyA)
 		for _, test := range []struct {
@@ -219,8 +216,7 @@ func TestExplain(t *testing.T) {
 	})
 }
 
-// TestU01NoTokenWithoutItsLine.
-func TestU01NoTokenWithoutItsLine(t *testing.T) {
+func TestNoTokenWithoutAuditLine(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.FailAudit(errors.New("the pipe is full"))
 		for range 3 {
@@ -284,9 +280,9 @@ func TestPanicIsRecordedOnce(t *testing.T) {
 // frozen freezes the client that onlyA lets team A have.
 const frozen = `{"rules": [], "freeze": ["billing"]}`
 
-// TestFreezeWhenClocksJump: neither a clock that was set back nor a process that stood
-// still while it read the policy makes an old policy a fresh one.
-func TestFreezeWhenClocksJump(t *testing.T) {
+// TestClockJumpsDoNotRefreshPolicy: The clock may be set back, or the process frozen
+// while it reads the policy or makes an exchange.
+func TestClockJumpsDoNotRefreshPolicy(t *testing.T) {
 	t.Run("clock", func(t *testing.T) {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			env.UsePolicy(onlyA)
@@ -331,9 +327,9 @@ func TestFreezeWhenClocksJump(t *testing.T) {
 	})
 }
 
-// TestS36Audience: to servers without resource indicators an audience is what a
-// resource is to others.
-func TestS36Audience(t *testing.T) {
+// TestPolicyTreatsAudienceAsResource: To servers without resource indicators an audience
+// means the same.
+func TestPolicyTreatsAudienceAsResource(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(`{"rules": [{"name": "a", "callers": ["` + teamA + `"], "clients": ["billing"], "resources": ["https://billing"]}]}`)
 		env.WantKind(token.Request{Caller: teamA, Ask: ask.Ask{Audience: "https://payroll"}}, fault.Denied)
@@ -345,9 +341,8 @@ func TestS36Audience(t *testing.T) {
 	})
 }
 
-// TestExplainCallsNobody: not even for the metadata that says where the token endpoint
-// is.
-func TestExplainCallsNobody(t *testing.T) {
+// TestDryRunCallsNoServer: It does not ask for metadata either.
+func TestDryRunCallsNoServer(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		calls := 0
 		text, err := json.Marshal(map[string]any{"issuer": "https://as.example.com", "client_id": "id", "client_secret": "good", "scope": "read"})
@@ -384,9 +379,9 @@ func discovering(env *tokentest.Env, calls *int) *token.Vendor {
 	return token.New(cfg)
 }
 
-// TestExplainHidesClients: two dry runs that are denied after the policy has allowed
-// them don't tell whether there is such a client.
-func TestExplainHidesClients(t *testing.T) {
+// TestDryRunHidesClients: Two dry runs that are denied after the policy has allowed them
+// do not tell whether there is such a client.
+func TestDryRunHidesClients(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(`{"rules": [{"name": "a", "callers": ["` + teamA + `"], "clients": ["*"], "scopes": ["read"]}]}`)
 		env.Put("payroll", "v1", map[string]any{"scope": "admin"})
@@ -397,9 +392,8 @@ func TestExplainHidesClients(t *testing.T) {
 	})
 }
 
-// TestStrangersTextStaysOutOfTheLog: what the authorization server says is the
-// caller's to read, and is not written down.
-func TestStrangersTextStaysOutOfTheLog(t *testing.T) {
+// TestServersTextIsNotLogged: Only the caller reads it.
+func TestServersTextIsNotLogged(t *testing.T) {
 	for _, code := range []string{"invalid_scope", "arn:aws:iam::111122223333:role/x", "two words"} {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			env.Server.Misbehave(oauthtest.RefuseWith(400, code, "see arn:aws:iam::111122223333:role/cnry-text"))

@@ -3,6 +3,7 @@ package token_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,7 +19,7 @@ import (
 	"tokenvendor/shared/tokensource"
 )
 
-// TestOneExchangeForTheFleet, at the start and at each refresh.
+// TestOneExchangeForTheFleet: There is one at the start and one at each refresh.
 func TestOneExchangeForTheFleet(t *testing.T) {
 	tokentest.RunFleet(t, 16, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
@@ -42,8 +43,7 @@ func TestOneExchangeForTheFleet(t *testing.T) {
 	})
 }
 
-// TestColdEnvironmentFindsTheToken, also when it wasn't there at the exchange.
-func TestColdEnvironmentFindsTheToken(t *testing.T) {
+func TestNewEnvironmentFindsTheToken(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		for range 5 {
@@ -56,9 +56,9 @@ func TestColdEnvironmentFindsTheToken(t *testing.T) {
 	})
 }
 
-// TestFuseOfTheFleet: one failed logon, whatever the scopes; a new version opens
-// it.
-func TestFuseOfTheFleet(t *testing.T) {
+// TestOneFailedLogonForTheFleet: The scope makes no difference. A new version may be
+// tried.
+func TestOneFailedLogonForTheFleet(t *testing.T) {
 	tokentest.RunFleet(t, 16, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "bad"})
 		var wait sync.WaitGroup
@@ -89,8 +89,7 @@ func TestFuseOfTheFleet(t *testing.T) {
 	})
 }
 
-// TestFleetLeavesADeadIssuerAlone: what one environment found counts for all.
-func TestFleetLeavesADeadIssuerAlone(t *testing.T) {
+func TestFleetSharesBackoff(t *testing.T) {
 	tokentest.RunFleet(t, 8, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		env.Server.Misbehave(oauthtest.Answer(503, "", ""))
@@ -113,9 +112,9 @@ func TestFleetLeavesADeadIssuerAlone(t *testing.T) {
 	})
 }
 
-// TestThrottledFleet: the server that said 429 to one is left alone by all, and
-// for other tokens too.
-func TestThrottledFleet(t *testing.T) {
+// TestFleetSharesThrottling: A 429 to one environment stops all of them, for other
+// tokens too.
+func TestFleetSharesThrottling(t *testing.T) {
 	tokentest.RunFleet(t, 8, func(t *testing.T, env *tokentest.Fleet) {
 		env.Server.Misbehave(oauthtest.HTML429("120"))
 		_, _ = env.Ask(env.Vendors[0], token.Request{Ask: ask.Ask{Scope: []string{"first"}}})
@@ -140,8 +139,9 @@ func TestThrottledFleet(t *testing.T) {
 	})
 }
 
-// TestTableDown: right answers (Duende #684); how soon, the tests of fleet say.
-func TestTableDown(t *testing.T) {
+// TestTokensWithoutTable: Duende.AccessTokenManagement #684. How soon they come is
+// tested in package fleet.
+func TestTokensWithoutTable(t *testing.T) {
 	for name, break_ := range map[string]func(*tokentest.Fleet){
 		"table down":  func(env *tokentest.Fleet) { env.Table.Misbehave(fleettest.Down) },
 		"table hangs": func(env *tokentest.Fleet) { env.Table.Misbehave(fleettest.Hang) },
@@ -162,8 +162,9 @@ func TestTableDown(t *testing.T) {
 	}
 }
 
-// TestPoisonedFleet: a token that somebody put into the table is never handed out.
-func TestPoisonedFleet(t *testing.T) {
+// TestForeignTokenIsNotHandedOut: An attacker who can write the table swaps rows and
+// values.
+func TestForeignTokenIsNotHandedOut(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("other", "v1", nil)
 		for _, client := range []string{"billing", "other"} {
@@ -171,40 +172,47 @@ func TestPoisonedFleet(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		items := env.Table.Items()
-		for _, item := range items {
-			for _, from := range items {
-				if from.Value != nil && item.Value != nil && (from.State == nil) == (item.State == nil) && from.Name != item.Name && !strings.HasPrefix(from.Name+item.Name, "epoch") && !strings.HasPrefix(item.Name, "epoch") {
-					swapped := from
-					swapped.Name = item.Name
-					env.Table.Put(swapped)
-				}
-			}
-		}
+		swapRows(env)
 		billing, err := env.Ask(env.Environment(nil), token.Request{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		other, err := env.Ask(env.Environment(nil), token.Request{Client: "other"})
 		if err != nil || billing.Token.Fingerprint() == other.Token.Fingerprint() {
-			t.Errorf("another client's token was handed out, or %v", err)
+			t.Errorf("got another client's token or error %v, want an own token", err)
 		}
 		if env.Counted(fleet.CountRefused) == 0 {
-			t.Error("nobody was told")
+			t.Errorf("got %s 0 times, want at least once", fleet.CountRefused)
 		}
 		env.WantCounts(4, 0)
 		for _, item := range env.Table.Items() {
 			for _, secret := range []string{billing.Token.AccessToken().Expose(), "billing", "good"} {
 				if bytes.Contains(append(item.State, item.Value...), []byte(secret)) || strings.Contains(item.Name, secret) {
-					t.Error("the table shows what is in it")
+					t.Errorf("the row %s shows a token, a client or a secret", item.Name)
 				}
 			}
 		}
 	})
 }
 
-// TestRejectedByTheFleet: all environments report the same token; one exchange.
-func TestRejectedByTheFleet(t *testing.T) {
+// swapRows copies each row of the table over each other row of its sort, as an attacker
+// does who can write the table. The rows of epochs stay.
+func swapRows(env *tokentest.Fleet) {
+	items := slices.DeleteFunc(env.Table.Items(), func(item fleet.Item) bool {
+		return item.Value == nil || strings.HasPrefix(item.Name, "epoch")
+	})
+	for _, item := range items {
+		for _, from := range items {
+			if (from.State == nil) == (item.State == nil) && from.Name != item.Name {
+				from.Name = item.Name
+				env.Table.Put(from)
+			}
+		}
+	}
+}
+
+// TestRejectedTokenIsReplacedOnce: All environments report the same token.
+func TestRejectedTokenIsReplacedOnce(t *testing.T) {
 	tokentest.RunFleet(t, 8, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		grant, err := env.Ask(env.Vendors[0], token.Request{})
@@ -219,8 +227,7 @@ func TestRejectedByTheFleet(t *testing.T) {
 	})
 }
 
-// TestDeletedRows at random cost an exchange each at most.
-func TestDeletedRows(t *testing.T) {
+func TestDeletedRowCostsOneExchange(t *testing.T) {
 	tokentest.RunFleet(t, 4, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		for i := range 10 {
@@ -237,9 +244,9 @@ func TestDeletedRows(t *testing.T) {
 	})
 }
 
-// TestRotationOfTheFleet: the old secret dies as the new one becomes current, with
-// everybody under load. Nobody fails, and one logon is lost.
-func TestRotationOfTheFleet(t *testing.T) {
+// TestRotationUnderLoadOfTheFleet: The old secret ends when the new one becomes current.
+// No call fails, and there is one failed logon.
+func TestRotationUnderLoadOfTheFleet(t *testing.T) {
 	tokentest.RunFleet(t, 8, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		for i := range 5 {
@@ -258,9 +265,8 @@ func TestRotationOfTheFleet(t *testing.T) {
 	})
 }
 
-// TestShadowOfTheFleet: a shadow credential that is refused is tried once by all
-// environments together, whatever the scopes, and costs nobody a token.
-func TestShadowOfTheFleet(t *testing.T) {
+// TestRefusedShadowIsTriedOnceByTheFleet: It costs no caller a token.
+func TestRefusedShadowIsTriedOnceByTheFleet(t *testing.T) {
 	tokentest.RunFleet(t, 8, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("billing", "v1", map[string]any{"shadow": map[string]any{"client_secret": "bad"}})
 		ask := func() {

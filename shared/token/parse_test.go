@@ -85,7 +85,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// TestParseRefuses: what comes back for which mistake, and that no value does.
+// TestParseRefuses: The error names the field and never the value.
 func TestParseRefuses(t *testing.T) {
 	const canary = "cnry"
 	for _, test := range []struct {
@@ -130,8 +130,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// TestForbiddenParameters: no document can allow what a caller must never set.
-func TestForbiddenParameters(t *testing.T) {
+func TestParametersThatNoDocumentAllows(t *testing.T) {
 	for _, name := range []string{
 		"client_secret", "client_assertion", "client_assertion_type", "assertion", "username", "password", "code", "code_verifier",
 		"refresh_token", "redirect_uri", "subject_token", "subject_token_type", "actor_token", "actor_token_type",
@@ -146,8 +145,7 @@ func TestForbiddenParameters(t *testing.T) {
 	}
 }
 
-// TestClientOfADirectRequest: without a path the body must name the client.
-func TestClientOfADirectRequest(t *testing.T) {
+func TestDirectRequestNamesTheClient(t *testing.T) {
 	for body, want := range map[string]fault.Kind{
 		`{"client":"billing"}`: noKind, `{"client_id":"billing"}`: noKind, `{"client":"billing","client_id":"billing"}`: noKind,
 		`{}`: fault.Malformed, `{"client":""}`: fault.Malformed, `{"client":"Billing"}`: fault.Malformed, `{"client":"a/b"}`: fault.Malformed,
@@ -160,8 +158,7 @@ func TestClientOfADirectRequest(t *testing.T) {
 	}
 }
 
-// TestErrorsAreStable: of two mistakes always the same one is reported.
-func TestErrorsAreStable(t *testing.T) {
+func TestSameProblemIsReportedFirst(t *testing.T) {
 	texts := make(map[string]bool)
 	for range 50 {
 		_, err := parseForm("billing", []byte("token_format=x&app_tid=../&min_ttl=x&rejected=x&client_secret=x&audience=%00&grant_type=x"))
@@ -229,8 +226,7 @@ func checkRefused(t *testing.T, err error) {
 	}
 }
 
-// FuzzParseForm: an accepted body means what a server would read in it, no more
-// and no less.
+// FuzzParseForm: An accepted body means what a server would read in it.
 func FuzzParseForm(f *testing.F) {
 	for _, body := range []string{
 		"", "a=b", "scope=a+b&scope=c", "resource=urn:a&resource=urn:b", "resource=&resource=urn:a", "=x", "%zz", "a;b=c", "client_id=billing&grant_type=client_credentials",
@@ -294,8 +290,7 @@ func checkSingle(t *testing.T, name string, values []string, got map[string]stri
 	}
 }
 
-// FuzzParseJSON: the same, and what is accepted as JSON is the same request as a
-// form.
+// FuzzParseJSON: An accepted JSON body is the same request as a form.
 func FuzzParseJSON(f *testing.F) {
 	for _, body := range []string{
 		"{}", "null", `{"scope":"a b"}`, `{"resource":["urn:a","urn:b"]}`, `{"scope":"a","scope":"b"}`, `{"min_ttl":60}`, `{"\u0073cope":"a"}`,
@@ -318,9 +313,7 @@ func FuzzParseJSON(f *testing.F) {
 	})
 }
 
-// TestEmptyResource: a parameter without a value counts as left out, beside others
-// too.
-func TestEmptyResource(t *testing.T) {
+func TestEmptyResourceIsLeftOut(t *testing.T) {
 	r, err := parseForm("c", []byte("resource=&resource=https%3A%2F%2Fa&resource="))
 	if err != nil || len(r.Resource) != 1 || r.Resource[0] != "https://a" {
 		t.Errorf("%v, %v", r.Resource, err)

@@ -10,8 +10,8 @@ import (
 	"tokenvendor/shared/registry"
 )
 
-// TestResolve: what the document sets is the default and the bound, what it
-// doesn't set is free, and allow_parameters lifts the bound of what it names.
+// TestResolve: A value of the document is the default and the bound. Without one the
+// caller is free. allow_parameters lifts the bound.
 func TestResolve(t *testing.T) {
 	free := registry.Client{}
 	bound := registry.Client{
@@ -73,8 +73,8 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// TestResolveLeavesTheDocumentAlone: it is shared by all callers.
-func TestResolveLeavesTheDocumentAlone(t *testing.T) {
+// TestResolveDoesNotChangeTheDocument: All callers share it.
+func TestResolveDoesNotChangeTheDocument(t *testing.T) {
 	client := registry.Client{
 		Scope: []string{"b", "a"}, Resource: []string{"urn:b", "urn:a"}, Parameters: map[string]string{"fixed": "1"},
 		Allow: map[string]bool{"extra": true, "scope": true, "app_tid": true},
@@ -96,8 +96,7 @@ func TestResolveLeavesTheDocumentAlone(t *testing.T) {
 	}
 }
 
-// TestUnknownNames: a name is repeated only where that is harmless.
-func TestUnknownNames(t *testing.T) {
+func TestErrorNamesOnlyPlainParameters(t *testing.T) {
 	for name, told := range map[string]bool{
 		"audince": true, "_a": true, strings.Repeat("a", 40): true,
 		strings.Repeat("a", 41): false, "Secret": false, "a1": false, "a.b": false, "eyJhbGci": false,
@@ -108,8 +107,7 @@ func TestUnknownNames(t *testing.T) {
 	}
 }
 
-// TestKeyIgnoresOrder: requests that mean the same share a token.
-func TestKeyIgnoresOrder(t *testing.T) {
+func TestEqualAsksHaveOneKey(t *testing.T) {
 	client := &registry.Client{Name: "billing", Scope: []string{"c", "a", "b"}, Allow: map[string]bool{"x": true, "y": true}}
 	for _, same := range [][]string{
 		{"scope=a+b", "scope=b+a", "scope=b%20a", "scope=a+b+a+b", "scope=b+a&audience=&min_ttl=60", "client_id=billing&scope=a+b&grant_type=client_credentials"},

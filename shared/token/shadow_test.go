@@ -3,6 +3,7 @@ package token_test
 import (
 	"context"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,14 +38,10 @@ func onShadow(f oauthtest.Fault) oauthtest.Fault {
 	}
 }
 
-// TestShadow: a second credential is tried beside refreshes only; one that fails does
-// so once per version, and the first goes on.
-func TestShadow(t *testing.T) {
-	for _, test := range []struct {
-		name, secret      string
-		share             float64
-		good, bad, failed int
-	}{
+// TestShadowIsTriedOnRefresh: A shadow that fails does so once per version, and the
+// first credential goes on.
+func TestShadowIsTriedOnRefresh(t *testing.T) {
+	for _, test := range []shadowTest{
 		{"good", "good", 1, 3, 0, 0},
 		{"refused", "wrong", 1, 0, 1, 1},
 		{"never", "good", 0.000001, 0, 0, 0},
@@ -65,32 +62,41 @@ func TestShadow(t *testing.T) {
 					}
 					env.WantOutcome(tokensource.Refreshed)
 				}
-				if good, bad := env.Counted(tokensource.CountShadowGood), env.Counted(tokensource.CountShadowBad); good != test.good || bad != test.bad {
-					t.Errorf("%d succeeded and %d failed, want %d and %d", good, bad, test.good, test.bad)
-				}
-				if n := env.Server.FailedLogons("id"); n != test.failed {
-					t.Errorf("%d failed logons, want %d", n, test.failed)
-				}
-				shadows := 0
-				for _, e := range env.Events() {
-					if e.Type == audit.Shadow {
-						shadows++
-						if e.Method != "client_secret_basic" || e.Client != "billing" || e.Allowed || e.TokenSHA256 != "" || (e.Outcome == "succeeded") != (test.good > 0) {
-							t.Errorf("the line is %+v", e)
-						}
-					}
-				}
-				if shadows != test.good+test.bad {
-					t.Errorf("%d lines about the shadow", shadows)
-				}
+				test.check(t, env)
 			})
 		})
 	}
 }
 
-// TestShadowHangs: who has no token to fall back on does not wait for a shadow, and
-// neither does a refresh longer than it can afford.
-func TestShadowHangs(t *testing.T) {
+// shadowTest is a case of TestShadowIsTriedOnRefresh.
+type shadowTest struct {
+	name, secret      string
+	share             float64
+	good, bad, failed int // attempts that succeed, that fail, and failed logons
+}
+
+// check compares the counts and the audit lines with what the case wants.
+func (test *shadowTest) check(t *testing.T, env *tokentest.Env) {
+	t.Helper()
+	if good, bad := env.Counted(tokensource.CountShadowGood), env.Counted(tokensource.CountShadowBad); good != test.good || bad != test.bad {
+		t.Errorf("got %d successes and %d failures, want %d and %d", good, bad, test.good, test.bad)
+	}
+	if got := env.Server.FailedLogons("id"); got != test.failed {
+		t.Errorf("got %d failed logons, want %d", got, test.failed)
+	}
+	lines := slices.DeleteFunc(env.Events(), func(e audit.Event) bool { return e.Type != audit.Shadow })
+	for _, e := range lines {
+		if e.Method != "client_secret_basic" || e.Client != "billing" || e.Allowed || e.TokenSHA256 != "" || (e.Outcome == "succeeded") != (test.good > 0) {
+			t.Errorf("got audit line %+v, want one about the shadow of billing without a token", e)
+		}
+	}
+	if len(lines) != test.good+test.bad {
+		t.Errorf("got %d audit lines about the shadow, want %d", len(lines), test.good+test.bad)
+	}
+}
+
+// TestHangingShadowDelaysNoCaller: A refresh waits no longer than it has time for.
+func TestHangingShadowDelaysNoCaller(t *testing.T) {
 	for name, r := range map[string]token.Request{"ended": {}, "rejected": {}, "min_ttl": {MinTTL: 50 * time.Minute}, "refresh": {}} {
 		t.Run(name, func(t *testing.T) {
 			tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
@@ -122,8 +128,7 @@ func TestShadowHangs(t *testing.T) {
 	}
 }
 
-// TestShadowHoldsNobody: while the shadow hangs, the client's other tokens are fetched.
-func TestShadowHoldsNobody(t *testing.T) {
+func TestHangingShadowBlocksNoExchange(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		putShadow(env, "good")
 		env.MustVend(token.Request{})
@@ -148,9 +153,7 @@ func TestShadowHoldsNobody(t *testing.T) {
 	})
 }
 
-// TestShadowThrottled: that the server wants to be spared the shadow does not silence
-// the credential that works.
-func TestShadowThrottled(t *testing.T) {
+func TestThrottledShadowDoesNotThrottleTheClient(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		putShadow(env, "good")
 		env.MustVend(token.Request{})
@@ -164,9 +167,7 @@ func TestShadowThrottled(t *testing.T) {
 	})
 }
 
-// TestShadowIsRefusedOnce: a version's shadow is refused once a day at most, however
-// often the token is replaced.
-func TestShadowIsRefusedOnce(t *testing.T) {
+func TestRefusedShadowIsTriedOnceADay(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		putShadow(env, "wrong")
 		env.MustVend(token.Request{})
@@ -188,9 +189,8 @@ func TestShadowIsRefusedOnce(t *testing.T) {
 	})
 }
 
-// TestShadowOfTheFleetIsRefusedOnce: the same for a fleet, also after hours, and when
-// the table fails.
-func TestShadowOfTheFleetIsRefusedOnce(t *testing.T) {
+// TestFleetTriesRefusedShadowOnceADay: This holds when the table fails, too.
+func TestFleetTriesRefusedShadowOnceADay(t *testing.T) {
 	for name, fail := range map[string]bool{"table": false, "no table": true} {
 		t.Run(name, func(t *testing.T) {
 			tokentest.RunFleet(t, 4, func(t *testing.T, env *tokentest.Fleet) {
@@ -210,9 +210,9 @@ func TestShadowOfTheFleetIsRefusedOnce(t *testing.T) {
 	}
 }
 
-// TestShadowLeavesTheTable: what the shadow asks of a slow table is not missing when
-// the token's lease is given back.
-func TestShadowLeavesTheTable(t *testing.T) {
+// TestShadowDoesNotUseUpTheSession: The table is slow, and the lease of the token must
+// still be finished.
+func TestShadowDoesNotUseUpTheSession(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("billing", "v1", shadowed(env.Server, "good", 1))
 		env.WantTokens(1)
@@ -241,9 +241,8 @@ func TestShadowLeavesTheTable(t *testing.T) {
 	})
 }
 
-// TestShadowWithoutPlace: a shadow whose server says nothing about itself costs only
-// the shadow.
-func TestShadowWithoutPlace(t *testing.T) {
+// TestShadowWithoutMetadata: It costs only the shadow.
+func TestShadowWithoutMetadata(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		calls := 0
 		env.Put("billing", "v1", map[string]any{"shadow": map[string]any{"issuer": "https://as.example.com", "client_secret": "next"}})

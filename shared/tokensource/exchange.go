@@ -111,7 +111,7 @@ func (x *exchanger) logOn(ctx context.Context, session *fleet.Session, lease *fl
 // renew prolongs a lease that is close to its end. A lost lease is not an error: the
 // conditional write discards the result, which costs an exchange at most.
 func (x *exchanger) renew(ctx context.Context, lease *fleet.Lease) {
-	if lease.Held() && lease.End.Sub(x.now()) < exchangeReserve {
+	if lease.Valid() && lease.End.Sub(x.now()) < exchangeReserve {
 		lease.Renew(ctx)
 	}
 }
@@ -119,15 +119,15 @@ func (x *exchanger) renew(ctx context.Context, lease *fleet.Lease) {
 // call makes the exchange within the leases. If a token is cached, or the last exchange
 // failed, there is one attempt only.
 func (x *exchanger) call(ctx context.Context, lease, logon *fleet.Lease, l *load) (*oauth.Token, *oauth.Error) {
-	for _, held := range [...]*fleet.Lease{lease, logon} {
-		if held.Held() {
+	for _, each := range [...]*fleet.Lease{lease, logon} {
+		if each.Valid() {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, held.End.Sub(x.now())-leaseMargin)
+			ctx, cancel = context.WithTimeout(ctx, each.End.Sub(x.now())-leaseMargin)
 			defer cancel()
 		}
 	}
 	r := oauth.Request{Ask: l.Ask, CorrelationID: l.CorrelationID}
-	if l.usable || l.failed || lease.Held() && lease.Failures > 0 {
+	if l.usable || l.failed || lease.Valid() && lease.Failures > 0 {
 		r.MaxAttempts = 1
 	}
 	x.count(CountExchange)

@@ -127,7 +127,7 @@ func (g *logon) lead(ctx context.Context, session *fleet.Session, row string, ca
 	case fleet.Busy:
 		return true, nil
 	}
-	if g.lease = a.Lease; g.lease.Held() && g.lease.Failures > 0 {
+	if g.lease = a.Lease; g.lease.Valid() && g.lease.Failures > 0 {
 		g.lease.Renew(ctx) // or the failures would be forgotten if this process died
 	}
 	return false, nil
@@ -147,7 +147,7 @@ func (g *logon) refused(e *fault.Error) refusal {
 	if r, ok := g.c.refusals[g.version]; ok && g.l.now().Before(r.until.Add(refusalMemory)) {
 		times = 1 + r.times
 	}
-	if g.lease.Held() {
+	if g.lease.Valid() {
 		// Another environment may have logged on since.
 		times = 1 + g.lease.Failures
 	}

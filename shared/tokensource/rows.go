@@ -136,7 +136,7 @@ func (r *rows) put(ctx context.Context, lease *fleet.Lease, e cache.Entry[*Token
 func (r *rows) fail(ctx context.Context, lease *fleet.Lease, l *load, f *failure) error {
 	kind := f.fault.Kind
 	switch {
-	case !lease.Held():
+	case !lease.Valid():
 		lease.Release(ctx)
 	case f.refusal != nil:
 		lease.Finish(ctx, fleet.Result{Until: f.refusal.until, Failures: max(f.refusal.times, 1), Note: noteOf(f)})

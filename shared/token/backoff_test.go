@@ -20,9 +20,8 @@ import (
 	"tokenvendor/shared/tokensource"
 )
 
-// TestRefreshBeforeTheEnd: at four fifths of its life, give or take a twentieth,
-// a token is replaced.
-func TestRefreshBeforeTheEnd(t *testing.T) {
+// TestTokenIsRefreshedAtFourFifths: Jitter is a twentieth of the life.
+func TestTokenIsRefreshedAtFourFifths(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.WantOutcome(tokensource.Exchanged)
 		env.Pass(44*time.Minute + 59*time.Second)
@@ -34,8 +33,8 @@ func TestRefreshBeforeTheEnd(t *testing.T) {
 	})
 }
 
-// TestShortLives: SAP allows a minute. Such tokens aren't replaced early.
-func TestShortLives(t *testing.T) {
+// TestShortTokenIsNotRefreshedEarly: SAP allows a life of a minute.
+func TestShortTokenIsNotRefreshedEarly(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Server.Misbehave(oauthtest.Members(map[string]any{"expires_in": 60}))
 		env.WantOutcome(tokensource.Exchanged)
@@ -47,10 +46,10 @@ func TestShortLives(t *testing.T) {
 	})
 }
 
-// TestIssuerDown for longer than the refresh window (envoy #44674, azure-sdk
-// #31169): every unexpired token keeps being served, none expired ever leaves, and
-// the server that is down is left in peace.
-func TestIssuerDown(t *testing.T) {
+// TestOutageUsesCachedToken: The outage is longer than the refresh window (envoy #44674,
+// azure-sdk #31169). Every unexpired token is handed out, no expired one is, and the
+// server is asked rarely.
+func TestOutageUsesCachedToken(t *testing.T) {
 	for name, inject := range map[string]oauthtest.Fault{"503": oauthtest.Answer(503, "", ""), "reset": oauthtest.Reset, "429": oauthtest.HTML429("")} {
 		t.Run(name, func(t *testing.T) {
 			tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
@@ -95,8 +94,8 @@ func TestIssuerDown(t *testing.T) {
 	}
 }
 
-// TestFirstExchangeFails: the failure is remembered for seconds, for all.
-func TestFirstExchangeFails(t *testing.T) {
+// TestFirstFailureIsRemembered: It counts for all callers, for seconds.
+func TestFirstFailureIsRemembered(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Server.Misbehave(oauthtest.Answer(500, "", ""))
 		for range 20 {
@@ -111,9 +110,9 @@ func TestFirstExchangeFails(t *testing.T) {
 	})
 }
 
-// TestThrottledServerIsLeftAlone (MSAL .NET #4196): 429 is remembered for the
-// server, not for one token only, and valid tokens keep flowing.
-func TestThrottledServerIsLeftAlone(t *testing.T) {
+// Test429StopsAllExchangesWithServer: MSAL .NET #4196. The backoff is the server's, not
+// that of one token, and cached tokens are handed out.
+func Test429StopsAllExchangesWithServer(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("other", "v1", nil)
 		env.WantOutcome(tokensource.Exchanged)
@@ -139,8 +138,7 @@ func TestThrottledServerIsLeftAlone(t *testing.T) {
 	})
 }
 
-// TestOneProbe: when the peace is over, one call finds out whether it is well.
-func TestOneProbe(t *testing.T) {
+func TestOneProbeAfterThrottling(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Server.Misbehave(oauthtest.HTML429("300"))
 		env.WantKind(token.Request{Ask: ask.Ask{Scope: []string{"a"}}}, fault.Throttled)
@@ -157,9 +155,8 @@ func TestOneProbe(t *testing.T) {
 	})
 }
 
-// TestS30Budget: one environment doesn't make more than ten exchanges at once, and
-// ten a second, whatever is asked of it.
-func TestS30Budget(t *testing.T) {
+// TestExchangeRateOfOneEnvironment: It is ten at once, and ten a second.
+func TestExchangeRateOfOneEnvironment(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		start := time.Now()
 		var all sync.WaitGroup
@@ -177,9 +174,9 @@ func TestS30Budget(t *testing.T) {
 	})
 }
 
-// TestRejected: one report brings one exchange, and so does a hundred; what isn't
-// the present token brings none; and at most one is forced in 30 seconds.
-func TestRejected(t *testing.T) {
+// TestRejectedReplacesTheToken: One report brings one exchange, and so do a hundred. A
+// fingerprint of another token brings none. There is one forced exchange in 30 seconds.
+func TestRejectedReplacesTheToken(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		first := env.MustVend(token.Request{}).Token.Fingerprint()
 		var all sync.WaitGroup
@@ -205,8 +202,8 @@ func TestRejected(t *testing.T) {
 	})
 }
 
-// TestSecretsManagerDown: known clients keep being served for a day.
-func TestSecretsManagerDown(t *testing.T) {
+// TestDocumentIsUsedForADay: Secrets Manager is down.
+func TestDocumentIsUsedForADay(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.MustVend(token.Request{})
 		env.FailReads(secret.ErrUnavailable)
@@ -248,9 +245,8 @@ func TestSecretDenied(t *testing.T) {
 	})
 }
 
-// TestSecretDeleted: no token at all from the next read on, and none of its old
-// ones afterwards.
-func TestSecretDeleted(t *testing.T) {
+// TestDeletedSecretEndsItsTokens: From the next read on there is no token.
+func TestDeletedSecretEndsItsTokens(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.MustVend(token.Request{})
 		env.FailReads(secret.ErrNotFound)
@@ -262,9 +258,8 @@ func TestSecretDeleted(t *testing.T) {
 	})
 }
 
-// TestUnknownClient is looked for a few times, and not all the time; and works as
-// soon as it is there.
-func TestUnknownClient(t *testing.T) {
+// TestUnknownClientIsLookedForRarely: It works as soon as it is there.
+func TestUnknownClientIsLookedForRarely(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		for range 100 {
 			env.WantKind(token.Request{Client: "new"}, fault.Denied)
@@ -281,8 +276,8 @@ func TestUnknownClient(t *testing.T) {
 	})
 }
 
-// TestBrokenVersion: the old version serves on, and no logon is lost.
-func TestBrokenVersion(t *testing.T) {
+// TestBrokenVersionKeepsTheOldOne: There is no failed logon.
+func TestBrokenVersionKeepsTheOldOne(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.MustVend(token.Request{})
 		env.Put("billing", "v2", map[string]any{"client_secret": "", "surprise": 1})
@@ -300,8 +295,7 @@ func TestBrokenVersion(t *testing.T) {
 	})
 }
 
-// TestFuseIsVisible in the error and in the counts.
-func TestFuseIsVisible(t *testing.T) {
+func TestLockoutIsReported(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "bad"})
 		for range 3 {
@@ -316,9 +310,9 @@ func TestFuseIsVisible(t *testing.T) {
 	})
 }
 
-// TestFuseIsPatient: whoever asks every five minutes with one wrong credential needs more
-// than nine hours for five failed logons; when the server takes it all is forgotten.
-func TestFuseIsPatient(t *testing.T) {
+// TestLockoutGrows: A caller asks every five minutes with one wrong credential. Five
+// failed logons take more than nine hours. A token resets the count.
+func TestLockoutGrows(t *testing.T) {
 	for name, environments := range map[string]int{"alone": 0, "a fleet": 3} {
 		t.Run(name, func(t *testing.T) {
 			tokentest.RunFleet(t, environments, func(t *testing.T, env *tokentest.Fleet) {
@@ -372,9 +366,8 @@ func TestFuseIsPatient(t *testing.T) {
 	}
 }
 
-// TestRefusedInARow: what others have logged on with since is not refused for the third
-// time, however often this environment saw it refused before.
-func TestRefusedInARow(t *testing.T) {
+// TestLogonElsewhereResetsTheCount: Another environment has obtained a token since.
+func TestLogonElsewhereResetsTheCount(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "bad"})
 		for range 2 {
@@ -398,9 +391,9 @@ func TestRefusedInARow(t *testing.T) {
 	})
 }
 
-// TestFuseOfClocksThatDiffer by five minutes: one failed logon for each ten minutes and a
-// little, as with those that don't.
-func TestFuseOfClocksThatDiffer(t *testing.T) {
+// TestLockoutOfSkewedClocks: The clocks differ by five minutes. There is one failed
+// logon each ten minutes or more.
+func TestLockoutOfSkewedClocks(t *testing.T) {
 	for _, skews := range [][]time.Duration{{2 * time.Minute, 0, -2 * time.Minute}, {5 * time.Minute, 0}} {
 		tokentest.RunFleet(t, 0, func(t *testing.T, env *tokentest.Fleet) {
 			for _, by := range skews {
@@ -417,9 +410,8 @@ func TestFuseOfClocksThatDiffer(t *testing.T) {
 	}
 }
 
-// TestCorrectionCountsAtOnce even after many calls failed, and many failing calls
-// don't read the secret each time.
-func TestCorrectionCountsAtOnce(t *testing.T) {
+// TestCorrectedSecretIsUsedAtOnce: Many failing calls do not read the secret each time.
+func TestCorrectedSecretIsUsedAtOnce(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "bad"})
 		for range 200 {
@@ -435,9 +427,8 @@ func TestCorrectionCountsAtOnce(t *testing.T) {
 	})
 }
 
-// TestRefreshAfter: callers get moments of their own, between the refresh of the
-// token and its end.
-func TestRefreshAfter(t *testing.T) {
+// TestRefreshAfterDiffersByCaller: It is between the refresh of the token and its end.
+func TestRefreshAfterDiffersByCaller(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		seen, start := make(map[int64]bool), env.Now()
 		for i := range 1000 {
@@ -468,8 +459,8 @@ func TestRefreshAfter(t *testing.T) {
 	})
 }
 
-// TestNeverExpired plays random lives, pauses, outages and rotations.
-func TestNeverExpired(t *testing.T) {
+// TestNoExpiredTokenInRandomHistories: Lives, pauses, outages and rotations are random.
+func TestNoExpiredTokenInRandomHistories(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	for range 15 {
@@ -499,8 +490,7 @@ func TestNeverExpired(t *testing.T) {
 	}
 }
 
-// TestRecord: a token survives the way through another process.
-func TestRecord(t *testing.T) {
+func TestRecordRestoresToken(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		grant := env.MustVend(token.Request{})
 		again, err := oauth.ReadRecord(grant.Token.Record())

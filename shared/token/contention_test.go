@@ -47,8 +47,7 @@ func together(n int, d time.Duration, f func(i int)) (held int64) {
 	return late.Load()
 }
 
-// TestSlowTable: no lease is left behind, and the result is there for the next.
-func TestSlowTable(t *testing.T) {
+func TestSlowTableLeavesNoLease(t *testing.T) {
 	for _, d := range []time.Duration{15, 30, 45, 60} {
 		t.Run((d * time.Millisecond).String(), func(t *testing.T) {
 			t.Parallel()
@@ -68,9 +67,7 @@ func TestSlowTable(t *testing.T) {
 	}
 }
 
-// TestSlowTableKeepsTheFuse: the rule that keeps the client from being locked comes
-// before the count of exchanges.
-func TestSlowTableKeepsTheFuse(t *testing.T) {
+func TestSlowTableKeepsTheLockout(t *testing.T) {
 	tokentest.RunFleet(t, 6, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "bad"})
 		env.Table.Misbehave(late(40 * time.Millisecond))
@@ -84,8 +81,8 @@ func TestSlowTableKeepsTheFuse(t *testing.T) {
 	})
 }
 
-// TestManyClientsOfOneServer contend for its row, and leave no lease behind.
-func TestManyClientsOfOneServer(t *testing.T) {
+// TestClientsOfOneServerLeaveNoLease: They contend for the row of the server.
+func TestClientsOfOneServerLeaveNoLease(t *testing.T) {
 	tokentest.RunFleet(t, 24, func(t *testing.T, env *tokentest.Fleet) {
 		for i := range env.Vendors {
 			env.Put(fmt.Sprint("c", i), "v1", nil)
@@ -101,8 +98,7 @@ func TestManyClientsOfOneServer(t *testing.T) {
 	})
 }
 
-// TestClockBehind: what a clock that is ahead wrote holds nobody up.
-func TestClockBehind(t *testing.T) {
+func TestSkewedClockDelaysNoCaller(t *testing.T) {
 	for _, by := range []time.Duration{-3 * time.Second, -30 * time.Second, -2 * time.Minute} {
 		tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 			behind := env.Skewed(by)
@@ -121,9 +117,9 @@ func TestClockBehind(t *testing.T) {
 	}
 }
 
-// TestSilenceOfAClockAhead: a server is left alone for as long as it may ask, and no
-// longer.
-func TestSilenceOfAClockAhead(t *testing.T) {
+// TestThrottlingOfSkewedClockEnds: A server is not called for at most as long as it may
+// ask for.
+func TestThrottlingOfSkewedClockEnds(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		ahead := env.Skewed(20 * time.Minute)
 		env.Server.Misbehave(oauthtest.HTML429("2"))
@@ -136,8 +132,8 @@ func TestSilenceOfAClockAhead(t *testing.T) {
 	})
 }
 
-// TestRotationUnderLoad: 64 at once meet the old secret's end; none fails, and one
-// logon does.
+// TestRotationUnderLoad: 64 callers at once meet the end of the old secret. No call
+// fails, and there is one failed logon.
 func TestRotationUnderLoad(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.MustVend(token.Request{})
@@ -154,9 +150,8 @@ func TestRotationUnderLoad(t *testing.T) {
 	})
 }
 
-// TestCorrectionAfterABlip: that Secrets Manager failed once a moment ago doesn't
-// keep a correction from counting.
-func TestCorrectionAfterABlip(t *testing.T) {
+// TestCorrectedSecretIsUsedAfterFailedRead: Secrets Manager failed once a moment ago.
+func TestCorrectedSecretIsUsedAfterFailedRead(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.MustVend(token.Request{})
 		env.FailReads(secret.ErrUnavailable)
@@ -171,9 +166,8 @@ func TestCorrectionAfterABlip(t *testing.T) {
 	})
 }
 
-// TestHangHoldsOneCaller: of all who have a usable token, one waits for a server that
-// hangs.
-func TestHangHoldsOneCaller(t *testing.T) {
+// TestHangingServerDelaysOneCaller: All callers have a cached token.
+func TestHangingServerDelaysOneCaller(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprint("table ", shared), func(t *testing.T) {
 			t.Parallel()
@@ -202,8 +196,7 @@ func TestHangHoldsOneCaller(t *testing.T) {
 	}
 }
 
-// TestColdEnvironmentDoesNotWait for a refresh: the table's token serves.
-func TestColdEnvironmentDoesNotWait(t *testing.T) {
+func TestNewEnvironmentUsesTokenDueForRefresh(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		env.Server.Misbehave(oauthtest.Late(1500 * time.Millisecond))
@@ -220,8 +213,7 @@ func TestColdEnvironmentDoesNotWait(t *testing.T) {
 	})
 }
 
-// TestTableDownWhileWaiting: who waits behind another exchange is not failed by it.
-func TestTableDownWhileWaiting(t *testing.T) {
+func TestWaiterSurvivesFailingTable(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		env.Server.Misbehave(oauthtest.Late(3 * time.Second))
 		var all sync.WaitGroup
@@ -239,8 +231,8 @@ func TestTableDownWhileWaiting(t *testing.T) {
 	})
 }
 
-// TestColdClientsOfOneServer wait for their places in the budget; nobody is refused.
-func TestColdClientsOfOneServer(t *testing.T) {
+// TestNewClientsWaitForPermits: No caller is refused.
+func TestNewClientsWaitForPermits(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		for i := range 30 {
 			env.Put(fmt.Sprint("c", i), "v1", nil)
@@ -253,9 +245,9 @@ func TestColdClientsOfOneServer(t *testing.T) {
 	})
 }
 
-// TestAfterTheProbe all are served: those who came meanwhile, and those of the
-// environment that didn't make it.
-func TestAfterTheProbe(t *testing.T) {
+// TestAllCallersAreServedAfterProbe: This includes callers that came during the probe,
+// in this and in another environment.
+func TestAllCallersAreServedAfterProbe(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 		for i := range 8 {
 			env.Put(fmt.Sprint("c", i), "v1", nil)
@@ -272,9 +264,8 @@ func TestAfterTheProbe(t *testing.T) {
 	})
 }
 
-// TestServerUnderMaintenance answers a page with status 200: one environment finds
-// out for all.
-func TestServerUnderMaintenance(t *testing.T) {
+// TestMaintenancePageBacksOffTheFleet: The server answers a page with status 200.
+func TestMaintenancePageBacksOffTheFleet(t *testing.T) {
 	tokentest.RunFleet(t, 8, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		env.Server.Misbehave(oauthtest.Answer(200, "text/html", "<html>maintenance</html>"))
@@ -292,8 +283,9 @@ func TestServerUnderMaintenance(t *testing.T) {
 	})
 }
 
-// TestOlderValue: who can write the table can't put back a token that was replaced.
-func TestOlderValue(t *testing.T) {
+// TestOldValueIsRefused: An attacker who can write the table puts back a token that was
+// replaced.
+func TestOldValueIsRefused(t *testing.T) {
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		old := env.Table.Items()
@@ -320,8 +312,9 @@ func TestOlderValue(t *testing.T) {
 	})
 }
 
-// TestRejectedWhileOthersRefresh: what joins a load with other wishes looks again.
-func TestRejectedWhileOthersRefresh(t *testing.T) {
+// TestJoinedLoadMustBeAcceptable: A caller that joins a load for another caller looks
+// again.
+func TestJoinedLoadMustBeAcceptable(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
 		env.WantTokens(1)
 		grant, err := env.Ask(env.Vendors[0], token.Request{})
@@ -345,8 +338,8 @@ func TestRejectedWhileOthersRefresh(t *testing.T) {
 	})
 }
 
-// TestRefreshAfterIsNeverAtOnce: the same token would come again.
-func TestRefreshAfterIsNeverAtOnce(t *testing.T) {
+// TestRefreshAfterIsAtLeastASecond: The same token would come again.
+func TestRefreshAfterIsAtLeastASecond(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Server.Misbehave(oauthtest.Members(map[string]any{"expires_in": 60}))
 		for range 58 {

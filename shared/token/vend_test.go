@@ -19,7 +19,7 @@ import (
 	"tokenvendor/shared/tokensource"
 )
 
-func TestTokenIsKept(t *testing.T) {
+func TestTokenIsCached(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		first := env.MustVend(token.Request{})
 		env.Pass(30 * time.Minute)
@@ -82,8 +82,8 @@ func TestMinTTLAndRejected(t *testing.T) {
 	})
 }
 
-// TestWrongSecretIsSentOnce is the lock rule: SAP locks a client for everybody
-// after five failed logons.
+// TestWrongSecretIsSentOnce: SAP locks a client for all callers after five failed
+// logons.
 func TestWrongSecretIsSentOnce(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "bad"})
@@ -119,9 +119,9 @@ func TestWrongSecretIsSentOnce(t *testing.T) {
 	})
 }
 
-// TestRotationUnderway: the old secret dies as the new one becomes current. The
-// call that met it succeeds, at the price of one failed logon.
-func TestRotationUnderway(t *testing.T) {
+// TestRotationDuringCall: The old secret ends when the new one becomes current. The call
+// succeeds at the price of one failed logon.
+func TestRotationDuringCall(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.MustVend(token.Request{})
 		if err := env.Server.SetSecrets("id", "new"); err != nil {
@@ -133,8 +133,7 @@ func TestRotationUnderway(t *testing.T) {
 	})
 }
 
-// TestCorrectedDocumentCountsAtOnce: not only secrets can be wrong.
-func TestCorrectedDocumentCountsAtOnce(t *testing.T) {
+func TestCorrectedDocumentIsUsedAtOnce(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("billing", "v1", map[string]any{"token_endpoint": env.Server.URL() + "/oauth/wrong"})
 		failure := env.WantKind(token.Request{}, fault.Misconfigured)
@@ -172,8 +171,8 @@ func TestDocumentErrors(t *testing.T) {
 	})
 }
 
-// TestServerFaults drives every misbehaviour of an authorization server through
-// the vendor: the kind of the answer, and how often the server was asked.
+// TestServerFaults: Each misbehaviour of an authorization server has its kind of error,
+// and its number of requests.
 func TestServerFaults(t *testing.T) {
 	tooBig := strings.Repeat("a", 70<<10)
 	for _, tt := range []struct {
@@ -233,7 +232,7 @@ func TestServerFaults(t *testing.T) {
 	}
 }
 
-// TestServerOddities are answers that must work.
+// TestServerOddities: These answers must work.
 func TestServerOddities(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
@@ -261,8 +260,7 @@ func TestServerOddities(t *testing.T) {
 	}
 }
 
-// TestOneFaultIsSurvived: what a retry heals, the caller never sees.
-func TestOneFaultIsSurvived(t *testing.T) {
+func TestOneFaultIsRetried(t *testing.T) {
 	for name, inject := range map[string]oauthtest.Fault{
 		"reset": oauthtest.Reset, "answer lost": oauthtest.Lost, "503": oauthtest.Answer(503, "", ""), "429 for a second": oauthtest.HTML429("1"),
 	} {
@@ -293,8 +291,7 @@ func TestCallersDeadline(t *testing.T) {
 	})
 }
 
-// TestEchoedCredential: a server that repeats the secret must not make us do so.
-func TestEchoedCredential(t *testing.T) {
+func TestEchoedCredentialIsNotRepeated(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "cnry-8d2f"})
 		env.Server.Misbehave(oauthtest.Echo(400, "invalid_request"))
@@ -334,8 +331,8 @@ func TestCertificateBoundTokens(t *testing.T) {
 	}
 }
 
-// TestCertificateExpiresWhileCached: it is not sent, the document is read again.
-func TestCertificateExpiresWhileCached(t *testing.T) {
+// TestExpiredCertificateIsNotSent: The document is read again.
+func TestExpiredCertificateIsNotSent(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		issued, err := env.Server.CA().Issue(oauthtest.Leaf{CommonName: "billing", NotAfter: time.Now().Add(1500 * time.Millisecond)})
 		if err != nil {
@@ -379,10 +376,9 @@ func TestBounds(t *testing.T) {
 	})
 }
 
-// TestRefusedIsNotLookedUp: while a version of a credential is refused, the authorization
-// server hears nothing at all of its client, not even a question for the metadata; whether
-// it has moved is asked when the document is read again in any case.
-func TestRefusedIsNotLookedUp(t *testing.T) {
+// TestLockedOutClientCallsNoServer: The metadata is read again only when the document
+// is.
+func TestLockedOutClientCallsNoServer(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		discovered := func(version, password string) {
 			text, err := json.Marshal(map[string]string{"issuer": env.Server.Issuer(), "client_id": "id", "client_secret": password, "ca_certificates": string(env.Server.CAPEM())})
@@ -418,8 +414,7 @@ func TestRefusedIsNotLookedUp(t *testing.T) {
 	})
 }
 
-// TestMovedEndpoint: a token endpoint that is no more is looked for at once.
-func TestMovedEndpoint(t *testing.T) {
+func TestMissingEndpointIsDiscoveredAgain(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		text, err := json.Marshal(map[string]string{"issuer": env.Server.Issuer(), "client_id": "id", "client_secret": "good", "ca_certificates": string(env.Server.CAPEM())})
 		if err != nil {

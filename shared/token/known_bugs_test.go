@@ -23,12 +23,12 @@ import (
 	"tokenvendor/shared/tokensource"
 )
 
-// The bugs of others in the same trade, each with the place where it was reported. Each
-// test is the shortest form of its bug; longer ones stand with the code.
+// Bugs of other token caches and proxies, each with the place where it was reported. Each test
+// is the shortest form of its bug.
 
-// TestMuseum01CacheHit: authorization is skipped where the token is in memory
+// TestHitIsAuthorized: Authorization is skipped if the token is in memory
 // (chinmina-bridge #358).
-func TestMuseum01CacheHit(t *testing.T) {
+func TestHitIsAuthorized(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy(onlyA)
 		env.MustVend(token.Request{Caller: teamA})
@@ -51,9 +51,9 @@ func TestMuseum01CacheHit(t *testing.T) {
 	})
 }
 
-// TestMuseum02OtherScope: under concurrency one caller gets the token of another's scope,
-// or of another tenant (Duende.AccessTokenManagement #634, #1396).
-func TestMuseum02OtherScope(t *testing.T) {
+// TestConcurrentAsksGetTheirOwnTokens: Under concurrency a caller gets the token of
+// another scope or tenant (Duende.AccessTokenManagement #634, #1396).
+func TestConcurrentAsksGetTheirOwnTokens(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("billing", "v1", map[string]any{"allow_parameters": []string{"app_tid"}})
 		env.Put("orders", "v1", map[string]any{"client_id": "orders"})
@@ -97,9 +97,9 @@ func TestMuseum02OtherScope(t *testing.T) {
 	})
 }
 
-// TestMuseum03ExpiredToken: while the issuer is down an expired token is served
+// TestExpiredTokenIsNeverHandedOut. While the issuer is down, an expired token is handed out
 // (envoyproxy/envoy #44674).
-func TestMuseum03ExpiredToken(t *testing.T) {
+func TestExpiredTokenIsNeverHandedOut(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.MustVend(token.Request{})
 		env.Server.Misbehave(oauthtest.Answer(503, "text/html", "down"))
@@ -113,9 +113,9 @@ func TestMuseum03ExpiredToken(t *testing.T) {
 	})
 }
 
-// TestMuseum04StrangeAnswers: an empty 200, HTML with 200 or 429 is taken for a token, or
-// crashes (envoyproxy/envoy #42009, SAP/cloud-sdk-js #6143).
-func TestMuseum04StrangeAnswers(t *testing.T) {
+// TestStrangeAnswersAreErrors. An empty 200, or HTML with 200 or 429, is taken for a token, or
+// ends the process (envoyproxy/envoy #42009, SAP/cloud-sdk-js #6143).
+func TestStrangeAnswersAreErrors(t *testing.T) {
 	for name, f := range map[string]oauthtest.Fault{
 		"empty": oauthtest.Answer(200, "application/json", ""), "HTML": oauthtest.Answer(200, "text/html", "<html>login</html>"),
 		"HTML 429": oauthtest.HTML429("1"), "null": oauthtest.Answer(200, "application/json", "null"), "list": oauthtest.Answer(200, "application/json", "[]"),
@@ -135,8 +135,9 @@ func TestMuseum04StrangeAnswers(t *testing.T) {
 	}
 }
 
-// TestMuseum05Throttled: everybody answers a 429 by trying again (MSAL.NET #4196).
-func TestMuseum05Throttled(t *testing.T) {
+// TestThrottledTokenIsNotAskedForAgain. All callers answer a 429 by trying again
+// (MSAL.NET #4196).
+func TestThrottledTokenIsNotAskedForAgain(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Server.Misbehave(oauthtest.HTML429("60"))
 		for round := range 5 {
@@ -156,9 +157,9 @@ func TestMuseum05Throttled(t *testing.T) {
 	})
 }
 
-// TestMuseum06CacheDown: the store of the cache is down, and nobody gets a token
+// TestTokensWhenTheCacheIsDown. The store of the cache is down, and no caller gets a token
 // (Duende.AccessTokenManagement #684).
-func TestMuseum06CacheDown(t *testing.T) {
+func TestTokensWhenTheCacheIsDown(t *testing.T) {
 	tokentest.RunFleet(t, 3, func(t *testing.T, env *tokentest.Fleet) {
 		env.Table.Misbehave(func(context.Context) error { return errors.New("down") })
 		if _, failures := env.All(3, token.Request{}); len(failures) != 0 {
@@ -167,10 +168,10 @@ func TestMuseum06CacheDown(t *testing.T) {
 	})
 }
 
-// TestMuseum07Rebuilt: what was learned is lost with its holder, which is made for each
-// call (Duende.AccessTokenManagement #298). Here a document that is read again, the same,
-// keeps its tokens.
-func TestMuseum07Rebuilt(t *testing.T) {
+// TestUnchangedDocumentKeepsItsTokens: the cache is lost with its owner, which is made anew for each
+// call (Duende.AccessTokenManagement #298). Here a document that is read again keeps its tokens
+// if it has not changed.
+func TestUnchangedDocumentKeepsItsTokens(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		for range 8 {
 			env.MustVend(token.Request{})
@@ -183,9 +184,9 @@ func TestMuseum07Rebuilt(t *testing.T) {
 	})
 }
 
-// TestMuseum08FirstContext: the context of the first call is kept, and dead when a later
-// one needs it (golang/oauth2 #388, cloudfoundry-community/go-cfclient #445).
-func TestMuseum08FirstContext(t *testing.T) {
+// TestEndedContextDoesNotEndTheLoad. The context of the first call is kept, and has ended when a
+// later one needs it (golang/oauth2 #388, cloudfoundry-community/go-cfclient #445).
+func TestEndedContextDoesNotEndTheLoad(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		ctx, cancel := context.WithCancel(t.Context())
 		if _, err := env.Vendor.Vend(ctx, tokentest.Read(token.Request{Client: "billing"})); err != nil {
@@ -223,9 +224,9 @@ func TestMuseum08FirstContext(t *testing.T) {
 	})
 }
 
-// TestMuseum09Asleep: a clock that stands still while the process sleeps, or a timer that
+// TestFrozenProcessUsesWallClock. A clock that stops while the process sleeps, or a timer that
 // fires late, keeps a token alive (rapid7/awsaml #211; every frozen Lambda function).
-func TestMuseum09Asleep(t *testing.T) {
+func TestFrozenProcessUsesWallClock(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		first := env.MustVend(token.Request{})
 		// Only the wall clock moves: no time passes that a timer could measure.
@@ -254,9 +255,9 @@ func TestMuseum09Asleep(t *testing.T) {
 	})
 }
 
-// TestMuseum10NoLife: a token without expires_in counts as one for ever (golang/oauth2),
-// or for an hour (BerriAI/litellm #32259).
-func TestMuseum10NoLife(t *testing.T) {
+// TestTokenWithoutExpiresInIsNotCached: A token without expires_in counts as one that
+// never expires (golang/oauth2), or as one for an hour (BerriAI/litellm #32259).
+func TestTokenWithoutExpiresInIsNotCached(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Server.Misbehave(oauthtest.Members(map[string]any{"expires_in": nil}))
 		grant := env.MustVend(token.Request{})
@@ -274,9 +275,9 @@ func TestMuseum10NoLife(t *testing.T) {
 	})
 }
 
-// TestMuseum11EmptySecret: an empty client_secret is sent beside another method
+// TestEmptySecretIsNotSent: An empty client_secret is sent beside another method
 // (NangoHQ/nango #6919, SAP/cloud-sdk-js #3719).
-func TestMuseum11EmptySecret(t *testing.T) {
+func TestEmptySecretIsNotSent(t *testing.T) {
 	basic := map[string]any{"token_endpoint_auth_method": "client_secret_basic"}
 	withKey, withCertificate := map[string]any{"client_secret": ""}, map[string]any{"client_secret": ""}
 	for name, members := range map[string]map[string]any{"client_secret_basic": basic, "private_key_jwt": withKey, "tls_client_auth": withCertificate} {
@@ -308,9 +309,9 @@ func TestMuseum11EmptySecret(t *testing.T) {
 	}
 }
 
-// TestMuseum12Probing: trying one way of authentication after the other makes two failed
-// logons of one wrong secret (oauth2-proxy #3483).
-func TestMuseum12Probing(t *testing.T) {
+// TestWrongSecretIsTriedByOneMethod: Trying one authentication method after the other
+// makes two failed logons of one wrong secret (oauth2-proxy #3483).
+func TestWrongSecretIsTriedByOneMethod(t *testing.T) {
 	for _, method := range []string{"", "client_secret_basic"} {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			env.Server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post", "client_secret_basic"}, Secrets: []string{"good"}})
@@ -327,9 +328,9 @@ func TestMuseum12Probing(t *testing.T) {
 	}
 }
 
-// TestMuseum13NamesOfRows: a token or a secret is part of a key of the cache, or of a log
+// TestKeysAndLogShowNoSecret: A token or a secret is part of a cache key or of a log
 // line (github-aws-runners #4899).
-func TestMuseum13NamesOfRows(t *testing.T) {
+func TestKeysAndLogShowNoSecret(t *testing.T) {
 	tokentest.RunFleet(t, 0, func(t *testing.T, env *tokentest.Fleet) {
 		var lines []string
 		v := env.Environment(func(cfg *token.Config) {
@@ -357,9 +358,9 @@ func TestMuseum13NamesOfRows(t *testing.T) {
 	})
 }
 
-// TestMuseum14Opaque: a token that is no JWT is refused, or breaks what reads it
+// TestOpaqueTokenIsHandedOut: A token that is not a JWT is refused, or breaks its reader
 // (aws/bedrock-agentcore-sdk-python #109, SAP/cloud-sdk-java #1111).
-func TestMuseum14Opaque(t *testing.T) {
+func TestOpaqueTokenIsHandedOut(t *testing.T) {
 	for _, opaque := range []string{"opaque", "a.b.c", "x", strings.Repeat("~+/=-._a", 1000)} {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			env.Server.Misbehave(oauthtest.Members(map[string]any{"access_token": opaque}))
@@ -370,9 +371,9 @@ func TestMuseum14Opaque(t *testing.T) {
 	}
 }
 
-// TestMuseum15NoScope: a scope is demanded where the authorization server has none
+// TestScopeIsOptional: A scope is required although the authorization server has none
 // (dapr/dapr #7710).
-func TestMuseum15NoScope(t *testing.T) {
+func TestScopeIsOptional(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Server.Misbehave(oauthtest.Members(map[string]any{"scope": nil}))
 		env.MustVend(token.Request{})
@@ -382,9 +383,9 @@ func TestMuseum15NoScope(t *testing.T) {
 	})
 }
 
-// TestMuseum16NoPolicy: a policy that isn't there, after a rename, reads as "all is
+// TestMissingPolicyDenies: A policy that is missing after a rename reads as "all is
 // allowed" (octo-sts).
-func TestMuseum16NoPolicy(t *testing.T) {
+func TestMissingPolicyDenies(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.UsePolicy("")
 		for _, missing := range []struct {
@@ -418,10 +419,10 @@ func TestMuseum16NoPolicy(t *testing.T) {
 	})
 }
 
-// TestMuseum17RealToken: a health check says ok for months because nobody asks for a real
-// token (linuxarena/control-tower #1504). What counts as healthy here is an exchange: a
-// credential that is refused shows in the metrics and in every answer, and costs one logon.
-func TestMuseum17RealToken(t *testing.T) {
+// TestRefusedCredentialIsVisible: A health check succeeds for months although nothing
+// fetches a real token (linuxarena/control-tower #1504). Here a refused credential shows
+// in the metrics and in every answer, and costs one logon.
+func TestRefusedCredentialIsVisible(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "wrong"})
 		var kinds []fault.Kind

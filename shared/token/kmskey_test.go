@@ -32,10 +32,10 @@ func (a *alias) Sign(_ context.Context, _, _ string, digest []byte) ([]byte, err
 	return a.key.Load().Sign(rand.Reader, digest, crypto.SHA256)
 }
 
-// TestAliasMoves: a key behind an alias is changed between two readings of the document.
-// The new one is used at once; a wrong one is refused once, and when the right one is
-// back it is not blamed for that.
-func TestAliasMoves(t *testing.T) {
+// TestKeyBehindAliasChanges: The key changes between two readings of the document. The
+// new key is used at once. A wrong key is refused once, and does not count against the
+// right one.
+func TestKeyBehindAliasChanges(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 		keys := make([]*ecdsa.PrivateKey, 3)
 		for i := range keys {
