@@ -151,7 +151,7 @@ func parseOrder(o *token.Order, raw []byte) error {
 	if text, ok := members["caller"]; ok {
 		name, _ := strictjson.String(text)
 		if o.For, err = policy.Caller(name); err != nil {
-			return fault.Invalid("caller" + err.Error())
+			return fault.Invalid("caller " + err.Error())
 		}
 		raw = without(members, "caller")
 	}

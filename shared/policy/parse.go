@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// maxDocument is what Secrets Manager stores in one secret.
+	// maxDocument is the size limit of a secret in Secrets Manager, in bytes.
 	maxDocument = 64 << 10
 	maxRules    = 500
 	maxItems    = 100
@@ -19,8 +19,8 @@ const (
 	maxName     = 63
 )
 
-// DocumentError says everything that is wrong with a policy document. It holds names
-// of members and never a value.
+// DocumentError lists all problems of a policy document, sorted. It contains names of
+// members but no values.
 type DocumentError struct{ Problems []string }
 
 // Error implements error.
@@ -33,11 +33,11 @@ func (e *DocumentError) Error() string { return "bad policy: " + strings.Join(e.
 //	            "callers": ["aws:111122223333:role/billing-*"], "caller_ids": ["AROAEXAMPLEID"],
 //	            "clients": ["billing"], "scopes": ["read"], "resources": ["urn:sap:*"]}]}
 //
-// A rule allows what all of its members match. In callers, clients, scopes and
-// resources a * stands for any characters other than ':' and '/'. Without caller_ids,
-// scopes or resources a rule does not look at them; an empty list of scopes or
-// resources allows none. Members that are not known are errors. The error is a
-// [*DocumentError].
+// A rule allows requests that match all of its members. In callers, clients, scopes and
+// resources, a * matches any characters except ':' and '/'. The members caller_ids, scopes
+// and resources are optional: a rule without scopes allows all scopes, and a rule with an
+// empty list of scopes allows none; the same applies to resources. Clients in freeze are
+// always denied. Unknown members are errors. The error is a [*DocumentError].
 func Parse(text []byte) (*Policy, error) {
 	r := &reader{}
 	p := r.policy(text)
@@ -48,7 +48,7 @@ func Parse(text []byte) (*Policy, error) {
 	return p, nil
 }
 
-// reader collects the problems of a document.
+// reader reads a document and collects its problems.
 type reader struct{ problems []string }
 
 func (r *reader) add(member, problem string) { r.problems = append(r.problems, member+" "+problem) }
@@ -58,7 +58,7 @@ func (r *reader) policy(text []byte) *Policy {
 		r.add("the policy", "is larger than 64 KiB")
 		return nil
 	}
-	// Rules are judged one by one, so that one of them hides no problem of another.
+	// Rules are parsed one by one, so that an error in one does not hide those of others.
 	members, err := strictjson.Object(text, strictjson.Limits{Depth: 5, Members: 8 * maxRules, Outer: true})
 	if err != nil {
 		r.add("the policy", strictjson.Problem(err))
@@ -67,7 +67,7 @@ func (r *reader) policy(text []byte) *Policy {
 	r.known(members, "", "effect", "freeze", "rules")
 	p := &Policy{effect: r.effect(members["effect"])}
 	if raw, ok := members["freeze"]; ok {
-		p.freeze = r.patterns(raw, "freeze", clientPattern)
+		p.freeze = r.patterns(raw, "freeze", true, clientPattern)
 	}
 	var list []json.RawMessage
 	raw, ok := members["rules"]
@@ -84,8 +84,8 @@ func (r *reader) policy(text []byte) *Policy {
 	return p
 }
 
-// known notes the members that mean nothing: a mistyped "callers" must not widen or
-// narrow a rule in silence.
+// known reports unknown members: a misspelled member would change what the rule allows
+// without an error.
 func (r *reader) known(members map[string]json.RawMessage, path string, names ...string) {
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !slices.Contains(names, name) {
@@ -117,7 +117,7 @@ func (r *reader) rules(list []json.RawMessage) []rule {
 		}
 		rule := r.rule(members, path)
 		if names[rule.name] && rule.name != "" {
-			r.add(path+"name", "is that of another rule too")
+			r.add(path+"name", "is the name of another rule too")
 		}
 		names[rule.name] = true
 		rules = append(rules, rule)
@@ -129,49 +129,29 @@ func (r *reader) rule(members map[string]json.RawMessage, path string) rule {
 	r.known(members, path, "name", "callers", "caller_ids", "clients", "scopes", "resources")
 	out := rule{name: r.name(members["name"], path+"name")}
 	for _, m := range []struct {
-		name     string
-		required bool
-		to       *[]pattern
-		free     *bool
-		read     func(string) (pattern, string)
+		name  string
+		to    *[]pattern
+		any   *bool // set if the member is missing; nil: the member is required
+		empty bool  // the list may be empty
+		read  func(string) (pattern, string)
 	}{
-		{"callers", true, &out.callers, nil, callerPattern},
-		{"clients", true, &out.clients, nil, clientPattern},
-		{"scopes", false, &out.scopes, &out.anyScope, scopePattern},
-		{"resources", false, &out.resources, &out.anyResource, resourcePattern},
+		{"callers", &out.callers, nil, false, callerPattern},
+		{"caller_ids", &out.callerIDs, &out.anyCallerID, false, callerID},
+		{"clients", &out.clients, nil, false, clientPattern},
+		{"scopes", &out.scopes, &out.anyScope, true, scopePattern},
+		{"resources", &out.resources, &out.anyResource, true, resourcePattern},
 	} {
 		raw, ok := members[m.name]
 		switch {
 		case ok:
-			*m.to = r.patterns(raw, path+m.name, m.read)
-			if m.required && len(*m.to) == 0 {
-				r.missing(path+m.name, "must name somebody")
-			}
-		case m.required:
-			r.add(path+m.name, "is missing")
+			*m.to = r.patterns(raw, path+m.name, m.empty, m.read)
+		case m.any != nil:
+			*m.any = true
 		default:
-			*m.free = true
-		}
-	}
-	if raw, ok := members["caller_ids"]; ok {
-		for _, id := range r.patterns(raw, path+"caller_ids", callerID) {
-			out.callerIDs = append(out.callerIDs, string(id))
-		}
-		if len(out.callerIDs) == 0 {
-			r.missing(path+"caller_ids", "must name somebody")
+			r.add(path+m.name, "is missing")
 		}
 	}
 	return out
-}
-
-// missing notes that a list is empty, unless that is because of another problem.
-func (r *reader) missing(member, problem string) {
-	for _, p := range r.problems {
-		if strings.HasPrefix(p, member+" ") {
-			return
-		}
-	}
-	r.add(member, problem)
 }
 
 func (r *reader) name(raw json.RawMessage, member string) string {
@@ -187,15 +167,16 @@ func (r *reader) name(raw json.RawMessage, member string) string {
 	return text
 }
 
-// patterns reads a list of patterns, each by read, which returns what is wrong with
-// one.
-func (r *reader) patterns(raw json.RawMessage, member string, read func(string) (pattern, string)) []pattern {
+// patterns reads a list of patterns. read parses one of them and returns its problem, or "".
+func (r *reader) patterns(raw json.RawMessage, member string, empty bool, read func(string) (pattern, string)) []pattern {
 	var list []json.RawMessage
-	if json.Unmarshal(raw, &list) != nil || list == nil {
+	switch err := json.Unmarshal(raw, &list); {
+	case err != nil || list == nil:
 		r.add(member, "must be a list of strings")
 		return nil
-	}
-	if len(list) > maxItems {
+	case len(list) == 0 && !empty:
+		r.add(member, "must not be empty")
+	case len(list) > maxItems:
 		r.add(member, "has more than 100 elements")
 		return nil
 	}
@@ -210,7 +191,7 @@ func (r *reader) patterns(raw json.RawMessage, member string, read func(string) 
 		case text == "" || len(text) > maxItem:
 			problem = "has an element that is empty or longer than 2048 bytes"
 		case strings.Contains(text, "**"):
-			problem = "has an element with **, which is no more than *: neither takes ':' or '/'"
+			problem = "has an element with **, which means the same as *: neither matches ':' or '/'"
 		default:
 			p, problem = read(text)
 		}

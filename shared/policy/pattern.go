@@ -5,14 +5,14 @@ import (
 	"strings"
 )
 
-// pattern is a text in which each * stands for any number of characters other than
-// ':' and '/'. It matches a whole text or nothing.
+// pattern is a text in which each * matches any number of characters except the separators
+// ':' and '/'. A pattern matches whole texts only.
 type pattern string
 
-// matches reports whether text matches, in time in proportion to the text. Since no
-// star takes a border, the spans between borders match one by one.
+// matches reports whether text matches, in linear time. No star matches a separator, so the
+// segments between separators are matched one by one.
 func (p pattern) matches(text string) bool {
-	// Most patterns fail before their first star.
+	// Most patterns differ from text before their first star.
 	plain := 0
 	for ; plain < len(p) && p[plain] != '*'; plain++ {
 		if plain == len(text) || p[plain] != text[plain] {
@@ -23,8 +23,8 @@ func (p pattern) matches(text string) bool {
 		return text != "" && plain == len(text)
 	}
 	for rest, text := string(p[plain:]), text[plain:]; ; {
-		i, j := border(rest), border(text)
-		if !spanMatches(rest[:i], text[:j]) {
+		i, j := separator(rest), separator(text)
+		if !segmentMatches(rest[:i], text[:j]) {
 			return false
 		}
 		if i == len(rest) || j == len(text) {
@@ -37,18 +37,19 @@ func (p pattern) matches(text string) bool {
 	}
 }
 
-// matchesURI is matches for resources, which are URIs. No star stands for what would make
-// another URI of it: what ends or hides the name of a host (https://evil?.example.com), or
-// leads up in a path (RFC 3986 sections 3.2 and 5.2.4).
+// matchesURI is matches for resources, which are URIs (RFC 8707 section 2). It refuses texts
+// that a server could read as another URI than the pattern's: in a star's text, characters
+// that end or hide the host (https://evil?.example.com), and in a path, a segment ".." (RFC
+// 3986 sections 3.2 and 5.2.4).
 func (p pattern) matchesURI(text string) bool {
 	if !strings.Contains(string(p), "*") {
 		return string(p) == text && text != ""
 	}
-	return steps(string(p)) == steps(text) && !strings.Contains(text+"/", "/../") && p.matches(text)
+	return reserved(string(p)) == reserved(text) && !strings.Contains(text+"/", "/../") && p.matches(text)
 }
 
-// steps returns the characters of a URI that no star stands for, beside borders.
-func steps(text string) string {
+// reserved returns the characters of a URI that no star matches, without separators.
+func reserved(text string) string {
 	return strings.Map(func(r rune) rune {
 		if strings.ContainsRune(`?#@%\`, r) {
 			return r
@@ -57,8 +58,8 @@ func steps(text string) string {
 	}, text)
 }
 
-// border returns where text has its first border, or its length.
-func border(text string) int {
+// separator returns the index of the first separator in text, or the length of text.
+func separator(text string) int {
 	for i := range len(text) {
 		if text[i] == ':' || text[i] == '/' {
 			return i
@@ -67,13 +68,13 @@ func border(text string) int {
 	return len(text)
 }
 
-// spanMatches matches a span without borders. What stands between two stars may be
-// taken where it is found first: that leaves most of the text for what follows, so
-// that nothing is ever tried twice.
-func spanMatches(span, text string) bool {
-	piece, rest, star := strings.Cut(span, "*")
+// segmentMatches matches a segment without separators. It takes the first occurrence of the
+// text between two stars, which leaves the most for the following ones. So it needs no
+// backtracking.
+func segmentMatches(segment, text string) bool {
+	piece, rest, star := strings.Cut(segment, "*")
 	if !star {
-		return span == text
+		return segment == text
 	}
 	text, ok := strings.CutPrefix(text, piece)
 	for ok {
@@ -91,10 +92,13 @@ const (
 	digits  = "0123456789"
 )
 
-// only reports whether text is made of the characters of set.
+// only reports whether text consists of characters of set.
 func only(text, set string) bool { return strings.Trim(text, set) == "" }
 
-// clientPattern reads a pattern of client names.
+// The following functions parse one element of a list. The second result is its problem, or
+// "".
+
+// clientPattern parses a pattern of client names.
 func clientPattern(text string) (pattern, string) {
 	if len(text) > 63 || !only(text, lower+digits+"-*") {
 		return "", "has an element that is no client name; a pattern is made of a-z, 0-9, - and *"
@@ -102,7 +106,7 @@ func clientPattern(text string) (pattern, string) {
 	return pattern(text), ""
 }
 
-// scopePattern reads a pattern of scope tokens (RFC 6749 section 3.3).
+// scopePattern parses a pattern of scope tokens (RFC 6749 section 3.3).
 func scopePattern(text string) (pattern, string) {
 	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }) {
 		return "", "has an element that is no scope"
@@ -110,7 +114,7 @@ func scopePattern(text string) (pattern, string) {
 	return pattern(text), ""
 }
 
-// resourcePattern reads a pattern of resource indicators (RFC 8707 section 2).
+// resourcePattern parses a pattern of resource indicators (RFC 8707 section 2).
 func resourcePattern(text string) (pattern, string) {
 	if strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\#<>`, r) }) {
 		return "", "has an element that is no resource"
@@ -118,7 +122,7 @@ func resourcePattern(text string) (pattern, string) {
 	return pattern(text), ""
 }
 
-// callerID reads the unique id of a role or user, such as AROAEXAMPLEID.
+// callerID parses the unique id of a role or user, such as AROAEXAMPLEID.
 func callerID(text string) (pattern, string) {
 	if len(text) > 128 || !only(text, letters+digits) {
 		return "", "has an element that is no unique id such as AROAEXAMPLEID"
@@ -128,8 +132,7 @@ func callerID(text string) (pattern, string) {
 
 const callerForm = "; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME, direct:ALIAS or deliver:SECRET"
 
-// callerPattern reads a pattern of callers, in the form in which they are normalised
-// or as an ARN of IAM.
+// callerPattern parses a pattern of callers: normalized callers or IAM ARNs.
 func callerPattern(text string) (pattern, string) {
 	switch {
 	case !only(text, letters+digits+"_+=,.@/:*-"):
@@ -140,21 +143,20 @@ func callerPattern(text string) (pattern, string) {
 	return possible(pattern(text))
 }
 
-// Caller returns text, a caller as it is normalised or the ARN of a role or a user, as it
-// is normalised. The error says what is wrong with it, and not what it is.
+// Caller normalizes text, which is a normalized caller or the ARN of an IAM role or user. The
+// error is a predicate, such as "must name one caller", and does not contain text.
 func Caller(text string) (string, error) {
 	p, problem := callerPattern(text)
 	if problem == "" && strings.Contains(text, "*") {
 		problem = "must name one caller"
 	}
 	if problem != "" {
-		return "", errors.New(strings.Replace(problem, "has an element that", "", 1))
+		return "", errors.New(strings.TrimPrefix(problem, "has an element that "))
 	}
 	return string(p), nil
 }
 
-// possible refuses patterns that match no caller whatever its name: whoever wrote one
-// meant another.
+// possible refuses patterns that cannot match any caller, because they are mistakes.
 func possible(p pattern) (pattern, string) {
 	ok := p == "direct" || p == "sam-local"
 	switch parts := strings.Split(string(p), ":"); len(parts) {
@@ -184,23 +186,23 @@ func accountForm(text string) bool {
 	return only(text, digits+"*") && (length == 12 || length < 12 && stars > 0)
 }
 
-// principalForm reports whether a pattern can match what follows the account.
+// principalForm reports whether a pattern can match a principal, the part after the account.
 func principalForm(text string) bool {
 	kind, name, named := strings.Cut(text, "/")
 	if !named {
-		return text == "root" // a star takes no '/', so that of "*" nobody else is meant
+		return text == "root" // without '/', only root is possible, and "*" is a mistake
 	}
 	k := pattern(kind)
 	return (k.matches("role") || k.matches("user") || k.matches("federated-user")) && name != "" && !strings.Contains(name, "/")
 }
 
-// callerARN normalises an ARN of IAM. The path before a name is left out, since names
-// are unique in their account and a caller's path is not to be seen; a pattern with a
-// path would so match more than it says.
+// callerARN normalizes an IAM ARN. It removes the path before the name: names are unique in
+// an account, and the ARN of a session does not contain the path. It refuses a star in an
+// ARN with a path, because the pattern would match names with other paths too.
 func callerARN(text string) (pattern, string) {
 	parts := strings.Split(text, ":")
 	if len(parts) == 6 && parts[2] == "sts" && strings.HasPrefix(parts[5], "assumed-role/") {
-		return "", "has an element that names a session, which is the caller's choice: name the role"
+		return "", "has an element that names a session, which the caller chooses: name the role"
 	}
 	if len(parts) != 6 || parts[2] != "iam" || parts[3] != "" || parts[1] == "" || parts[4] == "" {
 		return "", "has an element that is no ARN of a role or a user" + callerForm
@@ -215,7 +217,7 @@ func callerARN(text string) (pattern, string) {
 	case kind != "role" && kind != "user", name == "" || strings.HasSuffix(name, "/"):
 		return "", "has an element that is no ARN of a role or a user" + callerForm
 	case last >= 0 && strings.Contains(name, "*"):
-		return "", "has an element with both a path and a *, but the path of a caller is not to be seen: leave the path out"
+		return "", "has an element with both a path and a *, but the path of a caller is unknown: leave the path out"
 	}
 	return possible(pattern(account + kind + "/" + name[last+1:]))
 }

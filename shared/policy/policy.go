@@ -1,78 +1,72 @@
-// Package policy decides who may have which token: by a document of rules that only
-// allow. Nothing that matches means no, and so does a document that is missing or
-// broken; see [Parse] for the document and [Policy.Decide] for the decision.
+// Package policy decides which caller may have which token. A policy is a document of rules
+// that allow; what no rule allows is denied, and so is everything if the document is missing
+// or invalid. [Parse] describes the document, and [Policy.Decide] the decision.
 //
-// It reads nothing and keeps nothing. It imports the standard library and the strict
-// JSON reader.
+// The package does no I/O and has no state. It imports only the standard library and
+// strictjson.
 package policy
 
 import "slices"
 
-// Effect is what becomes of a decision.
+// Effect is what a policy does with requests that no rule allows.
 type Effect string
 
 const (
-	// Enforce: what no rule allows is denied.
+	// Enforce denies them.
 	Enforce Effect = "enforce"
-	// Audit: what no rule allows is allowed and said, so that rules can be tried
-	// before they count. Frozen clients are denied all the same.
+	// Audit allows them and sets Decision.WouldDeny, so that rules can be tested before
+	// they are enforced. Frozen clients are denied nevertheless.
 	Audit Effect = "audit"
 )
 
-// Policy is a policy document that was read. It is immutable and safe for concurrent
-// use. A nil Policy and the zero Policy deny everything.
+// Policy is a parsed policy document. It is immutable and safe for concurrent use. A nil
+// Policy and the zero Policy deny everything.
 type Policy struct {
 	effect Effect
 	freeze []pattern
 	rules  []rule
 }
 
-// rule allows what matches all of its members.
+// rule allows queries that match all of its fields.
 type rule struct {
-	name      string
-	callers   []pattern
-	callerIDs []string
-	clients   []pattern
-	// scopes and resources are restricted unless these say that they are free.
-	scopes, resources     []pattern
-	anyScope, anyResource bool
+	name                                           string
+	clients, callers, callerIDs, scopes, resources []pattern
+	// An optional field restricts nothing only if its flag is set, so that the zero value
+	// allows nothing.
+	anyCallerID, anyScope, anyResource bool
 }
 
-// Query is what is to be decided. Its texts are strangers': none of their characters
-// is special.
+// Query is a request for a token. No character of its texts has a special meaning, because
+// callers choose them.
 type Query struct {
-	// Caller is the normalised principal, "aws:111122223333:role/billing-job";
-	// CallerID the unique id of its role or user.
+	// Caller is the normalized principal, such as aws:111122223333:role/billing-job.
+	// CallerID is the unique id of its role or user; empty if it has none.
 	Caller, CallerID string
 	// Client is the client's name.
 	Client string
-	// Scope and Resource are all that the token is asked for, or holds.
+	// Scope and Resource are all scopes and resources that are requested or granted.
 	Scope, Resource []string
 }
 
 // Decision is the answer to a [Query].
 type Decision struct {
-	// Allowed: the token may be given.
+	// Allowed means that the caller may have the token.
 	Allowed bool
-	// Rule is the name of the rule that allows it; empty: none does.
+	// Rule is the name of the rule that allows it; empty if there is none.
 	Rule string
-	// WouldDeny: no rule allows it, and the policy only watches.
+	// WouldDeny means that no rule allows it, but the policy's effect is [Audit].
 	WouldDeny bool
-	// Nearest is, if no rule allows it, the one that came nearest, and Failed what
-	// failed in it: client, caller, caller_id, scope or resource. A frozen client
-	// fails by freeze.
+	// If no rule allows the query, Nearest is the name of the rule that came nearest, and
+	// Failed is the field that did not match: client, caller, caller_id, scope or
+	// resource. For a frozen client, Nearest is empty and Failed is freeze.
 	Nearest, Failed string
 }
 
-// What may fail in a rule, in the order in which it is looked at.
-const (
-	failedFreeze = "freeze"
-	passed       = 5
-)
-
+// fields are the values of Decision.Failed for rules, in the order in which a rule's fields
+// are compared.
 var fields = [...]string{"client", "caller", "caller_id", "scope", "resource"}
 
-// Effect returns what becomes of the policy's decisions.
+// Effect returns the effect of the policy; [Enforce] for the zero Policy.
 func (p *Policy) Effect() Effect {
 	if p == nil || p.effect == "" {
 		return Enforce
@@ -80,57 +74,48 @@ func (p *Policy) Effect() Effect {
 	return p.effect
 }
 
-// Decide decides q. One rule must cover all of it; of several, the first does. The
-// nearest rule is the one that failed last in the order of its members, and the
-// first of equals.
+// Decide returns the decision about q. The first rule that matches all of q allows it. The
+// nearest rule is the first of those that matched the most fields in the order of
+// [Decision].Failed.
 func (p *Policy) Decide(q Query) Decision {
 	if p == nil || p.effect == "" {
 		return Decision{}
 	}
 	if anyMatches(p.freeze, q.Client) {
-		return Decision{Failed: failedFreeze}
+		return Decision{Failed: "freeze"}
 	}
-	nearest, best := -1, -1
+	nearest, most := -1, -1
 	for i := range p.rules {
-		reached := p.rules[i].reaches(q)
-		if reached == passed {
+		matched := p.rules[i].matched(q)
+		if matched == len(fields) {
 			return Decision{Allowed: true, Rule: p.rules[i].name}
 		}
-		if reached > best {
-			nearest, best = i, reached
+		if matched > most {
+			nearest, most = i, matched
 		}
 	}
 	d := Decision{Allowed: p.effect == Audit, WouldDeny: p.effect == Audit}
 	if nearest >= 0 {
-		d.Nearest, d.Failed = p.rules[nearest].name, fields[best]
+		d.Nearest, d.Failed = p.rules[nearest].name, fields[most]
 	}
 	return d
 }
 
-// reaches returns which of the fields fails first; passed: none does.
-func (r *rule) reaches(q Query) int {
+// matched returns how many of the fields match, up to the first that does not.
+func (r *rule) matched(q Query) int {
 	switch {
 	case !anyMatches(r.clients, q.Client):
 		return 0
 	case !anyMatches(r.callers, q.Caller):
 		return 1
-	case len(r.callerIDs) > 0 && !contains(r.callerIDs, q.CallerID):
+	case !r.anyCallerID && !anyMatches(r.callerIDs, q.CallerID):
 		return 2
 	case !r.anyScope && !allMatch(r.scopes, q.Scope, pattern.matches):
 		return 3
 	case !r.anyResource && !allMatch(r.resources, q.Resource, pattern.matchesURI):
 		return 4
 	}
-	return passed
-}
-
-func contains(list []string, text string) bool {
-	for _, item := range list {
-		if item == text && text != "" {
-			return true
-		}
-	}
-	return false
+	return len(fields)
 }
 
 func anyMatches(patterns []pattern, text string) bool {
