@@ -1,6 +1,6 @@
-// Package app wires the parts together for the functions. It is the only reader
-// of the environment, so that two functions cannot understand a variable
-// differently, and beside awsapi the only importer of the AWS SDK.
+// Package app wires the other packages together for the functions. Only app reads the
+// environment, so that a variable has one meaning for all functions. Apart from awsapi, only
+// app imports the AWS SDK.
 package app
 
 import (
@@ -25,31 +25,31 @@ import (
 	"tokenvendor/shared/token"
 )
 
-// App is what a function needs. It is safe for concurrent use.
+// App has what all functions need. It is safe for concurrent use.
 type App struct {
 	Environment Environment
 	Vendor      *token.Vendor
 	Log         *slog.Logger
 	Metrics     *metrics.Metrics
-	// Fleet is nil where the environments share nothing.
+	// Fleet is nil if CACHE_TABLE is not set; then the environments share nothing.
 	Fleet *fleet.Fleet
-	// AWS is for what only one function needs.
+	// AWS is the configuration for clients that only one function needs.
 	AWS aws.Config
 }
 
-// Config is what New takes from the process.
+// Config configures [New] with what belongs to the process.
 type Config struct {
 	// Getenv reads the environment; required.
 	Getenv func(string) string
-	// Output receives the log, one JSON object a line; required.
+	// Output receives the log, with one JSON object on each line; required.
 	Output io.Writer
-	// Patience is how long the shared table may take to answer; 0: as long as callers
-	// can wait.
+	// Patience limits the response time of the shared table; zero: the limit for functions
+	// whose callers wait.
 	Patience time.Duration
 }
 
-// New reads the environment and wires everything. It calls no server. The error
-// holds all problems, each naming its variable and never its value.
+// New reads the environment and wires the packages. It calls no server. The error contains
+// all problems. Each names its variable but not the value.
 func New(ctx context.Context, cfg Config) (*App, error) {
 	env, envErr := readEnvironment(cfg.Getenv)
 	awsConfig, awsErr := awsapi.LoadConfig(ctx)
@@ -92,7 +92,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	return a, nil
 }
 
-// policyReader reads the policy from the secret of that name; nil without one.
+// policyReader returns a function that reads the policy from the secret; nil if name is empty.
 func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bool) (*policy.Policy, error) {
 	if name == "" {
 		return nil
@@ -106,23 +106,25 @@ func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bo
 	}
 }
 
-// prefetchTime bounds Warm: Lambda gives a start ten seconds.
-const prefetchTime = 6 * time.Second
+// warmTime limits Warm. Lambda allows ten seconds for the initialization.
+const warmTime = 6 * time.Second
 
-// Warm does, while the function starts and has a whole processor, what the first
-// request would wait for: it parses the trust store, opens the shared table, and
-// fetches the tokens of the clients that the environment names. It never fails;
-// what it could not do, the first request does.
+// Warm does work that the first request would wait for: it parses the trust store, opens the
+// shared table, and fetches the tokens of PrefetchClients. Call it during the
+// initialization, when Lambda gives the function a whole processor. Failures have no
+// consequence, because the first request does the work again.
 func (a *App) Warm(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, prefetchTime)
+	ctx, cancel := context.WithTimeout(ctx, warmTime)
 	defer cancel()
 	var all sync.WaitGroup
 	all.Go(func() { a.Fleet.Open(ctx) })
-	warmTrustStore()
+	// crypto/x509 keeps the parsed certificates. On a function with little memory, parsing
+	// takes many times longer after the initialization.
+	_, _ = x509.SystemCertPool()
 	all.Wait()
 	for _, name := range a.Environment.PrefetchClients {
 		all.Go(func() {
-			// What kept a token from coming stands in the audit line.
+			// The audit line has the error.
 			_ = a.Vendor.Prefetch(ctx, name)
 		})
 	}
@@ -130,11 +132,7 @@ func (a *App) Warm(ctx context.Context) {
 	a.Metrics.Flush()
 }
 
-// warmTrustStore parses the system's certificates: on a small function the first
-// exchange would wait many times longer for it. The result is kept by crypto/x509.
-func warmTrustStore() { _, _ = x509.SystemCertPool() }
-
-// newLog writes the keys that Lambda's own JSON log lines have.
+// newLog returns a logger that uses the keys of Lambda's own JSON log lines.
 func newLog(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
 		Level: level,
@@ -152,7 +150,7 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 	}))
 }
 
-// version is the revision that the binary was built from.
+// version returns the revision that the binary was built from, or dev.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if ok {

@@ -16,7 +16,7 @@ import (
 	"tokenvendor/shared/token/tokentest"
 )
 
-// clearAWS makes the AWS SDK see this test's variables only.
+// clearAWS hides all AWS variables and files from the AWS SDK, except those that the test sets.
 func clearAWS(t *testing.T) {
 	t.Helper()
 	for _, pair := range os.Environ() {
@@ -32,34 +32,35 @@ func clearAWS(t *testing.T) {
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 }
 
-// TestNew calls nobody and names every problem, those of AWS's variables too.
-func TestNew(t *testing.T) {
+// TestNewNamesAllBadVariables proves that the error has the problems of the AWS SDK's
+// variables too.
+func TestNewNamesAllBadVariables(t *testing.T) {
 	clearAWS(t)
 	_, err := New(t.Context(), Config{Getenv: getenv(map[string]string{"LOG_LEVEL": "cnry", "POLICY_MODE": "cnry"}), Output: io.Discard})
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("got no error, want one")
 	}
 	for _, name := range []string{"AWS_REGION", "LOG_LEVEL", "POLICY_MODE"} {
 		if !strings.Contains(err.Error(), name) {
-			t.Errorf("%q doesn't name %s", err, name)
+			t.Errorf("got error %q, want %s in it", err, name)
 		}
 	}
 	t.Setenv("AWS_REGION", "eu-central-1")
 	t.Setenv("AWS_CA_BUNDLE", "/cnry/does/not/exist.pem")
 	_, err = New(t.Context(), Config{Getenv: getenv(nil), Output: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") || strings.Contains(err.Error(), "cnry") {
-		t.Errorf("a bundle that cannot be read: %v", err)
+		t.Errorf("got error %v, want one that names AWS_CA_BUNDLE without its value", err)
 	}
 }
 
-// TestWired: the parts fit, the prefix and the log level reach their places.
-func TestWired(t *testing.T) {
+// TestNewWiresVendorAndLog proves that the prefix of secrets and the log level have an effect.
+func TestNewWiresVendorAndLog(t *testing.T) {
 	clearAWS(t)
-	var asked string
+	var secretID string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var in struct{ SecretId string }
 		_ = json.NewDecoder(r.Body).Decode(&in)
-		asked = in.SecretId
+		secretID = in.SecretId
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException"}`)
 	}))
@@ -75,28 +76,29 @@ func TestWired(t *testing.T) {
 	}
 	_, err = a.Vendor.Vend(t.Context(), tokentest.Read(token.Request{Client: "billing"}))
 	if e := fault.From(err); e.Kind != fault.Denied {
-		t.Errorf("got %v, want that there is no such client", err)
+		t.Errorf("got %v, want the error of an unknown client", err)
 	}
-	if asked != "other/billing" {
-		t.Errorf("the secret %q was asked for", asked)
+	if secretID != "other/billing" {
+		t.Errorf("got secret %q, want other/billing", secretID)
 	}
 	a.Log.Info("quiet")
 	a.Log.Warn("loud", "key", "value")
 	decision, loud, _ := strings.Cut(log.String(), "\n")
 	if !strings.Contains(decision, `"type":"decision"`) || !strings.Contains(decision, `"client":"billing","allowed":false`) {
-		t.Errorf("the decision is not recorded: %s", decision)
+		t.Errorf("got line %s, want the denied decision", decision)
 	}
 	var line map[string]any
 	if err := json.Unmarshal([]byte(loud), &line); err != nil {
-		t.Fatalf("want one JSON object, the loud one: %v", err)
+		t.Fatalf("got %q, want one JSON object: %v", loud, err)
 	}
 	if line["message"] != "loud" || line["level"] != "WARN" || line["timestamp"] == nil || line["key"] != "value" {
-		t.Errorf("the line has other keys than Lambda's own: %v", line)
+		t.Errorf("got line %v, want the keys of Lambda's own lines", line)
 	}
 }
 
-// TestFailInit speaks to the Lambda Runtime API as its documentation has it.
-func TestFailInit(t *testing.T) {
+// TestFailInitReportsToRuntimeAPI follows "Initialization error" in the documentation of the
+// AWS Lambda Runtime API.
+func TestFailInitReportsToRuntimeAPI(t *testing.T) {
 	var got struct {
 		path, kind string
 		body       struct{ ErrorType, ErrorMessage string }
@@ -111,10 +113,10 @@ func TestFailInit(t *testing.T) {
 	defer server.Close()
 	FailInit(getenv(nil), errors.New("LOG_LEVEL is bad"))
 	if got.calls != 0 {
-		t.Error("outside of Lambda somebody was called")
+		t.Errorf("got %d calls outside of Lambda, want none", got.calls)
 	}
 	FailInit(getenv(map[string]string{"AWS_LAMBDA_RUNTIME_API": strings.TrimPrefix(server.URL, "http://")}), errors.New("LOG_LEVEL is bad"))
 	if got.path != "POST /2018-06-01/runtime/init/error" || got.kind == "" || got.body.ErrorType != got.kind || got.body.ErrorMessage != "LOG_LEVEL is bad" {
-		t.Errorf("the Runtime API got %+v", got)
+		t.Errorf("got %+v at the Runtime API, want the error", got)
 	}
 }

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"cmp"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -14,214 +13,220 @@ import (
 	"tokenvendor/shared/registry"
 )
 
-// Environment is what the process's variables say, checked.
+// Environment is the parsed and checked environment of the process.
 type Environment struct {
-	// ClientSecretPrefix stands before a client's name in its secret's name.
+	// ClientSecretPrefix and the name of a client form the name of its secret.
 	ClientSecretPrefix string
-	// EnvelopeProof is the value that an HTTP event's stage variable
-	// envelopeProof must have; empty: HTTP events are believed.
+	// EnvelopeProof is the required value of the stage variable envelopeProof in HTTP
+	// events; empty: HTTP events need no proof.
 	EnvelopeProof oauth.Secret
-	// HTTPAlias is the alias through which HTTP events are believed; empty: any.
+	// HTTPAlias is the only alias at which HTTP events are accepted; empty: all are.
 	HTTPAlias string
-	// URLAlias is the alias that has a Function URL; empty: none has.
+	// URLAlias is the alias with a Function URL; empty: none.
 	URLAlias string
-	// SourcesAlias is the alias through which the batch function believes queues, events
-	// and schedules, and nobody else; empty: any.
+	// SourcesAlias is the only alias at which the batch function accepts queues, events and
+	// schedules, and it accepts nothing else there; empty: all are.
 	SourcesAlias string
-	// PolicySecretID is the secret that holds the policy; empty: IAM alone decides.
+	// PolicySecretID is the secret with the policy; empty: IAM alone decides.
 	PolicySecretID string
-	// SAMLocal says that the SAM CLI runs the function on a developer's machine,
-	// where events have neither identity nor proof.
+	// SAMLocal means that the SAM CLI runs the function on a developer's machine, where
+	// events have neither an identity nor a proof.
 	SAMLocal bool
 	// CacheTable is the DynamoDB table that the environments share; empty: none.
 	CacheTable string
-	// CacheKeyID is the KMS key that seals it; set with CacheTable.
+	// CacheKeyID is the KMS key for the rows of CacheTable; required with it.
 	CacheKeyID string
 	// PrefetchClients are the clients whose tokens are fetched at the start.
 	PrefetchClients []string
-	// WebIdentityAudiences are what a client's document may ask STS to name as the
-	// audience of a token of the function's own identity.
+	// WebIdentityAudiences are the audiences that a client's document may request for STS
+	// tokens of the function's own identity.
 	WebIdentityAudiences []string
-	// EventBus is the name or ARN of the event bus that tokens are announced on; empty:
-	// there is none.
+	// EventBus is the name or ARN of the event bus for announcements of tokens; empty: none.
 	EventBus string
-	// DeadLetterQueue is the URL of the queue for messages that can never be done;
-	// empty: they are left to the queue they come from.
+	// DeadLetterQueue is the URL of the queue for messages that can never succeed; empty:
+	// they stay in the queue that they come from.
 	DeadLetterQueue string
-	// MaxReceives is how often a message is received before it is such a message.
+	// MaxReceives is the number of receives after which a message counts as one that can
+	// never succeed.
 	MaxReceives int
-	// MetricsNamespace is that of the CloudWatch metrics.
+	// MetricsNamespace is the namespace of the CloudWatch metrics.
 	MetricsNamespace string
-	// Addresses are those that authorization servers may have.
+	// Addresses are the network addresses that authorization servers may have.
 	Addresses oauth.AddressPolicy
-	// LogLevel is the least level that is logged.
+	// LogLevel is the lowest level that is logged.
 	LogLevel slog.Level
 }
 
 const (
-	defaultPrefix    = "token-vendor/clients/"
-	defaultPolicy    = "token-vendor/policy" // #nosec G101 -- the name of a secret
-	defaultNamespace = "TokenVendor"
-	// defaultReceives is what the template gives its queue.
+	// defaultReceives is the value of the queue in template.yaml.
 	defaultReceives = 5
-	// maxPrefetch clients are enough for one function's start.
+	// maxPrefetch limits the time of a start.
 	maxPrefetch = 100
+	// maxVariables is Lambda's limit for all variables together, in bytes.
+	maxVariables = 4 << 10
+	// secretName are the characters of a secret's name, besides letters and digits.
+	secretName = "/_+=.@-" // #nosec G101 -- characters
 )
 
-// readEnvironment returns all problems at once, each naming its variable and never its
-// value.
+// variable is an environment variable and its parser.
+type variable struct {
+	name string
+	// set parses a value that is not empty, and returns its problem or "".
+	set func(value string) (problem string)
+}
+
+// readEnvironment returns all problems in one error. Each names its variable but not the
+// value, which may be a secret. An empty variable means the same as a missing one.
 func readEnvironment(getenv func(string) string) (Environment, error) {
-	env := Environment{
-		ClientSecretPrefix: cmp.Or(getenv("CLIENT_SECRET_PREFIX"), defaultPrefix),
-		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
-		HTTPAlias:          getenv("HTTP_ALIAS"),
-		URLAlias:           getenv("URL_ALIAS"),
-		SourcesAlias:       getenv("SOURCES_ALIAS"),
-		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
-		CacheTable:         getenv("CACHE_TABLE"),
-		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),
-		EventBus:           getenv("EVENT_BUS_NAME"),
-		DeadLetterQueue:    getenv("DEAD_LETTER_QUEUE_URL"),
-		MetricsNamespace:   cmp.Or(getenv("METRICS_NAMESPACE"), defaultNamespace),
+	env := Environment{ClientSecretPrefix: "token-vendor/clients/", MetricsNamespace: "TokenVendor", MaxReceives: defaultReceives}
+	var problems []error
+	for _, v := range []variable{
+		{"CLIENT_SECRET_PREFIX", text(&env.ClientSecretPrefix, maxVariables, secretName, "holds characters that no secret's name has")},
+		{"ENVELOPE_PROOF", func(value string) string { env.EnvelopeProof = oauth.NewSecret(value); return "" }},
+		{"HTTP_ALIAS", anyText(&env.HTTPAlias)},
+		{"URL_ALIAS", anyText(&env.URLAlias)},
+		{"SOURCES_ALIAS", anyText(&env.SourcesAlias)},
+		{"AWS_SAM_LOCAL", func(value string) string { env.SAMLocal = value == "true"; return "" }},
+		{"CACHE_TABLE", anyText(&env.CacheTable)},
+		{"CACHE_KMS_KEY_ID", anyText(&env.CacheKeyID)},
+		{"PREFETCH_CLIENTS", env.setPrefetchClients},
+		{"WEB_IDENTITY_AUDIENCES", env.setAudiences},
+		{"EVENT_BUS_NAME", text(&env.EventBus, 256, "._-/:", "is neither the name nor the ARN of an event bus")},
+		{"DEAD_LETTER_QUEUE_URL", env.setDeadLetterQueue},
+		{"MAX_RECEIVES", env.setMaxReceives},
+		{"METRICS_NAMESPACE", text(&env.MetricsNamespace, 255, ".-_/#:", "is not a namespace of CloudWatch")},
+		{"ALLOW_PRIVATE_ENDPOINTS", env.setAddresses},
+		{"LOG_LEVEL", env.setLogLevel},
+	} {
+		if value := getenv(v.name); value != "" {
+			if problem := v.set(value); problem != "" {
+				problems = append(problems, errors.New(v.name+" "+problem))
+			}
+		}
 	}
-	problems := make([]error, 7)
-	env.PolicySecretID, problems[0] = policySecret(getenv("POLICY_MODE"), getenv("POLICY_SECRET_ID"), env.ClientSecretPrefix)
-	env.PrefetchClients, problems[1] = clientNames(getenv("PREFETCH_CLIENTS"))
-	env.WebIdentityAudiences, problems[2] = audiences(getenv("WEB_IDENTITY_AUDIENCES"))
-	env.MaxReceives, problems[3] = receives(getenv("MAX_RECEIVES"))
-	env.Addresses, problems[4] = addressPolicy(getenv("ALLOW_PRIVATE_ENDPOINTS"))
-	env.LogLevel, problems[5] = logLevel(getenv("LOG_LEVEL"))
-	problems[6] = env.check()
+	if env.CacheTable != "" && env.CacheKeyID == "" {
+		// Without a key, a reader of the table would find tokens.
+		problems = append(problems, errors.New("CACHE_KMS_KEY_ID must be set with CACHE_TABLE"))
+	}
+	if env.URLAlias != "" && env.URLAlias == env.HTTPAlias {
+		// The event of a Function URL would pass without the proof.
+		problems = append(problems, errors.New("URL_ALIAS must differ from HTTP_ALIAS"))
+	}
+	problems = append(problems, env.setPolicy(getenv("POLICY_MODE"), getenv("POLICY_SECRET_ID")))
 	return env, errors.Join(problems...)
 }
 
-// check returns the problems of variables that are taken as they are.
-func (env *Environment) check() error {
-	queue, err := url.Parse(env.DeadLetterQueue)
-	var problems []error
-	for _, rule := range []struct {
-		broken  bool
-		problem string
-	}{
-		{strings.ContainsFunc(env.ClientSecretPrefix, notNameByte), "CLIENT_SECRET_PREFIX holds characters that no secret's name has"},
-		// Without a key, a reader of the table would find tokens.
-		{env.CacheTable != "" && env.CacheKeyID == "", "CACHE_KMS_KEY_ID must be set with CACHE_TABLE"},
-		{len(env.MetricsNamespace) > 255 || strings.ContainsFunc(env.MetricsNamespace, notNamespaceByte), "METRICS_NAMESPACE is not a namespace of CloudWatch"},
-		// The event of a Function URL would pass without the proof.
-		{env.URLAlias != "" && env.URLAlias == env.HTTPAlias, "URL_ALIAS must differ from HTTP_ALIAS"},
-		{len(env.EventBus) > 256 || strings.ContainsFunc(env.EventBus, notBusByte), "EVENT_BUS_NAME is neither the name nor the ARN of an event bus"},
-		{env.DeadLetterQueue != "" && (err != nil || queue.Scheme != "https" && queue.Scheme != "http" || queue.Host == ""), "DEAD_LETTER_QUEUE_URL is not the URL of a queue"},
-	} {
-		if rule.broken {
-			problems = append(problems, errors.New(rule.problem))
+// text returns a parser of texts that consist of letters, digits and the characters of
+// others, and have at most size bytes.
+func text(to *string, size int, others, problem string) func(string) string {
+	return func(value string) string {
+		*to = value
+		if len(value) > size || strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"+others) != "" {
+			return problem
+		}
+		return ""
+	}
+}
+
+// anyText returns a parser of all texts.
+func anyText(to *string) func(string) string {
+	return func(value string) string { *to = value; return "" }
+}
+
+// list returns the elements of a comma-separated list, without spaces around them.
+func list(value string) []string {
+	elements := strings.Split(value, ",")
+	for i := range elements {
+		elements[i] = strings.TrimSpace(elements[i])
+	}
+	return elements
+}
+
+func (env *Environment) setPrefetchClients(value string) string {
+	for _, name := range list(value) {
+		if !registry.ValidName(name) {
+			return "must be a list of client names with commas between them"
+		}
+		if !slices.Contains(env.PrefetchClients, name) {
+			env.PrefetchClients = append(env.PrefetchClients, name)
 		}
 	}
-	return errors.Join(problems...)
-}
-
-func logLevel(value string) (level slog.Level, err error) {
-	if value != "" && level.UnmarshalText([]byte(value)) != nil {
-		err = errors.New("LOG_LEVEL must be debug, info, warn or error")
+	if len(env.PrefetchClients) > maxPrefetch {
+		return "names more than 100 clients"
 	}
-	return level, err
+	return ""
 }
 
-// notNameByte is true for what AWS allows in no secret's name.
-func notNameByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/_+=.@-", r)
-}
-
-// notNamespaceByte is true for what CloudWatch allows in no namespace.
-func notNamespaceByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune(".-_/#:", r)
-}
-
-// notBusByte is true for what no name and no ARN of an event bus has.
-func notBusByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-/:", r)
-}
-
-func receives(value string) (int, error) {
-	if value == "" {
-		return defaultReceives, nil
+// setAudiences accepts audiences of up to 1000 characters, as STS does.
+func (env *Environment) setAudiences(value string) string {
+	env.WebIdentityAudiences = list(value)
+	for _, audience := range env.WebIdentityAudiences {
+		if audience == "" || len(audience) > 1000 || strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return "must be a list of audiences with commas between them"
+		}
 	}
+	return ""
+}
+
+func (env *Environment) setDeadLetterQueue(value string) string {
+	env.DeadLetterQueue = value
+	if u, err := url.Parse(value); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		return "is not the URL of a queue"
+	}
+	return ""
+}
+
+func (env *Environment) setMaxReceives(value string) string {
 	n, err := strconv.Atoi(value)
 	if err != nil || n < 1 || n > 1000 {
-		return 0, errors.New("MAX_RECEIVES must be a whole number from 1 to 1000")
+		return "must be a whole number from 1 to 1000"
 	}
-	return n, nil
+	env.MaxReceives = n
+	return ""
 }
 
-// policySecret returns the name of the secret that holds the policy; empty in the
-// mode iam.
-func policySecret(mode, id, prefix string) (string, error) {
-	id = cmp.Or(id, defaultPolicy)
-	switch {
-	case mode == "" || mode == "iam":
-		return "", nil
-	case mode != "document":
-		// To go on would be to allow what the operator wants denied.
-		return "", errors.New("POLICY_MODE must be iam or document")
-	case len(id) > 512 || strings.ContainsFunc(id, notNameByte):
-		return "", errors.New("POLICY_SECRET_ID is not the name of a secret")
-	case strings.HasPrefix(id, prefix):
-		// Whoever may write clients' documents would write the policy.
-		return "", errors.New("POLICY_SECRET_ID must not begin with CLIENT_SECRET_PREFIX")
-	}
-	return id, nil
-}
-
-// clientNames reads a comma-separated list.
-func clientNames(value string) ([]string, error) {
-	var names []string
-	for name := range strings.SplitSeq(value, ",") {
-		if name = strings.TrimSpace(name); name == "" && value == "" {
-			break
-		}
-		if !registry.ValidName(name) {
-			return nil, errors.New("PREFETCH_CLIENTS must be a list of client names with commas between them")
-		}
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	if len(names) > maxPrefetch {
-		return nil, errors.New("PREFETCH_CLIENTS names more than 100 clients")
-	}
-	return names, nil
-}
-
-// audiences reads a comma-separated list; STS takes audiences of up to 1000
-// characters.
-func audiences(value string) ([]string, error) {
-	var list []string
-	for audience := range strings.SplitSeq(value, ",") {
-		if audience = strings.TrimSpace(audience); audience == "" && value == "" {
-			break
-		}
-		if audience == "" || len(audience) > 1000 || strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, errors.New("WEB_IDENTITY_AUDIENCES must be a list of audiences with commas between them")
-		}
-		list = append(list, audience)
-	}
-	return list, nil
-}
-
-// addressPolicy reads true, false, or a comma-separated list of networks.
-func addressPolicy(value string) (oauth.AddressPolicy, error) {
-	if value == "" {
-		return oauth.AddressPolicy{}, nil
-	}
+// setAddresses parses true, false, or a list of networks.
+func (env *Environment) setAddresses(value string) string {
 	if all, err := strconv.ParseBool(value); err == nil {
-		return oauth.AddressPolicy{Private: all}, nil
+		env.Addresses.Private = all
+		return ""
 	}
-	var policy oauth.AddressPolicy
-	for text := range strings.SplitSeq(value, ",") {
-		prefix, err := netip.ParsePrefix(strings.TrimSpace(text))
+	for _, network := range list(value) {
+		prefix, err := netip.ParsePrefix(network)
 		if err != nil {
-			return policy, errors.New("ALLOW_PRIVATE_ENDPOINTS must be true, false or a list of networks such as 10.0.0.0/8")
+			return "must be true, false or a list of networks such as 10.0.0.0/8"
 		}
-		policy.Prefixes = append(policy.Prefixes, prefix)
+		env.Addresses.Prefixes = append(env.Addresses.Prefixes, prefix)
 	}
-	return policy, nil
+	return ""
+}
+
+func (env *Environment) setLogLevel(value string) string {
+	if env.LogLevel.UnmarshalText([]byte(value)) != nil {
+		return "must be debug, info, warn or error"
+	}
+	return ""
+}
+
+// setPolicy sets PolicySecretID in the mode document.
+func (env *Environment) setPolicy(mode, id string) error {
+	switch mode {
+	case "", "iam":
+		return nil
+	case "document":
+	default:
+		// An unknown mode must not allow what the operator wants to deny.
+		return errors.New("POLICY_MODE must be iam or document")
+	}
+	env.PolicySecretID = "token-vendor/policy" // #nosec G101 -- the name of a secret
+	if id != "" {
+		if problem := text(&env.PolicySecretID, 512, secretName, "is not the name of a secret")(id); problem != "" {
+			return errors.New("POLICY_SECRET_ID " + problem)
+		}
+	}
+	if strings.HasPrefix(env.PolicySecretID, env.ClientSecretPrefix) {
+		// With write access to clients' documents, a principal could change the policy.
+		return errors.New("POLICY_SECRET_ID must not begin with CLIENT_SECRET_PREFIX")
+	}
+	return nil
 }

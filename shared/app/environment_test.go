@@ -9,23 +9,23 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
-// getenv reads variables from a map.
+// getenv returns a function that reads variables from a map.
 func getenv(variables map[string]string) func(string) string {
 	return func(name string) string { return variables[name] }
 }
 
-func TestDefaults(t *testing.T) {
+func TestEnvironmentDefaults(t *testing.T) {
 	env, err := readEnvironment(getenv(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SourcesAlias != "" || env.SAMLocal ||
 		env.Addresses.Private || env.Addresses.Prefixes != nil || env.LogLevel != slog.LevelInfo {
-		t.Errorf("the defaults are %+v", env)
+		t.Errorf("got %+v, want the defaults", env)
 	}
 }
 
-func TestEnvironment(t *testing.T) {
+func TestEnvironmentAcceptsValues(t *testing.T) {
 	for _, test := range []struct {
 		name, value string
 		ok          func(Environment) bool
@@ -36,7 +36,11 @@ func TestEnvironment(t *testing.T) {
 		{"SOURCES_ALIAS", "sources", func(e Environment) bool { return e.SourcesAlias == "sources" }},
 		{"AWS_SAM_LOCAL", "true", func(e Environment) bool { return e.SAMLocal }},
 		{"AWS_SAM_LOCAL", "1", func(e Environment) bool { return !e.SAMLocal }},
-		{"POLICY_MODE", "iam", func(Environment) bool { return true }},
+		{"URL_ALIAS", "url", func(e Environment) bool { return e.URLAlias == "url" }},
+		{"POLICY_MODE", "iam", func(e Environment) bool { return e.PolicySecretID == "" }},
+		{"POLICY_MODE", "document", func(e Environment) bool { return e.PolicySecretID == "token-vendor/policy" }},
+		{"POLICY_SECRET_ID", "*", func(e Environment) bool { return e.PolicySecretID == "" }}, // not used in the mode iam
+		{"WEB_IDENTITY_AUDIENCES", "api://a, https://b", func(e Environment) bool { return fmt.Sprint(e.WebIdentityAudiences) == "[api://a https://b]" }},
 		{"CACHE_KMS_KEY_ID", "alias/x", func(e Environment) bool { return e.CacheKeyID == "alias/x" && e.CacheTable == "" }},
 		{"METRICS_NAMESPACE", "Team/Tokens", func(e Environment) bool { return e.MetricsNamespace == "Team/Tokens" }},
 		{"METRICS_NAMESPACE", "", func(e Environment) bool { return e.MetricsNamespace == "TokenVendor" }},
@@ -56,25 +60,29 @@ func TestEnvironment(t *testing.T) {
 	} {
 		env, err := readEnvironment(getenv(map[string]string{test.name: test.value}))
 		if err != nil || !test.ok(env) {
-			t.Errorf("%s=%s: %+v, %v", test.name, test.value, env, err)
+			t.Errorf("%s=%s: got %+v, error %v; want the value", test.name, test.value, env, err)
 		}
 	}
 }
 
-// TestBadEnvironment: each is a problem of its own that names the variable.
-func TestBadEnvironment(t *testing.T) {
+// TestEnvironmentErrorNamesVariableButNotValue tests one bad value at a time.
+func TestEnvironmentErrorNamesVariableButNotValue(t *testing.T) {
 	for _, test := range []struct{ name, value string }{
 		{"CLIENT_SECRET_PREFIX", "cnry*/"},
 		{"CLIENT_SECRET_PREFIX", "cnry clients/"},
 		{"CLIENT_SECRET_PREFIX", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:cnry/"},
-		// To take a mode that this build doesn't know for the default would allow
-		// what the operator wants denied.
+		// If an unknown mode meant the default, it would allow what the operator wants to
+		// deny.
 		{"POLICY_MODE", "IAM"},
 		{"POLICY_MODE", "cnry"},
 		{"PREFETCH_CLIENTS", "billing,Cnry"},
 		{"PREFETCH_CLIENTS", "cnry,"},
 		{"PREFETCH_CLIENTS", "cnry/*"},
+		{"PREFETCH_CLIENTS", clientList(101)},
+		{"WEB_IDENTITY_AUDIENCES", "cnry,,b"},
+		{"WEB_IDENTITY_AUDIENCES", "cnry " + strings.Repeat("x", 1001)},
 		{"METRICS_NAMESPACE", "cnry cnry"},
+		{"METRICS_NAMESPACE", strings.Repeat("x", 256)},
 		{"EVENT_BUS_NAME", "cnry bus"},
 		{"DEAD_LETTER_QUEUE_URL", "cnry"},
 		{"DEAD_LETTER_QUEUE_URL", "file:///cnry"},
@@ -89,50 +97,73 @@ func TestBadEnvironment(t *testing.T) {
 	} {
 		_, err := readEnvironment(getenv(map[string]string{test.name: test.value}))
 		if err == nil {
-			t.Errorf("%s=%s was accepted", test.name, test.value)
+			t.Errorf("%s=%s: got no error, want one", test.name, test.value)
 			continue
 		}
 		if !strings.Contains(err.Error(), test.name) || strings.Contains(err.Error(), test.value) || strings.Contains(err.Error(), "cnry") {
-			t.Errorf("%s=%s: %q must name the variable and not repeat its value", test.name, test.value, err)
+			t.Errorf("%s=%s: got error %q, want the name in it and not the value", test.name, test.value, err)
 		}
 	}
 }
 
-// TestTableNeedsKey: without one, whoever reads the table would read tokens.
-func TestTableNeedsKey(t *testing.T) {
-	table := map[string]string{"CACHE_TABLE": "cnry"}
-	if _, err := readEnvironment(getenv(table)); err == nil || !strings.Contains(err.Error(), "CACHE_KMS_KEY_ID") || strings.Contains(err.Error(), "cnry") {
-		t.Errorf("error %v", err)
+// clientList returns a comma-separated list of n client names.
+func clientList(n int) string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprint("cnry-", i)
 	}
-	table["CACHE_KMS_KEY_ID"] = "alias/cnry"
-	if env, err := readEnvironment(getenv(table)); err != nil || env.CacheTable != "cnry" || env.CacheKeyID != "alias/cnry" {
-		t.Errorf("%+v, %v", env, err)
+	return strings.Join(names, ",")
+}
+
+// TestEnvironmentRefusesCombinations tests variables that are valid alone, but not together.
+func TestEnvironmentRefusesCombinations(t *testing.T) {
+	for _, test := range []struct {
+		want      string
+		variables map[string]string
+	}{
+		// Without a key, a reader of the table would find tokens.
+		{"CACHE_KMS_KEY_ID", map[string]string{"CACHE_TABLE": "cnry"}},
+		{"URL_ALIAS", map[string]string{"URL_ALIAS": "cnry", "HTTP_ALIAS": "cnry"}},
+		{"POLICY_SECRET_ID is not", map[string]string{"POLICY_MODE": "document", "POLICY_SECRET_ID": "cnry*"}},
+		{"POLICY_SECRET_ID is not", map[string]string{"POLICY_MODE": "document", "POLICY_SECRET_ID": strings.Repeat("cnry", 129)}},
+		{"POLICY_SECRET_ID must not", map[string]string{"POLICY_MODE": "document", "POLICY_SECRET_ID": "token-vendor/clients/cnry"}},
+		{"POLICY_SECRET_ID must not", map[string]string{"POLICY_MODE": "document", "CLIENT_SECRET_PREFIX": "token-vendor/"}},
+	} {
+		_, err := readEnvironment(getenv(test.variables))
+		if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "cnry") {
+			t.Errorf("%v: got error %v, want %s without a value", test.variables, err, test.want)
+		}
+	}
+	env, err := readEnvironment(getenv(map[string]string{
+		"CACHE_TABLE": "cnry", "CACHE_KMS_KEY_ID": "alias/cnry", "POLICY_MODE": "document", "POLICY_SECRET_ID": "cnry/policy",
+	}))
+	if err != nil || env.CacheTable != "cnry" || env.CacheKeyID != "alias/cnry" || env.PolicySecretID != "cnry/policy" {
+		t.Errorf("got %+v, error %v; want the values", env, err)
 	}
 }
 
-// TestAllProblemsTogether: an operator shall not need a deployment for each.
-func TestAllProblemsTogether(t *testing.T) {
+// TestEnvironmentReportsAllProblems proves that one deployment shows all problems.
+func TestEnvironmentReportsAllProblems(t *testing.T) {
 	bad := map[string]string{"CLIENT_SECRET_PREFIX": "cnry?", "POLICY_MODE": "cnry", "LOG_LEVEL": "cnry", "ALLOW_PRIVATE_ENDPOINTS": "cnry"}
 	_, err := readEnvironment(getenv(bad))
 	if err == nil {
-		t.Fatal("accepted")
+		t.Fatal("got no error, want one")
 	}
 	for name := range bad {
 		if !strings.Contains(err.Error(), name) {
-			t.Errorf("%q doesn't name %s", err, name)
+			t.Errorf("got error %q, want %s in it", err, name)
 		}
 	}
 	if strings.Contains(err.Error(), "cnry") {
-		t.Error("the error repeats a value")
+		t.Errorf("got error %q, want no value in it", err)
 	}
 }
 
-// TestEnvironmentPrintsNoProof: somebody may print it one day.
 func TestEnvironmentPrintsNoProof(t *testing.T) {
 	env := Environment{EnvelopeProof: oauth.NewSecret("cnry-proof")}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 		if strings.Contains(fmt.Sprintf(verb, env), "cnry") {
-			t.Errorf("%s shows the proof", verb)
+			t.Errorf("%s: got the proof, want [redacted]", verb)
 		}
 	}
 }

@@ -7,13 +7,12 @@ import (
 	"time"
 )
 
-// initErrorPath is where a function tells Lambda that it cannot start (AWS
-// Lambda Runtime API, "Initialization error").
+// initErrorPath is the path of "Initialization error" in the AWS Lambda Runtime API.
 const initErrorPath = "/2018-06-01/runtime/init/error"
 
-// FailInit reports err, whose text must hold no secret, to the Lambda Runtime
-// API, so that the operator reads why and not only that the process ended. The
-// caller must then exit.
+// FailInit reports err to the Lambda Runtime API, so that an operator sees the reason and not
+// only the exit of the process. The text of err must not contain a secret. The caller must
+// exit afterwards. Outside of Lambda, FailInit does nothing.
 func FailInit(getenv func(string) string, err error) {
 	host := getenv("AWS_LAMBDA_RUNTIME_API")
 	if host == "" {
@@ -26,7 +25,7 @@ func FailInit(getenv func(string) string, err error) {
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Lambda-Runtime-Function-Error-Type", "Runtime.InvalidEnvironment")
-	// A transport of its own, without a proxy: the Runtime API is local.
+	// This transport uses no proxy, because the Runtime API is local.
 	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
 	if response, doErr := client.Do(request); doErr == nil {
 		_ = response.Body.Close()

@@ -8,48 +8,48 @@ import (
 )
 
 const (
-	// writePatience is how long one line may take: a pipe that nobody reads must
-	// not hold an answer back until the platform ends the function. With that of the
-	// metrics' lines it is less than the margin that an answer has.
-	writePatience = 250 * time.Millisecond
-	// stuckPatience is the same while an earlier line has not got through yet.
-	stuckPatience = 20 * time.Millisecond
+	// writeTimeout limits the write of one line. If the log's pipe is full because its
+	// reader has stopped, a response must not wait until Lambda ends the function. One
+	// audit line and one line of metrics together stay within the margin of a response.
+	writeTimeout = 250 * time.Millisecond
+	// stuckTimeout replaces it while the write of an earlier line is overdue.
+	stuckTimeout = 20 * time.Millisecond
 )
 
 var errOutput = errors.New("the log does not take lines")
 
-// output is the process's standard output, which several write whole lines to. It
-// never blocks for long, and after half a line the next one begins on its own. It is
-// safe for concurrent use.
+// output writes whole lines to the standard output of the process. A write returns in time
+// even if the pipe is full. If a line was written in part, the next one begins after a line
+// break. It is safe for concurrent use.
 type output struct {
 	to io.Writer
-	// turn holds one element while a line is under way; it guards broken.
-	turn chan struct{}
-	// broken: the last line got through in part.
+	// writing has one element during a write; it guards broken.
+	writing chan struct{}
+	// broken means that the last line was written in part.
 	broken bool
-	// stuck holds one element while a line takes longer than its patience.
+	// stuck has one element while a write takes longer than its timeout.
 	stuck chan struct{}
 }
 
 func newOutput(to io.Writer) *output {
-	return &output{to: to, turn: make(chan struct{}, 1), stuck: make(chan struct{}, 1)}
+	return &output{to: to, writing: make(chan struct{}, 1), stuck: make(chan struct{}, 1)}
 }
 
-// Write writes one line. An error means that it may be missing; it is not written
-// later than its turn in any case.
+// Write writes one line. After an error, the line may be missing. Only a line whose write has
+// begun can still be written after Write returned.
 func (o *output) Write(line []byte) (int, error) {
-	patience := writePatience
+	timeout := writeTimeout
 	if len(o.stuck) > 0 {
-		patience = stuckPatience
+		timeout = stuckTimeout
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(timeout)
 	defer timer.Stop()
 	select {
-	case o.turn <- struct{}{}:
+	case o.writing <- struct{}{}:
 	case <-timer.C:
 		return 0, errOutput
 	}
-	// A copy: whoever called may use its bytes again when this has returned.
+	// The caller may reuse line when Write has returned, so write gets a copy.
 	done := make(chan error, 1)
 	go o.write(slices.Clone(line), done)
 	select {
@@ -67,8 +67,8 @@ func (o *output) Write(line []byte) (int, error) {
 	}
 }
 
-// write is the one goroutine that outlives its caller: nothing can end a write to a
-// pipe that is full. It ends when somebody reads.
+// write is the only goroutine that can outlive an invocation, because a write to a full pipe
+// cannot be cancelled. It ends when the pipe is read.
 func (o *output) write(line []byte, done chan<- error) {
 	if o.broken {
 		line = slices.Insert(line, 0, '\n')
@@ -83,5 +83,5 @@ func (o *output) write(line []byte, done chan<- error) {
 	default:
 	}
 	done <- err
-	<-o.turn
+	<-o.writing
 }

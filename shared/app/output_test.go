@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// pipe is a writer that blocks while it is held, fails, or takes only so many bytes.
+// pipe is a writer that can block or run out of space.
 type pipe struct {
-	mu   sync.Mutex
-	text strings.Builder // guarded by mu
-	left int             // bytes that it takes; negative: any; guarded by mu
-	held chan struct{}   // nil: it does not block
+	mu      sync.Mutex
+	text    strings.Builder // guarded by mu
+	left    int             // free bytes; negative: unlimited; guarded by mu
+	blocked chan struct{}   // writes block until it is closed; nil: they do not block
 }
 
 func (p *pipe) Write(b []byte) (int, error) {
-	if p.held != nil {
-		<-p.held
+	if p.blocked != nil {
+		<-p.blocked
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -42,43 +42,43 @@ func (p *pipe) String() string {
 	return p.text.String()
 }
 
-// TestR74Blocked: a pipe that nobody reads costs a second once, then next to nothing,
-// and is used again when somebody reads.
-func TestR74Blocked(t *testing.T) {
+// TestWriteReturnsWhenPipeIsFull proves that only the first write to a full pipe takes the
+// whole timeout, and that lines are written again when the pipe is read.
+func TestWriteReturnsWhenPipeIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := &pipe{left: -1, held: make(chan struct{})}
+		p := &pipe{left: -1, blocked: make(chan struct{})}
 		o := newOutput(p)
 		start := time.Now()
-		if _, err := o.Write([]byte("one\n")); err == nil || time.Since(start) != writePatience {
-			t.Errorf("%v after %v", err, time.Since(start))
+		if _, err := o.Write([]byte("one\n")); err == nil || time.Since(start) != writeTimeout {
+			t.Errorf("got error %v after %v, want one after %v", err, time.Since(start), writeTimeout)
 		}
 		start = time.Now()
 		var all sync.WaitGroup
 		for range 10 {
 			all.Go(func() {
 				if _, err := o.Write([]byte("two\n")); err == nil {
-					t.Error("a line was taken by a pipe that is full")
+					t.Error("got no error for a full pipe, want one")
 				}
 			})
 		}
 		all.Wait()
-		if d := time.Since(start); d != stuckPatience {
-			t.Errorf("ten lines waited %v", d)
+		if d := time.Since(start); d != stuckTimeout {
+			t.Errorf("got %v for ten lines, want %v", d, stuckTimeout)
 		}
-		close(p.held)
+		close(p.blocked)
 		synctest.Wait()
 		if _, err := o.Write([]byte("three\n")); err != nil {
 			t.Error(err)
 		}
-		if got := p.String(); got != "one\nthree\n" {
-			t.Errorf("got %q", got)
+		if got, want := p.String(), "one\nthree\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }
 
-// TestHalfLines: after half a line the next one begins on its own, at whatever byte it
-// broke.
-func TestHalfLines(t *testing.T) {
+// TestLineBeginsAfterPartialLine proves that after a partial write, the next line begins after
+// a line break.
+func TestLineBeginsAfterPartialLine(t *testing.T) {
 	for n := range 12 {
 		p := &pipe{left: n}
 		o := newOutput(p)
@@ -89,7 +89,7 @@ func TestHalfLines(t *testing.T) {
 			}
 		}
 		if written != n/4 {
-			t.Errorf("with %d bytes %d lines were taken", n, written)
+			t.Errorf("%d bytes: got %d lines without an error, want %d", n, written, n/4)
 		}
 		p.left = -1
 		if _, err := o.Write([]byte("abc\n")); err != nil {
@@ -103,13 +103,13 @@ func TestHalfLines(t *testing.T) {
 			}
 		}
 		if whole < written+1 || len(lines) > written+2 {
-			t.Errorf("with %d bytes: %q", n, p.String())
+			t.Errorf("%d bytes: got %q, want %d whole lines and at most one other", n, p.String(), written+1)
 		}
 	}
 }
 
-// TestLinesAreCopied: whoever wrote may use its bytes again.
-func TestLinesAreCopied(t *testing.T) {
+// TestWriteCopiesLine proves that a caller may reuse its buffer.
+func TestWriteCopiesLine(t *testing.T) {
 	p := &pipe{left: -1}
 	o := newOutput(p)
 	var all sync.WaitGroup
@@ -121,8 +121,8 @@ func TestLinesAreCopied(t *testing.T) {
 		})
 	}
 	all.Wait()
-	if got := p.String(); got != strings.Repeat("abcdefgh\n", 100) {
-		t.Errorf("got %q", got)
+	if got, want := p.String(), strings.Repeat("abcdefgh\n", 100); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package jobs wires what only the batch function needs: queues, the event bus, and the
-// secrets that tokens are delivered to. It is not part of app so that the token
-// function does not carry the AWS clients for them.
+// secrets that tokens are delivered to. It is separate from app, so that the token function
+// does not contain the AWS clients for them.
 package jobs
 
 import (
@@ -11,25 +11,25 @@ import (
 	"tokenvendor/shared/awsapi/messaging"
 )
 
-// Jobs is what the batch function needs beside an [app.App]. It is safe for concurrent
-// use.
+// Jobs has what the batch function needs in addition to an [app.App]. It is safe for
+// concurrent use.
 type Jobs struct {
-	// Bus is where tokens are announced.
+	// Bus is the event bus on which tokens are announced.
 	Bus *messaging.Bus
-	// DeadLetters takes messages that can never be done; nil: they are left to the
-	// queue they come from.
+	// DeadLetters is the queue for messages that can never succeed; nil: they stay in the
+	// queue that they come from.
 	DeadLetters *messaging.Queue
 	// Targets are the secrets that tokens are delivered to.
 	Targets *awsapi.Targets
 }
 
-// New returns the jobs of a. The error holds all problems, each naming its variable and
-// never its value.
+// New returns the Jobs for the environment of a. The error contains all problems. Each names
+// its variable but not the value.
 func New(a *app.App) (*Jobs, error) {
 	env := a.Environment
 	var problems []error
 	if env.CacheTable == "" {
-		// What is fetched ahead must be there for the function that hands it out.
+		// Tokens that the batch function fetches are returned by the token function.
 		problems = append(problems, errors.New("CACHE_TABLE must be set for the batch function"))
 	}
 	if env.EventBus == "" {
