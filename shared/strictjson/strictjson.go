@@ -1,11 +1,10 @@
-// Package strictjson reads JSON objects written by strangers: request bodies,
-// secret documents, token answers. It exists because encoding/json is
-// forgiving where a credential service must not be: it takes a member twice
-// (last wins), takes "Client_ID" for client_id, turns broken UTF-8 into U+FFFD
-// and ignores what follows the object.
+// Package strictjson reads JSON objects of untrusted origin: request bodies, secret documents
+// and token responses. encoding/json is too lenient for them: it accepts duplicate members
+// and uses the last, accepts "Client_ID" for client_id, replaces invalid UTF-8 by U+FFFD, and
+// its Decoder ignores what follows the object.
 //
-// Errors name a member at most, and only one whose name is harmless to repeat;
-// never a byte of a value. The package imports the standard library only.
+// Errors contain no value and at most one member's name, and that only if it is safe to
+// repeat; see [Quote]. The package imports only the standard library.
 package strictjson
 
 import (
@@ -17,43 +16,38 @@ import (
 	"unicode/utf8"
 )
 
-// Limits bound what [Object] accepts. The zero value of a field means no limit
-// of that kind.
+// Limits are the limits of [Object]. The zero value of a field means no limit.
 type Limits struct {
-	// Depth is how many objects and arrays may enclose a value, the outermost
-	// object counted.
+	// Depth is the number of nested objects and arrays, including the outermost object.
 	Depth int
-	// Outer holds only the outermost object to the rule that no member is
-	// given twice; for a list whose items are judged one by one.
+	// Outer limits the search for duplicate members to the outermost object, for a list
+	// whose elements are parsed one by one.
 	Outer bool
-	// Members is how many members all objects of the text may have together.
+	// Members is the number of members in all objects together.
 	Members int
 }
 
-// A DuplicateError says that an object gives one member twice.
+// A DuplicateError means that an object has two members of the same name.
 type DuplicateError struct{ Name string }
 
 func (e *DuplicateError) Error() string { return Quote(e.Name) + " is given twice" }
 
-// ErrSyntax is returned for every text that isn't one JSON object in valid
-// UTF-8 with nothing behind it. The cause is left out on purpose: syntax errors
-// of decoders quote the input.
+// ErrSyntax means that a text is not exactly one JSON object in valid UTF-8. It does not wrap
+// the decoder's error, which quotes the input.
 var ErrSyntax = errors.New("not a JSON object")
 
-// ErrLimit is returned for a text that is nested too deeply or has too many
-// members.
+// ErrLimit means that a text exceeds Limits.Depth or Limits.Members.
 var ErrLimit = errors.New("too deep or too many members")
 
-// Object reads text as one JSON object and returns its members, each value as
-// it stands in the text. Member names are compared byte for byte after
-// unescaping. Nested objects are held to the same rules. The error is a
-// [*DuplicateError], [ErrSyntax] or [ErrLimit].
+// Object parses text as one JSON object and returns its members, with each value as it is in
+// text. It compares names of members as bytes, after unescaping, and checks nested objects in
+// the same way. The error is a [*DuplicateError], [ErrSyntax] or [ErrLimit].
 func Object(text []byte, limits Limits) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(text) || badEscape(text) {
 		return nil, ErrSyntax
 	}
 	w := walker{dec: json.NewDecoder(bytes.NewReader(text)), limits: limits}
-	// UseNumber keeps a number of 8000 digits from being an error of its own.
+	// Without UseNumber, a number that does not fit into a float64 is an error.
 	w.dec.UseNumber()
 	token, err := w.dec.Token()
 	if err != nil || token != json.Delim('{') {
@@ -73,16 +67,16 @@ func Object(text []byte, limits Limits) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
-// walker checks a text token by token, so that depth costs no stack beyond
-// Limits.Depth and no value is decoded twice.
+// walker checks a text token by token, so that the stack is limited by Limits.Depth and no
+// value is decoded twice.
 type walker struct {
 	dec     *json.Decoder
 	limits  Limits
 	members int
 }
 
-// object reads the rest of an object whose '{' has been read and calls member
-// with the offsets around each value.
+// object reads an object after its '{'. It calls member, if not nil, with the offsets around
+// each value.
 func (w *walker) object(depth int, member func(name string, start, end int64)) error {
 	if w.limits.Depth > 0 && depth > w.limits.Depth {
 		return ErrLimit
@@ -96,7 +90,7 @@ func (w *walker) object(depth int, member func(name string, start, end int64)) e
 		if token == json.Delim('}') {
 			return nil
 		}
-		name, _ := token.(string) // the decoder takes only strings as names
+		name, _ := token.(string) // the decoder accepts only strings as names
 		if seen[name] && (depth == 1 || !w.limits.Outer) {
 			return &DuplicateError{Name: name}
 		}
@@ -143,8 +137,8 @@ func (w *walker) array(depth int) error {
 	return nil
 }
 
-// badEscape finds escapes of lone surrogates, which encoding/json would turn
-// into U+FFFD: two different names or values would become one.
+// badEscape reports whether text has an escape of a lone surrogate. encoding/json replaces
+// these by U+FFFD, so that different names or values become equal.
 func badEscape(text []byte) bool {
 	for i := 0; i < len(text); i++ {
 		if text[i] != '\\' {
@@ -189,8 +183,8 @@ func hex4(text []byte, at int) (rune, bool) {
 	return r, true
 }
 
-// String returns the JSON string in value, a valid JSON value; ok is false for
-// any other type.
+// String returns the string that value is. value must be valid JSON; ok is false if it is not
+// a string.
 func String(value json.RawMessage) (s string, ok bool) {
 	if len(value) < 2 || value[0] != '"' {
 		return "", false
@@ -201,11 +195,11 @@ func String(value json.RawMessage) (s string, ok bool) {
 	return unescaped(value)
 }
 
-// unescaped stands apart, because its s must be on the heap.
+// unescaped is a separate function because its s escapes to the heap.
 func unescaped(value json.RawMessage) (s string, ok bool) { return s, json.Unmarshal(value, &s) == nil }
 
-// Strings returns a list of JSON strings, a single string counting as a list of
-// one; ok is false for anything else.
+// Strings returns the list of strings that value is; a single string is a list of one. value
+// must be valid JSON; ok is false if it is neither.
 func Strings(value json.RawMessage) (list []string, ok bool) {
 	if s, ok := String(value); ok {
 		return []string{s}, true
@@ -213,7 +207,7 @@ func Strings(value json.RawMessage) (list []string, ok bool) {
 	if len(value) == 0 || value[0] != '[' {
 		return nil, false
 	}
-	// Most lists have one plain string.
+	// Most lists consist of one string without escapes.
 	if inner := bytes.TrimSpace(value[1 : len(value)-1]); bytes.Count(inner, []byte{'"'}) == 2 && inner[0] == '"' && inner[len(inner)-1] == '"' {
 		if s, ok := String(inner); ok {
 			return []string{s}, true
@@ -236,9 +230,9 @@ func manyStrings(value json.RawMessage) (list []string, ok bool) {
 	return list, true
 }
 
-// Quote returns name for use in an error text when repeating it is harmless,
-// that is when it looks like a parameter's name; else the words "a member".
-// A secret pasted in the place of a name must not come back in an error.
+// Quote returns name for an error text if it looks like the name of a parameter: 1 to 40 of
+// the characters a-z and _. Otherwise it returns "a member", because a secret may have been
+// pasted where the name belongs.
 func Quote(name string) string {
 	if len(name) == 0 || len(name) > 40 {
 		return "a member"
@@ -251,12 +245,12 @@ func Quote(name string) string {
 	return name
 }
 
-// Wrongly returns the error for a member of the wrong type, as in
-// "scope must be a string".
+// Wrongly returns the error of a member that has the wrong type, such as "scope must be a
+// string".
 func Wrongly(name, want string) error { return fmt.Errorf("%s must be %s", Quote(name), want) }
 
-// Problem says what is wrong with a document for which [Object] returned err, as the
-// rest of a sentence that begins with the document's name.
+// Problem returns the predicate of a sentence about a document for which [Object] returned
+// err, such as "is not a JSON object".
 func Problem(err error) string {
 	var duplicate *DuplicateError
 	switch {

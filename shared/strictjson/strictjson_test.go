@@ -3,6 +3,7 @@ package strictjson_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,7 +12,7 @@ import (
 
 func limits() strictjson.Limits { return strictjson.Limits{Depth: 8, Members: 64} }
 
-func TestObjectAccepts(t *testing.T) {
+func TestObjectReturnsMembers(t *testing.T) {
 	for _, tt := range []struct{ name, text, member, want string }{
 		{"string", `{"scope":"a"}`, "scope", `"a"`},
 		{"spaces", " {\n \"scope\" :\t\"a\" } \n", "scope", `"a"`},
@@ -29,13 +30,13 @@ func TestObjectAccepts(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := string(members[tt.member]); got != tt.want {
-				t.Errorf("member is %s, want %s", got, tt.want)
+				t.Errorf("got member %s, want %s", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestObjectRefuses(t *testing.T) {
+func TestObjectRefusesBadTexts(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
 		want       error
@@ -66,7 +67,7 @@ func TestObjectRefuses(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if _, err := strictjson.Object([]byte(tt.text), limits()); !errors.Is(err, tt.want) {
-				t.Errorf("error is %v, want %v", err, tt.want)
+				t.Errorf("got error %v, want %v", err, tt.want)
 			}
 		})
 	}
@@ -80,7 +81,7 @@ func manyMembers(n int) string {
 	return b.String()
 }
 
-func TestObjectDuplicates(t *testing.T) {
+func TestObjectRefusesDuplicates(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"other value", `{"scope":"a","scope":"b"}`, "scope is given twice"},
 		{"same value", `{"scope":"a","scope":"a"}`, "scope is given twice"},
@@ -91,21 +92,56 @@ func TestObjectDuplicates(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := strictjson.Object([]byte(tt.text), limits())
 			if err == nil || err.Error() != tt.want {
-				t.Errorf("error is %v, want %q", err, tt.want)
+				t.Errorf("got error %v, want %q", err, tt.want)
 			}
 		})
 	}
 	outer := strictjson.Limits{Outer: true}
 	if _, err := strictjson.Object([]byte(`{"a":{"b":1,"b":2}}`), outer); err != nil {
-		t.Errorf("Outer refuses a nested repetition: %v", err)
+		t.Errorf("Outer: got error %v for a nested duplicate, want none", err)
 	}
 	if _, err := strictjson.Object([]byte(`{"a":1,"a":2}`), outer); err == nil {
-		t.Error("Outer takes a repetition in the outermost object")
+		t.Error("Outer: got no error for a duplicate in the outermost object, want one")
 	}
 }
 
-// FuzzObject compares with encoding/json: whatever the strict reader takes,
-// encoding/json takes too, with the same members.
+func TestStrings(t *testing.T) {
+	for _, tt := range []struct {
+		value string
+		want  []string
+		ok    bool
+	}{
+		{`"a b"`, []string{"a b"}, true},
+		{`"\u0061\""`, []string{`a"`}, true},
+		{`[]`, []string{}, true},
+		{`[ "a" ]`, []string{"a"}, true},
+		{`["\u0061"]`, []string{"a"}, true},
+		{`["a", "b"]`, []string{"a", "b"}, true},
+		{`["a", 1]`, nil, false},
+		{`["a", null]`, nil, false},
+		{`null`, nil, false},
+		{`{"a": "b"}`, nil, false},
+		{``, nil, false},
+	} {
+		got, ok := strictjson.Strings(json.RawMessage(tt.value))
+		if !slices.Equal(got, tt.want) || ok != tt.ok {
+			t.Errorf("%s: got %q, %t; want %q, %t", tt.value, got, ok, tt.want, tt.ok)
+		}
+	}
+}
+
+func TestQuoteRepeatsOnlyNamesOfParameters(t *testing.T) {
+	for name, want := range map[string]string{
+		"client_id": "client_id", "": "a member", "Hunter2": "a member", "a b": "a member",
+		strings.Repeat("a", 40): strings.Repeat("a", 40), strings.Repeat("a", 41): "a member",
+	} {
+		if got := strictjson.Quote(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// FuzzObject proves that encoding/json accepts all that Object accepts, with the same members.
 func FuzzObject(f *testing.F) {
 	for _, seed := range []string{`{}`, `{"a":"b"}`, `{"a":[1,{"b":null}],"c":"\ud83d\ude00"}`, `{"a":1,"a":2}`, `[`, `{"a":"\ud800"}`} {
 		f.Add([]byte(seed))
@@ -117,14 +153,14 @@ func FuzzObject(f *testing.F) {
 		}
 		var loose map[string]json.RawMessage
 		if err := json.Unmarshal(text, &loose); err != nil {
-			t.Fatalf("taken, but encoding/json refuses it: %v", err)
+			t.Fatalf("got no error, but encoding/json returns %v", err)
 		}
 		if len(loose) != len(members) {
-			t.Fatalf("%d members, encoding/json finds %d", len(members), len(loose))
+			t.Fatalf("got %d members, want %d as in encoding/json", len(members), len(loose))
 		}
 		for name, value := range loose {
 			if string(members[name]) != string(value) {
-				t.Fatalf("member differs: %q and %q", members[name], value)
+				t.Fatalf("got member %q, want %q as in encoding/json", members[name], value)
 			}
 		}
 	})
