@@ -1,8 +1,7 @@
-// Package metrics writes counts as CloudWatch metrics in the embedded metric
-// format: one JSON line on the function's output, out of which CloudWatch Logs makes
-// metrics, so that nothing has to be called.
+// Package metrics writes counts in the CloudWatch embedded metric format: a line of JSON in
+// the function's log, from which CloudWatch Logs creates metrics. It needs no call of an API.
 //
-// Source: docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+// See docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 package metrics
 
 import (
@@ -17,19 +16,19 @@ import (
 
 // Config configures a [Metrics].
 type Config struct {
-	// Output receives the lines; required.
+	// Output receives each line in one call of Write; required.
 	Output io.Writer
-	// Namespace is that of the metrics; required.
+	// Namespace is the namespace of the metrics; required.
 	Namespace string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
-// Metrics collects counts between two lines. It is safe for concurrent use.
+// Metrics collects counts until the next line. It is safe for concurrent use.
 type Metrics struct {
 	cfg Config
-	// any says that there is something to write, so that an event without news
-	// costs one read.
+	// any means that counts is not empty. Flush reads it without the mutex, since most
+	// invocations count nothing.
 	any atomic.Bool
 
 	mu     sync.Mutex
@@ -44,7 +43,7 @@ func New(cfg Config) *Metrics {
 	return &Metrics{cfg: cfg, counts: make(map[string]int)}
 }
 
-// Count adds one to the metric of that name.
+// Count adds one to the metric name.
 func (m *Metrics) Count(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -52,8 +51,8 @@ func (m *Metrics) Count(name string) {
 	m.any.Store(true)
 }
 
-// Flush writes what was counted since the last line, if anything was, in one
-// write. A line that cannot be written is lost: metrics must not stop tokens.
+// Flush writes the counts since the last line, if there are any. If Output returns an error,
+// the counts are lost, because a token must not depend on metrics.
 func (m *Metrics) Flush() {
 	if !m.any.Load() {
 		return
@@ -68,13 +67,13 @@ func (m *Metrics) Flush() {
 	}
 }
 
-// definition is MetricDefinition of the specification.
+// definition is a MetricDefinition of the specification.
 type definition struct {
 	Name string
 	Unit string
 }
 
-// directive is MetricDirective.
+// directive is a MetricDirective of the specification.
 type directive struct {
 	Namespace  string
 	Dimensions [][]string

@@ -11,13 +11,13 @@ import (
 	"tokenvendor/shared/metrics"
 )
 
-// TestU07Line has the shape of the specification's example.
-func TestU07Line(t *testing.T) {
+// TestFlushWritesEmbeddedMetricFormat compares with the example in the specification.
+func TestFlushWritesEmbeddedMetricFormat(t *testing.T) {
 	var out bytes.Buffer
 	m := metrics.New(metrics.Config{Output: &out, Namespace: "TokenVendor", Now: func() time.Time { return time.UnixMilli(1574109732004) }})
 	m.Flush()
 	if out.Len() != 0 {
-		t.Error("a line although nothing was counted")
+		t.Errorf("got %s without counts, want no line", out.String())
 	}
 	m.Count("Exchanges")
 	m.Count("FailedLogons")
@@ -30,12 +30,12 @@ func TestU07Line(t *testing.T) {
 	if json.Unmarshal([]byte(want), &wanted) != nil || json.Unmarshal(out.Bytes(), &got) != nil || !reflect.DeepEqual(got, wanted) {
 		t.Errorf("got %s, want %s", out.String(), want)
 	}
-	if bytes.Count(out.Bytes(), []byte("\n")) != 1 {
-		t.Error("not one line")
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n != 1 {
+		t.Errorf("got %d lines, want 1", n)
 	}
 }
 
-// writer counts writes and sums up a metric.
+// writer adds up the metric X of all lines.
 type writer struct {
 	mu  sync.Mutex
 	sum int
@@ -52,8 +52,7 @@ func (w *writer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// TestNothingIsLost when several events end at once.
-func TestNothingIsLost(t *testing.T) {
+func TestConcurrentFlushesLoseNoCount(t *testing.T) {
 	w := &writer{}
 	m := metrics.New(metrics.Config{Output: w, Namespace: "n"})
 	var all sync.WaitGroup
@@ -68,11 +67,11 @@ func TestNothingIsLost(t *testing.T) {
 	all.Wait()
 	m.Flush()
 	if w.sum != 1600 {
-		t.Errorf("%d were written, want 1600", w.sum)
+		t.Errorf("got sum %d, want 1600", w.sum)
 	}
 }
 
-func BenchmarkFlushOfNothing(b *testing.B) {
+func BenchmarkFlushWithoutCounts(b *testing.B) {
 	m := metrics.New(metrics.Config{Namespace: "n"})
 	b.ReportAllocs()
 	for b.Loop() {
