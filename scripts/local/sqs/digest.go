@@ -2,12 +2,11 @@ package sqs
 
 import (
 	"bytes"
-	"crypto/md5" // #nosec G501 -- SQS says with it what it has received
+	"crypto/md5" // #nosec G501 -- the digest that the SQS protocol uses
 	"encoding/binary"
 	"encoding/hex"
 	"maps"
 	"slices"
-	"strings"
 )
 
 func md5Of(text []byte) string {
@@ -15,7 +14,7 @@ func md5Of(text []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// attributesMD5 is what callers compare with their own.
+// attributesMD5 is the digest of message attributes, which an SDK compares with its own.
 //
 // Source: "Calculating the MD5 message digest for message attributes" of the SQS
 // Developer Guide.
@@ -29,16 +28,10 @@ func attributesMD5(attributes map[string]Attribute) string {
 		b.WriteString(text)
 	}
 	for _, name := range slices.Sorted(maps.Keys(attributes)) {
-		a := attributes[name]
 		field(name)
-		field(a.DataType)
-		if strings.HasPrefix(a.DataType, "Binary") {
-			b.WriteByte(2)
-			field(string(a.BinaryValue))
-		} else {
-			b.WriteByte(1)
-			field(a.StringValue)
-		}
+		field(attributes[name].DataType)
+		b.WriteByte(1) // the value is a string
+		field(attributes[name].StringValue)
 	}
 	return md5Of(b.Bytes())
 }

@@ -1,10 +1,10 @@
-// Package sqs is the part of Amazon SQS that the token vendor uses, on one machine:
-// standard queues with visibility time-outs and dead-letter queues, and the event source
-// mapping by which AWS Lambda takes messages from them.
+// Package sqs is a local double of Amazon SQS: standard queues with visibility timeouts
+// and dead-letter queues, and the event source mapping by which AWS Lambda takes messages
+// from a queue.
 //
-// Package awsjson says what it lets in. It has no FIFO queues, no policies and no
-// delays longer than a message's own; messages are gone with the process.
-// It imports the standard library only.
+// It has the operations SendMessage and ReceiveMessage, with String attributes. Queues are
+// added by Go code, and messages end with the process. Package awsjson says which requests
+// it accepts. It imports the standard library and awsjson only.
 //
 // Source: docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference.
 package sqs
@@ -12,12 +12,10 @@ package sqs
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"tokenvendor/scripts/local/awsjson"
@@ -25,124 +23,86 @@ import (
 
 // Config configures a [Server].
 type Config struct {
-	// Region and Account make the ARNs; required.
+	// Region and Account are part of the queues' ARNs. Required.
 	Region, Account string
-	// Now is the clock; nil: time.Now.
-	Now func() time.Time
 }
 
-// Queue says how a queue behaves.
+// Queue configures a queue.
 type Queue struct {
-	// Visibility is how long a message that was received is hidden; 0: 30 seconds.
+	// Visibility is how long a received message is hidden. Zero: 30 seconds.
 	Visibility time.Duration
-	// DeadLetter is the queue for messages that were received MaxReceives times and not
-	// deleted; empty: there is none.
+	// DeadLetter names the queue for messages that were received MaxReceives times and
+	// not deleted. Empty: none.
 	DeadLetter  string
 	MaxReceives int
 }
 
-// Server is the endpoint. It is safe for concurrent use. Of the [awsjson.Endpoint] it has
-// ServeHTTP, Calls, Fail, Hang and Inject.
+// Server is the endpoint. It is safe for concurrent use.
 type Server struct {
 	*awsjson.Endpoint
-	cfg  Config
-	base atomic.Value // string: scheme and host that callers use
+	cfg Config
 
 	mu     sync.Mutex
-	queues map[string]*queue // guarded by mu, and all that is in them
-	// sent is closed and replaced when a message comes.
-	sent chan struct{} // guarded by mu
+	queues map[string]*queue // by name; guarded by mu, with their content
+	sent   chan struct{}     // closed and replaced when a message is sent; guarded by mu
 }
 
 type queue struct {
 	Queue
-	name     string
 	messages []*message
 }
 
-// message is one in a queue.
 type message struct {
 	Message
 	handle  string
 	visible time.Time
 }
 
-// Message is a message as it lies in a queue.
+// Message is a message in a queue.
 type Message struct {
 	ID, Body string
-	// Attributes are those that the sender gave it, by name.
+	// Attributes are those that the sender set, by name.
 	Attributes map[string]Attribute
-	// Sent and First are when it was sent and first received; Receives is how often.
+	// Sent and First are the times of sending and of the first receive; Receives is the
+	// number of receives.
 	Sent, First time.Time
 	Receives    int
 }
 
-// Attribute is a message attribute. DataType is String, Number or Binary, or begins so.
+// Attribute is a message attribute. DataType is String.
 type Attribute struct {
-	DataType    string
-	StringValue string `json:",omitempty"`
-	BinaryValue []byte `json:",omitempty"`
+	DataType, StringValue string
 }
 
-const (
-	noQueue    = "QueueDoesNotExist"
-	badHandle  = "ReceiptHandleIsInvalid"
-	badValue   = "InvalidParameterValue"
-	badText    = "InvalidMessageContents"
-	batchEmpty = "EmptyBatchRequest"
-	batchLong  = "TooManyEntriesInBatchRequest"
-	// maxBytes is the largest message with its attributes, and the largest batch.
-	maxBytes = 1 << 20
-	// maxWait is the longest that a receive may wait.
-	maxWait = 20 * time.Second
-)
+// maxBytes is the largest message, attributes included.
+const maxBytes = 1 << 20
 
-// New returns an SQS without queues.
+// New returns a server without queues.
 func New(cfg Config) *Server {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	s := &Server{cfg: cfg, queues: make(map[string]*queue), sent: make(chan struct{})}
-	s.base.Store("http://localhost")
 	s.Endpoint = awsjson.New(awsjson.Config{
-		// A batch of the largest messages, escaped.
+		// JSON may need up to six bytes for one of a message.
 		Version: "1.0", Target: "AmazonSQS.", MaxBody: 8 * maxBytes,
 		Type: func(code string) string { return "com.amazonaws.sqs#" + code },
 		Operations: map[string]awsjson.Operation{
-			"SendMessage":             awsjson.Decode(s.sendMessage),
-			"SendMessageBatch":        awsjson.Decode(s.sendMessageBatch),
-			"ReceiveMessage":          awsjson.Decode(s.receiveMessage),
-			"DeleteMessage":           awsjson.Decode(s.deleteMessage),
-			"ChangeMessageVisibility": awsjson.Decode(s.changeMessageVisibility),
-			"GetQueueUrl":             awsjson.Decode(s.getQueueURL),
-			"GetQueueAttributes":      awsjson.Decode(s.getQueueAttributes),
-			"ListQueues":              awsjson.Decode(s.listQueues),
-			"PurgeQueue":              awsjson.Decode(s.purgeQueue),
+			"SendMessage":    decode(s.sendMessage),
+			"ReceiveMessage": decode(s.receiveMessage),
 		},
 	})
 	return s
 }
 
-// AddQueue adds an empty queue, or changes how one behaves.
+// AddQueue adds an empty queue.
 func (s *Server) AddQueue(name string, q Queue) {
 	if q.Visibility == 0 {
 		q.Visibility = 30 * time.Second
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if there := s.queues[name]; there != nil {
-		there.Queue = q
-		return
-	}
-	s.queues[name] = &queue{Queue: q, name: name}
+	s.queues[name] = &queue{Queue: q}
 }
 
-// ARN returns a queue's.
-func (s *Server) ARN(name string) string {
-	return "arn:aws:sqs:" + s.cfg.Region + ":" + s.cfg.Account + ":" + name
-}
-
-// Messages returns all messages of a queue, hidden ones too.
+// Messages returns all messages of a queue, including hidden ones.
 func (s *Server) Messages(name string) []Message {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -155,24 +115,26 @@ func (s *Server) Messages(name string) []Message {
 	return all
 }
 
-// Send sends a message; attributes are of the type String. It panics if there is no
-// such queue.
+// Send sends a message with attributes of the type String. It panics if the queue does
+// not exist.
 func (s *Server) Send(name, body string, attributes map[string]string) (id string) {
-	m := newMessage(body, nil)
+	typed := make(map[string]Attribute, len(attributes))
 	for key, value := range attributes {
-		m.Attributes[key] = Attribute{DataType: "String", StringValue: value}
+		typed[key] = Attribute{"String", value}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.put(s.queues[name], m, 0)
-	return m.ID
+	return s.put(s.queues[name], body, typed)
 }
 
-func newMessage(body string, attributes map[string]Attribute) *message {
-	if attributes = maps.Clone(attributes); attributes == nil {
-		attributes = make(map[string]Attribute)
-	}
-	return &message{Message: Message{ID: newID(), Body: body, Attributes: attributes}}
+// put must be called with mu held.
+func (s *Server) put(q *queue, body string, attributes map[string]Attribute) (id string) {
+	now := time.Now()
+	id = newID()
+	q.messages = append(q.messages, &message{Message: Message{ID: id, Body: body, Attributes: attributes, Sent: now}, visible: now})
+	close(s.sent)
+	s.sent = make(chan struct{})
+	return id
 }
 
 // newID returns a UUID.
@@ -184,19 +146,10 @@ func newID() string {
 	return strings.Join([]string{h[:8], h[8:12], h[12:16], h[16:20], h[20:]}, "-")
 }
 
-// put must be called with mu held.
-func (s *Server) put(q *queue, m *message, delay time.Duration) {
-	now := s.cfg.Now()
-	m.Sent, m.visible = now, now.Add(delay)
-	q.messages = append(q.messages, m)
-	close(s.sent)
-	s.sent = make(chan struct{})
-}
-
-// receive takes up to n messages that are visible, and moves those away that were
-// received too often. mu must be held.
-func (s *Server) receive(q *queue, n int, visibility time.Duration) []*message {
-	now := s.cfg.Now()
+// receive takes up to n visible messages. It moves those to the dead-letter queue that
+// were received too often. mu must be held.
+func (s *Server) receive(q *queue, n int) []*message {
+	now := time.Now()
 	var taken []*message
 	q.messages = slices.DeleteFunc(q.messages, func(m *message) bool {
 		if len(taken) == n || now.Before(m.visible) {
@@ -210,36 +163,17 @@ func (s *Server) receive(q *queue, n int, visibility time.Duration) []*message {
 		if m.Receives++; m.Receives == 1 {
 			m.First = now
 		}
-		m.handle, m.visible = rand.Text(), now.Add(visibility)
+		m.handle, m.visible = rand.Text(), now.Add(q.Visibility)
 		taken = append(taken, m)
 		return false
 	})
 	return taken
 }
 
-// delete deletes the message with that handle; false: there is none.
-func (q *queue) delete(handle string) bool {
-	before := len(q.messages)
-	q.messages = slices.DeleteFunc(q.messages, func(m *message) bool { return handle != "" && m.handle == handle })
-	return len(q.messages) < before
-}
-
-// counts are the attributes that a queue has by what is in it.
-func (q *queue) attributes(arn, deadARN string, now time.Time) map[string]string {
-	visible, hidden := 0, 0
-	for _, m := range q.messages {
-		if now.Before(m.visible) {
-			hidden++
-		} else {
-			visible++
-		}
+// system returns the attributes that SQS itself adds to a message.
+func (m *message) system() map[string]string {
+	return map[string]string{
+		"ApproximateReceiveCount": strconv.Itoa(m.Receives), "SentTimestamp": strconv.FormatInt(m.Sent.UnixMilli(), 10), "SenderId": "AIDALOCAL",
+		"ApproximateFirstReceiveTimestamp": strconv.FormatInt(m.First.UnixMilli(), 10),
 	}
-	all := map[string]string{
-		"QueueArn": arn, "VisibilityTimeout": strconv.Itoa(int(q.Visibility / time.Second)),
-		"ApproximateNumberOfMessages": strconv.Itoa(visible), "ApproximateNumberOfMessagesNotVisible": strconv.Itoa(hidden),
-	}
-	if q.DeadLetter != "" {
-		all["RedrivePolicy"] = `{"deadLetterTargetArn":"` + deadARN + `","maxReceiveCount":` + strconv.Itoa(q.MaxReceives) + `}`
-	}
-	return all
 }

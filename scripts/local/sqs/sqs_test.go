@@ -2,6 +2,7 @@ package sqs_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -19,58 +21,25 @@ import (
 	local "tokenvendor/scripts/local/sqs"
 )
 
-// ground is one server with the real SDK client. Its clock is the test's.
-type ground struct {
-	*local.Server
-	api *sqs.Client
-
-	mu  sync.Mutex
-	now time.Time
+// newServer returns a server with the queues "orders" and "dead".
+func newServer() *local.Server {
+	s := local.New(local.Config{Region: "eu-central-1", Account: "123456789012"})
+	s.AddQueue("dead", local.Queue{})
+	s.AddQueue("orders", local.Queue{Visibility: time.Minute, DeadLetter: "dead", MaxReceives: 3})
+	return s
 }
 
-func newGround(t *testing.T) *ground {
+// newClient returns the SDK's client of a server, and the URL of the queue "orders".
+func newClient(t *testing.T) (client *sqs.Client, server *local.Server, orders *string) {
 	t.Helper()
-	g := &ground{now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)}
-	g.Server = local.New(local.Config{Region: "eu-central-1", Account: "123456789012", Now: func() time.Time {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		return g.now
-	}})
-	server := httptest.NewServer(g.Server)
-	t.Cleanup(server.Close)
+	server = newServer()
+	endpoint := httptest.NewServer(server)
+	t.Cleanup(endpoint.Close)
 	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "x"}, nil
 	})
-	g.api = sqs.New(sqs.Options{Region: "eu-central-1", BaseEndpoint: &server.URL, Credentials: credentials, RetryMaxAttempts: 1})
-	g.AddQueue("dead", local.Queue{})
-	g.AddQueue("orders", local.Queue{Visibility: time.Minute, DeadLetter: "dead", MaxReceives: 3})
-	return g
-}
-
-func (g *ground) pass(d time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.now = g.now.Add(d)
-}
-
-func (g *ground) url(t *testing.T, name string) *string {
-	t.Helper()
-	out, err := g.api.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: &name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out.QueueUrl
-}
-
-func (g *ground) receive(t *testing.T, name string, n int32) []types.Message {
-	t.Helper()
-	out, err := g.api.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
-		QueueUrl: g.url(t, name), MaxNumberOfMessages: n, MessageAttributeNames: []string{"All"}, MessageSystemAttributeNames: []types.MessageSystemAttributeName{"All"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out.Messages
+	client = sqs.New(sqs.Options{Region: "eu-central-1", BaseEndpoint: &endpoint.URL, Credentials: credentials, RetryMaxAttempts: 1})
+	return client, server, aws.String(endpoint.URL + "/123456789012/orders")
 }
 
 func codeOf(err error) string {
@@ -81,136 +50,151 @@ func codeOf(err error) string {
 	return api.ErrorCode()
 }
 
-// TestRound: the SDK compares each digest with its own.
-func TestRound(t *testing.T) {
-	g := newGround(t)
-	url := g.url(t, "orders")
-	sent, err := g.api.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: url, MessageBody: aws.String("ü <&> \n"), MessageAttributes: map[string]types.MessageAttributeValue{
-		"s": {DataType: aws.String("String"), StringValue: aws.String("x")}, "n": {DataType: aws.String("Number.int"), StringValue: aws.String("7")},
-		"b": {DataType: aws.String("Binary"), BinaryValue: []byte{0, 1, 2}},
-	}})
+// TestSDKReceivesWhatItSent: the SDK compares each digest with its own.
+func TestSDKReceivesWhatItSent(t *testing.T) {
+	client, server, orders := newClient(t)
+	const body = "ü <&> \n"
+	value := func(text string) types.MessageAttributeValue {
+		return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(text)}
+	}
+	sent, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{
+		QueueUrl: orders, MessageBody: aws.String(body), MessageAttributes: map[string]types.MessageAttributeValue{"a": value("x"), "b": value("ü")},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := g.receive(t, "orders", 10)
-	if len(got) != 1 || *got[0].MessageId != *sent.MessageId || *got[0].Body != "ü <&> \n" || len(got[0].MessageAttributes) != 3 || got[0].Attributes["ApproximateReceiveCount"] != "1" {
-		t.Fatalf("received %+v", got)
+	in := &sqs.ReceiveMessageInput{QueueUrl: orders, MaxNumberOfMessages: 10, MessageAttributeNames: []string{"All"}}
+	got, err := client.ReceiveMessage(t.Context(), in)
+	if err != nil || len(got.Messages) != 1 {
+		t.Fatalf("received %+v, %v", got, err)
 	}
-	if again := g.receive(t, "orders", 10); len(again) != 0 {
-		t.Error("received what is hidden")
+	if m := got.Messages[0]; *m.MessageId != *sent.MessageId || *m.Body != body || len(m.MessageAttributes) != 2 || aws.ToString(m.ReceiptHandle) == "" {
+		t.Errorf("received %+v", m)
 	}
-	attributes, err := g.api.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []types.QueueAttributeName{"All"}})
-	if err != nil || attributes.Attributes["ApproximateNumberOfMessagesNotVisible"] != "1" || !strings.Contains(attributes.Attributes["RedrivePolicy"], ":dead") {
-		t.Errorf("%+v, %v", attributes, err)
+	if again, err := client.ReceiveMessage(t.Context(), in); err != nil || len(again.Messages) != 0 {
+		t.Errorf("received %+v, %v, want nothing: the message is hidden", again, err)
 	}
-	if _, err := g.api.ChangeMessageVisibility(t.Context(), &sqs.ChangeMessageVisibilityInput{QueueUrl: url, ReceiptHandle: got[0].ReceiptHandle}); err != nil {
-		t.Error(err)
-	}
-	got = g.receive(t, "orders", 1)
-	if len(got) != 1 || got[0].Attributes["ApproximateReceiveCount"] != "2" {
-		t.Fatalf("received %+v", got)
-	}
-	for range 2 { // the second finds nothing
-		if _, err := g.api.DeleteMessage(t.Context(), &sqs.DeleteMessageInput{QueueUrl: url, ReceiptHandle: got[0].ReceiptHandle}); err != nil {
-			t.Error(err)
+	server.Send("orders", "x", map[string]string{"a": "x", "b": "y"})
+	for _, want := range []int{0, 1} {
+		in := &sqs.ReceiveMessageInput{QueueUrl: orders, MessageAttributeNames: []string{"none", "a"}[want : want+1]}
+		if got, err := client.ReceiveMessage(t.Context(), in); err != nil || len(got.Messages) != 1-want || want == 0 && len(got.Messages[0].MessageAttributes) != 0 {
+			t.Errorf("received %+v, %v", got, err)
 		}
-	}
-	if len(g.Messages("orders")) != 0 {
-		t.Error("not deleted")
-	}
-	list, err := g.api.ListQueues(t.Context(), &sqs.ListQueuesInput{})
-	if err != nil || len(list.QueueUrls) != 2 {
-		t.Errorf("%v, %v", list, err)
 	}
 }
 
-// TestRefused: what SQS does not take.
-func TestRefused(t *testing.T) {
-	g := newGround(t)
-	url := g.url(t, "orders")
-	send := func(in sqs.SendMessageInput) error {
-		in.QueueUrl = url
-		_, err := g.api.SendMessage(t.Context(), &in)
-		return err
-	}
-	attributes := make(map[string]types.MessageAttributeValue)
+func TestRefusesWhatSQSRefuses(t *testing.T) {
+	client, _, orders := newClient(t)
+	value := types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String("x")}
+	eleven := make(map[string]types.MessageAttributeValue)
 	for i := range 11 {
-		attributes[fmt.Sprint("a", i)] = types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String("x")}
+		eleven[fmt.Sprint("a", i)] = value
 	}
+	empty := map[string]types.MessageAttributeValue{"a": {DataType: aws.String("String"), StringValue: aws.String("")}}
 	for name, test := range map[string]struct {
 		in   sqs.SendMessageInput
 		code string
 	}{
-		"large":           {sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 1<<20+1))}, "InvalidParameterValue"},
-		"control":         {sqs.SendMessageInput{MessageBody: aws.String("\x01")}, "InvalidMessageContents"},
-		"empty":           {sqs.SendMessageInput{MessageBody: aws.String("")}, "MissingParameter"},
-		"delay":           {sqs.SendMessageInput{MessageBody: aws.String("x"), DelaySeconds: 901}, "InvalidParameterValue"},
-		"attributes":      {sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: attributes}, "InvalidParameterValue"},
-		"empty attribute": {sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: map[string]types.MessageAttributeValue{"a": {DataType: aws.String("String"), StringValue: aws.String("")}}}, "InvalidParameterValue"},
+		"too large":             {sqs.SendMessageInput{MessageBody: aws.String(strings.Repeat("x", 1<<20+1))}, "InvalidParameterValue"},
+		"control character":     {sqs.SendMessageInput{MessageBody: aws.String("\x01")}, "InvalidMessageContents"},
+		"empty body":            {sqs.SendMessageInput{MessageBody: aws.String("")}, "MissingParameter"},
+		"11 attributes":         {sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: eleven}, "InvalidParameterValue"},
+		"empty attribute":       {sqs.SendMessageInput{MessageBody: aws.String("x"), MessageAttributes: empty}, "InvalidParameterValue"},
+		"unknown queue":         {sqs.SendMessageInput{MessageBody: aws.String("x"), QueueUrl: aws.String(*orders + "x")}, "QueueDoesNotExist"},
+		"unsupported parameter": {sqs.SendMessageInput{MessageBody: aws.String("x"), DelaySeconds: 1}, "UnsupportedOperation"},
 	} {
-		if err := send(test.in); codeOf(err) != test.code {
-			t.Errorf("%s: %v", name, err)
+		if test.in.QueueUrl == nil {
+			test.in.QueueUrl = orders
+		}
+		if _, err := client.SendMessage(t.Context(), &test.in); codeOf(err) != test.code {
+			t.Errorf("%s: got %v, want %s", name, err, test.code)
 		}
 	}
-	if _, err := g.api.GetQueueUrl(t.Context(), &sqs.GetQueueUrlInput{QueueName: aws.String("none")}); codeOf(err) != "QueueDoesNotExist" {
-		t.Error(err)
-	}
-	out, err := g.api.SendMessageBatch(t.Context(), &sqs.SendMessageBatchInput{QueueUrl: url, Entries: []types.SendMessageBatchRequestEntry{
-		{Id: aws.String("1"), MessageBody: aws.String("good")}, {Id: aws.String("2"), MessageBody: aws.String("\x01")},
-	}})
-	if err != nil || len(out.Successful) != 1 || len(out.Failed) != 1 || *out.Failed[0].Id != "2" {
-		t.Errorf("%+v, %v", out, err)
-	}
-}
-
-// TestRedrive: a message that nobody deletes ends in the dead-letter queue, with its id.
-func TestRedrive(t *testing.T) {
-	g := newGround(t)
-	id := g.Send("orders", "poison", map[string]string{"a": "b"})
-	for range 3 {
-		if got := g.receive(t, "orders", 10); len(got) != 1 {
-			t.Fatalf("received %d", len(got))
+	for _, in := range []sqs.ReceiveMessageInput{{MaxNumberOfMessages: 11}, {WaitTimeSeconds: 21}} {
+		in.QueueUrl = orders
+		if _, err := client.ReceiveMessage(t.Context(), &in); codeOf(err) != "InvalidParameterValue" {
+			t.Errorf("got %v, want InvalidParameterValue", err)
 		}
-		g.pass(time.Minute)
-	}
-	if got := g.receive(t, "orders", 10); len(got) != 0 {
-		t.Error("received a fourth time")
-	}
-	dead := g.receive(t, "dead", 10)
-	if len(dead) != 1 || *dead[0].MessageId != id || *dead[0].MessageAttributes["a"].StringValue != "b" || len(g.Messages("orders")) != 0 {
-		t.Errorf("in the dead-letter queue: %+v", dead)
 	}
 }
 
-// TestLongPoll: a receive that waits gets what is sent meanwhile.
-func TestLongPoll(t *testing.T) {
-	g := newGround(t)
-	url := g.url(t, "orders")
-	begun := time.Now()
-	go func() {
-		time.Sleep(50 * time.Millisecond)
-		g.Send("orders", "late", nil)
-	}()
-	out, err := g.api.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: url, WaitTimeSeconds: 20})
-	if err != nil || len(out.Messages) != 1 || time.Since(begun) > 10*time.Second {
-		t.Errorf("%+v, %v", out, err)
+type received struct{ MessageID, Body string }
+
+// receive receives up to ten messages without a network, so that it can run in a bubble
+// of testing/synctest.
+func receive(t *testing.T, s *local.Server, queue string, seconds int) []received {
+	t.Helper()
+	body := fmt.Sprintf(`{"QueueUrl":"http://localhost/123456789012/%s","MaxNumberOfMessages":10,"WaitTimeSeconds":%d}`, queue, seconds)
+	r := httptest.NewRequest("POST", "http://localhost/", strings.NewReader(body))
+	r.Header.Set("Authorization", "AWS4-HMAC-SHA256 x")
+	r.Header.Set("X-Amz-Target", "AmazonSQS.ReceiveMessage")
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	var out struct{ Messages []received }
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != 200 {
+		t.Fatalf("status %d, %s", w.Code, w.Body)
 	}
+	return out.Messages
 }
 
-// mapped runs the mapping with function until the queue is empty, and returns the
-// batches that it was invoked with.
-func (g *ground) mapped(t *testing.T, function func(ids []string) (answer string, failed bool)) (batches [][]string) {
+func TestUndeletedMessageMovesToDeadLetterQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		id := s.Send("orders", "poison", map[string]string{"a": "b"})
+		for range 3 {
+			if got := receive(t, s, "orders", 0); len(got) != 1 {
+				t.Fatalf("received %v, want one message", got)
+			}
+			time.Sleep(time.Minute)
+		}
+		if got := receive(t, s, "orders", 0); len(got) != 0 {
+			t.Errorf("received %v a fourth time", got)
+		}
+		dead := receive(t, s, "dead", 0)
+		if len(dead) != 1 || dead[0].MessageID != id || s.Messages("dead")[0].Attributes["a"].StringValue != "b" || len(s.Messages("orders")) != 0 {
+			t.Errorf("the dead-letter queue has %v, want the message with its id and attributes", dead)
+		}
+	})
+}
+
+func TestReceiveWaitsForMessage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		start := time.Now()
+		if got := receive(t, s, "orders", 20); len(got) != 0 || time.Since(start) != 20*time.Second {
+			t.Errorf("received %v after %v, want nothing after 20s", got, time.Since(start))
+		}
+		start = time.Now()
+		time.AfterFunc(7*time.Second, func() { s.Send("orders", "late", nil) })
+		if got := receive(t, s, "orders", 20); len(got) != 1 || time.Since(start) != 7*time.Second {
+			t.Errorf("received %v after %v, want one message after 7s", got, time.Since(start))
+		}
+		start = time.Now()
+		if got := receive(t, s, "orders", 20); len(got) != 0 {
+			t.Errorf("received %v, want nothing while the message is hidden", got)
+		}
+		time.Sleep(30 * time.Second)
+		if got := receive(t, s, "orders", 20); len(got) != 1 || time.Since(start).Round(time.Second) != time.Minute {
+			t.Errorf("received %v after %v, want the message when it is visible again", got, time.Since(start))
+		}
+	})
+}
+
+// deliver runs the mapping until the queue is empty, and returns the ids of each batch.
+func deliver(t *testing.T, s *local.Server, function func(ids []string) (answer string, failed bool)) (batches [][]string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
-	m := local.Mapping{Server: g.Server, Queue: "orders", Invoke: func(_ context.Context, event []byte) ([]byte, bool) {
+	m := local.Mapping{Server: s, Queue: "orders", Invoke: func(_ context.Context, text []byte) ([]byte, bool) {
 		mu.Lock()
 		defer mu.Unlock()
+		var event struct{ Records []struct{ MessageID string } }
+		if err := json.Unmarshal(text, &event); err != nil {
+			t.Error(err)
+		}
 		var ids []string
-		for part := range strings.SplitSeq(string(event), `"messageId":"`) {
-			if id, _, ok := strings.Cut(part, `"`); ok && len(id) == 36 {
-				ids = append(ids, id)
-			}
+		for _, record := range event.Records {
+			ids = append(ids, record.MessageID)
 		}
 		batches = append(batches, ids)
 		answer, failed := function(ids)
@@ -218,76 +202,75 @@ func (g *ground) mapped(t *testing.T, function func(ids []string) (answer string
 	}}
 	ended := make(chan struct{})
 	go func() { defer close(ended); m.Run(ctx) }()
-	for deadline := time.Now().Add(20 * time.Second); len(g.Messages("orders")) > 0; {
+	for deadline := time.Now().Add(time.Hour); len(s.Messages("orders")) > 0; time.Sleep(time.Second) {
 		if time.Now().After(deadline) {
 			t.Fatal("the queue is not empty")
 		}
-		time.Sleep(5 * time.Millisecond)
-		g.pass(10 * time.Second)
 	}
 	cancel()
 	<-ended
 	return batches
 }
 
-// TestMapping: what is said to have failed comes again, and nothing else; an answer that
-// cannot be understood means that all has failed.
-func TestMapping(t *testing.T) {
-	for name, answer := range map[string]func(ids []string) (string, bool){
-		"nothing": func([]string) (string, bool) { return "", false },
-		"null":    func([]string) (string, bool) { return "null", false },
-		"empty":   func([]string) (string, bool) { return `{"batchItemFailures":[]}`, false },
-		"one failed": func(ids []string) (string, bool) {
-			return `{"batchItemFailures":[{"itemIdentifier":"` + ids[0] + `"}]}`, false
-		},
-		"unknown": func([]string) (string, bool) { return `{"batchItemFailures":[{"itemIdentifier":"x"}]}`, false },
-		"no id":   func([]string) (string, bool) { return `{"batchItemFailures":[{}]}`, false },
-		"no JSON": func([]string) (string, bool) { return `{`, false },
-		"error":   func([]string) (string, bool) { return ``, true },
+// TestMappingRepeatsReportedFailures: an answer that Lambda cannot read means that all
+// messages of the batch failed.
+func TestMappingRepeatsReportedFailures(t *testing.T) {
+	const all = -1
+	for name, tt := range map[string]struct {
+		answer   string // %s is the first id
+		failed   bool
+		repeated int
+	}{
+		"no answer":      {"", false, 0},
+		"null":           {"null", false, 0},
+		"no failure":     {`{"batchItemFailures":[]}`, false, 0},
+		"one failure":    {`{"batchItemFailures":[{"itemIdentifier":"%s"}]}`, false, 1},
+		"unknown id":     {`{"batchItemFailures":[{"itemIdentifier":"x"}]}`, false, all},
+		"no id":          {`{"batchItemFailures":[{}]}`, false, all},
+		"not JSON":       {`{`, false, all},
+		"function error": {``, true, all},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := newGround(t)
-			for range 5 {
-				g.Send("orders", "x", nil)
-			}
-			first := true
-			var failed string
-			batches := g.mapped(t, func(ids []string) (string, bool) {
-				if !first {
-					return "", false
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer()
+				for range 5 {
+					s.Send("orders", "x", nil)
 				}
-				first, failed = false, ids[0]
-				return answer(ids)
+				calls := 0
+				batches := deliver(t, s, func(ids []string) (string, bool) {
+					if calls++; calls > 1 {
+						return "", false
+					}
+					return strings.Replace(tt.answer, "%s", ids[0], 1), tt.failed
+				})
+				repeated := batches[0]
+				if tt.repeated != all {
+					repeated = repeated[:tt.repeated]
+				}
+				got := slices.Concat(batches...)[5:]
+				if !slices.Equal(got, repeated) || len(s.Messages("dead")) != 0 {
+					t.Errorf("repeated %v of %v, want %v", got, batches, repeated)
+				}
 			})
-			seen := slices.Concat(batches...)
-			want := map[string]int{"nothing": 5, "null": 5, "empty": 5, "one failed": 6}[name]
-			if want == 0 {
-				want = 5 + len(batches[0])
-			}
-			if len(seen) != want || name == "one failed" && seen[len(seen)-1] != failed && !slices.Contains(seen[len(batches[0]):], failed) {
-				t.Errorf("%d messages in %d events, want %d", len(seen), len(batches), want)
-			}
-			if len(g.Messages("dead")) != 0 {
-				t.Error("one is in the dead-letter queue")
-			}
 		})
 	}
 }
 
-// TestPoison: one that always fails leaves the others alone.
-func TestPoison(t *testing.T) {
-	g := newGround(t)
-	poison := g.Send("orders", "poison", nil)
-	for range 100 {
-		g.Send("orders", "x", nil)
-	}
-	g.mapped(t, func(ids []string) (string, bool) {
-		if slices.Contains(ids, poison) {
-			return `{"batchItemFailures":[{"itemIdentifier":"` + poison + `"}]}`, false
+func TestPoisonMessageDoesNotStopOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		poison := s.Send("orders", "poison", nil)
+		for range 100 {
+			s.Send("orders", "x", nil)
 		}
-		return "", false
+		deliver(t, s, func(ids []string) (string, bool) {
+			if slices.Contains(ids, poison) {
+				return `{"batchItemFailures":[{"itemIdentifier":"` + poison + `"}]}`, false
+			}
+			return "", false
+		})
+		if dead := s.Messages("dead"); len(dead) != 1 || dead[0].ID != poison {
+			t.Errorf("the dead-letter queue has %+v, want the poison message alone", dead)
+		}
 	})
-	if dead := g.Messages("dead"); len(dead) != 1 || dead[0].ID != poison {
-		t.Errorf("in the dead-letter queue: %+v", dead)
-	}
 }
