@@ -1,24 +1,23 @@
-// Package scheduler is the part of Amazon EventBridge Scheduler that the token vendor
-// uses, on one machine: schedules by rate, or at one time, that call a function.
+// Package scheduler is a local double of Amazon EventBridge Scheduler: schedules that call
+// a function at a fixed rate.
 //
-// It refuses unsigned requests and browsers, and does not verify signatures. It has one
-// group and no cron; schedules are gone with the process. Beyond what AWS has it knows
-// rate(N seconds), for those who cannot wait a minute.
-// It imports the standard library only.
+// It has the operations CreateSchedule and DeleteSchedule, one group, and no cron and
+// at expressions. In addition to AWS it accepts rate(N seconds), for tests. It refuses
+// unsigned requests and browsers, and does not verify signatures. Schedules end with the
+// process. It imports the standard library only.
 //
 // Source: docs.aws.amazon.com/scheduler/latest/APIReference
 package scheduler
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,13 +26,11 @@ import (
 
 // Config configures a [Server].
 type Config struct {
-	// Region and Account make the ARNs; required.
+	// Region and Account are part of the schedules' ARNs. Required.
 	Region, Account string
-	// Target is called with the input of a schedule that is due; required. Each call
-	// has a goroutine of its own.
+	// Target is called with the input of a schedule that is due, each time in a new
+	// goroutine. Required.
 	Target func(arn string, input []byte)
-	// Now is the clock; nil: time.Now.
-	Now func() time.Time
 }
 
 // Server is the endpoint. It is safe for concurrent use.
@@ -42,37 +39,34 @@ type Server struct {
 	targets sync.WaitGroup
 
 	mu        sync.Mutex
-	schedules map[string]*schedule // by name; guarded by mu, and all that is in them
+	schedules map[string]*schedule // by name; guarded by mu, with their members
 }
 
 type schedule struct {
 	definition
-	arn   string
-	every time.Duration // 0: once
-	next  time.Time     // zero: never again
+	every time.Duration
+	next  time.Time
 }
 
-// definition is what a caller says of a schedule.
+// definition is the body of CreateSchedule.
 type definition struct {
 	ScheduleExpression string
 	FlexibleTimeWindow struct{ Mode string }
-	State              string
 	Target             struct {
 		ARN     string `json:"Arn"`
 		RoleARN string `json:"RoleArn"`
 		Input   string
 	}
+	ClientToken string // sent by every SDK; ignored
 }
 
-// New returns a Scheduler without schedules.
+// New returns a server without schedules.
 func New(cfg Config) *Server {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	return &Server{cfg: cfg, schedules: make(map[string]*schedule)}
 }
 
-// Run calls what is due until ctx ends, and returns when the last call has.
+// Run calls the targets that are due until ctx ends, and returns after the last call has
+// returned.
 func (s *Server) Run(ctx context.Context) {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
@@ -87,29 +81,23 @@ func (s *Server) Run(ctx context.Context) {
 	}
 }
 
-// fire calls what is due now. What was missed is not made up for.
+// fire calls the targets that are due now. Missed runs are not repeated.
 func (s *Server) fire() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.cfg.Now()
+	now := time.Now()
 	for _, one := range s.schedules {
-		if one.next.IsZero() || now.Before(one.next) || one.State == "DISABLED" {
+		if now.Before(one.next) {
 			continue
 		}
-		input := strings.NewReplacer(
-			"<aws.scheduler.schedule-arn>", one.arn, "<aws.scheduler.scheduled-time>", one.next.UTC().Format(time.RFC3339),
-			"<aws.scheduler.execution-id>", rand.Text(), "<aws.scheduler.attempt-number>", "1",
-		).Replace(one.Target.Input)
-		if one.every == 0 {
-			one.next = time.Time{}
-		} else {
-			one.next = now.Add(one.every)
-		}
+		input := strings.ReplaceAll(one.Target.Input, "<aws.scheduler.scheduled-time>", one.next.UTC().Format(time.RFC3339))
 		arn := one.Target.ARN
+		one.next = now.Add(one.every)
 		s.targets.Go(func() { s.cfg.Target(arn, []byte(input)) })
 	}
 }
 
+// failure is an error answer.
 type failure struct {
 	status        int
 	code, message string
@@ -130,7 +118,33 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
-func (s *Server) answer(r *http.Request) (any, *failure) {
+var scheduleName = regexp.MustCompile(`^[0-9A-Za-z_.-]{1,64}$`)
+
+func (s *Server) answer(r *http.Request) (map[string]string, *failure) {
+	if problem := accept(r); problem != nil {
+		return nil, problem
+	}
+	name, ok := strings.CutPrefix(r.URL.Path, "/schedules/")
+	if !ok || r.Method != http.MethodPost && r.Method != http.MethodDelete {
+		return nil, &failure{404, "UnknownOperationException", r.Method + " " + r.URL.Path + " is not supported: only CreateSchedule and DeleteSchedule are"}
+	}
+	if !scheduleName.MatchString(name) {
+		return nil, invalid("Name must be 1 to 64 letters, digits and _.-")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.Method == http.MethodPost {
+		return s.create(name, r.Body)
+	}
+	if s.schedules[name] == nil {
+		return nil, &failure{404, "ResourceNotFoundException", "the schedule does not exist"}
+	}
+	delete(s.schedules, name)
+	return map[string]string{}, nil
+}
+
+// accept refuses requests of browsers and unsigned requests.
+func accept(r *http.Request) *failure {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
 		host = r.Host
@@ -138,96 +152,47 @@ func (s *Server) answer(r *http.Request) (any, *failure) {
 	ip := net.ParseIP(strings.Trim(host, "[]"))
 	switch {
 	case r.Header.Get("Origin") != "" || host != "localhost" && (ip == nil || !ip.IsLoopback()):
-		return nil, &failure{403, "AccessDeniedException", "only programs on this machine may call"}
+		return &failure{403, "AccessDeniedException", "only programs on this machine may call"}
 	case !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 "):
-		return nil, &failure{403, "MissingAuthenticationTokenException", "the request is not signed"}
+		return &failure{403, "MissingAuthenticationTokenException", "the request is not signed"}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	name, one := strings.CutPrefix(r.URL.Path, "/schedules/")
-	switch {
-	case r.URL.Path == "/schedules" && r.Method == http.MethodGet:
-		return s.list(), nil
-	case !one || !regexp.MustCompile(`^[0-9A-Za-z_.-]{1,64}$`).MatchString(name):
-		return nil, invalid("the path must be /schedules or /schedules/NAME")
-	case r.Method == http.MethodPost || r.Method == http.MethodPut:
-		return s.put(name, r)
-	}
-	there := s.schedules[name]
-	if there == nil {
-		return nil, &failure{404, "ResourceNotFoundException", "the schedule does not exist"}
-	}
-	switch r.Method {
-	case http.MethodGet:
-		return there.describe(name), nil
-	case http.MethodDelete:
-		delete(s.schedules, name)
-		return struct{}{}, nil
-	}
-	return nil, invalid("the method is not known")
+	return nil
 }
 
-func (s *Server) list() any {
-	all := []any{}
-	for _, name := range slices.Sorted(maps.Keys(s.schedules)) {
-		one := s.schedules[name]
-		all = append(all, map[string]any{"Name": name, "Arn": one.arn, "GroupName": "default", "State": one.State, "Target": map[string]string{"Arn": one.Target.ARN}})
-	}
-	return map[string]any{"Schedules": all}
-}
-
-func (one *schedule) describe(name string) any {
-	return map[string]any{
-		"Name": name, "Arn": one.arn, "GroupName": "default", "State": one.State, "ScheduleExpression": one.ScheduleExpression,
-		"FlexibleTimeWindow": map[string]string{"Mode": one.FlexibleTimeWindow.Mode},
-		"Target":             map[string]string{"Arn": one.Target.ARN, "RoleArn": one.Target.RoleARN, "Input": one.Target.Input},
-	}
-}
-
-func (s *Server) put(name string, r *http.Request) (any, *failure) {
+// create must be called with mu held.
+func (s *Server) create(name string, body io.Reader) (map[string]string, *failure) {
 	var d definition
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	if err != nil || json.Unmarshal(body, &d) != nil {
-		return nil, invalid("the body is not a schedule")
+	text, err := io.ReadAll(io.LimitReader(body, 1<<20))
+	strict := json.NewDecoder(bytes.NewReader(text))
+	// Ignoring an unsupported member would be a hidden difference from AWS.
+	strict.DisallowUnknownFields()
+	if err != nil || strict.Decode(&d) != nil {
+		return nil, invalid("the body is not a schedule, or has a member that is not supported")
 	}
-	there := s.schedules[name]
+	every := interval(d.ScheduleExpression)
 	switch {
-	case r.Method == http.MethodPost && there != nil:
+	case s.schedules[name] != nil:
 		return nil, &failure{409, "ConflictException", "the schedule exists already"}
-	case r.Method == http.MethodPut && there == nil:
-		return nil, &failure{404, "ResourceNotFoundException", "the schedule does not exist"}
-	case d.Target.ARN == "" || d.Target.RoleARN == "":
-		return nil, invalid("Target needs Arn and RoleArn")
-	case d.FlexibleTimeWindow.Mode != "OFF" && d.FlexibleTimeWindow.Mode != "FLEXIBLE":
-		return nil, invalid("FlexibleTimeWindow needs a Mode")
-	case d.Target.Input == "":
-		d.Target.Input = "{}"
+	case d.Target.ARN == "" || d.Target.RoleARN == "" || d.Target.Input == "":
+		return nil, invalid("Target needs Arn, RoleArn and Input")
+	case d.FlexibleTimeWindow.Mode != "OFF":
+		return nil, invalid("the Mode of FlexibleTimeWindow must be OFF")
+	case every == 0:
+		return nil, invalid("ScheduleExpression must be rate(N minutes); cron and at are not supported")
 	}
-	if d.State == "" {
-		d.State = "ENABLED"
-	}
-	one := &schedule{definition: d, arn: "arn:aws:scheduler:" + s.cfg.Region + ":" + s.cfg.Account + ":schedule/default/" + name}
-	var problem *failure
-	if one.every, one.next, problem = when(d.ScheduleExpression, s.cfg.Now()); problem != nil {
-		return nil, problem
-	}
-	s.schedules[name] = one
-	return map[string]string{"ScheduleArn": one.arn}, nil
+	s.schedules[name] = &schedule{d, every, time.Now().Add(every)}
+	return map[string]string{"ScheduleArn": "arn:aws:scheduler:" + s.cfg.Region + ":" + s.cfg.Account + ":schedule/default/" + name}, nil
 }
 
-// when reads a schedule's expression. A rate's first run is one interval from now.
-func when(expression string, now time.Time) (every time.Duration, next time.Time, problem *failure) {
-	if m := regexp.MustCompile(`^rate\(([0-9]{1,5}) (second|minute|hour|day)s?\)$`).FindStringSubmatch(expression); m != nil {
-		n, _ := strconv.Atoi(m[1])
-		unit := map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}[m[2]]
-		if every = time.Duration(n) * unit; every > 0 {
-			return every, now.Add(every), nil
-		}
+var rate = regexp.MustCompile(`^rate\(([0-9]{1,5}) (second|minute|hour|day)s?\)$`)
+
+// interval returns the interval of a rate expression; zero: it is not one.
+func interval(expression string) time.Duration {
+	m := rate.FindStringSubmatch(expression)
+	if m == nil {
+		return 0
 	}
-	if text, ok := strings.CutPrefix(strings.TrimSuffix(expression, ")"), "at("); ok {
-		if next, err := time.Parse("2006-01-02T15:04:05", text); err == nil {
-			return 0, next, nil
-		}
-	}
-	return 0, next, invalid("ScheduleExpression must be rate(N minutes) or at(yyyy-mm-ddThh:mm:ss); there is no cron here")
+	n, _ := strconv.Atoi(m[1])
+	unit := map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}[m[2]]
+	return time.Duration(n) * unit
 }
