@@ -1,10 +1,10 @@
-// Package sts is the part of AWS STS that the token vendor uses, on this machine:
-// GetWebIdentityToken, which issues tokens that name the role of whoever asks, and
-// GetCallerIdentity. It speaks the AWS query protocol, refuses unsigned requests and
-// browsers, does not verify signatures, and takes every caller for one role.
+// Package sts is a local double of AWS STS. It has one operation, GetWebIdentityToken, with
+// one audience and at most one tag: it issues tokens that name the caller's role. It speaks
+// the AWS query protocol, refuses unsigned requests and browsers, does not verify
+// signatures, and gives all callers the same role.
 //
-// It imports the standard library only. Source: the page API_GetWebIdentityToken.html
-// of the STS API Reference, and "Understanding token claims" of the IAM User Guide.
+// It imports the standard library only. Sources: the page API_GetWebIdentityToken.html of
+// the STS API Reference, and "Understanding token claims" of the IAM User Guide.
 package sts
 
 import (
@@ -22,30 +22,27 @@ import (
 	"time"
 )
 
-// Config says whose STS it is.
+// Config configures a [Server].
 type Config struct {
-	// Region and Account are in its tokens; required.
+	// Region and Account are claims of the tokens. Required.
 	Region, Account string
-	// Role is the name of the role that all callers have; required.
+	// Role is the name of the role that all callers have. Required.
 	Role string
-	// Issuer is the name of the account's issuer; empty: one like those of AWS.
-	Issuer string
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
 }
 
 // Server is the http.Handler. It is safe for concurrent use.
 type Server struct {
-	cfg  Config
-	keys keys
+	cfg    Config
+	issuer string
+	keys   keys
 
 	mu       sync.Mutex
 	disabled bool     // guarded by mu
-	failures []string // codes for the next calls; guarded by mu
+	failures []string // error codes of the next calls; guarded by mu
 	issued   []Issued // guarded by mu
 }
 
-// Issued is a token that was issued.
+// Issued describes a token that was issued.
 type Issued struct {
 	Audience  []string
 	Algorithm string
@@ -53,44 +50,37 @@ type Issued struct {
 	Tags      map[string]string
 }
 
-// New returns an STS of an account that has outbound identity federation enabled.
+// New returns the STS of an account that has outbound identity federation enabled.
 func New(cfg Config) (*Server, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	if cfg.Issuer == "" {
-		cfg.Issuer = "https://" + strings.ToLower(rand.Text()) + ".tokens.sts.global.api.aws"
-	}
 	made, err := newKeys()
-	return &Server{cfg: cfg, keys: made}, err
+	return &Server{cfg: cfg, keys: made, issuer: "https://" + strings.ToLower(rand.Text()) + ".tokens.sts.global.api.aws"}, err
 }
 
-// Issuer returns the name that stands in the tokens' iss.
-func (s *Server) Issuer() string { return s.cfg.Issuer }
+// Issuer returns the claim iss of the tokens.
+func (s *Server) Issuer() string { return s.issuer }
 
-// Subject returns what stands in the tokens' sub: the ARN of the role.
+// Subject returns the claim sub of the tokens: the ARN of the role.
 func (s *Server) Subject() string { return "arn:aws:iam::" + s.cfg.Account + ":role/" + s.cfg.Role }
 
 // Keys returns the keys that verify the tokens, by kid.
 func (s *Server) Keys() map[string]crypto.PublicKey { return s.keys.public() }
 
-// Issued returns what was issued so far.
+// Issued describes all tokens issued so far.
 func (s *Server) Issued() []Issued {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.issued)
 }
 
-// Disable makes the account one that has not enabled outbound identity federation, or
-// enables it again.
+// Disable disables outbound identity federation for the account, or enables it again.
 func (s *Server) Disable(disabled bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.disabled = disabled
 }
 
-// Fail makes the next calls answer with an error of that code, such as Throttling or
-// AccessDenied.
+// Fail makes the next calls fail with an error code such as Throttling or AccessDenied.
+// It replaces the failures of an earlier call.
 func (s *Server) Fail(times int, code string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,26 +97,12 @@ func invalid(message string) *failure {
 	return &failure{http.StatusBadRequest, "ValidationError", message}
 }
 
-// maxBody is more than all parameters together may have.
+// maxBody is more than all parameters together may have, in bytes.
 const maxBody = 64 << 10
 
 // ServeHTTP answers one call.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	form, problem := read(r)
-	if problem == nil {
-		problem = s.nextFailure()
-	}
-	var answer any
-	if problem == nil {
-		switch form.Get("Action") {
-		case "GetWebIdentityToken":
-			answer, problem = s.getWebIdentityToken(form)
-		case "GetCallerIdentity":
-			answer = s.getCallerIdentity()
-		default:
-			problem = &failure{http.StatusBadRequest, "InvalidAction", "there is no such action here"}
-		}
-	}
+	answer, problem := s.answer(r)
 	status := http.StatusOK
 	if problem != nil {
 		status, answer = problem.status, errorResponse{Code: problem.code, Message: problem.message, Type: "Sender", RequestID: rand.Text()}
@@ -140,6 +116,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text)
 }
 
+func (s *Server) answer(r *http.Request) (any, *failure) {
+	form, problem := read(r)
+	if problem == nil {
+		problem = s.nextFailure()
+	}
+	if problem != nil {
+		return nil, problem
+	}
+	if action := form.Get("Action"); action != "GetWebIdentityToken" {
+		return nil, &failure{http.StatusBadRequest, "InvalidAction", "the action " + strconv.QuoteToASCII(action) + " is not supported"}
+	}
+	return s.getWebIdentityToken(form)
+}
+
 func (s *Server) nextFailure() *failure {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +141,7 @@ func (s *Server) nextFailure() *failure {
 	return &failure{http.StatusBadRequest, code, "told to fail"}
 }
 
-// read returns the form of a signed request from this machine.
+// read returns the form of a signed request of a program on this machine.
 func read(r *http.Request) (url.Values, *failure) {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -185,21 +175,6 @@ type errorResponse struct {
 	RequestID string   `xml:"RequestId"`
 }
 
-type callerIdentity struct {
-	XMLName   xml.Name `xml:"GetCallerIdentityResponse"`
-	ARN       string   `xml:"GetCallerIdentityResult>Arn"`
-	UserID    string   `xml:"GetCallerIdentityResult>UserId"`
-	Account   string   `xml:"GetCallerIdentityResult>Account"`
-	RequestID string   `xml:"ResponseMetadata>RequestId"`
-}
-
-func (s *Server) getCallerIdentity() callerIdentity {
-	return callerIdentity{
-		ARN:    "arn:aws:sts::" + s.cfg.Account + ":assumed-role/" + s.cfg.Role + "/local",
-		UserID: "AROALOCAL:local", Account: s.cfg.Account, RequestID: rand.Text(),
-	}
-}
-
 type webIdentity struct {
 	XMLName    xml.Name `xml:"GetWebIdentityTokenResponse"`
 	Token      string   `xml:"GetWebIdentityTokenResult>WebIdentityToken"`
@@ -208,7 +183,7 @@ type webIdentity struct {
 }
 
 func (s *Server) getWebIdentityToken(form url.Values) (any, *failure) {
-	asked, problem := parameters(form)
+	request, problem := parameters(form)
 	if problem != nil {
 		return nil, problem
 	}
@@ -217,52 +192,48 @@ func (s *Server) getWebIdentityToken(form url.Values) (any, *failure) {
 	if s.disabled {
 		return nil, &failure{http.StatusForbidden, "OutboundWebIdentityFederationDisabledException", "outbound web identity federation is not enabled for this account"}
 	}
-	now := s.cfg.Now()
-	end := now.Add(asked.Duration)
-	token, err := s.keys.sign(asked.Algorithm, s.claims(asked, now, end))
+	now := time.Now()
+	end := now.Add(request.Duration)
+	token, err := s.keys.sign(request.Algorithm, s.claims(request, now, end))
 	if err != nil {
 		return nil, &failure{http.StatusInternalServerError, "InternalFailure", "the token could not be signed"}
 	}
-	s.issued = append(s.issued, asked)
+	s.issued = append(s.issued, request)
 	return webIdentity{Token: token, Expiration: end.UTC().Format(time.RFC3339), RequestID: rand.Text()}, nil
 }
 
-// parameters checks what is asked as AWS does.
-func parameters(form url.Values) (Issued, *failure) {
-	asked := Issued{Audience: members(form, "Audience.member."), Algorithm: form.Get("SigningAlgorithm"), Duration: 5 * time.Minute, Tags: map[string]string{}}
-	if len(asked.Audience) == 0 || len(asked.Audience) > 10 || slices.ContainsFunc(asked.Audience, func(a string) bool { return a == "" || len(a) > 1000 }) {
-		return asked, invalid("Audience must have 1 to 10 members of 1 to 1000 characters")
-	}
-	if asked.Algorithm != "RS256" && asked.Algorithm != "ES384" {
-		return asked, invalid("SigningAlgorithm must be RS256 or ES384")
-	}
-	if form.Has("DurationSeconds") {
-		seconds, err := strconv.Atoi(form.Get("DurationSeconds"))
-		if err != nil || seconds < 60 || seconds > 3600 {
-			return asked, invalid("DurationSeconds must be 60 to 3600")
-		}
-		asked.Duration = time.Duration(seconds) * time.Second
-	}
-	keys, values := members(form, "Tags.member.", ".Key"), members(form, "Tags.member.", ".Value")
-	if len(keys) > 50 || len(keys) != len(values) {
-		return asked, invalid("Tags must have up to 50 members with Key and Value")
-	}
-	for i, key := range keys {
-		if _, twice := asked.Tags[key]; twice || key == "" || len(key) > 128 || len(values[i]) > 256 {
-			return asked, invalid("a tag is not valid, or given twice")
-		}
-		asked.Tags[key] = values[i]
-	}
-	return asked, nil
-}
+// The parameters of GetWebIdentityToken that are supported. Others are refused: ignoring
+// them would be a hidden difference from AWS.
+const (
+	audience = "Audience.member.1"
+	tagKey   = "Tags.member.1.Key"
+	tagValue = "Tags.member.1.Value"
+)
 
-// members returns the values of prefix1suffix, prefix2suffix and so on.
-func members(form url.Values, prefix string, suffix ...string) (list []string) {
-	for i := 1; ; i++ {
-		name := prefix + strconv.Itoa(i) + strings.Join(suffix, "")
-		if !form.Has(name) {
-			return list
+var supported = []string{"Action", "Version", audience, "SigningAlgorithm", "DurationSeconds", tagKey, tagValue}
+
+// parameters reads and checks the parameters as AWS does.
+func parameters(form url.Values) (Issued, *failure) {
+	for name := range form {
+		if !slices.Contains(supported, name) {
+			return Issued{}, invalid("the parameter " + strconv.QuoteToASCII(name) + " is not supported")
 		}
-		list = append(list, form.Get(name))
 	}
+	seconds, err := strconv.Atoi(form.Get("DurationSeconds"))
+	key, value := form.Get(tagKey), form.Get(tagValue)
+	switch {
+	case form.Get(audience) == "" || len(form.Get(audience)) > 1000:
+		return Issued{}, invalid("Audience must have a member of 1 to 1000 characters")
+	case form.Get("SigningAlgorithm") != "RS256" && form.Get("SigningAlgorithm") != "ES384":
+		return Issued{}, invalid("SigningAlgorithm must be RS256 or ES384")
+	case err != nil || seconds < 60 || seconds > 3600:
+		return Issued{}, invalid("DurationSeconds must be 60 to 3600")
+	case form.Has(tagKey) != form.Has(tagValue) || form.Has(tagKey) && key == "" || len(key) > 128 || len(value) > 256:
+		return Issued{}, invalid("a tag must have a Key of 1 to 128 and a Value of at most 256 characters")
+	}
+	request := Issued{Audience: []string{form.Get(audience)}, Algorithm: form.Get("SigningAlgorithm"), Duration: time.Duration(seconds) * time.Second, Tags: map[string]string{}}
+	if form.Has(tagKey) {
+		request.Tags[key] = value
+	}
+	return request, nil
 }

@@ -14,13 +14,13 @@ import (
 	"time"
 )
 
-// The kids of the keys, which say their algorithm too.
+// The key ids, which also name the algorithm.
 const (
 	rsaKID = "RSA_0"
 	ecKID  = "EC384_0"
 )
 
-// keys are the issuer's.
+// keys are the issuer's keys.
 type keys struct {
 	rsa *rsa.PrivateKey
 	ec  *ecdsa.PrivateKey
@@ -36,18 +36,14 @@ func (k keys) public() map[string]crypto.PublicKey {
 	return map[string]crypto.PublicKey{rsaKID: &k.rsa.PublicKey, ecKID: &k.ec.PublicKey}
 }
 
-// claims are those of AWS.
-func (s *Server) claims(asked Issued, from, to time.Time) map[string]any {
+// claims returns the claims that AWS writes.
+func (s *Server) claims(request Issued, from, to time.Time) map[string]any {
 	aws := map[string]any{"aws_account": s.cfg.Account, "source_region": s.cfg.Region}
-	if len(asked.Tags) > 0 {
-		aws["request_tags"] = asked.Tags
-	}
-	var audience any = asked.Audience
-	if len(asked.Audience) == 1 {
-		audience = asked.Audience[0]
+	if len(request.Tags) > 0 {
+		aws["request_tags"] = request.Tags
 	}
 	return map[string]any{
-		"iss": s.cfg.Issuer, "sub": s.Subject(), "aud": audience, "iat": from.Unix(), "exp": to.Unix(), "jti": rand.Text(),
+		"iss": s.issuer, "sub": s.Subject(), "aud": request.Audience[0], "iat": from.Unix(), "exp": to.Unix(), "jti": rand.Text(),
 		"https://sts.amazonaws.com/": aws,
 	}
 }
