@@ -2,9 +2,9 @@ package runtimeapi
 
 import "testing"
 
-// BenchmarkInvoke is the round trip of a warm function that does nothing.
+// BenchmarkInvoke measures the round trip of a warm function that does nothing.
 func BenchmarkInvoke(b *testing.B) {
-	r, err := Start(Config{Binary: binary})
+	r, err := Start(testConfig())
 	if err != nil {
 		b.Fatal(err)
 	}

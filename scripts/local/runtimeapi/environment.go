@@ -3,16 +3,18 @@ package runtimeapi
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
+	"time"
 )
 
-// environment is what the process sees: a few variables of this machine, without
-// which a program may not even start, then the function's own, then what Lambda
-// reserves, which wins. The parent's AWS profile and proxies stay out.
+// environment returns the environment of the process: the few variables of this machine
+// without which a program may not start, the function's own, and those that Lambda
+// reserves, which win. The AWS profile and the proxies of the parent are left out.
 // AWS_EXECUTION_ENV is not set, as in the provided runtimes.
 func (r *Runtime) environment(address string) []string {
 	env := append(inherited(), "TZ=:UTC", "LANG=en_US.UTF-8",
-		// A developer's own profile must not decide what a function does.
+		// The developer's own profile must not change what a function does.
 		"AWS_CONFIG_FILE="+os.DevNull, "AWS_SHARED_CREDENTIALS_FILE="+os.DevNull)
 	env = append(env, r.cfg.Env...)
 	env = append(env,
@@ -22,11 +24,11 @@ func (r *Runtime) environment(address string) []string {
 		fmt.Sprintf("AWS_LAMBDA_FUNCTION_MEMORY_SIZE=%d", r.cfg.MemoryMB),
 		"AWS_LAMBDA_INITIALIZATION_TYPE=on-demand",
 		"AWS_LAMBDA_LOG_GROUP_NAME=/aws/lambda/"+r.cfg.FunctionName,
-		"AWS_LAMBDA_LOG_STREAM_NAME="+r.cfg.Now().UTC().Format("2006/01/02")+
+		"AWS_LAMBDA_LOG_STREAM_NAME="+time.Now().UTC().Format("2006/01/02")+
 			"/[$LATEST]"+strings.ReplaceAll(newUUID(), "-", ""),
 		"AWS_REGION="+r.cfg.Region,
 		"AWS_DEFAULT_REGION="+r.cfg.Region,
-		"LAMBDA_TASK_ROOT="+r.cfg.Dir,
+		"LAMBDA_TASK_ROOT="+filepath.Dir(r.cfg.Binary),
 		"_HANDLER=bootstrap",
 	)
 	if r.cfg.MaxConcurrency > 1 {

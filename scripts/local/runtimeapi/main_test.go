@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// binary is testdata/function, compiled as a function is.
+// binary is testdata/function, compiled as the product's functions are.
 var binary string
 
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
@@ -36,7 +36,7 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// output is a writer that tests may read while the function writes.
+// output is a writer that a test can read while the function writes.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -54,11 +54,18 @@ func (o *output) String() string {
 	return o.b.String()
 }
 
-// start runs the function until the end of the test.
-func start(t *testing.T, cfg Config) *Runtime {
+func testConfig() Config {
+	return Config{Binary: binary, FunctionName: "token", Region: "eu-central-1", Account: "123456789012", Timeout: 20 * time.Second}
+}
+
+// start runs the function of testConfig, with the members that change sets, until the end
+// of the test.
+func start(t *testing.T, change func(*Config)) *Runtime {
 	t.Helper()
-	cfg.Binary = binary
-	cfg.Timeout = or(cfg.Timeout, 20*time.Second)
+	cfg := testConfig()
+	if change != nil {
+		change(&cfg)
+	}
 	r, err := Start(cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -80,16 +87,14 @@ func invoke(t *testing.T, r *Runtime, payload string) Result {
 	return result
 }
 
-// report is what the function says about itself.
+// report is what the function reports about itself.
 type report struct {
-	PID     int
-	Text    string
-	ARN     string
-	ID      string
-	Left    int64
-	Trace   string
-	Context map[string]string
-	Env     []string
+	PID  int
+	Text string
+	ARN  string
+	ID   string
+	Left int64 // milliseconds to the deadline
+	Env  []string
 }
 
 func mustReport(t *testing.T, result Result) report {
@@ -101,7 +106,7 @@ func mustReport(t *testing.T, result Result) report {
 	return got
 }
 
-// failure is what the platform or the function says about an error.
+// failure is the payload of an error.
 type failure struct{ ErrorType, ErrorMessage string }
 
 func mustFail(t *testing.T, result Result) failure {
@@ -113,7 +118,7 @@ func mustFail(t *testing.T, result Result) failure {
 	return got
 }
 
-// eventually fails the test when ok stays false for ten seconds.
+// eventually fails the test if ok returns false for ten seconds.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

@@ -5,39 +5,35 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"time"
 )
 
-const (
-	// shutdownGrace is what Lambda gives a process with an internal extension
-	// between SIGTERM and SIGKILL.
-	shutdownGrace = 500 * time.Millisecond
-	// pipeGrace is how long output is read on after the process has exited, when
-	// something that it started still holds the pipe.
-	pipeGrace = 500 * time.Millisecond
-)
+// pipeGrace is how long output is read after the process has exited, in case a child
+// still has the pipe.
+const pipeGrace = 500 * time.Millisecond
 
-// process is one life of the function. It has a Runtime API address of its own, so
-// that a dying predecessor can neither take its events nor answer them.
+// process is one process of the function. Its Runtime API has an address of its own, so
+// that a process that is about to die can neither take the events of its successor nor
+// answer them.
 type process struct {
 	r      *Runtime
 	cmd    *exec.Cmd
 	server *http.Server
-	exited chan struct{} // closed after the process has gone and its events were failed
+	exited chan struct{} // closed after the process has exited and its events have failed
 
 	// Guarded by Runtime.mu.
 	initTimer *time.Timer
-	initError []byte            // what the process said about its failed start
-	initLate  bool              // killed because it did not ask for an event in time
-	ready     bool              // it has asked for an event
-	gone      bool              // it has exited; its process id may be another's by now
-	extension bool              // it registered one, so it gets SIGTERM
-	draining  bool              // it gets no more events and dies with the last one
-	suspect   bool              // see reported
-	polls     []chan *event     // requests for the next event, oldest first
-	running   map[string]*event // events it has and has not answered
-	returning []*event          // events it has answered without asking for another
+	initError []byte            // the process's report of its failed start
+	initLate  bool              // it was killed because it did not request an event in time
+	ready     bool              // it has requested an event
+	gone      bool              // it has exited; another process may have its id now
+	draining  bool              // it gets no more events and is killed after the last one
+	suspect   bool              // see finish
+	polls     []chan *event     // its requests for the next event, oldest first
+	running   map[string]*event // events that it has not answered yet
+	returning []*event          // events that it has answered without requesting another
 }
 
 // startProcess starts the function. The caller holds r.mu.
@@ -49,7 +45,7 @@ func (r *Runtime) startProcess() (*process, error) {
 	p := &process{r: r, exited: make(chan struct{}), running: make(map[string]*event)}
 	p.server = &http.Server{Handler: p.api(), ReadHeaderTimeout: 10 * time.Second}
 	p.cmd = exec.Command(r.cfg.Binary)
-	p.cmd.Dir = r.cfg.Dir
+	p.cmd.Dir = filepath.Dir(r.cfg.Binary)
 	p.cmd.Env = r.environment(listener.Addr().String())
 	p.cmd.Stdout, p.cmd.Stderr = r.cfg.Stdout, r.cfg.Stderr
 	p.cmd.WaitDelay = pipeGrace
@@ -58,16 +54,16 @@ func (r *Runtime) startProcess() (*process, error) {
 		_ = listener.Close()
 		return nil, err
 	}
-	p.initTimer = time.AfterFunc(r.cfg.InitTimeout, p.initExpired)
+	p.initTimer = time.AfterFunc(r.cfg.testOnlyInitTimeout, p.initExpired)
 	r.work.Go(func() { _ = p.server.Serve(listener) })
 	r.work.Go(p.watch)
 	return p, nil
 }
 
-// watch waits for the end of the process and tells everyone who waits for it.
+// watch waits for the exit of the process and fails its events.
 func (p *process) watch() {
 	_ = p.cmd.Wait()
-	killGroup(p.cmd) // what the process started and left behind
+	killGroup(p.cmd) // children that the process left behind
 	_ = p.server.Close()
 
 	p.r.mu.Lock()
@@ -80,8 +76,8 @@ func (p *process) watch() {
 	p.r.dispatch()
 }
 
-// failEvents ends what the process held. An event that it cannot have seen goes
-// back to the queue instead. The caller holds r.mu.
+// failEvents ends the events of the process. An event that the process cannot have read
+// returns to the queue instead. The caller holds r.mu.
 func (p *process) failEvents() {
 	reason := fmt.Sprintf("Runtime exited with error: %v", p.cmd.ProcessState)
 	if p.cmd.ProcessState != nil && p.cmd.ProcessState.Success() {
@@ -100,8 +96,8 @@ func (p *process) failEvents() {
 	}
 	p.running, p.returning = nil, nil
 	if !p.ready {
-		// Every waiting event would meet the same failure; starting again for
-		// each of them would only make the last one wait.
+		// Every queued event would have the same failure. Starting a process for each
+		// of them would only delay the last one.
 		p.r.failQueue(func(e *event) Result { return p.initFailure(e, reason) })
 	}
 	if p.r.closed {
@@ -109,7 +105,7 @@ func (p *process) failEvents() {
 	}
 }
 
-// kill ends the process and its children at once. The caller holds r.mu.
+// kill ends the process and its children. The caller holds r.mu.
 func (p *process) kill() {
 	if !p.gone {
 		killGroup(p.cmd)
@@ -119,9 +115,9 @@ func (p *process) kill() {
 func (p *process) initFailure(e *event, reason string) Result {
 	switch {
 	case p.initError != nil:
-		return Result{RequestID: e.id, Payload: p.initError, FunctionError: "Unhandled"}
+		return Result{RequestID: e.id, Payload: p.initError, FunctionError: unhandled}
 	case p.initLate:
-		return e.timedOut(p.r.cfg.Now(), p.r.cfg.InitTimeout)
+		return e.timedOut(p.r.cfg.testOnlyInitTimeout)
 	}
 	return e.failure("Runtime.ExitError", reason)
 }
@@ -135,26 +131,32 @@ func (p *process) initExpired() {
 	}
 }
 
-// takes reports whether an event may be given to the process now. The caller holds
-// r.mu.
-func (p *process) takes() bool {
+// accepts reports whether the process may get an event now. The caller holds r.mu.
+func (p *process) accepts() bool {
 	return len(p.polls) > 0 && !p.draining && !p.suspect && len(p.running) < p.r.cfg.MaxConcurrency
 }
 
-// hand gives e to the oldest request for an event; its time starts. The caller
-// holds r.mu.
+// hand gives e to the oldest request for an event and starts its time. The caller holds
+// r.mu.
 func (p *process) hand(e *event) {
 	poll := p.polls[0]
 	p.polls = p.polls[1:]
 	e.delivered = false
-	e.deadline = p.r.cfg.Now().Add(p.r.cfg.Timeout)
+	e.deadline = time.Now().Add(p.r.cfg.Timeout)
 	e.timer = time.AfterFunc(p.r.cfg.Timeout, func() { p.expire(e) })
 	p.running[e.id] = e
 	poll <- e
 }
 
-// takeBack undoes hand for an event that could not be delivered.
-func (p *process) takeBack(e *event) {
+// setDelivered notes that the process may have read e.
+func (p *process) setDelivered(e *event) {
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	e.delivered = true
+}
+
+// requeue reverts hand for an event that could not be delivered.
+func (p *process) requeue(e *event) {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
 	if p.running[e.id] != e {
@@ -166,8 +168,8 @@ func (p *process) takeBack(e *event) {
 	p.r.dispatch()
 }
 
-// asked notes a request for an event.
-func (p *process) asked() chan *event {
+// addPoll adds a request for an event.
+func (p *process) addPoll() chan *event {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
 	p.ready = true
@@ -185,9 +187,9 @@ func (p *process) asked() chan *event {
 	return poll
 }
 
-// left notes that a request for an event ended without one. It returns the event
-// if there was one after all.
-func (p *process) left(poll chan *event) *event {
+// removePoll removes a request that ended, and returns the event that was handed to it
+// meanwhile; nil: none.
+func (p *process) removePoll(poll chan *event) *event {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
 	p.polls = slices.DeleteFunc(p.polls, func(c chan *event) bool { return c == poll })
@@ -199,15 +201,15 @@ func (p *process) left(poll chan *event) *event {
 	}
 }
 
-// reported ends an event with the process's answer. It is false if the process has
-// no such event, for example because its deadline has passed.
+// finish ends an event with the process's answer. It returns false if the process has no
+// such event, for example because its deadline has passed.
 //
-// fatal says that the process may be about to exit: aws-lambda-go does so after a
-// panic, and with several events in flight it first lets the others end, while its
-// requests for more are still open. It then gets no event until all its loops have
-// asked again, which a dying process never does. An event given in the instant
+// fatal says that the process may be about to exit. aws-lambda-go exits after a panic;
+// with several events in flight it first lets the others end, while its requests for
+// more are still open. The process then gets no event until all its loops have sent a
+// new request, which a dying process never does. An event that was handed over just
 // before is lost with the process and ends as Runtime.ExitError.
-func (p *process) reported(id string, fatal bool, result func(*event) Result) bool {
+func (p *process) finish(id string, fatal bool, result func(*event) Result) bool {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
 	e, ok := p.running[id]
@@ -222,9 +224,8 @@ func (p *process) reported(id string, fatal bool, result func(*event) Result) bo
 	return true
 }
 
-// expire ends an event at its deadline and the process with it, once the events
-// beside it have ended. An answered event expires when the process does not ask
-// for another: it hangs.
+// expire ends an event at its deadline, and the process after the other events have
+// ended. An answered event expires if the process does not request another one: it hangs.
 func (p *process) expire(e *event) {
 	p.r.mu.Lock()
 	defer p.r.mu.Unlock()
@@ -233,34 +234,14 @@ func (p *process) expire(e *event) {
 		return
 	}
 	delete(p.running, e.id)
-	e.finish(e.timedOut(p.r.cfg.Now(), p.r.cfg.Timeout))
+	e.finish(e.timedOut(p.r.cfg.Timeout))
 	p.draining = true
 	p.killIfDrained()
 }
 
-// killIfDrained ends a draining process when it holds no more events. The caller
-// holds r.mu.
+// killIfDrained kills a draining process that has no more events. The caller holds r.mu.
 func (p *process) killIfDrained() {
 	if p.draining && len(p.running) == 0 {
 		p.kill()
 	}
-}
-
-// shutdown ends the process and waits until it has gone.
-func (p *process) shutdown() {
-	p.r.mu.Lock()
-	polite := p.extension
-	p.draining = true
-	p.r.mu.Unlock()
-	if polite && terminate(p.cmd) == nil {
-		select {
-		case <-p.exited:
-			return
-		case <-time.After(shutdownGrace):
-		}
-	}
-	p.r.mu.Lock()
-	p.kill()
-	p.r.mu.Unlock()
-	<-p.exited
 }

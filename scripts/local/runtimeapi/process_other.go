@@ -7,16 +7,13 @@ import (
 	"os/exec"
 )
 
-// ownGroup does nothing: there are no process groups to kill here.
+// ownGroup does nothing: there are no process groups here.
 func ownGroup(*exec.Cmd) {}
 
-// killGroup ends the process at once. What it started lives on.
+// killGroup kills the process. Its children continue.
 func killGroup(cmd *exec.Cmd) {
 	_ = cmd.Process.Kill()
 }
-
-// terminate fails: there is no SIGTERM here, so the process is killed at once.
-func terminate(*exec.Cmd) error { return errors.ErrUnsupported }
 
 // Freeze returns errors.ErrUnsupported.
 func (r *Runtime) Freeze() error { return errors.ErrUnsupported }

@@ -13,35 +13,29 @@ import (
 	"time"
 )
 
-// ownGroup gives the process a group of its own: Ctrl-C reaches only the stack,
-// which then ends the function itself, and killGroup reaches its children.
+// ownGroup gives the process a process group of its own. Ctrl-C then reaches only the
+// parent, which ends the function itself, and killGroup reaches the function's children.
 func ownGroup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 }
 
-// killGroup ends the process and its children at once. The group of a process that
-// was waited for is still its own while a child of it lives; else the call fails,
-// which is what is wanted.
+// killGroup kills the process and its children. After the process was waited for, its
+// group exists only while a child lives; without a child the call fails, which is
+// harmless.
 func killGroup(cmd *exec.Cmd) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 }
 
-// terminate asks the process to end.
-func terminate(cmd *exec.Cmd) error {
-	return cmd.Process.Signal(syscall.SIGTERM)
-}
-
-// Freeze stops the process as Lambda does between events. Requests on open
-// connections get no answer until Thaw. It fails if no process runs, and with
-// errors.ErrUnsupported on Windows. The monotonic clock of the process goes on,
-// unlike in Lambda.
+// Freeze stops the process as Lambda does between events. Requests on open connections
+// get no answer until Thaw. It fails if no process runs, and with errors.ErrUnsupported
+// on Windows. Unlike in Lambda, the monotonic clock of the process continues.
 func (r *Runtime) Freeze() error {
 	pid, err := r.signal(syscall.SIGSTOP)
 	if err != nil {
 		return err
 	}
-	// The signal is on its way when kill returns: a thread that runs on another
-	// processor may still answer.
+	// The signal may not have arrived when kill returns: a thread on another processor
+	// may still answer.
 	for range 200 {
 		if isStopped(pid) {
 			return nil
@@ -51,8 +45,8 @@ func (r *Runtime) Freeze() error {
 	return errors.New("runtimeapi: the process does not stop")
 }
 
-// isStopped reports whether every thread of a process is. Where there is no
-// /proc to say so, it waits long enough for it.
+// isStopped reports whether all threads of a process are stopped. Without /proc it
+// waits long enough instead.
 func isStopped(pid int) bool {
 	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
 	if err != nil || len(stats) == 0 {
@@ -60,7 +54,7 @@ func isStopped(pid int) bool {
 		return true
 	}
 	for _, file := range stats {
-		// A thread that ended meanwhile has no file any more.
+		// A thread that has ended meanwhile has no file.
 		if text, err := os.ReadFile(file); err == nil && !strings.Contains(string(text), ") T ") {
 			return false
 		}
@@ -68,7 +62,7 @@ func isStopped(pid int) bool {
 	return true
 }
 
-// Thaw ends Freeze.
+// Thaw continues a process that Freeze stopped.
 func (r *Runtime) Thaw() error {
 	_, err := r.signal(syscall.SIGCONT)
 	return err

@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// Nothing that the function started lives on after Close, nor after a crash.
-func TestChildrenEnd(t *testing.T) {
+// TestChildrenEndWithTheProcess: the children of the function end after Close and after a
+// crash.
+func TestChildrenEndWithTheProcess(t *testing.T) {
 	for name, end := range map[string]func(*Runtime){
 		"Close": func(r *Runtime) {
 			if err := r.Close(); err != nil {
@@ -25,7 +26,7 @@ func TestChildrenEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out output
-			r := start(t, Config{Stdout: &out, Stderr: &out})
+			r := start(t, func(c *Config) { c.Stdout, c.Stderr = &out, &out })
 			var child struct{ PID int }
 			if err := json.Unmarshal(invoke(t, r, `{"do":"child"}`).Payload, &child); err != nil || child.PID == 0 {
 				t.Fatal(err, child)
@@ -38,14 +39,14 @@ func TestChildrenEnd(t *testing.T) {
 	}
 }
 
-func TestFreezeThaw(t *testing.T) {
-	r := start(t, Config{})
+func TestFrozenProcessAnswersAfterThaw(t *testing.T) {
+	r := start(t, nil)
 	if err := r.Freeze(); err == nil || r.PID() != 0 {
-		t.Error("froze a process that does not run")
+		t.Error("Freeze succeeded without a process")
 	}
 	before := mustReport(t, invoke(t, r, `{}`)).PID
 	if r.PID() != before {
-		t.Errorf("PID says %d, the process %d", r.PID(), before)
+		t.Errorf("PID returns %d, want %d", r.PID(), before)
 	}
 	if err := r.Freeze(); err != nil {
 		t.Fatal(err)
@@ -65,11 +66,10 @@ func TestFreezeThaw(t *testing.T) {
 	}
 }
 
-// A frozen process has a deadline too, and SIGKILL reaches it.
-func TestFrozenPastDeadline(t *testing.T) {
-	r := start(t, Config{Timeout: 300 * time.Millisecond})
+func TestFrozenProcessIsKilledAtDeadline(t *testing.T) {
+	r := start(t, func(c *Config) { c.Timeout = 300 * time.Millisecond })
 	invoke(t, r, `{}`)
-	eventually(t, "the process asks for the next event", func() bool {
+	eventually(t, "the process requests the next event", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return len(r.proc.polls) == 1
@@ -81,8 +81,8 @@ func TestFrozenPastDeadline(t *testing.T) {
 	mustReport(t, invoke(t, r, `{}`))
 }
 
-// isZombie tells a dead process that nobody has waited for: in a container without
-// an init that reaps, an orphan stays one.
+// isZombie reports whether a dead process was not waited for. In a container whose init
+// does not reap, an orphan stays a zombie.
 func isZombie(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && strings.Contains(string(stat), ") Z ")

@@ -1,7 +1,6 @@
 package runtimeapi
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,39 +8,37 @@ import (
 	"net/http"
 )
 
-// maxInitError bounds what a process may say about its failed start, in bytes.
+// maxInitError is the largest report of a failed start, in bytes.
 const maxInitError = 256 << 10
 
-// api is the Runtime API and the Extensions API as one process sees them.
+// api serves the Runtime API to one process.
 func (p *process) api() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /2018-06-01/runtime/invocation/next", p.next)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/response", p.response)
 	mux.HandleFunc("POST /2018-06-01/runtime/invocation/{id}/error", p.invocationError)
 	mux.HandleFunc("POST /2018-06-01/runtime/init/error", p.initFailed)
-	mux.HandleFunc("POST /2020-01-01/extension/register", p.register)
-	mux.HandleFunc("GET /2020-01-01/extension/event/next", p.extensionEvent)
 	return localOnly(mux)
 }
 
-// next answers when there is an event for the process.
+// next answers as soon as there is an event for the process.
 func (p *process) next(w http.ResponseWriter, req *http.Request) {
-	poll := p.asked()
+	poll := p.addPoll()
 	var e *event
 	select {
 	case e = <-poll:
 	case <-req.Context().Done():
-		if e = p.left(poll); e != nil {
-			p.takeBack(e)
+		if e = p.removePoll(poll); e != nil {
+			p.requeue(e)
 		}
 		return
 	}
-	// The process may have gone between its request and the event.
+	// The process may have gone before the event arrived.
 	if req.Context().Err() != nil {
-		p.takeBack(e)
+		p.requeue(e)
 		return
 	}
-	p.delivering(e)
+	p.setDelivered(e)
 	e.writeHeaders(w.Header())
 	w.Header().Set("Content-Length", fmt.Sprint(len(e.payload)))
 	_, err := w.Write(e.payload)
@@ -49,21 +46,14 @@ func (p *process) next(w http.ResponseWriter, req *http.Request) {
 		err = http.NewResponseController(w).Flush()
 	}
 	if err != nil {
-		p.takeBack(e)
+		p.requeue(e)
 	}
-}
-
-// delivering notes that from now on the process may have seen e.
-func (p *process) delivering(e *event) {
-	p.r.mu.Lock()
-	defer p.r.mu.Unlock()
-	e.delivered = true
 }
 
 func (p *process) response(w http.ResponseWriter, req *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxResponse))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		p.reported(req.PathValue("id"), false, oversized)
+		p.finish(req.PathValue("id"), false, oversized)
 		protocolError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge",
 			fmt.Sprintf("Exceeded maximum allowed payload size (%d bytes).", maxResponse))
 		return
@@ -72,11 +62,7 @@ func (p *process) response(w http.ResponseWriter, req *http.Request) {
 		protocolError(w, http.StatusBadRequest, "InvalidRequest", "the body ended early")
 		return
 	}
-	failed := req.Trailer.Get("Lambda-Runtime-Function-Error-Type") != ""
-	if failed {
-		body, _ = base64.StdEncoding.DecodeString(req.Trailer.Get("Lambda-Runtime-Function-Error-Body"))
-	}
-	p.settle(w, req, failed, body)
+	p.answer(w, req, "", body)
 }
 
 func oversized(e *event) Result {
@@ -85,7 +71,7 @@ func oversized(e *event) Result {
 		"errorMessage": fmt.Sprintf(
 			"Response payload size exceeded maximum allowed payload size (%d bytes).", maxResponse),
 	})
-	return Result{RequestID: e.id, Payload: payload, FunctionError: "Unhandled"}
+	return Result{RequestID: e.id, Payload: payload, FunctionError: unhandled}
 }
 
 func (p *process) invocationError(w http.ResponseWriter, req *http.Request) {
@@ -94,17 +80,13 @@ func (p *process) invocationError(w http.ResponseWriter, req *http.Request) {
 		protocolError(w, http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "the error is too large")
 		return
 	}
-	p.settle(w, req, true, body)
+	p.answer(w, req, unhandled, body)
 }
 
-// settle ends the event that req speaks of.
-func (p *process) settle(w http.ResponseWriter, req *http.Request, failed bool, body []byte) {
-	ok := p.reported(req.PathValue("id"), failed && hasStack(body), func(e *event) Result {
-		result := Result{RequestID: e.id, Payload: body}
-		if failed {
-			result.FunctionError = "Unhandled"
-		}
-		return result
+// answer ends the event of a request with the process's answer.
+func (p *process) answer(w http.ResponseWriter, req *http.Request, functionError string, body []byte) {
+	ok := p.finish(req.PathValue("id"), functionError != "" && hasStack(body), func(e *event) Result {
+		return Result{RequestID: e.id, Payload: body, FunctionError: functionError}
 	})
 	if !ok {
 		protocolError(w, http.StatusBadRequest, "InvalidRequestID", "Invalid request ID")
@@ -113,7 +95,7 @@ func (p *process) settle(w http.ResponseWriter, req *http.Request, failed bool, 
 	accepted(w)
 }
 
-// hasStack tells a panic, after which aws-lambda-go exits, from other errors.
+// hasStack reports whether an error is a panic, after which aws-lambda-go exits.
 func hasStack(body []byte) bool {
 	var report struct {
 		StackTrace []json.RawMessage `json:"stackTrace"`
@@ -138,28 +120,6 @@ func (p *process) initFailed(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	accepted(w)
-}
-
-func (p *process) register(w http.ResponseWriter, req *http.Request) {
-	if req.Header.Get("Lambda-Extension-Name") == "" {
-		protocolError(w, http.StatusBadRequest, "Extension.InvalidExtensionName", "empty extension name")
-		return
-	}
-	p.r.mu.Lock()
-	p.extension = true
-	p.r.mu.Unlock()
-	w.Header().Set("Lambda-Extension-Identifier", newUUID())
-	writeJSON(w, http.StatusOK, map[string]string{
-		"functionName":    p.r.cfg.FunctionName,
-		"functionVersion": "$LATEST",
-		"handler":         "bootstrap",
-	})
-}
-
-// extensionEvent hangs: an internal extension cannot register for SHUTDOWN, and
-// the one of aws-lambda-go registers for nothing.
-func (p *process) extensionEvent(_ http.ResponseWriter, req *http.Request) {
-	<-req.Context().Done()
 }
 
 func accepted(w http.ResponseWriter) {

@@ -9,12 +9,11 @@ import (
 	"time"
 )
 
-// The parts of the protocol that aws-lambda-go does not use, or uses only when it
-// goes wrong, sent by hand to the address of a real process.
-func TestProtocol(t *testing.T) {
-	r := start(t, Config{})
+// TestProtocolErrors sends requests that aws-lambda-go does not send, or only after an
+// error, to the Runtime API of a real process.
+func TestProtocolErrors(t *testing.T) {
+	r := start(t, nil)
 	address := addressOf(t, mustReport(t, invoke(t, r, `{}`)))
-	named := func(req *http.Request) { req.Header.Set("Lambda-Extension-Name", "bootstrap") }
 	tests := []struct {
 		name         string
 		method, path string
@@ -28,8 +27,6 @@ func TestProtocol(t *testing.T) {
 		{"huge error", "POST", "/2018-06-01/runtime/invocation/none/error", strings.Repeat(" ", maxResponse+1), nil, 413, "RequestEntityTooLarge"},
 		{"init error after init", "POST", "/2018-06-01/runtime/init/error", `{}`, nil, 403, "InvalidStateTransition"},
 		{"huge init error", "POST", "/2018-06-01/runtime/init/error", strings.Repeat(" ", maxInitError+1), nil, 413, "RequestEntityTooLarge"},
-		{"register", "POST", "/2020-01-01/extension/register", `{"events":[]}`, named, 200, `"functionName":"function"`},
-		{"register without a name", "POST", "/2020-01-01/extension/register", `{"events":[]}`, nil, 400, "InvalidExtensionName"},
 		{"unknown path", "GET", "/2018-06-01/runtime/restore/next", ``, nil, 404, ""},
 		{"wrong method", "POST", "/2018-06-01/runtime/invocation/next", ``, nil, 405, ""},
 		{"from a web page", "POST", "/2018-06-01/runtime/init/error", `{}`, func(req *http.Request) { req.Header.Set("Origin", "null") }, 403, ""},
@@ -38,10 +35,7 @@ func TestProtocol(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			got := send(t, tt.method, address+tt.path, tt.body, tt.change)
 			if got.status != tt.status || !strings.Contains(got.body, tt.part) {
-				t.Errorf("got %d %s", got.status, got.body)
-			}
-			if tt.name == "register" && len(got.header.Get("Lambda-Extension-Identifier")) != 36 {
-				t.Errorf("headers %v", got.header)
+				t.Errorf("got %d %s, want %d %s", got.status, got.body, tt.status, tt.part)
 			}
 		})
 	}
@@ -59,10 +53,9 @@ func addressOf(t *testing.T, r report) string {
 	return ""
 }
 
-// One event at a time holds for a process that asks for more, too.
-func TestGreedyProcess(t *testing.T) {
+func TestBusyProcessGetsNoSecondEvent(t *testing.T) {
 	var stdout output
-	r := start(t, Config{Stdout: &stdout})
+	r := start(t, func(c *Config) { c.Stdout = &stdout })
 	address := addressOf(t, mustReport(t, invoke(t, r, `{}`)))
 	var all sync.WaitGroup
 	all.Go(func() { mustReport(t, invoke(t, r, `{"do":"sleep","ms":500}`)) })
@@ -90,7 +83,7 @@ func TestIsLoopback(t *testing.T) {
 		"10.0.0.1:80": false, "0.0.0.0": false, "2130706433": false,
 	} {
 		if got := isLoopback(host); got != want {
-			t.Errorf("isLoopback(%q) = %v", host, got)
+			t.Errorf("isLoopback(%q) returns %v, want %v", host, got, want)
 		}
 	}
 }

@@ -1,21 +1,22 @@
-// Package runtimeapi is AWS Lambda for one function on one machine. It runs the
-// real compiled binary as a process of its own, speaks the Lambda Runtime API to
-// it, and offers the public Invoke API to everyone else.
+// Package runtimeapi is a local double of AWS Lambda for one function. It runs the
+// compiled binary as a process, serves the Lambda Runtime API to it, and serves the
+// public Invoke API.
 //
-// It keeps what a function relies on: the process is started by the first event
-// and again only after the old one has exited; an event ends at its deadline and
-// takes the process with it; a process that dies in an event fails that event and
-// no other; one event at a time unless MaxConcurrency says otherwise.
+// It behaves as Lambda where a function depends on it: the first event starts the
+// process, and a new process starts only after the old one has exited. An event ends at
+// its deadline and takes the process with it. A process that dies during an event fails
+// that event only. One event is processed at a time, unless MaxConcurrency allows more.
 //
-// It refuses requests that a browser could send (an Origin, or a Host that is not
-// loopback), because neither API asks for credentials here. It does not scale out,
-// retry asynchronous events, stream answers or collect logs.
+// Neither API requires credentials here. Therefore both refuse requests that a browser
+// could send: those with an Origin, and those for a Host that is not loopback. The Invoke
+// API has synchronous invocations by the function's name. There are no extensions, no
+// asynchronous invocations, no streamed responses and no logs.
 //
-// It imports the standard library only, and nothing of this module.
+// The package imports the standard library only.
 //
 // Sources: docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html,
-// runtimes-extensions-api.html, lambda-runtime-environment.html and
-// configuration-envvars.html; the Invoke page of the API reference.
+// lambda-runtime-environment.html and configuration-envvars.html; the page Invoke of the
+// API reference.
 package runtimeapi
 
 import (
@@ -32,74 +33,62 @@ import (
 	"time"
 )
 
-// ErrClosed is returned by Invoke once Close was called.
+// ErrClosed is returned by Invoke after Close.
 var ErrClosed = errors.New("runtimeapi: closed")
 
-// ErrPayloadTooLarge is returned by Invoke, wrapped, for an event above the limit
-// of its invocation type.
+// ErrPayloadTooLarge is returned by Invoke, wrapped, for an event above Lambda's limit.
 var ErrPayloadTooLarge = errors.New("runtimeapi: payload too large")
 
-// Config says which function to run and how.
+// Config configures a [Runtime].
 type Config struct {
-	// Binary is the executable. Required.
+	// Binary is the executable. Its directory is the working directory and
+	// LAMBDA_TASK_ROOT. Required.
 	Binary string
-	// Dir is the working directory and LAMBDA_TASK_ROOT. Empty: Binary's directory.
-	Dir string
-	// Env is the function's own environment, as "NAME=value". It cannot replace
-	// what Lambda reserves (AWS_REGION, AWS_LAMBDA_*, ...). AWS credentials go here.
+	// Env is the function's own environment, as "NAME=value". It includes the AWS
+	// credentials. It cannot replace variables that Lambda reserves, such as AWS_REGION.
 	Env []string
 
-	// FunctionName, Region and Account make the function's ARN. Empty: "function",
-	// "us-east-1", "000000000000".
+	// FunctionName, Region and Account are part of the function's ARN. Required.
 	FunctionName, Region, Account string
-	// Alias is the qualifier of an Invocation that names none. Empty: unqualified.
+	// Alias is the qualifier of an Invocation without one. Empty: unqualified.
 	Alias string
-	// PrivateAliases may be used by Runtime.Invoke but not through the public
-	// Invoke API, which answers as if IAM had denied it. In AWS the alias behind
-	// API Gateway is such a one.
+	// PrivateAliases are accepted by Runtime.Invoke only. The Invoke API answers as if
+	// IAM had denied the call. In AWS the alias behind API Gateway is such an alias.
 	PrivateAliases []string
-	// MemoryMB is reported to the function, not enforced. Zero: 128.
+	// MemoryMB is told to the function and not enforced. Zero: 128.
 	MemoryMB int
-	// Timeout is the longest an event may take, counted from when the process
-	// receives it. Zero: 3 s, Lambda's default.
+	// Timeout is the longest duration of an event, counted from its delivery to the
+	// process. Zero: 3 s, as in Lambda.
 	Timeout time.Duration
-	// InitTimeout is the longest a process may take to ask for its first event.
-	// Zero: 10 s, as in Lambda.
-	InitTimeout time.Duration
-	// MaxConcurrency is how many events one process may hold at a time. Zero and one
-	// mean one; more sets AWS_LAMBDA_MAX_CONCURRENCY (Lambda Managed Instances).
+	// MaxConcurrency is the number of events that the process may have at a time. Zero
+	// and one mean one. More sets AWS_LAMBDA_MAX_CONCURRENCY (Lambda Managed Instances).
 	MaxConcurrency int
 
-	// Stdout and Stderr receive what the process writes. Nil: discarded. They may
-	// be the same writer; different writers are written to concurrently.
+	// Stdout and Stderr receive the output of the process. Nil: discarded. Two different
+	// writers are written to concurrently.
 	Stdout, Stderr io.Writer
-	// Listener serves the public Invoke API; Close closes it. Nil: a free port of
-	// 127.0.0.1.
-	Listener net.Listener
-	// Now is the clock of deadlines told to the function. Nil: time.Now.
-	Now func() time.Time
+
+	// testOnlyInitTimeout is the longest time from the start of a process to its first
+	// request for an event. Zero: 10 s, as in Lambda.
+	testOnlyInitTimeout time.Duration
 }
 
 // Invocation is one event.
 type Invocation struct {
-	// Payload is the event, JSON. Empty: "{}".
+	// Payload is the event, in JSON. Empty: "{}".
 	Payload []byte
 	// Qualifier is the alias or version of the invoked ARN. Empty: Config.Alias.
 	Qualifier string
-	// ClientContext is the client context, JSON. Empty: none.
-	ClientContext string
-	// TraceID is the X-Ray header. Empty: a new one, not sampled.
-	TraceID string
 }
 
-// Result is what became of an event.
+// Result is the result of an event.
 type Result struct {
-	// RequestID is the id that the function saw.
+	// RequestID is the id that the function received.
 	RequestID string
-	// Payload is the function's answer, or the error as JSON with errorMessage and
+	// Payload is the function's response, or the error as JSON with errorMessage and
 	// errorType.
 	Payload []byte
-	// FunctionError is empty for an answer and "Unhandled" for an error.
+	// FunctionError is empty for a response and "Unhandled" for an error.
 	FunctionError string
 }
 
@@ -108,38 +97,39 @@ type Runtime struct {
 	cfg    Config
 	server *http.Server
 	url    string
-	names  *regexp.Regexp // what the Invoke API takes for this function's name
+	names  *regexp.Regexp // the function's name, with or without a qualifier
 	work   sync.WaitGroup // processes and servers
 
-	mu     sync.Mutex // guards queue, proc, closed, and everything of a process and an event that changes
+	mu     sync.Mutex // guards queue, proc, closed, and the changing members of processes and events
 	queue  []*event
 	proc   *process
 	closed bool
 }
 
-// Start checks cfg and serves the Invoke API. The process is started by the first
-// event. The caller must Close the Runtime.
+// Start checks cfg and serves the Invoke API on a free port of 127.0.0.1. The first event
+// starts the process. The caller must Close the Runtime.
 func Start(cfg Config) (*Runtime, error) {
 	cfg, err := withDefaults(cfg)
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Listener == nil {
-		cfg.Listener, err = net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("runtimeapi: %w", err)
-		}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("runtimeapi: %w", err)
 	}
-	r := &Runtime{cfg: cfg, url: "http://" + cfg.Listener.Addr().String(), names: namePattern(cfg)}
+	r := &Runtime{
+		cfg: cfg, url: "http://" + listener.Addr().String(),
+		names: regexp.MustCompile("^" + regexp.QuoteMeta(cfg.FunctionName) + `(?::([a-zA-Z0-9$_-]{1,128}))?$`),
+	}
 	r.server = &http.Server{Handler: r.invokeAPI(), ReadHeaderTimeout: 10 * time.Second}
-	r.work.Go(func() { _ = r.server.Serve(cfg.Listener) })
+	r.work.Go(func() { _ = r.server.Serve(listener) })
 	return r, nil
 }
 
-// URL is the endpoint of the Invoke API, for --endpoint-url of the AWS CLI.
+// URL returns the endpoint of the Invoke API, for --endpoint-url of the AWS CLI.
 func (r *Runtime) URL() string { return r.url }
 
-// PID is the id of the process that takes events now; 0 if none runs.
+// PID returns the id of the running process; 0: there is none.
 func (r *Runtime) PID() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -149,15 +139,18 @@ func (r *Runtime) PID() int {
 	return r.proc.cmd.Process.Pid
 }
 
-// Invoke runs one event and waits for its end. An error of the function is a
-// Result, not an error. The error is ErrClosed, ErrPayloadTooLarge or that of ctx.
-// When ctx ends, an event that the process already has runs on without a reader,
-// as in Lambda; one that still waits is dropped.
+// Invoke runs one event and waits for its result. A function error is a Result, not an
+// error. The error is ErrClosed, ErrPayloadTooLarge or that of ctx. When ctx ends, an
+// event that the process already has continues, as in Lambda; a queued one is dropped.
 func (r *Runtime) Invoke(ctx context.Context, in Invocation) (Result, error) {
-	e, err := r.newEvent(in, maxPayload)
-	if err != nil {
-		return Result{}, err
+	if len(in.Payload) > maxPayload {
+		return Result{}, fmt.Errorf("%w: %d bytes, the limit is %d", ErrPayloadTooLarge, len(in.Payload), maxPayload)
 	}
+	return r.run(ctx, r.newEvent(in))
+}
+
+// run queues an event and waits for its result.
+func (r *Runtime) run(ctx context.Context, e *event) (Result, error) {
 	if err := r.enqueue(e); err != nil {
 		return Result{}, err
 	}
@@ -170,9 +163,8 @@ func (r *Runtime) Invoke(ctx context.Context, in Invocation) (Result, error) {
 	}
 }
 
-// Close ends the process and everything it started, fails the events in flight and
-// waits until all is gone. A process that registered an extension first gets
-// SIGTERM and 500 ms, as in Lambda. Further calls do nothing.
+// Close ends the process and all its children, fails the events in flight and returns
+// after everything has ended. Further calls do nothing.
 func (r *Runtime) Close() error {
 	r.mu.Lock()
 	if r.closed {
@@ -183,10 +175,14 @@ func (r *Runtime) Close() error {
 	r.closed = true
 	r.failQueue(closedResult)
 	proc := r.proc
+	if proc != nil {
+		proc.draining = true
+		proc.kill()
+	}
 	r.mu.Unlock()
 
 	if proc != nil {
-		proc.shutdown()
+		<-proc.exited
 	}
 	err := r.server.Close()
 	r.work.Wait()
@@ -199,28 +195,21 @@ func (r *Runtime) Close() error {
 func withDefaults(cfg Config) (Config, error) {
 	info, err := os.Stat(cfg.Binary)
 	switch {
-	case cfg.Binary == "":
-		return cfg, errors.New("runtimeapi: no binary")
+	case cfg.Binary == "" || cfg.FunctionName == "" || cfg.Region == "" || cfg.Account == "":
+		return cfg, errors.New("runtimeapi: Binary, FunctionName, Region and Account are required")
 	case err != nil:
 		return cfg, fmt.Errorf("runtimeapi: %w", err)
 	case !info.Mode().IsRegular():
 		return cfg, fmt.Errorf("runtimeapi: %s is not a file", cfg.Binary)
 	}
-	// The process runs in Dir: a relative path would be looked for there.
+	// The process has another working directory, where a relative path would be wrong.
 	if cfg.Binary, err = filepath.Abs(cfg.Binary); err != nil {
 		return cfg, fmt.Errorf("runtimeapi: %w", err)
 	}
-	cfg.Dir = or(cfg.Dir, filepath.Dir(cfg.Binary))
-	cfg.FunctionName = or(cfg.FunctionName, "function")
-	cfg.Region = or(cfg.Region, "us-east-1")
-	cfg.Account = or(cfg.Account, "000000000000")
 	cfg.MemoryMB = or(cfg.MemoryMB, 128)
 	cfg.Timeout = or(cfg.Timeout, 3*time.Second)
-	cfg.InitTimeout = or(cfg.InitTimeout, 10*time.Second)
+	cfg.testOnlyInitTimeout = or(cfg.testOnlyInitTimeout, 10*time.Second)
 	cfg.MaxConcurrency = max(cfg.MaxConcurrency, 1)
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	return cfg, nil
 }
 

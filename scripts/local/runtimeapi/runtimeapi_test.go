@@ -12,41 +12,35 @@ import (
 	"time"
 )
 
-func TestColdThenWarm(t *testing.T) {
-	r := start(t, Config{FunctionName: "token", Region: "eu-central-1", Account: "123456789012", Alias: "http"})
+func TestSecondEventUsesSameProcess(t *testing.T) {
+	r := start(t, func(c *Config) { c.Alias = "http" })
 	first := mustReport(t, invoke(t, r, `{"text":"one"}`))
 	second := mustReport(t, invoke(t, r, `{"text":"two"}`))
 	if first.PID == 0 || first.PID != second.PID {
-		t.Errorf("processes %d and %d, want one", first.PID, second.PID)
+		t.Errorf("got the processes %d and %d, want one", first.PID, second.PID)
 	}
 	if first.Text != "one" || second.Text != "two" {
-		t.Errorf("echoed %q and %q", first.Text, second.Text)
+		t.Errorf("got %q and %q, want one and two", first.Text, second.Text)
 	}
 	if want := "arn:aws:lambda:eu-central-1:123456789012:function:token:http"; first.ARN != want {
-		t.Errorf("ARN %s, want %s", first.ARN, want)
+		t.Errorf("got the ARN %s, want %s", first.ARN, want)
 	}
 	if first.Left < 15_000 || first.Left > 20_000 {
-		t.Errorf("%d ms left, want nearly 20 s", first.Left)
+		t.Errorf("got %d ms to the deadline, want nearly 20 s", first.Left)
 	}
 	if first.ID == second.ID || len(first.ID) != 36 {
-		t.Errorf("request ids %q and %q", first.ID, second.ID)
+		t.Errorf("got the request ids %q and %q", first.ID, second.ID)
 	}
 }
 
-func TestInvocationMembers(t *testing.T) {
-	r := start(t, Config{Alias: "http"})
-	result, err := r.Invoke(t.Context(), Invocation{
-		Qualifier: "direct", ClientContext: `{"custom":{"a":"b"}}`, TraceID: "Root=1-5-6;Sampled=1",
-	})
+func TestQualifierAndRequestIDReachTheFunction(t *testing.T) {
+	r := start(t, func(c *Config) { c.Alias = "http" })
+	result, err := r.Invoke(t.Context(), Invocation{Qualifier: "direct"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := mustReport(t, result)
-	if !strings.HasSuffix(got.ARN, ":function:function:direct") || got.Context["a"] != "b" || got.Trace != "Root=1-5-6;Sampled=1" {
-		t.Errorf("got %s %v %s", got.ARN, got.Context, got.Trace)
-	}
-	if got.ID != result.RequestID {
-		t.Errorf("the function saw id %s, the caller %s", got.ID, result.RequestID)
+	if got := mustReport(t, result); !strings.HasSuffix(got.ARN, ":function:token:direct") || got.ID != result.RequestID {
+		t.Errorf("got %s and the id %s, want the alias direct and %s", got.ARN, got.ID, result.RequestID)
 	}
 }
 
@@ -54,19 +48,19 @@ func TestEnvironment(t *testing.T) {
 	t.Setenv("PARENT_SECRET", "hidden")
 	t.Setenv("AWS_PROFILE", "developer")
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-	r := start(t, Config{
-		Region: "eu-west-1", MemoryMB: 256, MaxConcurrency: 2,
-		Env: []string{"OWN=yes", "AWS_REGION=mars", "AWS_LAMBDA_RUNTIME_API=elsewhere", "TZ=Europe/Berlin"},
+	r := start(t, func(c *Config) {
+		c.MemoryMB, c.MaxConcurrency = 256, 2
+		c.Env = []string{"OWN=yes", "AWS_REGION=mars", "AWS_LAMBDA_RUNTIME_API=elsewhere", "TZ=Europe/Berlin"}
 	})
 	env := mustReport(t, invoke(t, r, `{}`)).Env
 	for _, want := range []string{
-		"OWN=yes", "AWS_REGION=eu-west-1", "AWS_DEFAULT_REGION=eu-west-1", "TZ=Europe/Berlin",
-		"AWS_LAMBDA_FUNCTION_NAME=function", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
+		"OWN=yes", "AWS_REGION=eu-central-1", "AWS_DEFAULT_REGION=eu-central-1", "TZ=Europe/Berlin",
+		"AWS_LAMBDA_FUNCTION_NAME=token", "AWS_LAMBDA_FUNCTION_VERSION=$LATEST",
 		"AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256", "_HANDLER=bootstrap", "AWS_LAMBDA_MAX_CONCURRENCY=2",
 		"LAMBDA_TASK_ROOT=" + filepath.Dir(binary), "AWS_CONFIG_FILE=" + os.DevNull,
 	} {
 		if !slices.Contains(env, want) {
-			t.Errorf("no %s", want)
+			t.Errorf("the environment lacks %s", want)
 		}
 	}
 	for _, variable := range env {
@@ -78,23 +72,23 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
-func TestOneAtATime(t *testing.T) {
-	r := start(t, Config{})
+func TestOneEventAtATime(t *testing.T) {
+	r := start(t, nil)
 	invoke(t, r, `{}`)
 	if took := invokeAtOnce(t, r, 4, `{"do":"sleep","ms":50}`); took < 200*time.Millisecond {
 		t.Errorf("four events of 50 ms took %v, want one after the other", took)
 	}
 }
 
-func TestConcurrency(t *testing.T) {
-	r := start(t, Config{MaxConcurrency: 8})
+func TestMaxConcurrencyEventsAtATime(t *testing.T) {
+	r := start(t, func(c *Config) { c.MaxConcurrency = 8 })
 	invoke(t, r, `{}`)
 	if took := invokeAtOnce(t, r, 8, `{"do":"sleep","ms":400}`); took > 8*400*time.Millisecond/2 {
 		t.Errorf("eight events of 400 ms took %v, want them at once", took)
 	}
 }
 
-// invokeAtOnce invokes n times at once, wants one process, and says how long it took.
+// invokeAtOnce sends n events at a time to one process and returns how long they took.
 func invokeAtOnce(t *testing.T, r *Runtime, n int, payload string) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -105,13 +99,13 @@ func invokeAtOnce(t *testing.T, r *Runtime, n int, payload string) time.Duration
 	}
 	all.Wait()
 	if len(slices.Compact(pids)) != 1 {
-		t.Errorf("processes %v, want one", pids)
+		t.Errorf("got the processes %v, want one", pids)
 	}
 	return time.Since(begin)
 }
 
-func TestFunctionErrors(t *testing.T) {
-	r := start(t, Config{})
+func TestPanicEndsTheProcessAndTypedErrorDoesNot(t *testing.T) {
+	r := start(t, nil)
 	before := mustReport(t, invoke(t, r, `{}`)).PID
 	if got := mustFail(t, invoke(t, r, `{"do":"fail","text":"no such client"}`)); got != (failure{"access_denied", "no such client"}) {
 		t.Errorf("got %+v", got)
@@ -127,11 +121,11 @@ func TestFunctionErrors(t *testing.T) {
 	}
 }
 
-// A panic's process is still dying when the next events come. None of them may be
-// given to it.
-func TestEventsAfterPanic(t *testing.T) {
+// TestNoEventIsLostAfterPanic: after a panic the process is still exiting when the next
+// events arrive, and must get none of them.
+func TestNoEventIsLostAfterPanic(t *testing.T) {
 	for _, concurrency := range []int{1, 8} {
-		r := start(t, Config{MaxConcurrency: concurrency})
+		r := start(t, func(c *Config) { c.MaxConcurrency = concurrency })
 		for range 20 {
 			var all sync.WaitGroup
 			all.Go(func() { mustFail(t, invoke(t, r, `{"do":"panic","text":"boom"}`)) })
@@ -144,10 +138,9 @@ func TestEventsAfterPanic(t *testing.T) {
 	}
 }
 
-// At a concurrency above one the events beside a panic end well.
-func TestPanicBesideOthers(t *testing.T) {
+func TestPanicDoesNotFailOtherEvents(t *testing.T) {
 	var stdout output
-	r := start(t, Config{MaxConcurrency: 4, Stdout: &stdout})
+	r := start(t, func(c *Config) { c.MaxConcurrency, c.Stdout = 4, &stdout })
 	invoke(t, r, `{}`)
 	var all sync.WaitGroup
 	for range 3 {
@@ -158,8 +151,8 @@ func TestPanicBesideOthers(t *testing.T) {
 	all.Wait()
 }
 
-func TestDeadline(t *testing.T) {
-	r := start(t, Config{Timeout: 300 * time.Millisecond})
+func TestDeadlineEndsEventAndProcess(t *testing.T) {
+	r := start(t, func(c *Config) { c.Timeout = 300 * time.Millisecond })
 	before := mustReport(t, invoke(t, r, `{}`)).PID
 	result := invoke(t, r, `{"do":"hang"}`)
 	got := mustFail(t, result)
@@ -175,24 +168,24 @@ func TestDeadline(t *testing.T) {
 	}
 }
 
-// An event past its deadline takes the process with it, but not before the events
-// beside it have ended.
-func TestDeadlineBesideOthers(t *testing.T) {
-	r := start(t, Config{Timeout: time.Second, MaxConcurrency: 3})
+// TestDeadlineDoesNotFailOtherEvents: the process is killed after its other events have
+// ended.
+func TestDeadlineDoesNotFailOtherEvents(t *testing.T) {
+	r := start(t, func(c *Config) { c.Timeout, c.MaxConcurrency = time.Second, 3 })
 	before := mustReport(t, invoke(t, r, `{}`)).PID
 	var all sync.WaitGroup
 	all.Go(func() {
 		mustFail(t, invoke(t, r, `{"do":"hang"}`))
 		if pid := mustReport(t, invoke(t, r, `{}`)).PID; pid == before {
-			t.Error("a process that is about to be killed got an event")
+			t.Error("a draining process got an event")
 		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
-	<-ctx.Done() // so that the second event is still running at the first one's deadline
+	<-ctx.Done() // the second event must still run at the deadline of the first
 	all.Go(func() {
 		if pid := mustReport(t, invoke(t, r, `{"do":"sleep","ms":700}`)).PID; pid != before {
-			t.Error("not beside the hanging event")
+			t.Error("the second event ran in another process")
 		}
 	})
 	all.Wait()
@@ -201,18 +194,18 @@ func TestDeadlineBesideOthers(t *testing.T) {
 	}
 }
 
-// A process that answers and then does not ask for more is ended at the deadline of
-// the event that it answered.
-func TestAnsweredThenHangs(t *testing.T) {
-	r := start(t, Config{Timeout: 300 * time.Millisecond, Env: []string{"BEHAVIOUR=mute"}})
+// TestProcessThatRequestsNoEventIsKilled: it is killed at the deadline of the event that
+// it answered last.
+func TestProcessThatRequestsNoEventIsKilled(t *testing.T) {
+	r := start(t, func(c *Config) { c.Timeout, c.Env = 300*time.Millisecond, []string{"BEHAVIOUR=mute"} })
 	first := mustReport(t, invoke(t, r, `{}`)).PID
 	if second := mustReport(t, invoke(t, r, `{}`)).PID; first == second || second == 0 {
-		t.Errorf("processes %d and %d, want two", first, second)
+		t.Errorf("got the processes %d and %d, want two", first, second)
 	}
 }
 
-func TestCrash(t *testing.T) {
-	r := start(t, Config{})
+func TestCrashFailsTheEvent(t *testing.T) {
+	r := start(t, nil)
 	before := mustReport(t, invoke(t, r, `{}`)).PID
 	result := invoke(t, r, `{"do":"exit"}`)
 	want := failure{"Runtime.ExitError", "RequestId: " + result.RequestID + " Error: Runtime exited with error: exit status 3"}
@@ -224,9 +217,8 @@ func TestCrash(t *testing.T) {
 	}
 }
 
-// A process killed between events is replaced, and no event is lost to it.
-func TestKilledWhileIdle(t *testing.T) {
-	r := start(t, Config{})
+func TestNoEventIsLostWhenIdleProcessIsKilled(t *testing.T) {
+	r := start(t, nil)
 	for range 10 {
 		pid := mustReport(t, invoke(t, r, `{}`)).PID
 		r.mu.Lock()
@@ -240,7 +232,7 @@ func TestKilledWhileIdle(t *testing.T) {
 	}
 }
 
-func TestInitFailures(t *testing.T) {
+func TestFailedStartFailsTheEvent(t *testing.T) {
 	tests := map[string]struct {
 		behaviour string
 		kind      string
@@ -252,47 +244,46 @@ func TestInitFailures(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			cfg := Config{Env: []string{"BEHAVIOUR=" + tt.behaviour}}
-			if tt.behaviour == "init-hang" {
-				cfg.InitTimeout = 300 * time.Millisecond
-			}
-			r := start(t, cfg)
-			for range 2 { // the next event tries again
+			r := start(t, func(c *Config) {
+				c.Env = []string{"BEHAVIOUR=" + tt.behaviour}
+				if tt.behaviour == "init-hang" {
+					c.testOnlyInitTimeout = 300 * time.Millisecond
+				}
+			})
+			for range 2 { // the next event starts another process
 				got := mustFail(t, invoke(t, r, `{}`))
 				if got.ErrorType != tt.kind || !strings.Contains(got.ErrorMessage, tt.message) {
-					t.Errorf("got %+v", got)
+					t.Errorf("got %+v, want %s %s", got, tt.kind, tt.message)
 				}
 			}
 		})
 	}
 }
 
-func TestNotExecutable(t *testing.T) {
+func TestBinaryThatIsNotExecutableFailsTheEvent(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "bootstrap")
 	if err := os.WriteFile(file, []byte("not a program"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r, err := Start(Config{Binary: file})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = r.Close() }()
+	r := start(t, func(c *Config) { c.Binary = file })
 	if got := mustFail(t, invoke(t, r, `{}`)); got.ErrorType != "Runtime.InvalidEntrypoint" {
 		t.Errorf("got %+v", got)
 	}
 }
 
-func TestStartRefuses(t *testing.T) {
+func TestStartRefusesBinaryThatIsNotAFile(t *testing.T) {
 	for name, path := range map[string]string{"none": "", "missing": "/does/not/exist", "directory": t.TempDir()} {
-		if r, err := Start(Config{Binary: path}); err == nil {
+		cfg := testConfig()
+		cfg.Binary = path
+		if r, err := Start(cfg); err == nil {
 			_ = r.Close()
-			t.Errorf("%s: started", name)
+			t.Errorf("%s: got no error", name)
 		}
 	}
 }
 
 func TestPayloadLimits(t *testing.T) {
-	r := start(t, Config{})
+	r := start(t, nil)
 	_, err := r.Invoke(t.Context(), Invocation{Payload: make([]byte, maxPayload+1)})
 	if !errors.Is(err, ErrPayloadTooLarge) {
 		t.Errorf("got %v", err)
@@ -300,7 +291,7 @@ func TestPayloadLimits(t *testing.T) {
 	largest := `{"ignored":"` + strings.Repeat("x", maxPayload-len(`{"ignored":""}`)) + `"}`
 	mustReport(t, invoke(t, r, largest))
 	if got := invoke(t, r, `{"do":"grow","ms":6291500}`); got.FunctionError != "" {
-		t.Errorf("nearly largest answer: %.200s", got.Payload)
+		t.Errorf("nearly largest response: got %.200s", got.Payload)
 	}
 	if got := mustFail(t, invoke(t, r, `{"do":"grow","ms":6291600}`)); got.ErrorType != "Function.ResponseSizeTooLarge" {
 		t.Errorf("got %+v", got)
@@ -308,9 +299,10 @@ func TestPayloadLimits(t *testing.T) {
 	mustReport(t, invoke(t, r, `{}`))
 }
 
-// An event whose caller has left runs on; one that waits behind it is dropped.
-func TestCallerLeaves(t *testing.T) {
-	r := start(t, Config{})
+// TestCallerThatLeaves: a running event continues without its caller, and a queued one is
+// dropped.
+func TestCallerThatLeaves(t *testing.T) {
+	r := start(t, nil)
 	invoke(t, r, `{}`)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -328,13 +320,13 @@ func TestCallerLeaves(t *testing.T) {
 	running, waiting := len(r.proc.running), len(r.queue)
 	r.mu.Unlock()
 	if running != 1 || waiting != 0 {
-		t.Errorf("%d events run and %d wait, want 1 and 0", running, waiting)
+		t.Errorf("%d events are running and %d queued, want 1 and 0", running, waiting)
 	}
 	mustReport(t, invoke(t, r, `{}`))
 }
 
-func TestClose(t *testing.T) {
-	r := start(t, Config{})
+func TestCloseFailsRunningEvent(t *testing.T) {
+	r := start(t, nil)
 	invoke(t, r, `{}`)
 	ended := make(chan Result)
 	go func() { ended <- invoke(t, r, `{"do":"hang"}`) }()
@@ -354,28 +346,5 @@ func TestClose(t *testing.T) {
 	}
 	if err := r.Close(); err != nil {
 		t.Errorf("second Close: %v", err)
-	}
-}
-
-func TestExtensionGetsSIGTERM(t *testing.T) {
-	var stdout output
-	r := start(t, Config{Env: []string{"BEHAVIOUR=sigterm"}, Stdout: &stdout})
-	mustReport(t, invoke(t, r, `{}`))
-	r.mu.Lock()
-	first := r.proc
-	r.mu.Unlock()
-	if terminate(first.cmd) != nil { // also tells that a second SIGTERM does no harm
-		t.Skip("no SIGTERM here")
-	}
-	<-first.exited // the next event must find it gone
-	if !strings.Contains(stdout.String(), "terminated politely") {
-		t.Error("the callback did not run")
-	}
-	mustReport(t, invoke(t, r, `{}`))
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-	if n := strings.Count(stdout.String(), "terminated politely"); n != 2 {
-		t.Errorf("the callback ran %d times, want 2", n)
 	}
 }

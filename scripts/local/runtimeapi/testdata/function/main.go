@@ -55,23 +55,21 @@ func (handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	return report(ctx, o)
 }
 
-// report says what the process sees.
+// report returns what the process sees.
 func report(ctx context.Context, o order) ([]byte, error) {
 	lc, _ := lambdacontext.FromContext(ctx)
 	deadline, _ := ctx.Deadline()
 	return json.Marshal(map[string]any{
-		"pid":     os.Getpid(),
-		"text":    o.Text,
-		"arn":     lc.InvokedFunctionArn,
-		"id":      lc.AwsRequestID,
-		"left":    time.Until(deadline).Milliseconds(),
-		"trace":   ctx.Value("x-amzn-trace-id"),
-		"context": lc.ClientContext.Custom,
-		"env":     os.Environ(),
+		"pid":  os.Getpid(),
+		"text": o.Text,
+		"arn":  lc.InvokedFunctionArn,
+		"id":   lc.AwsRequestID,
+		"left": time.Until(deadline).Milliseconds(),
+		"env":  os.Environ(),
 	})
 }
 
-// child starts a process that would outlive this one and holds its output.
+// child starts a process that would outlive this one and that has its output.
 func child() ([]byte, error) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), "BEHAVIOUR=orphan")
@@ -82,7 +80,7 @@ func child() ([]byte, error) {
 	return json.Marshal(map[string]int{"pid": cmd.Process.Pid})
 }
 
-// mute answers one event and asks for no other.
+// mute answers one event and requests no other.
 func mute() {
 	api := "http://" + os.Getenv("AWS_LAMBDA_RUNTIME_API") + "/2018-06-01/runtime/invocation/"
 	next, err := http.Get(api + "next")
@@ -96,8 +94,8 @@ func mute() {
 	hang()
 }
 
-// hang never returns. (A bare select would be reported as a deadlock and end the
-// process, in a binary without cgo.)
+// hang never returns. Without cgo, an empty select would be reported as a deadlock and
+// end the process.
 func hang() {
 	for {
 		time.Sleep(time.Hour)
@@ -120,11 +118,6 @@ func main() {
 		resp, err := http.Post(url, "application/json", bytes.NewReader([]byte(body)))
 		fmt.Println(resp, err)
 		os.Exit(1)
-	case "sigterm":
-		lambda.StartWithOptions(handler{}, lambda.WithEnableSIGTERM(func() {
-			fmt.Println("terminated politely")
-			os.Exit(0)
-		}))
 	default:
 		lambda.Start(handler{})
 	}
