@@ -1,16 +1,15 @@
-// Package apigateway is an Amazon API Gateway REST API in front of one function,
-// on one machine. It has one stage and one route, POST /token/{client}, which
-// requires AWS_IAM: it verifies Signature Version 4, asks the principal's policy
-// for execute-api:Invoke on the path, makes the proxy event (payload version 1.0)
-// and turns the proxy response into HTTP.
+// Package apigateway is a local double of an Amazon API Gateway REST API in front of one
+// function. It has one stage and one route, POST /token/{client}, with AWS_IAM: it verifies
+// Signature Version 4, checks the caller's permission execute-api:Invoke for the path,
+// makes the proxy event (payload version 1.0) and converts the proxy response to HTTP.
 //
-// It refuses unsigned, presigned, stale and unsigned-payload requests, paths that
-// are not the route, bodies above 10 MB, and requests with an Origin. It does not
-// throttle, cache, transform, or answer CORS preflights. As API Gateway does
-// without binaryMediaTypes, it passes bodies as text: bytes that are not UTF-8
-// arrive as U+FFFD.
+// It refuses unsigned, presigned, stale and unsigned-payload requests, other paths, bodies
+// above 10 MB, and requests with an Origin. It does not throttle, cache or transform, and
+// does not answer CORS preflights. Like API Gateway without binaryMediaTypes it passes
+// bodies as text: bytes that are not UTF-8 become U+FFFD. Of the proxy response it supports
+// statusCode, headers and body.
 //
-// It imports the standard library only, and nothing of this module.
+// The package imports the standard library only.
 //
 // Sources: docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html and
 // reference_sigv-create-signed-request.html; in the API Gateway developer guide
@@ -30,59 +29,57 @@ import (
 )
 
 const (
-	// maxSkew is how old, or how far ahead, a signature may be.
+	// maxSkew is the largest difference between a signature's time and now.
 	maxSkew = 5 * time.Minute
 	// maxBody is API Gateway's limit on a request body, in bytes.
 	maxBody = 10 << 20
-	// integrationTimeout is API Gateway's longest wait for a function.
+	// integrationTimeout is the longest time that API Gateway waits for a function.
 	integrationTimeout = 29 * time.Second
 )
 
-// Config describes the API and who may call it.
+// Config configures a [Server].
 type Config struct {
-	// Region, Account, APIID and Stage make the ARN that policies name:
+	// Region, Account, APIID and Stage are part of the ARN that policies name:
 	// arn:aws:execute-api:<region>:<account>:<api>/<stage>/POST/token/<client>.
 	// All are required.
 	Region, Account, APIID, Stage string
-	// StageVariables are handed to the function. Nil: null in the event.
+	// StageVariables are passed to the function. Nil: null in the event.
 	StageVariables map[string]string
-	// Principals are the callers that exist.
+	// Principals are all known callers.
 	Principals []Principal
-	// Invoke runs the function on an event and returns its proxy response. An error
-	// is a function error: the caller sees 502, or 504 once ctx has ended. Required.
+	// Invoke runs the function and returns its proxy response. The caller gets 502 for
+	// an error, and 504 after ctx has ended. Required.
 	Invoke func(ctx context.Context, payload []byte) ([]byte, error)
-	// AccessLog gets one JSON line per request, in one Write, never two at a time.
-	// The line holds no header, query, path or body. Nil: no log.
+	// AccessLog gets one JSON line per request, in one Write. Writes are serialized. The
+	// line contains no header, query, path or body. Nil: no log.
 	AccessLog io.Writer
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 }
 
-// Principal is an IAM identity with one access key. It prints without its secrets.
+// Principal is an IAM identity with one access key. Its printed form has no secrets.
 type Principal struct {
 	AccessKeyID, SecretAccessKey string
-	// SessionToken belongs to temporary credentials. Empty: long-term key, and a
-	// request that carries a token is refused.
+	// SessionToken belongs to temporary credentials. Empty: a long-term key; a request
+	// with a token is refused.
 	SessionToken string
-	// Expires is when temporary credentials end. Zero: never.
-	Expires time.Time
-	// ARN is the identity as IAM names it: an assumed role's session or a user.
+	// ARN is the identity: an assumed role's session or a user.
 	ARN string
-	// Allow and Deny hold execute-api ARNs in which * stands for any characters,
-	// "/" included, and ? for one. What is not allowed is denied; Deny wins.
-	Allow, Deny []string
+	// Allow lists the execute-api ARNs that the principal may invoke. A * at the end
+	// matches any characters, including "/".
+	Allow []string
 }
 
-// String names the principal without its secrets.
+// String returns the access key id and the ARN.
 func (p Principal) String() string { return "Principal(" + p.AccessKeyID + " " + p.ARN + ")" }
 
-// GoString is String, so that %#v shows no secret either.
+// GoString returns String, for %#v.
 func (p Principal) GoString() string { return p.String() }
 
-// MarshalText is String, so that JSON and slog show no secret either.
+// MarshalText returns String, for JSON and slog.
 func (p Principal) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// Server is the API. It is safe for concurrent use and holds no resources.
+// Server is the API. It is safe for concurrent use and needs no closing.
 type Server struct {
 	cfg        Config
 	principals map[string]identity // by access key id
@@ -90,7 +87,7 @@ type Server struct {
 	logMu sync.Mutex // guards writes to cfg.AccessLog
 }
 
-// New checks cfg and reports all its problems together. No secret is in the error.
+// New checks cfg and reports all problems together. The error contains no secret.
 func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, principals: make(map[string]identity)}
 	if s.cfg.Now == nil {
@@ -137,8 +134,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.log(c)
 }
 
-// serve is one request from end to end. Nothing of the body is read before the
-// caller has named a key that exists and a time that is now.
+// serve processes one request. The body is read only after the request has named a known
+// key and a current time.
 func (s *Server) serve(c *call) *fault {
 	if c.r.Header.Get("Origin") != "" {
 		return forbidden()

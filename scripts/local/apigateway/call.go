@@ -18,7 +18,7 @@ import (
 // maxEvent is Lambda's limit on an event, in bytes.
 const maxEvent = 6 << 20
 
-// call is one request on its way through the API.
+// call is one request.
 type call struct {
 	w       http.ResponseWriter
 	r       *http.Request
@@ -30,7 +30,7 @@ type call struct {
 	path, query string // as received
 	client      string // the last segment of path, as received
 	body        []byte
-	who         *identity // nil until the signature was verified
+	who         *identity // nil until the signature is verified
 
 	// For the access log.
 	status    int
@@ -49,8 +49,8 @@ func (s *Server) newCall(w http.ResponseWriter, r *http.Request) *call {
 	return c
 }
 
-// route is true for POST /<stage>/token/{client}. The path is compared as it was
-// received: what IAM judges must be what the function gets.
+// route reports whether a request is POST /<stage>/token/{client}. It compares the path
+// as received, because IAM must judge the same path that the function gets.
 func (s *Server) route(c *call) bool {
 	client, ok := strings.CutPrefix(c.path, "/"+s.cfg.Stage+"/token/")
 	c.client = client
@@ -69,7 +69,7 @@ func (c *call) readBody() *fault {
 	return nil
 }
 
-// integrate runs the function. A caller that leaves does not stop it, as in AWS.
+// integrate runs the function. As in AWS, a caller that leaves does not stop it.
 func (s *Server) integrate(c *call) *fault {
 	event, err := s.event(c)
 	if err != nil {
@@ -97,8 +97,7 @@ func (s *Server) integrate(c *call) *fault {
 	return nil
 }
 
-// log writes the access log's line. A line that cannot be written is lost, as in
-// AWS.
+// log writes a line of the access log. As in AWS, a line that cannot be written is lost.
 func (s *Server) log(c *call) {
 	if s.cfg.AccessLog == nil {
 		return
@@ -135,7 +134,7 @@ func (c *call) sourceIP() string {
 	return host
 }
 
-// newUUID is a random UUID (RFC 9562 section 5.4).
+// newUUID returns a random UUID (RFC 9562 section 5.4).
 func newUUID() string {
 	b := randomBytes(16)
 	b[6] = b[6]&0x0f | 0x40

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// canonicalRequest is what was signed. It is false when a query cannot be read or
-// a signed header is not there.
+// canonicalRequest returns the text that was signed; false: the query is malformed or a
+// signed header is missing.
 func canonicalRequest(c *call, signedHeaders []string, bodyHash string) (string, bool) {
 	query, ok := canonicalQuery(c.query)
 	if !ok {
@@ -21,8 +21,8 @@ func canonicalRequest(c *call, signedHeaders []string, bodyHash string) (string,
 	}
 	return strings.Join([]string{
 		c.r.Method,
-		// Encoded once more on top of what was received, as for every service
-		// but S3. Dots and double slashes stay: no route has them.
+		// The received path is encoded a second time, as for every service but S3. Dots
+		// and double slashes are not removed: no route has them.
 		escape(c.path, true),
 		query,
 		headers,
@@ -31,7 +31,8 @@ func canonicalRequest(c *call, signedHeaders []string, bodyHash string) (string,
 	}, "\n"), true
 }
 
-// canonicalQuery decodes, encodes strictly and sorts by encoded name, then value.
+// canonicalQuery decodes the query, encodes it strictly and sorts it by encoded name and
+// value.
 func canonicalQuery(raw string) (string, bool) {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -57,7 +58,7 @@ func canonicalQuery(raw string) (string, bool) {
 	return strings.Join(parts, "&"), true
 }
 
-// canonicalHeaders ends each header with a line feed, the last one too.
+// canonicalHeaders returns the signed headers, each with a line feed at its end.
 func canonicalHeaders(r *http.Request, names []string) (string, bool) {
 	var b strings.Builder
 	for _, name := range names {
@@ -77,8 +78,8 @@ func canonicalHeaders(r *http.Request, names []string) (string, bool) {
 	return b.String(), true
 }
 
-// headerValues are the values of a header as received, in their order. net/http
-// keeps a few headers elsewhere.
+// headerValues returns the values of a header in the received order. net/http stores a few
+// headers outside of r.Header.
 func headerValues(r *http.Request, name string) []string {
 	switch name {
 	case "host":
@@ -94,7 +95,7 @@ func headerValues(r *http.Request, name string) []string {
 	return r.Header.Values(name)
 }
 
-// singleSpaces trims a value and makes each run of spaces in it one space.
+// singleSpaces trims a value and replaces each run of spaces by one space.
 func singleSpaces(value string) string {
 	value = strings.Trim(value, " \t")
 	for strings.Contains(value, "  ") {
@@ -103,8 +104,8 @@ func singleSpaces(value string) string {
 	return value
 }
 
-// escape is the URI encoding of Signature Version 4: everything but the unreserved
-// characters of RFC 3986, and "/" in a path.
+// escape is the URI encoding of Signature Version 4: it encodes all but the unreserved
+// characters of RFC 3986, and "/" unless it is in a path.
 func escape(s string, path bool) string {
 	const hexadecimal = "0123456789ABCDEF"
 	var b strings.Builder

@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Other implementations of the signature. They need programs that a machine with
-// only Go lacks, so they run when asked for: go test ./scripts/local/apigateway -curl -botocore
+// The flags enable tests with other implementations of the signature, which need programs
+// beside Go: go test ./scripts/local/apigateway -curl -botocore
 var (
 	withCurl     = flag.Bool("curl", false, "sign with curl --aws-sigv4")
 	withBotocore = flag.Bool("botocore", false, "sign with botocore, by python3")
 )
 
-// liveAPI has the clock of this machine, as the clients have.
+// liveAPI returns an API with the clock of this machine, which the programs use too.
 func liveAPI(t *testing.T) *api {
 	return newAPI(t, func(c *Config) { c.Now = time.Now })
 }
@@ -31,12 +31,13 @@ func run(t *testing.T, name string, args ...string) string {
 
 func TestCurl(t *testing.T) {
 	if !*withCurl {
-		t.Skip("not asked for: -curl")
+		t.Skip("the flag -curl is not set")
 	}
 	a := liveAPI(t)
 	sigv4 := []string{"-sS", "--max-time", "10", "-w", " %{http_code}", "--aws-sigv4", "aws:amz:" + region + ":execute-api"}
 	key := []string{"--user", session.AccessKeyID + ":" + session.SecretAccessKey}
 	token := []string{"-H", "x-amz-security-token: " + session.SessionToken}
+	user := []string{"--user", longTerm.AccessKeyID + ":" + longTerm.SecretAccessKey}
 	post := []string{"-X", "POST", a.url + "/local/token/billing"}
 	tests := []struct {
 		name string
@@ -46,8 +47,8 @@ func TestCurl(t *testing.T) {
 		{"no body", [][]string{key, token, post}, "ok 200"},
 		{"form", [][]string{key, token, post, {"-d", "grant_type=client_credentials"}}, "ok 200"},
 		{"JSON", [][]string{key, token, post, {"-H", "Content-Type: application/json", "-d", `{"scope":"a b"}`}}, "ok 200"},
-		{"long-term key", [][]string{{"--user", longTerm.AccessKeyID + ":" + longTerm.SecretAccessKey}, post}, "ok 200"},
-		{"not allowed", [][]string{key, token, {"-X", "POST", a.url + "/local/token/payroll"}}, "with an explicit deny\"} 403"},
+		{"long-term key", [][]string{user, post}, "ok 200"},
+		{"not allowed", [][]string{user, {"-X", "POST", a.url + "/local/token/payroll"}}, "/POST/token/payroll\"} 403"},
 		{"no token", [][]string{key, post}, "is invalid.\"} 403"},
 		{"wrong secret", [][]string{{"--user", session.AccessKeyID + ":x"}, token, post}, "} 403"},
 		{"other region", [][]string{key, token, post, {"--aws-sigv4", "aws:amz:eu-west-1:execute-api"}}, "valid region.\"} 403"},
@@ -65,7 +66,8 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// botocoreCall signs and sends: url, region, key, secret, token or "", body.
+// botocoreCall signs and sends a request. Its arguments are the URL, the region, the key id,
+// the secret key, the session token or "", and the body.
 const botocoreCall = `
 import sys, urllib.request, urllib.error
 from botocore.auth import SigV4Auth
@@ -83,7 +85,7 @@ print(answer.read().decode(), answer.getcode(), end="")
 
 func TestBotocore(t *testing.T) {
 	if !*withBotocore {
-		t.Skip("not asked for: -botocore")
+		t.Skip("the flag -botocore is not set")
 	}
 	a := liveAPI(t)
 	for _, tt := range []struct {

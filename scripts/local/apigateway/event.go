@@ -15,8 +15,8 @@ const (
 	requestTimeLayout = "02/Jan/2006:15:04:05 -0700"
 )
 
-// proxyEvent is what a function receives: payload format version 1.0, with every
-// member that AWS sends for an AWS_IAM method.
+// proxyEvent is the function's event in the payload format version 1.0, with all members
+// that AWS sends for an AWS_IAM method.
 type proxyEvent struct {
 	Resource                        string              `json:"resource"`
 	Path                            string              `json:"path"`
@@ -51,7 +51,7 @@ type requestContext struct {
 	APIID             string        `json:"apiId"`
 }
 
-// eventIdentity has null where a caller has no Cognito identity and no organization.
+// eventIdentity is null where a caller has no Cognito identity and no organization.
 type eventIdentity struct {
 	CognitoIdentityPoolID         *string `json:"cognitoIdentityPoolId"`
 	AccountID                     string  `json:"accountId"`
@@ -67,8 +67,7 @@ type eventIdentity struct {
 	User                          string  `json:"user"`
 }
 
-// event makes the function's payload. It fails when the path or the query cannot be
-// decoded.
+// event returns the function's event. It fails if the path or the query is malformed.
 func (s *Server) event(c *call) ([]byte, error) {
 	client, err := url.PathUnescape(c.client)
 	if err != nil {
@@ -135,9 +134,9 @@ func (s *Server) requestContext(c *call) requestContext {
 	}
 }
 
-// forwardedHeaders are the headers as received, under net/http's spelling of their
-// names, with what API Gateway adds and without what it keeps to itself. The
-// Authorization header is consumed where AWS_IAM is on; the session token is not.
+// forwardedHeaders returns the received headers in net/http's spelling, with the headers
+// that API Gateway adds and without those that it removes. With AWS_IAM it removes the
+// Authorization header and passes the session token on.
 func (c *call) forwardedHeaders() map[string][]string {
 	h := maps.Clone(map[string][]string(c.r.Header))
 	for _, name := range []string{
@@ -162,8 +161,8 @@ func (c *call) forwardedHeaders() map[string][]string {
 	return h
 }
 
-// lastValues has one value for each name: the last one, as API Gateway chooses. It
-// is nil, null in JSON, when there is none.
+// lastValues returns the last value of each name, as API Gateway does. Without names it
+// returns nil, which is null in JSON.
 func lastValues[M ~map[string][]string](all M) map[string]string {
 	if len(all) == 0 {
 		return nil

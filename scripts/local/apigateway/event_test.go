@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-func TestEvent(t *testing.T) {
+func TestEventHasAllMembersOfAWS(t *testing.T) {
 	a := newAPI(t, nil)
 	got := a.send(t, signedCall{
 		path: "/local/token/billing?scope=a&scope=b",
@@ -76,13 +76,13 @@ func TestEvent(t *testing.T) {
 		{"principalOrgId", id["principalOrgId"], nil},
 	} {
 		if check.got != check.want {
-			t.Errorf("%s is %v, want %v", check.name, check.got, check.want)
+			t.Errorf("%s: got %v, want %v", check.name, check.got, check.want)
 		}
 	}
 	wantMatch(t, id["caller"], `^AROA[A-Z2-7]{17}:run-1$`)
 	wantMatch(t, headers["X-Amzn-Trace-Id"], `^Root=1-[0-9a-f]{8}-[0-9a-f]{24}$`)
 	if strings.Contains(jsonText(t, e), "AWS4-HMAC") || strings.Contains(jsonText(t, e), session.SecretAccessKey) {
-		t.Error("the signature or the secret is in the event")
+		t.Error("the event contains the signature or the secret")
 	}
 }
 
@@ -93,13 +93,13 @@ func wantMatch(t *testing.T, got any, pattern string) {
 	}
 }
 
-// wantMembers wants exactly these members.
+// wantMembers fails the test unless object has exactly these members.
 func wantMembers(t *testing.T, object map[string]any, names string) {
 	t.Helper()
 	want := strings.Fields(names)
 	slices.Sort(want)
 	if got := slices.Sorted(maps.Keys(object)); !slices.Equal(got, want) {
-		t.Errorf("members %v, want %v", got, want)
+		t.Errorf("got the members %v, want %v", got, want)
 	}
 }
 
@@ -112,25 +112,25 @@ func jsonText(t *testing.T, value any) string {
 	return string(text)
 }
 
-func TestEventNulls(t *testing.T) {
+func TestEventHasNullForMissingMembers(t *testing.T) {
 	a := newAPI(t, func(c *Config) { c.StageVariables = nil })
 	a.send(t, signedCall{credentials: longTerm})
 	if len(a.raw) != 1 {
-		t.Fatal("no event")
+		t.Fatalf("got %d events, want one", len(a.raw))
 	}
 	for _, name := range []string{"body", "queryStringParameters", "multiValueQueryStringParameters", "stageVariables"} {
 		if value, ok := a.raw[0][name]; !ok || value != nil {
-			t.Errorf("%s is %v, want null", name, value)
+			t.Errorf("%s: got %v, want null", name, value)
 		}
 	}
 	identity := a.events[0].RequestContext.Identity
 	wantMatch(t, identity.Caller, `^AIDA[A-Z2-7]{17}$`)
 	if identity.UserArn != user || identity.AccountID != "444455556666" || identity.User != identity.Caller {
-		t.Errorf("identity %+v", identity)
+		t.Errorf("got the identity %+v", identity)
 	}
 }
 
-func TestTextBodies(t *testing.T) {
+func TestBodyIsPassedAsText(t *testing.T) {
 	for name, tt := range map[string]struct{ body, want string }{
 		"markup":    {`<a href="x">&`, `<a href="x">&`},
 		"UTF-8":     {"pässword ☃", "pässword ☃"},
@@ -143,17 +143,17 @@ func TestTextBodies(t *testing.T) {
 				t.Fatalf("got %d %s", got.status, got.body)
 			}
 			if got := *a.events[0].Body; got != tt.want || a.events[0].IsBase64Encoded {
-				t.Errorf("body %q, want %q", got, tt.want)
+				t.Errorf("got the body %q, want %q", got, tt.want)
 			}
 		})
 	}
 }
 
-func TestTraceIDPassedOn(t *testing.T) {
+func TestTraceIDIsPassedOn(t *testing.T) {
 	a := newAPI(t, nil)
 	const trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Sampled=1"
 	got := a.send(t, signedCall{before: set("X-Amzn-Trace-Id", trace)})
 	if a.events[0].Headers["X-Amzn-Trace-Id"] != trace || got.header.Get("X-Amzn-Trace-Id") != trace {
-		t.Errorf("event %v, answer %v", a.events[0].Headers, got.header)
+		t.Errorf("got %v in the event and %v in the answer, want %s", a.events[0].Headers, got.header, trace)
 	}
 }

