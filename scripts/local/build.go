@@ -9,13 +9,12 @@ import (
 	"runtime"
 )
 
-// build compiles the functions as scripts/build does for AWS, but for this
-// machine.
+// build compiles the functions with the flags of scripts/build, for this machine.
 func (s *stack) build(ctx context.Context) error {
-	// #nosec G204 -- fixed arguments; the path is of our own making.
+	// #nosec G204 -- fixed arguments, and a path that this program created
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", s.dir+string(filepath.Separator),
 		"tokenvendor/functions/token", "tokenvendor/functions/batch")
-	// The caller may have set these for a build that is to be deployed.
+	// The caller may have set these variables for another machine.
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+runtime.GOOS, "GOARCH="+runtime.GOARCH)
 	output, err := cmd.CombinedOutput()
 	if err != nil {

@@ -16,15 +16,15 @@ import (
 	"tokenvendor/scripts/local/apigateway"
 )
 
-// maxAnswer bounds what is read of an answer.
+// maxAnswer is the largest part of an answer that is read, in bytes.
 const maxAnswer = 1 << 20
 
-// call asks for a token of client as principal, over the front like everybody.
+// call requests a token of a client as a principal, by a signed request to the API.
 func (s *stack) call(ctx context.Context, principal apigateway.Principal, client string) (status int, body []byte, err error) {
 	return s.callWith(ctx, principal, client, "")
 }
 
-// callWith is call with a form.
+// callWith is call with a form as the body.
 func (s *stack) callWith(ctx context.Context, principal apigateway.Principal, client, form string) (status int, body []byte, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, s.apiURL+client, strings.NewReader(form))
 	if err != nil {
@@ -48,7 +48,7 @@ func (s *stack) callWith(ctx context.Context, principal apigateway.Principal, cl
 	return response.StatusCode, body, err
 }
 
-// firstTokens vends one token of each client and shows the first whole.
+// firstTokens vends one token of each client and prints the first one.
 func (s *stack) firstTokens(ctx context.Context, out io.Writer) error {
 	for i, c := range s.clients {
 		began := time.Now()
@@ -57,15 +57,15 @@ func (s *stack) firstTokens(ctx context.Context, out io.Writer) error {
 			return err
 		}
 		if status == http.StatusForbidden && s.policyMode == "document" {
-			fmt.Fprintf(out, "  %-16s not allowed to the developer by the policy\n", c.name)
+			fmt.Fprintf(out, "  %-16s not allowed by the policy\n", c.name)
 			continue
 		}
 		if status != http.StatusOK {
 			return fmt.Errorf("client %s: status %d: %s", c.name, status, body)
 		}
 		if i == 0 {
-			fmt.Fprintf(out, "a first token, through API Gateway, Lambda, Secrets Manager and the authorization server:\n\n%s\n\n", body)
-			fmt.Fprintln(out, "one client of each kind has its token:")
+			fmt.Fprintf(out, "A first token, through API Gateway, Lambda, Secrets Manager and the authorization server:\n\n%s\n\n", body)
+			fmt.Fprintln(out, "Tokens of one client of each kind:")
 		}
 		fmt.Fprintf(out, "  %-16s %-28s %-52s %4d ms\n", c.name, c.method, c.format, time.Since(began).Milliseconds())
 	}

@@ -18,7 +18,7 @@ import (
 	"tokenvendor/scripts/local/apigateway"
 )
 
-// signing is a transport that signs what goes through it with SigV4.
+// signing is a transport that signs requests with SigV4.
 type signing struct{ principal apigateway.Principal }
 
 func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -36,10 +36,10 @@ func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
 	return http.DefaultTransport.RoundTrip(signed)
 }
 
-// TestOAuthLibrary: golang.org/x/oauth2 takes the vendor for a token endpoint. It has no
-// secret to send; its transport signs instead.
-func TestOAuthLibrary(t *testing.T) {
-	s := startStack(t)
+// TestOAuthLibraryUsesVendorAsTokenEndpoint: golang.org/x/oauth2 sends no client secret; its
+// transport signs instead.
+func TestOAuthLibraryUsesVendorAsTokenEndpoint(t *testing.T) {
+	s := startStack(t, io.Discard)
 	for i, principal := range s.principals {
 		ctx := context.WithValue(t.Context(), oauth2.HTTPClient, &http.Client{Transport: signing{principal}})
 		library := clientcredentials.Config{ClientID: firstClient, TokenURL: s.apiURL + firstClient, Scopes: []string{"read", "write"}, AuthStyle: oauth2.AuthStyleInParams}
@@ -48,14 +48,14 @@ func TestOAuthLibrary(t *testing.T) {
 			t.Fatalf("principal %d: %v", i, err)
 		}
 		if !token.Valid() || token.TokenType != "Bearer" || token.Extra("scope") != "read write" || time.Until(token.Expiry) < 50*time.Minute {
-			t.Errorf("principal %d: type %s, scope %v, until %v", i, token.TokenType, token.Extra("scope"), token.Expiry)
+			t.Errorf("principal %d: got the type %s, the scope %v and the expiry %v", i, token.TokenType, token.Extra("scope"), token.Expiry)
 		}
-		// What the vendor refuses is an error of the library, with its code.
+		// A refusal of the vendor is an error of the library.
 		library.TokenURL = s.apiURL + "nobody"
 		library.ClientID = "nobody"
 		_, err = library.Token(ctx)
 		if failure, ok := err.(*oauth2.RetrieveError); !ok || failure.Response.StatusCode != http.StatusForbidden {
-			t.Errorf("principal %d: %v", i, err)
+			t.Errorf("principal %d: got %v, want a RetrieveError with status 403", i, err)
 		}
 	}
 }

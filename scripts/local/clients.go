@@ -10,16 +10,16 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// firstClient is the one whose token is shown; the second principal may have it
-// and no other.
+// firstClient is the client whose token is printed. The second principal may use no other
+// client.
 const firstClient = "demo"
 
-// The spare client is registered at the authorization server and waits for
-// somebody to add it to Secrets Manager.
+// The spare client is registered at the authorization server but has no secret in Secrets
+// Manager, so that it can be added by hand.
 const (
 	spareClient = "mine"
 	spareID     = "my-client-id"
-	spareSecret = "Sp@re: /+%&=ü" // #nosec G101 -- good for the local stack only; its characters are the test
+	spareSecret = "Sp@re: /+%&=ü" // #nosec G101 -- valid for the local stack only; the characters need encoding
 )
 
 // client is a seeded client.
@@ -53,7 +53,7 @@ func (s *stack) seed() error {
 
 func (s *stack) ca() string { return string(s.issuer.CAPEM()) }
 
-// secret makes one with the characters that SAP's generated secrets have.
+// secret returns a random secret with the special characters of SAP's generated secrets.
 func secret() string { return rand.Text() + "][?:/=._-:" }
 
 func (s *stack) plain() (client, error) {
@@ -77,8 +77,8 @@ func (s *stack) basic() (client, error) {
 	return c, nil
 }
 
-// identityKey is a service key as SAP BTP makes it, wrapped only to bring the
-// authority of this machine's server.
+// identityKey is a service key as SAP BTP creates it, wrapped to add the CA of this
+// machine's server.
 func (s *stack) identityKey() (client, error) {
 	c := client{name: "sap-identity", format: "SAP BTP identity key (secret)", method: "client_secret_post"}
 	password := secret()
@@ -101,8 +101,8 @@ func (s *stack) xsuaaKey() (client, error) {
 	return c, nil
 }
 
-// certificate is an identity key with a generated certificate: leaf and
-// intermediate, of which the server knows only the root.
+// certificate is an identity key with a generated certificate. Its chain has a leaf and an
+// intermediate; the server knows only the root.
 func (s *stack) certificate() (client, error) {
 	c := client{name: "sap-certificate", format: "SAP BTP identity key (certificate)", method: "tls_client_auth"}
 	intermediate, err := s.issuer.CA().Intermediate("oauthtest clients")
@@ -160,7 +160,7 @@ func (s *stack) assertion() (client, error) {
 	return c, nil
 }
 
-// signingKey is a client whose private key never leaves KMS.
+// signingKey is a client whose private key is in KMS.
 func (s *stack) signingKey() (client, error) {
 	c := client{name: "kms-key", format: "native, key in KMS", method: "private_key_jwt"}
 	alias := "token-vendor/" + c.name
@@ -178,7 +178,8 @@ func (s *stack) signingKey() (client, error) {
 	return c, nil
 }
 
-// webIdentity is a client without any credential: STS vouches for the function's role.
+// webIdentity is a client without a credential: it trusts tokens that STS issues to the
+// function's role.
 func (s *stack) webIdentity() (client, error) {
 	c := client{name: "no-credential", format: "native, without a credential", method: "aws_web_identity"}
 	c.register = oauthtest.Client{ID: "trusted-client", Methods: []string{"private_key_jwt"}, Trust: &oauthtest.Trust{
@@ -190,13 +191,13 @@ func (s *stack) webIdentity() (client, error) {
 	return c, nil
 }
 
-// seedPolicy stores the policy, if there is one.
+// seedPolicy stores the policy of a file. Without a file, only IAM decides.
 func (s *stack) seedPolicy(file string) error {
 	if s.policyMode = "iam"; file == "" {
 		return nil
 	}
 	s.policyMode = "document"
-	text, err := os.ReadFile(file) // #nosec G304 -- named by who runs this
+	text, err := os.ReadFile(file) // #nosec G304 -- a flag names the file
 	if err != nil {
 		return err
 	}
@@ -210,8 +211,8 @@ func (s *stack) wrapped(key map[string]any) map[string]any {
 
 func (s *stack) sparePath() string { return filepath.Join(s.dir, spareClient+".json") }
 
-// directPath is an event for a direct invoke; a file, because versions 1 and 2 of
-// the AWS CLI read a payload on the command line differently.
+// directPath returns the path of an event for a direct invoke. It is a file because
+// versions 1 and 2 of the AWS CLI read a payload on the command line differently.
 func (s *stack) directPath() string { return filepath.Join(s.dir, "direct.json") }
 
 func (s *stack) writeSpare() error {

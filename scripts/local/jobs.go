@@ -14,34 +14,34 @@ import (
 	"tokenvendor/scripts/local/sqs"
 )
 
-// The names of what jobs need.
+// Names of the batch function and of its sources and destinations.
 const (
 	batchName  = "token-vendor-batch"
 	batchAlias = "jobs"
-	// sourcesAlias is that of queue, bus and schedules alone.
+	// sourcesAlias is the alias that only the queue, the bus and schedules may use.
 	sourcesAlias = "sources"
 	ordersQueue  = "token-vendor-orders"
 	deadQueue    = "token-vendor-dead-letters"
-	// readyQueue gets what is announced on the bus, so that the AWS CLI can read it.
+	// readyQueue gets the announcements on the bus, so that the AWS CLI can read them.
 	readyQueue = "token-vendor-ready"
 	jobsBus    = "token-vendor-tokens"
-	// maxReceives is the queue's maxReceiveCount.
+	// maxReceives is the maxReceiveCount of the queue.
 	maxReceives = 5
 )
 
-// jobs are the batch function and what starts it.
+// jobs are the batch function and the services that invoke it.
 type jobs struct {
-	batch    *runtimeapi.Runtime
-	queues   *sqs.Server
-	queueURL string
-	bus      *eventbridge.Server
-	busURL   string
-	clock    *scheduler.Server
-	clockURL string
+	batch       *runtimeapi.Runtime
+	queues      *sqs.Server
+	queueURL    string
+	bus         *eventbridge.Server
+	busURL      string
+	schedules   *scheduler.Server
+	scheduleURL string
 }
 
-// startJobs starts the batch function and its sources, wired as in template.yaml.
-// Lambda's waits before it repeats an event are seconds here.
+// startJobs starts the batch function and its sources, connected as in template.yaml.
+// Lambda's waits before a retry are seconds here instead of minutes.
 func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -54,16 +54,16 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 	j.bus.AddBus(jobsBus)
 	asynchronous := func(alias string, event []byte) {
 		invoke := func(ctx context.Context, event []byte) (kind, message string) { return j.invoke(ctx, alias, event) }
-		eventbridge.Async{Invoke: invoke, Wait: time.Second, Failed: j.bury}.Run(ctx, event)
+		eventbridge.Async{Invoke: invoke, Wait: time.Second, Failed: j.deadLetter}.Run(ctx, event)
 	}
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous(sourcesAlias, event) }})
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenReady", Target: func(event []byte) { j.queues.Send(readyQueue, string(event), nil) }})
-	j.clock = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) { asynchronous(aliasOf(arn), input) }})
+	j.schedules = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) { asynchronous(aliasOf(arn), input) }})
 	if j.queueURL, err = s.serve(j.queues); err == nil {
 		j.busURL, err = s.serve(j.bus)
 	}
 	if err == nil {
-		j.clockURL, err = s.serve(j.clock)
+		j.scheduleURL, err = s.serve(j.schedules)
 	}
 	if err == nil {
 		err = s.startBatch(log, 1)
@@ -74,7 +74,7 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 	}
 	mapping := sqs.Mapping{Server: j.queues, Queue: ordersQueue, Invoke: j.deliver}
 	running.Go(func() { mapping.Run(ctx) })
-	running.Go(func() { j.clock.Run(ctx) })
+	running.Go(func() { j.schedules.Run(ctx) })
 	s.atClose(func() error {
 		cancel()
 		running.Wait()
@@ -84,7 +84,8 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 	return nil
 }
 
-// startBatch starts an environment that takes so many events at a time.
+// startBatch starts an execution environment of the batch function. concurrency is its
+// number of events at a time.
 func (s *stack) startBatch(log io.Writer, concurrency int) (err error) {
 	s.jobs.batch, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: s.binary("batch"),
@@ -101,13 +102,13 @@ func (s *stack) startBatch(log io.Writer, concurrency int) (err error) {
 
 func (s *stack) deadURL() string { return s.jobs.queueURL + "/" + account + "/" + deadQueue }
 
-// deliver is how the event source mapping reaches the function.
+// deliver invokes the function for the event source mapping.
 func (j *jobs) deliver(ctx context.Context, event []byte) (answer []byte, failed bool) {
 	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: sourcesAlias})
 	return result.Payload, err != nil || result.FunctionError != ""
 }
 
-// aliasOf is the alias that a schedule names its target by; empty: none.
+// aliasOf returns the alias in a function's ARN; empty: none.
 func aliasOf(arn string) string {
 	if parts := strings.Split(arn, ":"); len(parts) == 8 {
 		return parts[7]
@@ -115,7 +116,8 @@ func aliasOf(arn string) string {
 	return ""
 }
 
-// invoke is how events and schedules reach it.
+// invoke invokes the function for events and schedules. kind is the type of a function
+// error; empty: none.
 func (j *jobs) invoke(ctx context.Context, alias string, event []byte) (kind, message string) {
 	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: alias})
 	switch {
@@ -125,15 +127,16 @@ func (j *jobs) invoke(ctx context.Context, alias string, event []byte) (kind, me
 		return "", ""
 	}
 	var failure struct{ ErrorType, ErrorMessage string }
-	_ = json.Unmarshal(result.Payload, &failure) // without a type it is none of the function's
+	_ = json.Unmarshal(result.Payload, &failure) // an error of the platform has no type
 	if failure.ErrorType == "" {
 		failure.ErrorType = "Unhandled"
 	}
 	return failure.ErrorType, failure.ErrorMessage
 }
 
-// bury is what Lambda does with an event that failed three times.
-func (j *jobs) bury(event []byte, kind, message string) {
+// deadLetter sends an event that failed three times to the dead-letter queue, as Lambda
+// does.
+func (j *jobs) deadLetter(event []byte, kind, message string) {
 	attributes := map[string]string{"ErrorCode": "200", "ErrorMessage": strings.TrimSpace(kind + ": " + message)}
 	j.queues.Send(deadQueue, string(event), attributes)
 }

@@ -1,11 +1,11 @@
-// Command local runs the whole token vendor on one machine that needs nothing
-// but Go: an API Gateway that verifies SigV4, a Lambda Runtime API that runs the
-// real function binary, a Secrets Manager, and an authorization server that
-// behaves like SAP Cloud Identity Services. It vends a first token through all
-// of them, shows it, and then stays up until it is interrupted.
+// Command local runs the token vendor on one machine that needs Go only: an API Gateway
+// that verifies SigV4, a Lambda Runtime API with the compiled functions, local doubles of
+// the other AWS services, and an authorization server that behaves like SAP Cloud Identity
+// Services. It vends a first token through all of them, prints it, and runs until it is
+// interrupted.
 //
-// Everything listens on loopback, keeps its state in memory and in a temporary
-// directory, and is gone at the end.
+// All servers listen on loopback. Their state is in memory and in a temporary directory,
+// and is deleted at the end.
 package main
 
 import (
@@ -23,10 +23,10 @@ import (
 
 func main() {
 	var o options
-	flag.BoolVar(&o.once, "once", false, "end after the first tokens")
+	flag.BoolVar(&o.once, "once", false, "stop after the first tokens")
 	flag.StringVar(&o.jsonFile, "json", "", "write addresses, CA file and demo credentials to this `file`")
-	flag.StringVar(&o.policyFile, "policy", "", "decide by the policy in this `file`, too (POLICY_MODE=document)")
-	flag.BoolVar(&o.verbose, "v", false, "show the function's log and the access log")
+	flag.StringVar(&o.policyFile, "policy", "", "also apply the policy in this `file` (POLICY_MODE=document)")
+	flag.BoolVar(&o.verbose, "v", false, "print the functions' log and the access log")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	ctx = withGoRun(ctx)
@@ -38,9 +38,9 @@ func main() {
 	}
 }
 
-// withGoRun ends the context with the "go run" that started this program. Go
-// passes an interrupt on, but a go command that is terminated or killed leaves
-// its program behind, and here that would be a whole stack.
+// withGoRun returns a context that ends with the "go run" that started this program. The
+// go command passes an interrupt on, but if it is terminated or killed, its program
+// continues.
 func withGoRun(ctx context.Context) context.Context {
 	executable, err := os.Executable()
 	if err != nil || !strings.Contains(executable, "go-build") {
@@ -60,12 +60,13 @@ func withGoRun(ctx context.Context) context.Context {
 type options struct {
 	once     bool
 	jsonFile string
-	// policyFile is empty where IAM alone decides.
+	// policyFile is empty if only IAM decides.
 	policyFile string
 	verbose    bool
 }
 
-// run starts the stack, shows what it does and takes it down again.
+// run starts the stack, prints its first tokens, waits for the end of ctx unless o.once is
+// set, and closes the stack.
 func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
 	log := io.Discard
 	if o.verbose {
@@ -88,7 +89,7 @@ func run(ctx context.Context, o options, out, errOut io.Writer) (err error) {
 		return nil
 	}
 	if o.jsonFile != "" {
-		// No program must take it for a stack that is up.
+		// The file must not outlive the stack that it describes.
 		defer func() { err = errors.Join(err, os.Remove(o.jsonFile)) }()
 	}
 	s.showCommands(out)

@@ -6,8 +6,8 @@ import (
 	"tokenvendor/scripts/local/apigateway"
 )
 
-// demoPrincipals are two callers: a user who may have every client, and the
-// session of a role that may have one.
+// demoPrincipals returns two callers: a user with access to all clients, and a session of a
+// role with access to firstClient only.
 func demoPrincipals() []apigateway.Principal {
 	allowed := "arn:aws:execute-api:" + region + ":" + account + ":" + apiID + "/" + stage + "/POST/token/"
 	return []apigateway.Principal{

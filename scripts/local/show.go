@@ -7,37 +7,37 @@ import (
 	"os"
 )
 
-// showCommands prints commands that work as they stand.
+// showCommands prints commands that work without changes.
 func (s *stack) showCommands(out io.Writer) {
 	developer, job := s.principals[0], s.principals[1]
 	curl := func(user, rest string) string {
 		return fmt.Sprintf("curl -sS --aws-sigv4 aws:amz:%s:execute-api --user %s -X POST %s", region, user, rest)
 	}
 	fmt.Fprintf(out, `
-a token by a signed call:
+Get a token with a signed request:
   %s
 
-the same with scope and resource in the body:
+The same with scope and resource in the body:
   %s -d scope=read -d resource=urn:sap:identity:application:provider:name:erp
 
-as a role that may have %s, and no other client (try another name: 403):
+As a role that may use the client %s and no other (another name is answered with 403):
   %s
 
-directly, as a job in the account would:
+Invoke the function directly, as a job in the account does:
   AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws lambda invoke --region %s --endpoint-url %s --function-name %s --payload fileb://%s /dev/stdout
 
-add a client of your own; its token is there on the next call:
+Add a client; the next request gets its token:
   AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws secretsmanager create-secret --region %s --endpoint-url %s --name %s%s --secret-string file://%s
   %s
 
-what lies in the table that the function's processes share, sealed:
+Read the table that the functions' processes share; its values are sealed:
   AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws dynamodb scan --region %s --endpoint-url %s --table-name %s
 
 %s
 Secrets Manager %s   DynamoDB %s   KMS %s
 authorization server %s   CA %s
 
-up until Ctrl-C
+Press Ctrl-C to stop.
 `,
 		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+firstClient),
 		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+firstClient),
@@ -52,29 +52,28 @@ up until Ctrl-C
 		s.issuer.Issuer(), s.caFile)
 }
 
-// jobCommands order tokens for jobs, and redeem one.
+// jobCommands returns commands that order tokens for jobs and redeem a claim.
 func (s *stack) jobCommands(curl string) string {
 	j := s.jobs
 	aws := "AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws --region " + region + " "
 	queue := j.queueURL + "/" + account + "/"
 	target := "token-vendor/tokens/" + firstClient
-	return "order a token for a job: by queue, by event, or by the clock into a secret (every 20 seconds here)\n" +
+	return "Order a token for a job by a queue or by an event, or have it delivered into a secret by a schedule (every 20 seconds):\n" +
 		"  " + aws + "sqs send-message --endpoint-url " + j.queueURL + " --queue-url " + queue + ordersQueue + ` --message-body '{"client": "` + firstClient + `", "min_ttl": 600}'` + "\n" +
 		"  " + aws + "events put-events --endpoint-url " + j.busURL + ` --entries 'EventBusName=` + jobsBus + `,Source=my.jobs,DetailType=TokenRequested,Detail="{\"client\":\"` + firstClient + `\"}"'` + "\n" +
 		"  " + aws + "secretsmanager create-secret --endpoint-url " + s.secretsURL + " --name " + target + "\n" +
-		"  " + aws + "scheduler create-schedule --endpoint-url " + j.clockURL + ` --name tokens --schedule-expression 'rate(20 seconds)' --flexible-time-window Mode=OFF ` +
-		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + sourcesAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/clock",` +
+		"  " + aws + "scheduler create-schedule --endpoint-url " + j.scheduleURL + ` --name tokens --schedule-expression 'rate(20 seconds)' --flexible-time-window Mode=OFF ` +
+		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + sourcesAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/scheduler",` +
 		`"Input":"{\"schedule\":[{\"client\":\"` + firstClient + `\",\"deliver_to\":\"` + target + `\"}]}"}'` + "\n" +
-		"what was announced, what could not be done and why, and what was delivered\n" +
+		"Read the announcements, the orders that failed with their reasons, and the delivered token:\n" +
 		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + readyQueue + " --wait-time-seconds 5\n" +
 		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + deadQueue + " --message-attribute-names All\n" +
 		"  " + aws + "secretsmanager get-secret-value --endpoint-url " + s.secretsURL + " --secret-id " + target + "\n" +
-		"as the job: the claim in the announcement for the token\n" +
+		"Redeem the claim of an announcement, as the job does:\n" +
 		"  " + curl + " -d claim=CLAIM\n"
 }
 
-// description is what -json writes. The secrets in it are good for this run of
-// the stack and nothing else.
+// description is the file of -json. Its secrets are valid for this run of the stack only.
 type description struct {
 	Region             string                 `json:"region"`
 	Account            string                 `json:"account"`
@@ -101,7 +100,7 @@ type description struct {
 	CAFile             string                 `json:"ca_file"`
 	Principals         []principalDescription `json:"principals"`
 	Clients            []clientDescription    `json:"clients"`
-	// Spare is registered at the authorization server and has no secret yet.
+	// Spare is registered at the authorization server and has no secret in Secrets Manager.
 	Spare spareDescription `json:"spare"`
 }
 
@@ -132,7 +131,7 @@ func (s *stack) writeJSON(file string) error {
 		DynamoDBURL: s.tableURL, CacheTable: cacheTable, KMSURL: s.keysURL, CacheKey: "alias/" + cacheKey,
 		BatchName: batchName, BatchURL: s.jobs.batch.URL(), SQSURL: s.jobs.queueURL, OrdersURL: s.jobs.queueURL + "/" + account + "/" + ordersQueue,
 		ReadyURL: s.jobs.queueURL + "/" + account + "/" + readyQueue, DeadLettersURL: s.deadURL(),
-		EventBridgeURL: s.jobs.busURL, EventBus: jobsBus, SchedulerURL: s.jobs.clockURL,
+		EventBridgeURL: s.jobs.busURL, EventBus: jobsBus, SchedulerURL: s.jobs.scheduleURL,
 		Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
 		Spare: spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
 	}
@@ -146,7 +145,7 @@ func (s *stack) writeJSON(file string) error {
 	if err != nil {
 		return err
 	}
-	// Renamed into place, because programs wait for the file to appear.
+	// Programs wait for the file, so it must be complete when it appears.
 	part := file + ".part"
 	if err := os.WriteFile(part, append(text, '\n'), 0o600); err != nil {
 		return err

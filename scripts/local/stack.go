@@ -22,7 +22,7 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// The names of the stack, as they stand in its ARNs and URLs.
+// Names in the ARNs and URLs of the stack.
 const (
 	region       = "eu-central-1"
 	account      = "123456789012"
@@ -36,9 +36,9 @@ const (
 	policyName   = "token-vendor/policy"
 )
 
-// stack is everything that runs. Close takes it down.
+// stack is all running servers. Close stops them.
 type stack struct {
-	dir         string // temporary: binary, CA file, documents
+	dir         string // temporary: binaries, CA file, documents
 	caFile      string
 	secrets     *secretsmanager.Server
 	secretsURL  string
@@ -55,42 +55,35 @@ type stack struct {
 	policyMode  string
 	principals  []apigateway.Principal
 	clients     []client
-	closers     []func() error // in the order of starting
+	closers     []func() error // in the order of the starts
 }
 
-// start starts the servers in the order in which they need each other. policyFile may
-// be empty.
+// start starts the servers in the order of their dependencies. policyFile may be empty.
 func start(ctx context.Context, policyFile string, out, log io.Writer) (*stack, error) {
 	s := &stack{principals: demoPrincipals()}
 	proof := rand.Text()
-	steps := []struct {
-		say string
-		do  func() error
-	}{
-		{"", s.makeDir},
-		{"building the functions", func() error { return s.build(ctx) }},
-		{"", s.startIssuer},
-		{"", s.startSecrets},
-		{"", s.startCache},
-		{"", s.startIdentity},
-		{"", s.seed},
-		{"", func() error { return s.seedPolicy(policyFile) }},
-		{"", func() error { return s.startFunction(proof, log) }},
-		{"", func() error { return s.startFront(proof, log) }},
-		{"", func() error { return s.startJobs(ctx, log) }},
-	}
-	for _, step := range steps {
-		if step.say != "" {
-			fmt.Fprintln(out, step.say, "…")
-		}
-		if err := step.do(); err != nil {
+	fmt.Fprintln(out, "building the functions …")
+	for _, step := range []func() error{
+		s.makeDir,
+		func() error { return s.build(ctx) },
+		s.startIssuer,
+		s.startSecrets,
+		s.startCache,
+		s.startIdentity,
+		s.seed,
+		func() error { return s.seedPolicy(policyFile) },
+		func() error { return s.startFunction(proof, log) },
+		func() error { return s.startGateway(proof, log) },
+		func() error { return s.startJobs(ctx, log) },
+	} {
+		if err := step(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
 	return s, nil
 }
 
-// Close ends everything, the last started first.
+// Close stops all servers in the reverse order of their starts.
 func (s *stack) Close() error {
 	var errs []error
 	for i := len(s.closers) - 1; i >= 0; i-- {
@@ -119,8 +112,7 @@ func (s *stack) startIssuer() error {
 	}
 	s.issuer = issuer
 	s.atClose(func() error { issuer.Close(); return nil })
-	// A directory of its own, so that the function can be told to trust what is
-	// in it beside the system's bundle.
+	// SSL_CERT_DIR names this directory, so it contains nothing but the CA file.
 	s.caFile = filepath.Join(s.dir, "ca", "ca.pem")
 	if err := os.Mkdir(filepath.Dir(s.caFile), 0o700); err != nil {
 		return err
@@ -134,8 +126,8 @@ func (s *stack) startSecrets() (err error) {
 	return err
 }
 
-// startCache serves the table that the function's processes share, and the key that
-// seals it.
+// startCache serves the table that the functions' processes share, and the KMS key that
+// protects its data keys.
 func (s *stack) startCache() (err error) {
 	s.table = dynamodb.New(dynamodb.Config{Region: region, Account: account})
 	if err := s.table.AddTable(cacheTable, "name", "expires_at"); err != nil {
@@ -152,7 +144,7 @@ func (s *stack) startCache() (err error) {
 	return err
 }
 
-// startIdentity serves the STS that vouches for the function's role.
+// startIdentity serves the STS that issues tokens for the function's role.
 func (s *stack) startIdentity() (err error) {
 	if s.identity, err = sts.New(sts.Config{Region: region, Account: account, Role: functionName}); err != nil {
 		return err
@@ -161,7 +153,7 @@ func (s *stack) startIdentity() (err error) {
 	return err
 }
 
-// environment is what both functions have.
+// environment returns the environment of both functions.
 func (s *stack) environment() []string {
 	return []string{
 		"AWS_ACCESS_KEY_ID=AKIALOCALFUNCTION", "AWS_SECRET_ACCESS_KEY=" + rand.Text(),
@@ -180,9 +172,9 @@ func (s *stack) environment() []string {
 	}
 }
 
-// startFunction runs the binary as AWS Lambda would. The documents bring the
-// CA of the authorization server with them; SSL_CERT_DIR lets documents that
-// don't, be tried on Linux (Go looks at it nowhere else).
+// startFunction runs the function token as AWS Lambda does. The seeded documents contain
+// the CA of the authorization server. SSL_CERT_DIR is for documents without it; Go reads
+// it on Linux only.
 func (s *stack) startFunction(proof string, log io.Writer) error {
 	function, err := runtimeapi.Start(runtimeapi.Config{
 		Binary:         s.binary("token"),
@@ -204,8 +196,8 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 	return nil
 }
 
-func (s *stack) startFront(proof string, log io.Writer) error {
-	front, err := apigateway.New(apigateway.Config{
+func (s *stack) startGateway(proof string, log io.Writer) error {
+	gateway, err := apigateway.New(apigateway.Config{
 		Region: region, Account: account, APIID: apiID, Stage: stage,
 		StageVariables: map[string]string{"envelopeProof": proof},
 		Principals:     s.principals,
@@ -215,13 +207,12 @@ func (s *stack) startFront(proof string, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	url, err := s.serve(front)
+	url, err := s.serve(gateway)
 	s.apiURL = url + "/" + stage + "/token/"
 	return err
 }
 
-// invoke is how API Gateway reaches the function: through the alias that is its
-// alone.
+// invoke invokes the function for API Gateway, by the alias that only API Gateway may use.
 func (s *stack) invoke(ctx context.Context, event []byte) ([]byte, error) {
 	result, err := s.function.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: httpAlias})
 	if err == nil && result.FunctionError != "" {
@@ -230,7 +221,7 @@ func (s *stack) invoke(ctx context.Context, event []byte) ([]byte, error) {
 	return result.Payload, err
 }
 
-// serve serves handler on a free port of loopback and returns its URL.
+// serve serves handler on a free port of 127.0.0.1 and returns its URL.
 func (s *stack) serve(handler http.Handler) (string, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -242,7 +233,7 @@ func (s *stack) serve(handler http.Handler) (string, error) {
 	return "http://" + listener.Addr().String(), nil
 }
 
-// binary is where the binary of a function lies.
+// binary returns the path of a function's binary.
 func (s *stack) binary(name string) string {
 	if runtime.GOOS == "windows" {
 		name += ".exe"
