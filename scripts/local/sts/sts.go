@@ -202,18 +202,17 @@ func (s *Server) getWebIdentityToken(form url.Values) (any, *failure) {
 	return webIdentity{Token: token, Expiration: end.UTC().Format(time.RFC3339), RequestID: rand.Text()}, nil
 }
 
-// The parameters of GetWebIdentityToken that are supported. Others are refused: ignoring
-// them would be a hidden difference from AWS.
+// The members of lists that are supported.
 const (
 	audience = "Audience.member.1"
 	tagKey   = "Tags.member.1.Key"
 	tagValue = "Tags.member.1.Value"
 )
 
-var supported = []string{"Action", "Version", audience, "SigningAlgorithm", "DurationSeconds", tagKey, tagValue}
-
-// parameters reads and checks the parameters as AWS does.
+// parameters reads and checks the parameters as AWS does. Unsupported ones are refused:
+// ignoring them would be a hidden difference from AWS.
 func parameters(form url.Values) (Issued, *failure) {
+	supported := []string{"Action", "Version", audience, "SigningAlgorithm", "DurationSeconds", tagKey, tagValue}
 	for name := range form {
 		if !slices.Contains(supported, name) {
 			return Issued{}, invalid("the parameter " + strconv.QuoteToASCII(name) + " is not supported")
