@@ -1,11 +1,12 @@
-// Package awsjson is the server's side of AWS JSON 1.0 and 1.1, which the local
-// endpoints share: it takes a request apart, finds its operation, writes the
-// answer, counts calls and, when told so, makes them fail.
+// Package awsjson is the server's side of AWS JSON 1.0 and 1.1, which the local doubles of
+// AWS share. It decodes a request, calls its operation, writes the answer, counts calls and
+// injects faults.
 //
-// It refuses unsigned requests, but does not verify signatures: endpoints listen
-// on loopback only. For the same reason it refuses what a browser could send (an
-// Origin, or a Host that is not loopback).
-// It imports the standard library only.
+// It refuses an operation and a parameter that a double does not support, with an error that
+// names it: ignoring a parameter would be a hidden difference from AWS. It refuses unsigned
+// requests but does not verify signatures, because the doubles listen on loopback only. It
+// also refuses requests that a web page in a browser could send: those with an Origin, or
+// with a Host that is not loopback. It imports the standard library only.
 //
 // Source: smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html, and the page
 // CommonErrors.html of each service's API reference.
@@ -27,50 +28,50 @@ import (
 	"time"
 )
 
-// Config says what distinguishes one service's endpoint from another's.
+// Config configures an [Endpoint].
 type Config struct {
-	// Version of the protocol, "1.0" or "1.1"; required.
+	// Version is the version of the protocol, "1.0" or "1.1". Required.
 	Version string
-	// Target is what X-Amz-Target has before the operation's name, with its dot;
-	// required.
+	// Target is the part of X-Amz-Target before the operation's name, with its dot.
+	// Required.
 	Target string
-	// Operations by name; required.
+	// Operations has the operations by name. Required.
 	Operations map[string]Operation
-	// MaxBody is the largest request in bytes; required. TooLarge is the code of
-	// the error that a larger one is answered with; empty: ValidationException.
+	// MaxBody is the largest request in bytes. Required. TooLarge is the error code for a
+	// larger one. Empty: ValidationException.
 	MaxBody  int
 	TooLarge string
-	// Type makes an error's __type of its code; nil: the code itself.
+	// Type returns the __type of an error code. Nil: the code itself.
 	Type func(code string) string
-	// Checksum adds the X-Amz-Crc32 of every answer.
+	// Checksum adds X-Amz-Crc32 to every answer.
 	Checksum bool
 }
 
-// Endpoint is the http.Handler of one service. It is safe for concurrent use; its
-// operations must be too.
+// Endpoint is the http.Handler of one service. It is safe for concurrent use if its
+// operations are.
 type Endpoint struct {
 	cfg Config
 
 	mu     sync.Mutex
 	calls  map[string]int     // by operation; guarded by mu
-	faults map[string]waiting // by operation; guarded by mu
+	faults map[string]pending // by operation; guarded by mu
 }
 
-// Operation answers a body with a value that encoding/json can write. It is
-// called without a lock, and its answer is written after it has returned.
+// Operation returns the answer to a body, which must be a value that encoding/json can
+// encode. It is called without a lock, and its answer is encoded after it has returned.
 type Operation func(body []byte) (any, *Error)
 
-// Error is an error answer. Code is its name in AWS's model, without a namespace;
-// Members are further members of the answer, nil where there are none.
+// Error is an error answer. Code is its name in AWS's model, without a namespace. Members
+// has further members of the answer. Nil: none.
 type Error struct {
 	Code, Message string
 	Members       map[string]any
 }
 
-// Error implements error, for Go callers.
+// Error implements error.
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
-// New returns an endpoint that has not been called yet.
+// New returns an endpoint without faults, whose counters are zero.
 func New(cfg Config) *Endpoint {
 	if cfg.Type == nil {
 		cfg.Type = func(code string) string { return code }
@@ -78,27 +79,47 @@ func New(cfg Config) *Endpoint {
 	if cfg.TooLarge == "" {
 		cfg.TooLarge = "ValidationException"
 	}
-	return &Endpoint{cfg: cfg, calls: make(map[string]int), faults: make(map[string]waiting)}
+	return &Endpoint{cfg: cfg, calls: make(map[string]int), faults: make(map[string]pending)}
 }
 
-// Decode makes an operation of a function with a typed input. What does not fit
-// the type is a SerializationException, unless its UnmarshalJSON returns an
-// [Error] of its own.
+// Decode returns an operation that calls run with the decoded body. A parameter that In does
+// not have is a ValidationException. A body that does not have the type In is a
+// SerializationException, unless an UnmarshalJSON of In returns an [Error].
 func Decode[In any](run func(In) (any, *Error)) Operation {
 	return func(body []byte) (any, *Error) {
 		var in In
-		if err := json.Unmarshal(body, &in); err != nil {
-			var own *Error
-			if errors.As(err, &own) {
-				return nil, own
-			}
-			return nil, &Error{Code: "SerializationException", Message: "the body is not the JSON of this operation"}
+		if err := unmarshal(body, &in); err != nil {
+			return nil, decodeError(err)
 		}
 		return run(in)
 	}
 }
 
-// ServeHTTP answers one call.
+// unmarshal is json.Unmarshal for a body without unknown members.
+func unmarshal(body []byte, in any) error {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(in); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errors.New("data after the JSON object")
+	}
+	return nil
+}
+
+func decodeError(err error) *Error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return &Error{Code: "ValidationException", Message: "the parameter " + name + " is not supported"}
+	}
+	return &Error{Code: "SerializationException", Message: "the body is not the JSON of this operation"}
+}
+
+// ServeHTTP implements http.Handler.
 func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-amz-json-"+e.cfg.Version)
 	w.Header().Set("X-Amzn-Requestid", rand.Text())
@@ -108,15 +129,15 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := e.count(name)
-	f.wait(r.Context()) // without mu: other calls go on
-	if f.meets() && !f.Done {
-		e.meet(w, r, f)
+	f.wait(r.Context()) // without mu, so that other calls continue
+	if f.replacesAnswer() && !f.Done {
+		e.answerFault(w, r, f)
 		return
 	}
 	out, failure := e.cfg.Operations[name](body)
 	switch {
-	case f.meets():
-		e.meet(w, r, f)
+	case f.replacesAnswer():
+		e.answerFault(w, r, f)
 	case failure != nil:
 		e.fail(w, failure)
 	default:
@@ -124,13 +145,13 @@ func (e *Endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// encode writes without escapes for HTML, as AWS does.
+// encode does not escape <, > and &, which AWS does not either.
 func encode(out any) []byte {
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(out); err != nil {
-		panic(fmt.Sprintf("internal error: an answer that is not JSON: %v", err))
+		panic(fmt.Sprintf("internal error: an answer cannot be encoded: %v", err))
 	}
 	return bytes.TrimSuffix(body.Bytes(), []byte("\n"))
 }
@@ -153,7 +174,7 @@ func (e *Endpoint) write(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// status is 400 for nearly everything (CommonErrors.html).
+// status returns the HTTP status of an error code (CommonErrors.html).
 func status(code string) int {
 	switch code {
 	case "MissingAuthenticationTokenException":
@@ -166,7 +187,7 @@ func status(code string) int {
 	return http.StatusBadRequest
 }
 
-// read returns the operation that a request may have, and the request's body.
+// read returns the operation and the body of a request that is accepted.
 func (e *Endpoint) read(r *http.Request) (operation string, body []byte, failure *Error) {
 	operation, failure = e.accept(r)
 	if failure != nil {
@@ -179,23 +200,24 @@ func (e *Endpoint) read(r *http.Request) (operation string, body []byte, failure
 	return operation, body, nil
 }
 
-// accept looks that there is a signature, so that a client without credentials
-// fails here as it would at AWS; whether it is right is not looked at.
+// accept returns the operation of a request. It requires a signature of any value, so that
+// a client without credentials fails as it does at AWS.
 func (e *Endpoint) accept(r *http.Request) (operation string, failure *Error) {
-	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), e.cfg.Target)
+	target := r.Header.Get("X-Amz-Target")
+	name, ok := strings.CutPrefix(target, e.cfg.Target)
 	switch {
 	case !fromThisMachine(r):
 		return "", &Error{Code: "AccessDeniedException", Message: "only programs on this machine may call"}
 	case r.Method != http.MethodPost || !ok || e.cfg.Operations[name] == nil:
-		return "", &Error{Code: "UnknownOperationException", Message: "no such operation"}
+		return "", &Error{Code: "UnknownOperationException", Message: "the operation " + strconv.Quote(target) + " is not supported"}
 	case !strings.HasPrefix(r.Header.Get("Authorization"), "AWS4-HMAC-SHA256 "):
 		return "", &Error{Code: "MissingAuthenticationTokenException", Message: "the request is not signed"}
 	}
 	return name, nil
 }
 
-// fromThisMachine keeps browsers out: a page could otherwise reach loopback, by
-// itself or by a name that it makes resolve to it.
+// fromThisMachine refuses requests of web pages. A page can reach loopback directly, or by a
+// host name that resolves to it.
 func fromThisMachine(r *http.Request) bool {
 	host, _, err := net.SplitHostPort(r.Host)
 	if err != nil {
@@ -205,7 +227,7 @@ func fromThisMachine(r *http.Request) bool {
 	return len(r.Header.Values("Origin")) == 0 && (host == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-// Time is a time as the protocol writes it: epoch seconds with a fraction.
+// Time is a time that is encoded in epoch seconds with a fraction.
 type Time time.Time
 
 // MarshalJSON implements json.Marshaler.

@@ -19,14 +19,15 @@ import (
 	"tokenvendor/scripts/local/awsjson"
 )
 
-// refused is an input that names its own error.
+// refused is an input whose decoding fails with an Error.
 type refused struct{}
 
 func (*refused) UnmarshalJSON([]byte) error {
-	return &awsjson.Error{Code: "ValidationException", Message: "never right"}
+	return &awsjson.Error{Code: "ValidationException", Message: "always refused"}
 }
 
-// newEndpoint has three operations; done counts what took effect.
+// newEndpoint returns an endpoint with three operations. done counts the calls that took
+// effect.
 func newEndpoint(version string, done *atomic.Int32) *awsjson.Endpoint {
 	return awsjson.New(awsjson.Config{
 		Version: version, Target: "Shop.", MaxBody: 100, Checksum: version == "1.0",
@@ -38,7 +39,7 @@ func newEndpoint(version string, done *atomic.Int32) *awsjson.Endpoint {
 			}),
 			"Sell": awsjson.Decode(func(in struct{ What refused }) (any, *awsjson.Error) { return nil, nil }),
 			"Fix": awsjson.Decode(func(struct{}) (any, *awsjson.Error) {
-				return nil, &awsjson.Error{Code: "Broken", Message: "beyond repair", Members: map[string]any{"Item": 7}}
+				return nil, &awsjson.Error{Code: "Broken", Message: "cannot be fixed", Members: map[string]any{"Item": 7}}
 			}),
 		},
 	})
@@ -52,7 +53,7 @@ func request(url, operation, body string) *http.Request {
 	return r
 }
 
-func TestAnswers(t *testing.T) {
+func TestAnswersAsAWSDoes(t *testing.T) {
 	for _, tt := range []struct {
 		name, operation, body string
 		change                func(*http.Request)
@@ -60,12 +61,14 @@ func TestAnswers(t *testing.T) {
 		want                  string
 	}{
 		{"answer", "Buy", `{"Name":"<a&b>"}`, nil, 200, `{"Bought":"<a&b>"}`},
-		{"error with members", "Fix", `{}`, nil, 400, `{"Item":7,"Message":"beyond repair","__type":"shop#Broken","message":"beyond repair"}`},
+		{"error with members", "Fix", `{}`, nil, 400, `{"Item":7,"Message":"cannot be fixed","__type":"shop#Broken","message":"cannot be fixed"}`},
 		{"not JSON", "Buy", `{`, nil, 400, "shop#SerializationException"},
 		{"wrong type", "Buy", `{"Name":1}`, nil, 400, "shop#SerializationException"},
+		{"two objects", "Buy", `{}{}`, nil, 400, "shop#SerializationException"},
+		{"unsupported parameter", "Buy", `{"Name":"x","Color":"red"}`, nil, 400, `"__type":"shop#ValidationException","message":"the parameter \"Color\" is not supported"`},
 		{"error of a member", "Sell", `{"What":1}`, nil, 400, "shop#ValidationException"},
 		{"too large", "Buy", `{"Name":"` + strings.Repeat("x", 100) + `"}`, nil, 400, "shop#ValidationException"},
-		{"unknown", "Steal", `{}`, nil, 400, "shop#UnknownOperationException"},
+		{"unsupported operation", "Steal", `{}`, nil, 400, `"__type":"shop#UnknownOperationException","message":"the operation \"Shop.Steal\" is not supported"`},
 		{"other service", "Buy", `{}`, func(r *http.Request) { r.Header.Set("X-Amz-Target", "Office.Buy") }, 400, "shop#UnknownOperationException"},
 		{"unsigned", "Buy", `{}`, func(r *http.Request) { r.Header.Del("Authorization") }, 403, "shop#MissingAuthenticationTokenException"},
 		{"browser", "Buy", `{}`, func(r *http.Request) { r.Header.Set("Origin", "http://evil.test") }, 400, "shop#AccessDeniedException"},
@@ -81,26 +84,26 @@ func TestAnswers(t *testing.T) {
 				w := httptest.NewRecorder()
 				newEndpoint(version, new(atomic.Int32)).ServeHTTP(w, r)
 				if body := w.Body.String(); w.Code != tt.status || !strings.Contains(body, tt.want) || !json.Valid(w.Body.Bytes()) {
-					t.Errorf("%d %s", w.Code, body)
+					t.Errorf("got %d %s, want %d %s", w.Code, body, tt.status, tt.want)
 				}
 				checksum := ""
 				if version == "1.0" {
 					checksum = strconv.FormatUint(uint64(crc32.ChecksumIEEE(w.Body.Bytes())), 10)
 				}
 				if h := w.Header(); h.Get("Content-Type") != "application/x-amz-json-"+version || h.Get("X-Amzn-Requestid") == "" || h.Get("X-Amz-Crc32") != checksum {
-					t.Errorf("headers are %v", h)
+					t.Errorf("got headers %v, want those of version %s with checksum %q", h, version, checksum)
 				}
 			}
 		})
 	}
 }
 
-// TestFaults: over a connection, because one of them breaks it.
-func TestFaults(t *testing.T) {
+// The test uses connections, because a fault resets one.
+func TestFaultReplacesOneAnswer(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		fault awsjson.Fault
-		// want is in the answer; empty: there is none.
+		// want is part of the answer. Empty: there is no answer.
 		want string
 		done int32
 	}{
@@ -125,48 +128,47 @@ func TestFaults(t *testing.T) {
 				response, err := server.Client().Do(request(server.URL, "Buy", `{}`))
 				if tt.want == "" {
 					if !errors.Is(err, syscall.ECONNRESET) {
-						t.Errorf("error is %v, want a reset", err)
+						t.Errorf("got error %v, want a reset", err)
 					}
 				} else if err != nil {
 					t.Fatal(err)
 				} else if body, err := io.ReadAll(response.Body); err != nil || !strings.Contains(string(body), tt.want) {
-					t.Errorf("%s, %v", body, err)
+					t.Errorf("got %s, %v, want %s", body, err, tt.want)
 				}
 				if n := done.Load(); n != tt.done {
-					t.Errorf("%d took effect, want %d", n, tt.done)
+					t.Errorf("got %d calls that took effect, want %d", n, tt.done)
 				}
 				if _, err = server.Client().Do(request(server.URL, "Buy", `{}`)); err != nil || done.Load() != tt.done+1 {
-					t.Errorf("the next call: %v, %d took effect", err, done.Load())
+					t.Errorf("the next call: got %v and %d calls that took effect, want %d", err, done.Load(), tt.done+1)
 				}
 				if n := e.Calls("Buy"); n != 2 {
-					t.Errorf("%d calls counted, want 2", n)
+					t.Errorf("got %d calls, want 2", n)
 				}
 			})
 		}
 	}
 }
 
-// TestLeave: who gives up ends what keeps the call waiting.
-func TestLeave(t *testing.T) {
+func TestCallEndsWithItsContext(t *testing.T) {
 	for name, f := range map[string]awsjson.Fault{"hang": {Hang: true}, "delay": {Delay: time.Hour}, "delay and hang": {Delay: time.Second, Hang: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := newEndpoint("1.0", new(atomic.Int32))
 				e.Inject("Buy", 1, f)
-				ctx, leave := context.WithTimeout(t.Context(), time.Minute)
-				defer leave()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
 				start := time.Now()
 				e.ServeHTTP(httptest.NewRecorder(), request("http://localhost/", "Buy", `{}`).WithContext(ctx))
 				if waited := time.Since(start); waited != time.Minute {
-					t.Errorf("the call took %v", waited)
+					t.Errorf("the call took %v, want 1m0s", waited)
 				}
 			})
 		})
 	}
 }
 
-// TestInject: what was told last counts, for its own operation alone.
-func TestInject(t *testing.T) {
+// Inject does not change the faults of other operations.
+func TestInjectReplacesTheFault(t *testing.T) {
 	e := newEndpoint("1.1", new(atomic.Int32))
 	status := func() int {
 		w := httptest.NewRecorder()
@@ -176,15 +178,15 @@ func TestInject(t *testing.T) {
 	e.Fail("Buy", 5, "InternalFailure")
 	e.Fail("Fix", 5, "InternalFailure")
 	if got := status(); got != 500 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d, want 500", got)
 	}
 	e.Fail("Buy", 1, "ThrottlingException")
 	if got := status(); got != 400 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d, want 400", got)
 	}
 	e.Fail("Buy", 5, "InternalFailure")
 	e.Inject("Buy", 0, awsjson.Fault{})
 	if got := status(); got != 200 {
-		t.Errorf("status %d", got)
+		t.Errorf("got status %d, want 200", got)
 	}
 }

@@ -8,62 +8,58 @@ import (
 	"time"
 )
 
-// Fault is what a call meets instead of its answer, or on the way to it. The zero
-// value is none. Give at most one of Code, Hang, Reset and Body.
+// Fault is a fault of a call. The zero value is none. At most one of Code, Hang, Reset and
+// Body may be set.
 type Fault struct {
-	// Delay passes before anything else, also beside nothing else: then the call
-	// is answered late. A caller that gives up ends it.
+	// Delay delays the call, until the caller's context ends. Without another fault the
+	// call is then answered.
 	Delay time.Duration
-	// Code answers with an error, such as ThrottlingException.
+	// Code is the code of an error answer, such as ThrottlingException.
 	Code string
-	// Hang lets the call wait until its caller gives up.
+	// Hang does not answer before the caller's context ends.
 	Hang bool
-	// Reset breaks the connection instead of an answer.
+	// Reset resets the connection instead of answering.
 	Reset bool
-	// Body is answered with status 200 and a checksum that is right, whatever it
-	// is.
+	// Body is answered with status 200 and a correct checksum.
 	Body string
-	// Done lets the operation take effect first, so that the fault hides from the
-	// caller what happened.
+	// Done runs the operation before the fault, so that the operation takes effect but
+	// the caller does not learn it.
 	Done bool
 }
 
-// waiting is a fault for the next calls of an operation.
-type waiting struct {
+// pending is a fault for the next calls of an operation.
+type pending struct {
 	Fault
 	left int
 }
 
-// Inject makes the next calls of an operation, times of them, meet a fault. It
-// replaces what the operation was told before; times 0 takes that back.
+// Inject gives a fault to the next calls of an operation, times of them. It replaces the
+// operation's earlier fault. With times 0 the operation has none.
 func (e *Endpoint) Inject(operation string, times int, f Fault) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.faults[operation] = waiting{f, times}
+	e.faults[operation] = pending{f, times}
 }
 
-// Fail makes the next calls of an operation, times of them, answer with an error
-// of that code, such as ThrottlingException or AccessDeniedException. It replaces
-// what the operation was told before.
+// Fail injects an error of the given code, such as ThrottlingException, see [Endpoint.Inject].
 func (e *Endpoint) Fail(operation string, times int, code string) {
 	e.Inject(operation, times, Fault{Code: code})
 }
 
-// Hang makes the next calls of an operation, times of them, wait until their
-// caller gives up. It replaces what the operation was told before.
+// Hang injects a call without an answer, see [Endpoint.Inject].
 func (e *Endpoint) Hang(operation string, times int) {
 	e.Inject(operation, times, Fault{Hang: true})
 }
 
-// Calls returns how often an operation was called, by name. Calls that failed
-// count, unless they were refused before their operation was looked at.
+// Calls returns how often an operation was called. It counts calls that failed, but not
+// requests that were refused before the operation was called.
 func (e *Endpoint) Calls(operation string) int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.calls[operation]
 }
 
-// count counts a call and returns the fault that it uses up, if any.
+// count counts a call and returns its fault.
 func (e *Endpoint) count(operation string) Fault {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -72,11 +68,11 @@ func (e *Endpoint) count(operation string) Fault {
 	if f.left <= 0 {
 		return Fault{}
 	}
-	e.faults[operation] = waiting{f.Fault, f.left - 1}
+	e.faults[operation] = pending{f.Fault, f.left - 1}
 	return f.Fault
 }
 
-// wait lets the delay pass.
+// wait waits for the delay or the end of ctx.
 func (f Fault) wait(ctx context.Context) {
 	if f.Delay <= 0 {
 		return
@@ -89,11 +85,11 @@ func (f Fault) wait(ctx context.Context) {
 	}
 }
 
-// meets reports whether there is more to the fault than a delay.
-func (f Fault) meets() bool { return f.Code != "" || f.Hang || f.Reset || f.Body != "" }
+// replacesAnswer reports whether the fault is more than a delay.
+func (f Fault) replacesAnswer() bool { return f.Code != "" || f.Hang || f.Reset || f.Body != "" }
 
-// meet does to a call what Inject asked for.
-func (e *Endpoint) meet(w http.ResponseWriter, r *http.Request, f Fault) {
+// answerFault answers a call with its fault.
+func (e *Endpoint) answerFault(w http.ResponseWriter, r *http.Request, f Fault) {
 	switch {
 	case f.Hang:
 		<-r.Context().Done()
@@ -107,11 +103,11 @@ func (e *Endpoint) meet(w http.ResponseWriter, r *http.Request, f Fault) {
 	}
 }
 
-// reset breaks the connection so that the caller sees a reset and not an end.
+// reset closes the connection with a TCP reset, which the caller can tell from an end.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		panic(http.ErrAbortHandler) // HTTP/2, or no connection: at least there is no answer
+		panic(http.ErrAbortHandler) // with HTTP/2 there is no reset, but no answer either
 	}
 	raw := conn
 	if secured, ok := conn.(*tls.Conn); ok {
