@@ -7,8 +7,8 @@ import (
 	"tokenvendor/scripts/local/awsjson"
 )
 
-// parser reads update and condition expressions. Names and values must be placeholders, which
-// the vendor uses throughout because DynamoDB reserves many words.
+// parser parses update and condition expressions. Names and values must be placeholders: the
+// vendor uses no others, because DynamoDB reserves many words.
 //
 // Source: Expressions.OperatorsAndFunctions.html and Expressions.UpdateExpressions.html in the
 // developer guide.
@@ -17,12 +17,12 @@ type parser struct {
 	values Item
 	used   map[string]bool
 
-	expression string   // its name, for errors
-	tokens     []string // those that are left
+	expression string   // the name of the expression, for errors
+	tokens     []string // the tokens that are not read yet
 	failure    *awsjson.Error
 }
 
-// condition reports whether an item (nil: there is none) is as an expression says.
+// condition reports whether an expression is true for an item. Nil: there is no item.
 type condition func(Item) bool
 
 // update is an update expression.
@@ -54,14 +54,14 @@ func (p *parser) start(expression, text string) {
 	p.expression, p.tokens = expression, token.FindAllString(text, -1)
 }
 
-// fail notes the first error.
+// fail keeps the first error.
 func (p *parser) fail(problem string) {
 	if p.failure == nil {
 		p.failure = invalid("Invalid " + p.expression + ": " + problem)
 	}
 }
 
-// next returns the next token; empty: there is none.
+// next returns the next token. Empty: there is none.
 func (p *parser) next() string {
 	if len(p.tokens) == 0 {
 		return ""
@@ -71,7 +71,7 @@ func (p *parser) next() string {
 	return token
 }
 
-// accept takes the next token if it is that keyword or sign.
+// accept skips the next token if it is the keyword or sign want.
 func (p *parser) accept(want string) bool {
 	if len(p.tokens) == 0 || !strings.EqualFold(p.tokens[0], want) {
 		return false
@@ -86,7 +86,7 @@ func (p *parser) expect(want string) {
 	}
 }
 
-// name reads a placeholder of a name.
+// name reads the placeholder of a name.
 func (p *parser) name() string {
 	token := p.next()
 	name, ok := p.names[token]
@@ -97,7 +97,7 @@ func (p *parser) name() string {
 	return name
 }
 
-// value reads a placeholder of a value.
+// value reads the placeholder of a value.
 func (p *parser) value() Value {
 	token := p.next()
 	v, ok := p.values[token]
@@ -115,7 +115,7 @@ func (p *parser) update(text string) (update, *awsjson.Error) {
 	for p.failure == nil && (len(p.tokens) > 0 || len(u.set)+len(u.remove) == 0) {
 		set := p.accept("SET")
 		if !set && !p.accept("REMOVE") {
-			p.fail("this endpoint has the clauses SET and REMOVE only; token: " + p.next())
+			p.fail("only the clauses SET and REMOVE are supported; token: " + p.next())
 		}
 		for more := true; more && p.failure == nil; more = p.accept(",") {
 			name := p.name()
@@ -133,7 +133,7 @@ func (p *parser) update(text string) (update, *awsjson.Error) {
 	return u, p.failure
 }
 
-// condition reads terms that are joined by AND, or by OR.
+// condition reads an expression of terms, AND and OR. The condition of an empty text is true.
 func (p *parser) condition(text string) (condition, *awsjson.Error) {
 	if text == "" {
 		return func(Item) bool { return true }, nil
@@ -156,7 +156,7 @@ func (p *parser) condition(text string) (condition, *awsjson.Error) {
 	}, p.failure
 }
 
-// conjunction reads terms that are joined by AND, which binds more tightly than OR.
+// conjunction reads terms that are joined by AND, which has precedence over OR.
 func (p *parser) conjunction() condition {
 	terms := []condition{p.term()}
 	for p.failure == nil && p.accept("AND") {
@@ -186,24 +186,23 @@ func (p *parser) term() condition {
 	}
 	name, operator := p.name(), p.next()
 	v := p.value()
-	holds := map[string]func(order int) bool{
+	isTrue := map[string]func(order int) bool{
 		"=": func(o int) bool { return o == 0 }, "<=": func(o int) bool { return o <= 0 }, ">=": func(o int) bool { return o >= 0 },
-		"<": func(o int) bool { return o < 0 }, ">": func(o int) bool { return o > 0 },
 	}[operator]
-	if holds == nil {
-		p.fail("this endpoint has no operator " + operator)
+	if isTrue == nil {
+		p.fail("only the operators =, <= and >= are supported; token: " + operator)
 	}
 	return func(i Item) bool {
-		there, ok := i[name]
+		present, ok := i[name]
 		if !ok {
 			return false
 		}
-		order, comparable := there.compare(v)
-		return comparable && holds(order)
+		order, comparable := present.compare(v)
+		return comparable && isTrue(order)
 	}
 }
 
-// unused refuses placeholders that no expression uses.
+// unused returns an error if no expression uses one of the placeholders.
 func (p *parser) unused() *awsjson.Error {
 	for name := range p.names {
 		if !p.used[name] {

@@ -10,16 +10,15 @@ import (
 )
 
 const (
-	// maxItem is the largest item, maxKey the longest hash key, in bytes.
-	maxItem = 400 << 10
-	maxKey  = 2048
+	maxItem = 400 << 10 // bytes
+	maxKey  = 2048      // bytes of a hash key
 )
 
 // Item is a set of attributes by name.
 type Item map[string]Value
 
-// Value is the value of an attribute. Type is S, N, B or BOOL, and Text its text, number,
-// bytes, or "true" or "false".
+// Value is the value of an attribute. Type is S, N, B or BOOL. Text is the text, the number,
+// the bytes, or "true" or "false".
 type Value struct{ Type, Text string }
 
 // MarshalJSON implements json.Marshaler.
@@ -34,8 +33,8 @@ func (v Value) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]any{v.Type: out})
 }
 
-// UnmarshalJSON implements json.Unmarshaler. An error is an [awsjson.Error] if the JSON is
-// that of a value.
+// UnmarshalJSON implements json.Unmarshaler. The error is an [awsjson.Error] if the type or
+// the number is wrong.
 func (v *Value) UnmarshalJSON(text []byte) error {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(text, &members); err != nil {
@@ -58,7 +57,7 @@ func (v *Value) UnmarshalJSON(text []byte) error {
 			v.Text = string(raw)
 			return json.Unmarshal(raw, new(bool))
 		}
-		return invalid("this endpoint has no attributes of type " + name)
+		return invalid("attributes of type " + name + " are not supported")
 	}
 	return nil
 }
@@ -73,7 +72,7 @@ func (v *Value) unmarshalText(raw json.RawMessage) error {
 	return nil
 }
 
-// number returns the number that text is; nil: it is none.
+// number returns the value of a number. Nil: text is not a number.
 func number(text string) *big.Rat {
 	if len(text) > 40 || strings.ContainsAny(text, "/_xXpP ") {
 		return nil
@@ -85,7 +84,8 @@ func number(text string) *big.Rat {
 	return n
 }
 
-// compare orders values of one type; ok is false for others, and for types without an order.
+// compare compares values. ok is false for different types and for different booleans, which
+// have no order.
 func (v Value) compare(w Value) (order int, ok bool) {
 	switch {
 	case v.Type != w.Type || v.Type == "BOOL":
@@ -96,8 +96,8 @@ func (v Value) compare(w Value) (order int, ok bool) {
 	return strings.Compare(v.Text, w.Text), true
 }
 
-// check checks an item's size. Numbers count as their digits, which is close to AWS's
-// encoding (CapacityUnitCalculations.html).
+// check checks the names and the size of an item. A number has the size of its digits, which
+// is close to AWS's encoding (CapacityUnitCalculations.html).
 func (i Item) check() *awsjson.Error {
 	size := 0
 	for name, v := range i {
@@ -112,7 +112,7 @@ func (i Item) check() *awsjson.Error {
 	return nil
 }
 
-// keyOf returns the key that is among an item's attributes.
+// keyOf returns the key among an item's attributes.
 func (t *table) keyOf(item Item) (string, *awsjson.Error) {
 	v, ok := item[t.key]
 	switch {
@@ -126,25 +126,28 @@ func (t *table) keyOf(item Item) (string, *awsjson.Error) {
 	return v.Text, nil
 }
 
-func (s *Server) getItem(in struct {
-	TableName            string
-	Key                  Item
-	ConsistentRead       bool
-	ProjectionExpression *string
-}) (any, *awsjson.Error) {
-	if in.ProjectionExpression != nil {
-		return nil, invalid("this endpoint has no ProjectionExpression")
+// rowKey returns the key that in is, which must have no other attributes.
+func (t *table) rowKey(in Item) (string, *awsjson.Error) {
+	key, failure := t.keyOf(in)
+	if failure == nil && len(in) != 1 {
+		failure = invalid("The provided key element does not match the schema")
 	}
+	return key, failure
+}
+
+func (s *Server) getItem(in struct {
+	TableName      string
+	Key            Item
+	ConsistentRead bool
+}) (any, *awsjson.Error) {
 	t, failure := s.find(in.TableName)
 	if failure != nil {
 		return nil, failure
 	}
-	key, failure := t.keyOf(in.Key)
+	key, failure := t.rowKey(in.Key)
 	switch item := t.items[key]; {
 	case failure != nil:
 		return nil, failure
-	case len(in.Key) != 1:
-		return nil, invalid("The provided key element does not match the schema")
 	case item == nil:
 		return struct{}{}, nil
 	default:
@@ -153,13 +156,9 @@ func (s *Server) getItem(in struct {
 }
 
 func (s *Server) putItem(in struct {
-	TableName           string
-	Item                Item
-	ConditionExpression *string
+	TableName string
+	Item      Item
 }) (any, *awsjson.Error) {
-	if in.ConditionExpression != nil {
-		return nil, invalid("this endpoint has conditions for UpdateItem only")
-	}
 	t, failure := s.find(in.TableName)
 	if failure != nil {
 		return nil, failure
@@ -175,6 +174,16 @@ func (s *Server) putItem(in struct {
 	return struct{}{}, nil
 }
 
+// scan returns all items in one page, of any size.
+func (s *Server) scan(in struct{ TableName string }) (any, *awsjson.Error) {
+	t, failure := s.find(in.TableName)
+	if failure != nil {
+		return nil, failure
+	}
+	items := t.sorted()
+	return map[string]any{"Items": items, "Count": len(items), "ScannedCount": len(items)}, nil
+}
+
 type updateInput struct {
 	TableName                                         string
 	Key                                               Item
@@ -184,19 +193,25 @@ type updateInput struct {
 	ReturnValues, ReturnValuesOnConditionCheckFailure string
 }
 
-func (s *Server) updateItem(in updateInput) (any, *awsjson.Error) {
-	if in.ReturnValues != "" && in.ReturnValues != "NONE" && in.ReturnValues != "ALL_OLD" {
-		return nil, invalid("this endpoint has the ReturnValues NONE and ALL_OLD only")
-	}
+// parse returns the expressions of an update.
+func (in updateInput) parse() (update, condition, *awsjson.Error) {
 	p := parser{names: in.ExpressionAttributeNames, values: in.ExpressionAttributeValues, used: make(map[string]bool)}
 	change, failure := p.update(in.UpdateExpression)
 	if failure != nil {
-		return nil, failure
+		return update{}, nil, failure
 	}
-	condition, failure := p.condition(in.ConditionExpression)
+	isTrue, failure := p.condition(in.ConditionExpression)
 	if failure == nil {
 		failure = p.unused()
 	}
+	return change, isTrue, failure
+}
+
+func (s *Server) updateItem(in updateInput) (any, *awsjson.Error) {
+	if in.ReturnValues != "" && in.ReturnValues != "NONE" && in.ReturnValues != "ALL_OLD" {
+		return nil, invalid("only the ReturnValues NONE and ALL_OLD are supported")
+	}
+	change, isTrue, failure := in.parse()
 	if failure != nil {
 		return nil, failure
 	}
@@ -204,34 +219,40 @@ func (s *Server) updateItem(in updateInput) (any, *awsjson.Error) {
 	if failure != nil {
 		return nil, failure
 	}
-	key, failure := t.keyOf(in.Key)
+	key, failure := t.rowKey(in.Key)
 	switch {
 	case failure != nil:
 		return nil, failure
-	case len(in.Key) != 1:
-		return nil, invalid("The provided key element does not match the schema")
 	case change.touches(t.key):
 		return nil, invalid("One or more parameter values were invalid: Cannot update attribute " + t.key + ". This attribute is part of the key")
 	}
 	old := t.items[key]
-	if !condition(old) {
+	if !isTrue(old) {
 		failure := fail(conditionFailed, "The conditional request failed")
 		if in.ReturnValuesOnConditionCheckFailure == "ALL_OLD" && old != nil {
 			failure.Members = map[string]any{"Item": old}
 		}
 		return nil, failure
 	}
-	item := maps.Clone(old)
-	if item == nil {
-		item = maps.Clone(in.Key)
-	}
-	change.apply(item)
-	if failure := item.check(); failure != nil {
+	if failure := t.update(key, change); failure != nil {
 		return nil, failure
 	}
-	t.items[key] = item
 	if in.ReturnValues != "ALL_OLD" || old == nil {
 		return struct{}{}, nil
 	}
 	return map[string]any{"Attributes": old}, nil
+}
+
+// update replaces an item by a changed copy, or adds an item.
+func (t *table) update(key string, change update) *awsjson.Error {
+	item := maps.Clone(t.items[key])
+	if item == nil {
+		item = Item{t.key: {"S", key}}
+	}
+	change.apply(item)
+	if failure := item.check(); failure != nil {
+		return failure
+	}
+	t.items[key] = item
+	return nil
 }

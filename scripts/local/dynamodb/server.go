@@ -1,11 +1,12 @@
-// Package dynamodb is the part of Amazon DynamoDB that the vendor uses, in memory: tables
-// with a hash key alone, GetItem, PutItem, and UpdateItem with condition and update
-// expressions. The AWS SDK talks to it.
+// Package dynamodb is a local double of Amazon DynamoDB: tables in memory whose key is one
+// string, with the operations that the vendor, its checks and the commands of the local stack
+// use. These are CreateTable, DescribeTable, GetItem, PutItem, Scan, and UpdateItem with
+// condition and update expressions.
 //
-// It answers what it does not have, such as further operations, types and parameters, with
-// an error that names it. It has no capacity limits, no streams and no expiry: DynamoDB may
-// take days to delete an item whose time to live is over, so readers must expect it anyway.
-// It imports awsjson and the standard library only.
+// Other operations, types and parameters are answered with an error that names them. There
+// are no capacity limits and no streams, and no item expires: DynamoDB may delete an expired
+// item days later, so that readers must expect expired items anyway. Package awsjson says
+// which requests it accepts. It imports awsjson and the standard library only.
 //
 // Source: docs.aws.amazon.com/amazondynamodb/latest/APIReference, and "Expressions" in
 // .../developerguide.
@@ -24,14 +25,11 @@ import (
 
 // Config configures a [Server].
 type Config struct {
-	// Region and Account make the ARNs; required.
+	// Region and Account are part of the ARNs. Required.
 	Region, Account string
-	// Now is the clock; nil: time.Now.
-	Now func() time.Time
 }
 
-// Server is the endpoint. It is safe for concurrent use. From [awsjson.Endpoint] it has
-// ServeHTTP, Calls, Fail, Hang and Inject.
+// Server is the endpoint. It is safe for concurrent use.
 type Server struct {
 	*awsjson.Endpoint
 	cfg Config
@@ -57,11 +55,8 @@ const (
 	maxBody = 1 << 20
 )
 
-// New returns a DynamoDB without tables.
+// New returns a server without tables.
 func New(cfg Config) *Server {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
 	s := &Server{cfg: cfg, tables: make(map[string]*table)}
 	s.Endpoint = awsjson.New(awsjson.Config{
 		Version: "1.0", Target: "DynamoDB_20120810.", MaxBody: maxBody, Type: errorType, Checksum: true,
@@ -70,14 +65,15 @@ func New(cfg Config) *Server {
 			"DescribeTable": decode(s, s.describeTable),
 			"GetItem":       decode(s, s.getItem),
 			"PutItem":       decode(s, s.putItem),
+			"Scan":          decode(s, s.scan),
 			"UpdateItem":    decode(s, s.updateItem),
 		},
 	})
 	return s
 }
 
-// decode returns an operation that runs with the server's mu held. Its result is not changed
-// afterwards: items are replaced, never written to.
+// decode returns an operation that locks the server while it runs. Its answer is encoded
+// without the lock: items are replaced and never changed.
 func decode[In any](s *Server, run func(In) (any, *awsjson.Error)) awsjson.Operation {
 	return awsjson.Decode(func(in In) (any, *awsjson.Error) {
 		s.mu.Lock()
@@ -90,8 +86,8 @@ func fail(code, message string) *awsjson.Error { return &awsjson.Error{Code: cod
 
 func invalid(message string) *awsjson.Error { return fail(validation, message) }
 
-// errorType returns the __type of an error: DynamoDB's own errors have one namespace, those
-// that all services share have others.
+// errorType returns the __type of an error. The errors of DynamoDB have one namespace, those
+// of all services others.
 func errorType(code string) string {
 	switch code {
 	case validation:
@@ -103,8 +99,8 @@ func errorType(code string) string {
 	return "com.amazonaws.dynamodb.v20120810#" + code
 }
 
-// AddTable adds a table with a hash key of type S. ttl is the attribute with the time at
-// which an item ends; nothing is deleted by it.
+// AddTable adds a table whose key has type S. ttl is the attribute with the expiry time of an
+// item; no item is deleted because of it.
 func (s *Server) AddTable(name, key, ttl string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,13 +112,13 @@ func (s *Server) AddTable(name, key, ttl string) error {
 }
 
 func (s *Server) addTable(name, key string) *table {
-	t := &table{name: name, key: key, created: s.cfg.Now(), items: make(map[string]Item)}
+	t := &table{name: name, key: key, created: time.Now(), items: make(map[string]Item)}
 	s.tables[name] = t
 	return t
 }
 
-// Items returns a table's items in the order of their keys; nil: there is no such table. The
-// caller must not change them.
+// Items returns the items of a table in the order of their keys. Nil: there is no such table.
+// The caller must not change them.
 func (s *Server) Items(table string) []Item {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,6 +126,10 @@ func (s *Server) Items(table string) []Item {
 	if t == nil {
 		return nil
 	}
+	return t.sorted()
+}
+
+func (t *table) sorted() []Item {
 	list := []Item{}
 	for _, key := range slices.Sorted(maps.Keys(t.items)) {
 		list = append(list, t.items[key])
@@ -137,7 +137,7 @@ func (s *Server) Items(table string) []Item {
 	return list
 }
 
-// find returns a table by name or ARN.
+// find returns the table with a name or ARN.
 func (s *Server) find(name string) (*table, *awsjson.Error) {
 	t := s.tables[strings.TrimPrefix(name, s.arn(""))]
 	switch {
@@ -157,7 +157,7 @@ type attribute struct{ AttributeName, AttributeType string }
 
 type keyElement struct{ AttributeName, KeyType string }
 
-// describe returns a table as answers have it.
+// describe returns the description of a table in an answer.
 func (s *Server) describe(t *table, status string) map[string]any {
 	return map[string]any{
 		"TableName": t.name, "TableStatus": status, "TableArn": s.arn(t.name), "CreationDateTime": awsjson.Time(t.created), "ItemCount": len(t.items),
@@ -166,8 +166,8 @@ func (s *Server) describe(t *table, status string) map[string]any {
 	}
 }
 
-// createTable creates a table that is active at once, although the answer says, like that of
-// AWS, that it is being created.
+// createTable creates a table. It is active immediately, although the answer has the status
+// CREATING as at AWS.
 func (s *Server) createTable(in struct {
 	TableName, BillingMode string
 	AttributeDefinitions   []attribute
@@ -177,9 +177,9 @@ func (s *Server) createTable(in struct {
 	case !validTableName(in.TableName):
 		return nil, invalid("TableName must be 3 to 255 characters long, and may contain only a-z, A-Z, 0-9, '_', '-', and '.'")
 	case in.BillingMode != "PAY_PER_REQUEST":
-		return nil, invalid("this endpoint has the BillingMode PAY_PER_REQUEST only")
+		return nil, invalid("only the BillingMode PAY_PER_REQUEST is supported")
 	case len(in.KeySchema) != 1 || in.KeySchema[0].KeyType != "HASH" || in.KeySchema[0].AttributeName == "":
-		return nil, invalid("this endpoint has tables with one HASH key only")
+		return nil, invalid("only tables with one HASH key are supported")
 	case len(in.AttributeDefinitions) != 1 || in.AttributeDefinitions[0] != attribute{in.KeySchema[0].AttributeName, "S"}:
 		return nil, invalid("One or more parameter values were invalid: AttributeDefinitions must have the key, of type S")
 	case s.tables[in.TableName] != nil:

