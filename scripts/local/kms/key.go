@@ -2,56 +2,46 @@ package kms
 
 import (
 	"crypto"
+	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"fmt"
-	"maps"
 	"strings"
 	"time"
 
 	"tokenvendor/scripts/local/awsjson"
 )
 
-// key is one key. Its material never changes.
+// key is one key. Only disabled changes.
 type key struct {
-	id, spec    string
-	description string
-	created     time.Time
-	symmetric   []byte        // of SYMMETRIC_DEFAULT
-	signer      crypto.Signer // of all others
-
-	disabled bool      // guarded by the server's mu
-	deleted  time.Time // when it will be gone; zero: it stays; guarded by the server's mu
+	id, spec string
+	created  time.Time
+	aead     cipher.AEAD   // of SYMMETRIC_DEFAULT
+	signer   crypto.Signer // of all other specs
+	disabled bool          // guarded by the server's mu
 }
 
-const symmetricDefault = "SYMMETRIC_DEFAULT"
+const (
+	symmetricDefault = "SYMMETRIC_DEFAULT"
+	encryptDecrypt   = "ENCRYPT_DECRYPT"
+	signVerify       = "SIGN_VERIFY"
+)
 
-func (k *key) usage() string {
-	if k.signer == nil {
-		return "ENCRYPT_DECRYPT"
+func usageOf(spec string) string {
+	if spec == symmetricDefault {
+		return encryptDecrypt
 	}
-	return "SIGN_VERIFY"
+	return signVerify
 }
 
-func (k *key) state() string {
-	switch {
-	case !k.deleted.IsZero():
-		return "PendingDeletion"
-	case k.disabled:
-		return "Disabled"
-	}
-	return "Enabled"
-}
-
-// newKey makes the material of a spec; nil: there is no such spec here.
+// newKey makes a key. Nil: the spec is not supported.
 func newKey(spec string) (k *key, err error) {
-	k = &key{id: newUUID(), spec: spec}
+	k = &key{id: newUUID(), spec: spec, created: time.Now()}
 	switch spec {
 	case symmetricDefault:
-		k.symmetric = make([]byte, 32)
-		_, _ = rand.Read(k.symmetric) // never fails
+		k.aead, err = newAEAD()
 	case "RSA_2048":
 		k.signer, err = rsa.GenerateKey(rand.Reader, 2048)
 	case "RSA_3072":
@@ -81,25 +71,27 @@ func (s *Server) arn(resource string) string {
 
 func (s *Server) keyARN(k *key) string { return s.arn("key/" + k.id) }
 
-// find returns the key of an id, an ARN, an alias or an alias's ARN.
+// find returns the key with an id, an ARN, an alias or the ARN of an alias.
 func (s *Server) find(id string) (*key, *apiError) {
 	name, isARN := strings.CutPrefix(id, s.arn(""))
-	switch {
-	case id == "" || len(id) > 2048:
+	if k := s.aliases[name]; k != nil {
+		return k, nil
+	}
+	return s.findKey(name, isARN)
+}
+
+// findByID is find without aliases, which some operations do not accept.
+func (s *Server) findByID(id string) (*key, *apiError) {
+	name, isARN := strings.CutPrefix(id, s.arn(""))
+	return s.findKey(name, isARN)
+}
+
+func (s *Server) findKey(name string, isARN bool) (*key, *apiError) {
+	if name == "" {
 		return nil, fail(validation, "KeyId must have 1 to 2048 characters")
-	case strings.HasPrefix(id, "arn:") && strings.Count(id, ":") < 5:
-		return nil, fail("InvalidArnException", "the ARN is not one of a key or an alias")
 	}
-	if a := s.aliases[name]; a != nil {
-		return s.keys[a.target], nil
-	}
-	if isARN {
-		// Without key/ it names nothing: an id follows it in ARNs alone.
-		rest, ok := strings.CutPrefix(name, "key/")
-		if !ok && !strings.HasPrefix(name, "alias/") {
-			return nil, fail("InvalidArnException", "the ARN is not one of a key or an alias")
-		}
-		name = rest
+	if !isARN {
+		name = "key/" + name
 	}
 	if k := s.keys[name]; k != nil {
 		return k, nil
@@ -107,135 +99,100 @@ func (s *Server) find(id string) (*key, *apiError) {
 	return nil, fail(notFound, "there is no such key or alias")
 }
 
-// usable returns a key that is enabled, for an operation that needs that usage.
+// usable returns a key that is enabled. Its usage must be the given one. Empty: any usage.
 func (s *Server) usable(id, usage string) (*key, *apiError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forgetDeleted()
 	k, failure := s.find(id)
-	if failure != nil {
-		return nil, failure
-	}
 	switch {
-	case !k.deleted.IsZero():
-		return nil, pendingDeletion()
+	case failure != nil:
+		return nil, failure
 	case k.disabled:
 		return nil, fail(disabled, "the key is disabled")
-	case usage != "" && k.usage() != usage:
-		return nil, fail(invalidUsage, "the key usage is "+k.usage()+", which is not valid for this operation")
+	case usage != "" && usageOf(k.spec) != usage:
+		return nil, fail(invalidUsage, "the key usage is "+usageOf(k.spec)+", which is not valid for this operation")
 	}
 	return k, nil
 }
 
-func pendingDeletion() *apiError { return fail(invalidState, "the key is pending deletion") }
-
-// forgetDeleted drops the keys whose waiting period has ended, and their aliases.
-func (s *Server) forgetDeleted() {
-	now := s.cfg.Now()
-	maps.DeleteFunc(s.keys, func(_ string, k *key) bool { return !k.deleted.IsZero() && !now.Before(k.deleted) })
-	maps.DeleteFunc(s.aliases, func(_ string, a *alias) bool { return s.keys[a.target] == nil })
-}
-
-// AddKey makes a key, for those who need no client to have one. alias has no
-// alias/ before it; empty: none.
+// AddKey adds a key and returns its id. alias is without the prefix alias/. Empty: no alias.
 func (s *Server) AddKey(spec, alias string) (id string, err error) {
-	out, failure := s.createKey(createInput{KeySpec: spec, KeyUsage: usageOf(spec)})
+	k, failure := s.newKey(createInput{KeySpec: spec, KeyUsage: usageOf(spec)})
 	if failure != nil {
 		return "", failure
 	}
-	id = out.(map[string]any)["KeyMetadata"].(metadata).KeyID
-	if alias == "" {
-		return id, nil
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, failure := s.createAlias(aliasInput{AliasName: "alias/" + alias, TargetKeyID: id}); failure != nil {
-		delete(s.keys, id)
+	s.keys["key/"+k.id] = k
+	if alias == "" {
+		return k.id, nil
+	}
+	if _, failure := s.createAlias(aliasInput{AliasName: "alias/" + alias, TargetKeyID: k.id}); failure != nil {
+		delete(s.keys, "key/"+k.id)
 		return "", failure
 	}
-	return id, nil
+	return k.id, nil
 }
 
-func usageOf(spec string) string {
-	if spec == symmetricDefault {
-		return "ENCRYPT_DECRYPT"
-	}
-	return "SIGN_VERIFY"
-}
-
+// createInput is the input of CreateKey. Tags have no effect, because there are no policies.
 type createInput struct {
-	KeySpec, CustomerMasterKeySpec string
-	KeyUsage                       string
-	Description                    string
-	Origin                         string
-	MultiRegion                    bool
+	KeySpec, KeyUsage string
+	Tags              []struct{ TagKey, TagValue string }
 }
 
 func (s *Server) createKey(in createInput) (any, *apiError) {
-	spec := in.KeySpec
-	if spec == "" {
-		spec = in.CustomerMasterKeySpec // the member's name before 2021
+	k, failure := s.newKey(in)
+	if failure != nil {
+		return nil, failure
 	}
-	if spec == "" {
-		spec = symmetricDefault
-	}
-	if in.KeyUsage == "" {
-		in.KeyUsage = "ENCRYPT_DECRYPT"
-	}
-	switch {
-	case in.MultiRegion || in.Origin != "" && in.Origin != "AWS_KMS":
-		return nil, fail(unsupported, "this endpoint has no keys of several regions, and makes all key material itself")
-	case in.KeyUsage != usageOf(spec):
-		return nil, fail(validation, "KeyUsage "+in.KeyUsage+" is not compatible with KeySpec "+spec)
-	case len(in.Description) > 8192:
-		return nil, fail(validation, "Description has at most 8192 characters")
-	}
-	k, err := newKey(spec) // without mu: a long RSA key takes seconds
-	switch {
-	case err != nil:
-		return nil, fail("KMSInternalException", "the key could not be made")
-	case k == nil:
-		return nil, fail(validation, "this endpoint has no such KeySpec")
-	}
-	k.description, k.created = in.Description, s.cfg.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys[k.id] = k
+	s.keys["key/"+k.id] = k
 	return map[string]any{"KeyMetadata": s.describe(k)}, nil
 }
 
-// metadata is a key in an answer.
+// newKey checks an input and makes its key. It runs without mu, because an RSA key takes
+// seconds.
+func (s *Server) newKey(in createInput) (*key, *apiError) {
+	if in.KeySpec == "" {
+		in.KeySpec = symmetricDefault
+	}
+	if in.KeyUsage == "" {
+		in.KeyUsage = encryptDecrypt
+	}
+	if in.KeyUsage != usageOf(in.KeySpec) {
+		return nil, fail(validation, "KeyUsage "+in.KeyUsage+" is not supported for KeySpec "+in.KeySpec)
+	}
+	k, err := newKey(in.KeySpec)
+	switch {
+	case err != nil:
+		return nil, fail(internal, "the key could not be made")
+	case k == nil:
+		return nil, fail(validation, "KeySpec "+in.KeySpec+" is not supported")
+	}
+	return k, nil
+}
+
+// metadata describes a key in an answer.
 type metadata struct {
-	KeyID                 string `json:"KeyId"`
-	ARN                   string `json:"Arn"`
-	AWSAccountID          string `json:"AWSAccountId"`
-	Description           string
-	CreationDate          awsjson.Time
-	DeletionDate          *awsjson.Time `json:",omitempty"`
-	Enabled               bool
-	KeyState, KeyUsage    string
-	KeySpec               string
-	CustomerMasterKeySpec string
-	KeyManager, Origin    string
-	MultiRegion           bool
-	EncryptionAlgorithms  []string `json:",omitempty"`
-	SigningAlgorithms     []string `json:",omitempty"`
+	KeyID              string `json:"KeyId"`
+	ARN                string `json:"Arn"`
+	AWSAccountID       string `json:"AWSAccountId"`
+	CreationDate       awsjson.Time
+	Enabled            bool
+	KeyState, KeyUsage string
+	KeySpec            string
 }
 
 func (s *Server) describe(k *key) metadata {
-	m := metadata{
-		KeyID: k.id, ARN: s.keyARN(k), AWSAccountID: s.cfg.Account, Description: k.description, CreationDate: awsjson.Time(k.created),
-		Enabled: k.state() == "Enabled", KeyState: k.state(), KeyUsage: k.usage(), KeySpec: k.spec, CustomerMasterKeySpec: k.spec,
-		KeyManager: "CUSTOMER", Origin: "AWS_KMS", SigningAlgorithms: algorithms(k.spec),
+	state := "Enabled"
+	if k.disabled {
+		state = "Disabled"
 	}
-	if k.signer == nil {
-		m.EncryptionAlgorithms = []string{symmetricDefault}
+	return metadata{
+		KeyID: k.id, ARN: s.keyARN(k), AWSAccountID: s.cfg.Account, CreationDate: awsjson.Time(k.created),
+		Enabled: !k.disabled, KeyState: state, KeyUsage: usageOf(k.spec), KeySpec: k.spec,
 	}
-	if !k.deleted.IsZero() {
-		t := awsjson.Time(k.deleted)
-		m.DeletionDate = &t
-	}
-	return m
 }
 
 type keyInput struct {
@@ -248,4 +205,57 @@ func (s *Server) describeKey(in keyInput) (any, *apiError) {
 		return nil, failure
 	}
 	return map[string]any{"KeyMetadata": s.describe(k)}, nil
+}
+
+func (s *Server) enableKey(in keyInput) (any, *apiError) { return s.setDisabled(in, false) }
+
+func (s *Server) disableKey(in keyInput) (any, *apiError) { return s.setDisabled(in, true) }
+
+func (s *Server) setDisabled(in keyInput, to bool) (any, *apiError) {
+	k, failure := s.findByID(in.KeyID)
+	if failure != nil {
+		return nil, failure
+	}
+	k.disabled = to
+	return struct{}{}, nil
+}
+
+type aliasInput struct {
+	AliasName   string
+	TargetKeyID string `json:"TargetKeyId"`
+}
+
+func (s *Server) createAlias(in aliasInput) (any, *apiError) {
+	name, ok := strings.CutPrefix(in.AliasName, "alias/")
+	bad := strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/_-", r)
+	})
+	if !ok || name == "" || bad {
+		return nil, fail(validation, "AliasName must be alias/ and letters, digits, slashes, underscores and hyphens")
+	}
+	target, failure := s.findByID(in.TargetKeyID)
+	switch {
+	case failure != nil:
+		return nil, failure
+	case s.aliases[in.AliasName] != nil:
+		return nil, fail("AlreadyExistsException", "the alias already exists")
+	}
+	s.aliases[in.AliasName] = target
+	return struct{}{}, nil
+}
+
+// updateAlias moves an alias to another key of the same usage.
+func (s *Server) updateAlias(in aliasInput) (any, *apiError) {
+	target, failure := s.findByID(in.TargetKeyID)
+	old := s.aliases[in.AliasName]
+	switch {
+	case failure != nil:
+		return nil, failure
+	case old == nil:
+		return nil, fail(notFound, "there is no such alias")
+	case usageOf(old.spec) != usageOf(target.spec):
+		return nil, fail(validation, "the present key of the alias and the target have different usages")
+	}
+	s.aliases[in.AliasName] = target
+	return struct{}{}, nil
 }
