@@ -71,8 +71,14 @@ func TestAnswersAsAWSDoes(t *testing.T) {
 		{"unsupported operation", "Steal", `{}`, nil, 400, `"__type":"shop#UnknownOperationException","message":"the operation \"Shop.Steal\" is not supported"`},
 		{"other service", "Buy", `{}`, func(r *http.Request) { r.Header.Set("X-Amz-Target", "Office.Buy") }, 400, "shop#UnknownOperationException"},
 		{"unsigned", "Buy", `{}`, func(r *http.Request) { r.Header.Del("Authorization") }, 403, "shop#MissingAuthenticationTokenException"},
-		{"browser", "Buy", `{}`, func(r *http.Request) { r.Header.Set("Origin", "http://evil.test") }, 400, "shop#AccessDeniedException"},
-		{"rebound name", "Buy", `{}`, func(r *http.Request) { r.Host = "evil.test" }, 400, "shop#AccessDeniedException"},
+		{"password", "Buy", `{}`, func(r *http.Request) { r.Header.Set("Authorization", "Basic eDp4") }, 403, "shop#MissingAuthenticationTokenException"},
+		{"web page", "Buy", `{}`, func(r *http.Request) { r.Header.Set("Origin", "http://evil.test") }, 400, "shop#AccessDeniedException"},
+		{"web page from a file", "Buy", `{}`, func(r *http.Request) { r.Header.Set("Origin", "null") }, 400, "shop#AccessDeniedException"},
+		{"rebound name", "Buy", `{}`, func(r *http.Request) { r.Host = "evil.test:1" }, 400, "shop#AccessDeniedException"},
+		{"name with the prefix localhost", "Buy", `{}`, func(r *http.Request) { r.Host = "localhost.evil.test" }, 400, "shop#AccessDeniedException"},
+		{"other address", "Buy", `{}`, func(r *http.Request) { r.Host = "192.0.2.1:1" }, 400, "shop#AccessDeniedException"},
+		{"IPv4", "Buy", `{}`, func(r *http.Request) { r.Host = "127.0.0.1:1" }, 200, "Bought"},
+		{"IPv6", "Buy", `{}`, func(r *http.Request) { r.Host = "[::1]:1" }, 200, "Bought"},
 		{"GET", "Buy", ``, func(r *http.Request) { r.Method = http.MethodGet }, 400, "shop#UnknownOperationException"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -157,9 +163,18 @@ func TestCallEndsWithItsContext(t *testing.T) {
 				e.Inject("Buy", 1, f)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
-				start := time.Now()
-				e.ServeHTTP(httptest.NewRecorder(), request("http://localhost/", "Buy", `{}`).WithContext(ctx))
-				if waited := time.Since(start); waited != time.Minute {
+				start, ended := time.Now(), make(chan time.Duration)
+				go func() {
+					e.ServeHTTP(httptest.NewRecorder(), request("http://localhost/", "Buy", `{}`).WithContext(ctx))
+					ended <- time.Since(start)
+				}()
+				synctest.Wait()
+				w := httptest.NewRecorder()
+				e.ServeHTTP(w, request("http://localhost/", "Buy", `{}`))
+				if after := time.Since(start); w.Code != 200 || after != 0 {
+					t.Errorf("another call: got status %d after %v, want 200 at once", w.Code, after)
+				}
+				if waited := <-ended; waited != time.Minute {
 					t.Errorf("the call took %v, want 1m0s", waited)
 				}
 			})

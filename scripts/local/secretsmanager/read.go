@@ -1,7 +1,9 @@
 package secretsmanager
 
 import (
+	"maps"
 	"slices"
+	"strings"
 
 	"tokenvendor/scripts/local/awsjson"
 )
@@ -14,28 +16,25 @@ type getInput struct {
 
 type valueOutput struct {
 	ARN, Name     string
-	VersionID     string   `json:"VersionId"`
-	SecretString  *string  `json:",omitempty"`
-	SecretBinary  []byte   `json:",omitempty"`
+	VersionID     string `json:"VersionId"`
+	SecretString  string
 	VersionStages []string `json:",omitempty"`
 	CreatedDate   awsjson.Time
 }
 
-func (s *Server) getSecretValue(in getInput) (any, *apiError) { return s.value(in) }
-
-func (s *Server) value(in getInput) (valueOutput, *apiError) {
+func (s *Server) getSecretValue(in getInput) (any, *apiError) {
 	c, failure := s.findLive(in.SecretID)
 	if failure != nil {
-		return valueOutput{}, failure
+		return nil, failure
 	}
 	v, failure := c.read(in.VersionID, in.VersionStage)
 	if failure != nil {
-		return valueOutput{}, failure
+		return nil, failure
 	}
-	return valueOutput{c.arn, c.name, v.id, v.text, v.binary, slices.Clone(v.stages), awsjson.Time(v.created)}, nil
+	return valueOutput{c.arn, c.name, v.id, v.text, slices.Clone(v.stages), awsjson.Time(v.created)}, nil
 }
 
-// read returns the version of an id, of a stage, or of both when they agree.
+// read returns the version with an id, with a label, or with both.
 func (c *secret) read(id, stage string) (*version, *apiError) {
 	if id == "" && stage == "" {
 		stage = current
@@ -53,92 +52,77 @@ func (c *secret) read(id, stage string) (*version, *apiError) {
 	return v, nil
 }
 
-type batchInput struct {
-	SecretIDList []string `json:"SecretIdList"`
-	query
-}
-
-type batchError struct {
-	SecretID  string `json:"SecretId"`
-	ErrorCode string
-	Message   string
-}
-
-// maxBatch is how many secrets one BatchGetSecretValue may ask for.
-const maxBatch = 20
-
-// batchGetSecretValue answers with what can be read and says what can't.
-func (s *Server) batchGetSecretValue(in batchInput) (any, *apiError) {
-	ids, next, failure := s.batch(in)
-	if failure != nil {
-		return nil, failure
-	}
-	values, failures := []valueOutput{}, []batchError{}
-	for _, id := range ids {
-		out, failure := s.value(getInput{SecretID: id})
-		if failure != nil {
-			failures = append(failures, batchError{id, failure.Code, failure.Message})
-			continue
-		}
-		values = append(values, out)
-	}
-	return withNext(map[string]any{"SecretValues": values, "Errors": failures}, next), nil
-}
-
-// batch returns what is listed, or a page of what passes the filters.
-func (s *Server) batch(in batchInput) (ids []string, next string, failure *apiError) {
-	listed, filtered := len(in.SecretIDList) > 0, len(in.Filters) > 0
-	switch {
-	case listed == filtered, len(in.SecretIDList) > maxBatch:
-		return nil, "", fail(invalidParameter, "give SecretIdList, at most 20, or Filters")
-	case listed && (in.MaxResults != nil || in.NextToken != ""):
-		return nil, "", fail(invalidParameter, "MaxResults and NextToken go with Filters")
-	case listed:
-		return in.SecretIDList, "", nil
-	}
-	in.IncludePlannedDeletion, in.SortOrder = false, "" // not members of this operation
-	page, next, failure := s.page(in.query, maxBatch)
-	for _, c := range page {
-		ids = append(ids, c.name)
-	}
-	return ids, next, failure
-}
-
-type describeInput struct {
+type idInput struct {
 	SecretID string `json:"SecretId"`
 }
 
 type description struct {
-	ARN, Name        string
-	Description      string              `json:",omitempty"`
-	KmsKeyID         string              `json:"KmsKeyId,omitempty"`
-	CreatedDate      awsjson.Time        `json:"CreatedDate"`
-	LastChangedDate  awsjson.Time        `json:"LastChangedDate"`
-	DeletedDate      *awsjson.Time       `json:",omitempty"`
-	Tags             []tag               `json:",omitempty"`
-	VersionsToStages map[string][]string `json:"VersionIdsToStages,omitempty"`
-	// ListSecrets calls the same by another name.
-	ListedVersions map[string][]string `json:"SecretVersionsToStages,omitempty"`
+	ARN, Name       string
+	KmsKeyID        string         `json:"KmsKeyId,omitempty"`
+	CreatedDate     awsjson.Time   `json:"CreatedDate"`
+	LastChangedDate awsjson.Time   `json:"LastChangedDate"`
+	DeletedDate     *awsjson.Time  `json:",omitempty"`
+	Tags            []tag          `json:",omitempty"`
+	Stages          versionsStages `json:"VersionIdsToStages,omitempty"`
+	// ListedStages has the name of Stages in ListSecrets.
+	ListedStages versionsStages `json:"SecretVersionsToStages,omitempty"`
 }
 
-func describe(c *secret) description {
+// versionsStages has the labels of the versions that have any, by version id.
+type versionsStages map[string][]string
+
+func (c *secret) describe() (description, versionsStages) {
 	d := description{
-		ARN: c.arn, Name: c.name, Description: c.description, KmsKeyID: c.kmsKeyID,
-		CreatedDate: awsjson.Time(c.created), LastChangedDate: awsjson.Time(c.changed), Tags: slices.Clone(c.tags),
+		ARN: c.arn, Name: c.name, KmsKeyID: c.kmsKeyID,
+		CreatedDate: awsjson.Time(c.created), LastChangedDate: awsjson.Time(c.changed), Tags: c.tags,
 	}
 	if !c.deleted.IsZero() {
 		t := awsjson.Time(c.deleted)
 		d.DeletedDate = &t
 	}
-	return d
+	stages := make(versionsStages)
+	for _, v := range c.versions {
+		if len(v.stages) > 0 {
+			stages[v.id] = slices.Clone(v.stages)
+		}
+	}
+	return d, stages
 }
 
-func (s *Server) describeSecret(in describeInput) (any, *apiError) {
+func (s *Server) describeSecret(in idInput) (any, *apiError) {
 	c, failure := s.find(in.SecretID)
 	if failure != nil {
 		return nil, failure
 	}
-	d := describe(c)
-	d.VersionsToStages = c.stages()
+	d, stages := c.describe()
+	d.Stages = stages
 	return d, nil
+}
+
+// listSecrets returns all secrets in one page, by name. The only filter is that of names, whose
+// values are prefixes.
+func (s *Server) listSecrets(in struct {
+	Filters []struct {
+		Key    string
+		Values []string
+	}
+}) (any, *apiError) {
+	for _, f := range in.Filters {
+		if f.Key != "name" || len(f.Values) == 0 {
+			return nil, fail(invalidParameter, "only filters with the Key name and with Values are supported")
+		}
+	}
+	list := []description{}
+	for _, name := range slices.Sorted(maps.Keys(s.secrets)) {
+		listed := s.secrets[name].deleted.IsZero()
+		for _, f := range in.Filters {
+			listed = listed && slices.ContainsFunc(f.Values, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		}
+		if listed {
+			d, stages := s.secrets[name].describe()
+			d.ListedStages = stages
+			list = append(list, d)
+		}
+	}
+	return map[string]any{"SecretList": list}, nil
 }

@@ -1,10 +1,8 @@
 package secretsmanager
 
 import (
-	"bytes"
 	"crypto/rand"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,88 +15,62 @@ const (
 )
 
 const (
-	// maxValue is the largest value in bytes.
-	maxValue = 65536
-	// maxVersions is how many versions a secret keeps; above it those without a
-	// label go, the oldest first. AWS keeps them for a day at least; here nobody
-	// waits that long to see one go.
+	maxValue = 65536 // bytes
+	// maxVersions is how many versions a secret keeps. If there are more, the oldest ones
+	// without a label are dropped. AWS keeps those for at least a day.
 	maxVersions = 100
-	// maxStages is how many labels a version may have.
-	maxStages = 20
 )
 
-// secret is a secret with its versions.
+// secret is a secret with its versions, the oldest first.
 type secret struct {
-	name, arn   string
-	description string
-	kmsKeyID    string
-	tags        []tag
-	created     time.Time
-	changed     time.Time
-	deleted     time.Time // when it will be gone; zero: it stays
-	versions    []*version
+	name, arn string
+	kmsKeyID  string
+	tags      []tag
+	created   time.Time
+	changed   time.Time
+	deleted   time.Time // end of the recovery window; zero: not deleted
+	versions  []*version
 }
 
-// version is one value of a secret. It holds either text or binary.
+type tag struct{ Key, Value string }
+
+// version is one value of a secret. Only its stages change.
 type version struct {
-	id      string
-	text    *string
-	binary  []byte
-	created time.Time
-	stages  []string
+	id, text string
+	created  time.Time
+	stages   []string
 }
 
-// value is the part of an input that carries a value.
-type value struct {
-	SecretString *string
-	SecretBinary []byte
-}
-
-func (v value) given() bool { return v.SecretString != nil || v.SecretBinary != nil }
-
-func (v value) check() *apiError {
+// checkText checks the SecretString of an input. Nil: there is none.
+func checkText(text *string) *apiError {
 	switch {
-	case v.SecretString != nil && v.SecretBinary != nil:
-		return fail(invalidParameter, "give SecretString or SecretBinary, not both")
-	case v.SecretString != nil && len(*v.SecretString) > maxValue, len(v.SecretBinary) > maxValue:
-		return fail(invalidParameter, "the value is longer than 65536 bytes")
-	case v.SecretString != nil && *v.SecretString == "", v.SecretBinary != nil && len(v.SecretBinary) == 0:
+	case text == nil:
+		return nil
+	case *text == "":
 		return fail(invalidParameter, "the value is empty")
+	case len(*text) > maxValue:
+		return fail(invalidParameter, "the value is longer than 65536 bytes")
 	}
 	return nil
 }
 
-func (v value) equals(other *version) bool {
-	if v.SecretString != nil {
-		return other.text != nil && *v.SecretString == *other.text
-	}
-	return other.text == nil && bytes.Equal(v.SecretBinary, other.binary)
-}
-
-func (s *Server) newVersion(id string, v value) *version {
-	return &version{id: id, text: v.SecretString, binary: v.SecretBinary, created: s.cfg.Now()}
-}
-
-// find returns the secret of a name, an ARN, or an ARN without its suffix. What
-// ends like a suffix is taken for one, as AWS does: the partial ARN of a name
-// such as my-secret finds nothing, and never another secret.
+// find returns the secret with a name or an ARN. AWS also accepts an ARN without its suffix.
 func (s *Server) find(id string) (*secret, *apiError) {
-	if id == "" || len(id) > 2048 {
+	if id == "" {
 		return nil, fail(invalidParameter, "SecretId must have 1 to 2048 characters")
 	}
-	name, isARN := strings.CutPrefix(id, s.arnPrefix())
-	complete := isARN && endsInSuffix(name)
-	if complete {
-		name = name[:len(name)-suffixLength]
+	name, isARN := strings.CutPrefix(id, s.arn(""))
+	if isARN {
+		name = name[:max(0, len(name)-suffixLength)]
 	}
 	c := s.secrets[name]
-	if c == nil || complete && c.arn != id {
+	if c == nil || isARN && c.arn != id {
 		return nil, fail(notFound, "Secrets Manager can't find the specified secret.")
 	}
 	return c, nil
 }
 
-// findLive is find for operations that a scheduled deletion forbids.
+// findLive is find for operations that a deleted secret does not have.
 func (s *Server) findLive(id string) (*secret, *apiError) {
 	c, failure := s.find(id)
 	if failure == nil && !c.deleted.IsZero() {
@@ -107,6 +79,7 @@ func (s *Server) findLive(id string) (*secret, *apiError) {
 	return c, failure
 }
 
+// version returns the version with an id. Nil: there is none.
 func (c *secret) version(id string) *version {
 	for _, v := range c.versions {
 		if v.id == id {
@@ -116,6 +89,7 @@ func (c *secret) version(id string) *version {
 	return nil
 }
 
+// staged returns the version with a label. Nil: there is none.
 func (c *secret) staged(stage string) *version {
 	for _, v := range c.versions {
 		if slices.Contains(v.stages, stage) {
@@ -125,8 +99,7 @@ func (c *secret) staged(stage string) *version {
 	return nil
 }
 
-// attach gives stage to v and takes it from whoever has it. A version that loses
-// AWSCURRENT becomes AWSPREVIOUS.
+// attach moves a label to v. A version that loses AWSCURRENT gets AWSPREVIOUS.
 func (c *secret) attach(stage string, v *version) {
 	old := c.staged(stage)
 	if old == v {
@@ -146,7 +119,7 @@ func (v *version) drop(stage string) {
 	v.stages = slices.DeleteFunc(v.stages, func(s string) bool { return s == stage })
 }
 
-// add adds a version with its labels and forgets old ones without any.
+// add adds a version with its labels and drops versions if there are too many.
 func (c *secret) add(v *version, stages []string) {
 	c.versions = append(c.versions, v)
 	for _, stage := range stages {
@@ -161,49 +134,28 @@ func (c *secret) add(v *version, stages []string) {
 	}
 }
 
-func (c *secret) stages() map[string][]string {
-	all := make(map[string][]string)
-	for _, v := range c.versions {
-		if len(v.stages) > 0 {
-			all[v.id] = slices.Clone(v.stages) // written after mu is released
-		}
-	}
-	return all
+func (s *Server) arn(name string) string {
+	return "arn:aws:secretsmanager:" + s.cfg.Region + ":" + s.cfg.Account + ":secret:" + name
 }
 
-// forgetDeleted drops the secrets whose recovery window has ended.
-func (s *Server) forgetDeleted() {
-	now := s.cfg.Now()
-	maps.DeleteFunc(s.secrets, func(_ string, c *secret) bool { return !c.deleted.IsZero() && !now.Before(c.deleted) })
-}
-
-func (s *Server) arnPrefix() string {
-	return "arn:aws:secretsmanager:" + s.cfg.Region + ":" + s.cfg.Account + ":secret:"
-}
-
-// suffixLength is that of the hyphen and the six characters that AWS adds to a
-// name, so that a new secret never has the ARN of a deleted one.
+// suffixLength is the length of the hyphen and the six characters that AWS appends to a name
+// in an ARN, so that a new secret never has the ARN of a deleted one.
 const suffixLength = 7
 
 func (s *Server) newARN(name string) string {
-	return s.arnPrefix() + name + "-" + rand.Text()[:suffixLength-1]
+	return s.arn(name) + "-" + rand.Text()[:suffixLength-1]
 }
 
-func endsInSuffix(name string) bool {
-	at := len(name) - suffixLength
-	return at > 0 && name[at] == '-' && !strings.ContainsFunc(name[at+1:], func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9')
-	})
-}
-
-// goodName: letters, digits and /_+=.@- (CreateSecret in the API reference).
-func goodName(name string) bool {
+// validName reports whether a name has only letters, digits and /_+=.@- (CreateSecret in the
+// API reference).
+func validName(name string) bool {
 	return name != "" && len(name) <= 512 && !strings.ContainsFunc(name, func(r rune) bool {
 		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("/_+=.@-", r)
 	})
 }
 
-// tokenOrNew checks a ClientRequestToken, which becomes the version's id.
+// tokenOrNew returns the id of a new version: the ClientRequestToken, or a new id if it is
+// empty.
 func tokenOrNew(token string) (string, *apiError) {
 	if token == "" {
 		return newUUID(), nil

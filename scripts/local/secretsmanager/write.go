@@ -10,10 +10,9 @@ import (
 type createInput struct {
 	Name               string
 	ClientRequestToken string
-	Description        string
+	SecretString       *string
 	KmsKeyID           string `json:"KmsKeyId"`
 	Tags               []tag
-	value
 }
 
 type versionOutput struct {
@@ -23,40 +22,36 @@ type versionOutput struct {
 }
 
 func (s *Server) createSecret(in createInput) (any, *apiError) {
-	if !goodName(in.Name) {
+	if !validName(in.Name) {
 		return nil, fail(invalidParameter, "Invalid name.")
 	}
 	id, failure := tokenOrNew(in.ClientRequestToken)
 	if failure == nil {
-		failure = in.check()
+		failure = checkText(in.SecretString)
 	}
 	if failure != nil {
 		return nil, failure
 	}
 	if c := s.secrets[in.Name]; c != nil {
-		return c.createdAlready(id, in.value)
+		return c.createAgain(id, in.SecretString)
 	}
-	tags, failure := merge(nil, in.Tags)
-	if failure != nil {
-		return nil, failure
-	}
-	now := s.cfg.Now()
-	c := &secret{name: in.Name, arn: s.newARN(in.Name), description: in.Description, kmsKeyID: in.KmsKeyID, tags: tags, created: now, changed: now}
+	now := time.Now()
+	c := &secret{name: in.Name, arn: s.newARN(in.Name), kmsKeyID: in.KmsKeyID, tags: in.Tags, created: now, changed: now}
 	s.secrets[in.Name] = c
 	out := versionOutput{ARN: c.arn, Name: c.name}
-	if in.given() {
-		c.add(s.newVersion(id, in.value), []string{current})
+	if in.SecretString != nil {
+		c.add(&version{id: id, text: *in.SecretString, created: now}, []string{current})
 		out.VersionID = id
 	}
 	return out, nil
 }
 
-// createdAlready makes a repeated creation of the same secret succeed.
-func (c *secret) createdAlready(id string, v value) (any, *apiError) {
+// createAgain answers the creation of a secret that exists. The same creation succeeds.
+func (c *secret) createAgain(id string, text *string) (any, *apiError) {
 	if !c.deleted.IsZero() {
 		return nil, fail(invalidRequest, "You can't create this secret because a secret with this name is already scheduled for deletion.")
 	}
-	if old := c.version(id); old != nil && v.equals(old) {
+	if old := c.version(id); old != nil && text != nil && *text == old.text {
 		return versionOutput{ARN: c.arn, Name: c.name, VersionID: id}, nil
 	}
 	return nil, fail(exists, "The operation failed because the secret already exists.")
@@ -65,9 +60,8 @@ func (c *secret) createdAlready(id string, v value) (any, *apiError) {
 type putInput struct {
 	SecretID           string `json:"SecretId"`
 	ClientRequestToken string
+	SecretString       *string
 	VersionStages      []string
-	RotationToken      string
-	value
 }
 
 func (s *Server) putSecretValue(in putInput) (any, *apiError) {
@@ -77,93 +71,73 @@ func (s *Server) putSecretValue(in putInput) (any, *apiError) {
 	}
 	id, failure := tokenOrNew(in.ClientRequestToken)
 	if failure == nil {
-		failure = in.check()
+		failure = checkText(in.SecretString)
 	}
 	switch {
 	case failure != nil:
 		return nil, failure
-	case !in.given():
-		return nil, fail(invalidParameter, "give SecretString or SecretBinary")
-	case len(in.VersionStages) > maxStages:
-		return nil, tooManyStages()
-	case slices.ContainsFunc(in.VersionStages, badStage):
-		return nil, fail(invalidParameter, "a staging label has 1 to 256 characters")
+	case in.SecretString == nil:
+		return nil, fail(invalidParameter, "SecretString is required")
+	case slices.Contains(in.VersionStages, ""):
+		return nil, fail(invalidParameter, "a staging label is empty")
 	}
 	stages := in.VersionStages
 	if len(stages) == 0 {
 		stages = []string{current}
 	}
-	return s.putVersion(c, id, in.value, stages)
+	return c.put(id, *in.SecretString, stages)
 }
 
-// putVersion adds a version. The same id with the same value changes nothing,
-// with another value it is an error: versions never change.
-func (s *Server) putVersion(c *secret, id string, v value, stages []string) (any, *apiError) {
-	added := c.version(id)
-	if added != nil && !v.equals(added) {
+// put adds a version. Versions do not change: the same id with the same text has no effect, and
+// with another text it is an error.
+func (c *secret) put(id, text string, stages []string) (any, *apiError) {
+	v := c.version(id)
+	if v != nil && v.text != text {
 		return nil, fail(exists, "You can't use ClientRequestToken of an existing version with another value.")
 	}
-	if added == nil {
-		// The first version is current whatever it is asked to be.
+	if v == nil {
+		// The first version always gets AWSCURRENT.
 		if len(c.versions) == 0 && !slices.Contains(stages, current) {
 			stages = append(slices.Clone(stages), current)
 		}
-		added = s.newVersion(id, v)
-		c.add(added, stages)
-		c.changed = s.cfg.Now()
+		v = &version{id: id, text: text, created: time.Now()}
+		c.add(v, stages)
+		c.changed = v.created
 	}
-	return versionOutput{ARN: c.arn, Name: c.name, VersionID: id, VersionStages: slices.Clone(added.stages)}, nil
+	return versionOutput{ARN: c.arn, Name: c.name, VersionID: id, VersionStages: slices.Clone(v.stages)}, nil
 }
 
-type updateInput struct {
+// updateSecret is not idempotent, unlike putSecretValue: the ClientRequestToken of an existing
+// version is an error also with the same value (API_UpdateSecret.html).
+func (s *Server) updateSecret(in struct {
 	SecretID           string `json:"SecretId"`
 	ClientRequestToken string
-	Description        *string
+	SecretString       *string
 	KmsKeyID           *string `json:"KmsKeyId"`
-	value
-}
-
-func (s *Server) updateSecret(in updateInput) (any, *apiError) {
+}) (any, *apiError) {
 	c, failure := s.findLive(in.SecretID)
 	if failure == nil {
-		failure = in.check()
+		failure = checkText(in.SecretString)
 	}
 	if failure != nil {
 		return nil, failure
 	}
-	var out any = versionOutput{ARN: c.arn, Name: c.name}
-	if in.given() {
-		if out, failure = s.updateValue(c, in); failure != nil {
-			return nil, failure
-		}
-	}
-	if in.Description != nil {
-		c.description = *in.Description
-	}
-	if in.KmsKeyID != nil {
-		c.kmsKeyID = *in.KmsKeyID
-	}
-	c.changed = s.cfg.Now()
-	return out, nil
-}
-
-// updateValue is not idempotent, unlike PutSecretValue: a known token is an error
-// even with the same value (API_UpdateSecret.html).
-func (s *Server) updateValue(c *secret, in updateInput) (any, *apiError) {
 	id, failure := tokenOrNew(in.ClientRequestToken)
 	if failure != nil {
 		return nil, failure
 	}
-	if c.version(id) != nil {
-		return nil, fail(exists, "A version with this ClientRequestToken already exists.")
+	var out any = versionOutput{ARN: c.arn, Name: c.name}
+	if in.SecretString != nil {
+		if c.version(id) != nil {
+			return nil, fail(exists, "A version with this ClientRequestToken already exists.")
+		}
+		out, failure = c.put(id, *in.SecretString, []string{current})
 	}
-	return s.putVersion(c, id, in.value, []string{current})
-}
-
-func badStage(stage string) bool { return stage == "" || len(stage) > 256 }
-
-func tooManyStages() *apiError {
-	return fail(limitExceeded, "a version has at most 20 staging labels")
+	if in.KmsKeyID != nil {
+		c.kmsKeyID = *in.KmsKeyID
+	}
+	c.changed = time.Now()
+	return out, failure
 }
 
 type stageInput struct {
@@ -173,60 +147,63 @@ type stageInput struct {
 	RemoveFromVersionID string `json:"RemoveFromVersionId"`
 }
 
-// updateSecretVersionStage moves a label. Who takes it from a version must name
-// that version, so that two rotations don't undo each other unseen.
+// updateSecretVersionStage moves a label. A caller that moves a label away from a version must
+// name this version, so that a rotation cannot undo another one without noticing.
 func (s *Server) updateSecretVersionStage(in stageInput) (any, *apiError) {
 	c, failure := s.findLive(in.SecretID)
 	if failure != nil {
 		return nil, failure
 	}
-	if failure := c.checkMove(in); failure != nil {
+	to, from := c.version(in.MoveToVersionID), c.version(in.RemoveFromVersionID)
+	switch {
+	case in.VersionStage == "" || in.MoveToVersionID == "" && in.RemoveFromVersionID == "":
+		return nil, fail(invalidParameter, "VersionStage is required, and MoveToVersionId or RemoveFromVersionId")
+	case in.MoveToVersionID != "" && to == nil, in.RemoveFromVersionID != "" && from == nil:
+		return nil, fail(notFound, "Secrets Manager can't find the specified secret version.")
+	}
+	if failure := c.move(in.VersionStage, to, from); failure != nil {
 		return nil, failure
 	}
-	to, from := c.version(in.MoveToVersionID), c.version(in.RemoveFromVersionID)
-	if to != nil {
-		c.attach(in.VersionStage, to)
-	} else {
-		from.drop(in.VersionStage)
-	}
-	c.changed = s.cfg.Now()
+	c.changed = time.Now()
 	return versionOutput{ARN: c.arn, Name: c.name}, nil
 }
 
-func (c *secret) checkMove(in stageInput) *apiError {
-	to, from, holder := c.version(in.MoveToVersionID), c.version(in.RemoveFromVersionID), c.staged(in.VersionStage)
+// move moves a label to a version from another one. Nil: no version.
+func (c *secret) move(stage string, to, from *version) *apiError {
+	owner := c.staged(stage)
 	switch {
-	case badStage(in.VersionStage) || in.MoveToVersionID == "" && in.RemoveFromVersionID == "":
-		return fail(invalidParameter, "give VersionStage, and MoveToVersionId or RemoveFromVersionId")
-	case in.MoveToVersionID != "" && to == nil, in.RemoveFromVersionID != "" && from == nil:
-		return fail(notFound, "Secrets Manager can't find the specified secret version.")
-	case from != nil && from != holder:
+	case from != nil && from != owner:
 		return fail(invalidParameter, "The staging label is not attached to the version in RemoveFromVersionId.")
-	case to != nil && holder != nil && holder != to && from == nil:
-		return fail(invalidParameter, "The staging label is attached to another version; name it in RemoveFromVersionId.")
-	case to == nil && in.VersionStage == current:
+	case to != nil && owner != nil && owner != to && from == nil:
+		return fail(invalidParameter, "The staging label is attached to another version; RemoveFromVersionId must name it.")
+	case to == nil && stage == current:
 		return fail(invalidParameter, "AWSCURRENT can be moved to another version, but not removed.")
-	case to != nil && to != holder && len(to.stages) >= maxStages:
-		return tooManyStages()
+	case to != nil:
+		c.attach(stage, to)
+	default:
+		from.drop(stage)
 	}
 	return nil
 }
 
-type deleteInput struct {
+const defaultWindow = 30 // days
+
+type deleteOutput struct {
+	ARN, Name    string
+	DeletionDate awsjson.Time
+}
+
+func (s *Server) deleteSecret(in struct {
 	SecretID                   string `json:"SecretId"`
 	RecoveryWindowInDays       *int
 	ForceDeleteWithoutRecovery bool
-}
-
-const defaultWindow = 30 // days
-
-func (s *Server) deleteSecret(in deleteInput) (any, *apiError) {
+}) (any, *apiError) {
 	days := defaultWindow
 	if in.RecoveryWindowInDays != nil {
 		days = *in.RecoveryWindowInDays
 	}
 	if days < 7 || days > 30 || in.ForceDeleteWithoutRecovery && in.RecoveryWindowInDays != nil {
-		return nil, fail(invalidParameter, "RecoveryWindowInDays must be 7 to 30, and not beside ForceDeleteWithoutRecovery")
+		return nil, fail(invalidParameter, "RecoveryWindowInDays must be 7 to 30, and absent with ForceDeleteWithoutRecovery")
 	}
 	if in.ForceDeleteWithoutRecovery {
 		return s.forceDelete(in.SecretID)
@@ -235,31 +212,26 @@ func (s *Server) deleteSecret(in deleteInput) (any, *apiError) {
 	if failure != nil {
 		return nil, failure
 	}
-	c.deleted = s.cfg.Now().AddDate(0, 0, days)
+	c.deleted = time.Now().AddDate(0, 0, days)
 	return deleteOutput{c.arn, c.name, awsjson.Time(c.deleted)}, nil
 }
 
-type deleteOutput struct {
-	ARN, Name    string
-	DeletionDate awsjson.Time
-}
-
-// forceDelete succeeds without a secret too, so that it can be repeated; AWS does
-// not say which ARN it answers with then.
+// forceDelete also succeeds without a secret, so that it can be repeated. AWS does not specify
+// the ARN of this answer.
 func (s *Server) forceDelete(id string) (any, *apiError) {
 	c, failure := s.find(id)
-	if failure != nil && failure.Code != notFound {
-		return nil, failure
-	}
-	now := awsjson.Time(s.cfg.Now())
-	if c == nil {
+	now := awsjson.Time(time.Now())
+	switch {
+	case failure != nil && failure.Code == notFound:
 		return deleteOutput{id, id, now}, nil
+	case failure != nil:
+		return nil, failure
 	}
 	delete(s.secrets, c.name)
 	return deleteOutput{c.arn, c.name, now}, nil
 }
 
-func (s *Server) restoreSecret(in describeInput) (any, *apiError) {
+func (s *Server) restoreSecret(in idInput) (any, *apiError) {
 	c, failure := s.find(in.SecretID)
 	if failure != nil {
 		return nil, failure
