@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,64 +12,43 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
-	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
-	"tokenvendor/shared/token"
 )
 
-// played is a core and an AWS that do what they are told at once.
-type played struct{}
+// strictAWS is a bus, a queue and secrets that have no value. Their calls panic if an argument
+// is not valid.
+type strictAWS struct{}
 
-func (played) Vend(_ context.Context, read func(*token.Request) error) (token.Grant, error) {
-	if err := read(&token.Request{}); err != nil {
-		return token.Grant{}, err
-	}
-	return token.Grant{}, fault.Refusal(fault.Denied, "")
-}
-
-func (played) Announce(_ context.Context, read func(*token.Order) error) (token.Announcement, error) {
-	o := token.Order{Request: &token.Request{}}
-	if err := read(&o); err != nil {
-		return token.Announcement{}, err
-	}
-	if !registry.ValidName(o.Client) || o.ID == "" || o.Request.Caller == "" {
-		panic("an order without client, id or caller")
-	}
-	return token.Announcement{Ordered: token.Ordered{ID: o.ID, Client: o.Client, Caller: o.For}, Claim: "claim"}, nil
-}
-
-func (played) Put(_ context.Context, _, _ string, detail []byte) error {
+func (strictAWS) Put(_ context.Context, _, _ string, detail []byte) error {
 	if !json.Valid(detail) {
-		panic("an event that is not JSON")
+		panic("the event is not JSON")
 	}
 	return nil
 }
 
-func (played) Send(_ context.Context, _ string, attributes map[string]string) error {
+func (strictAWS) Send(_ context.Context, _ string, attributes map[string]string) error {
 	for name, value := range attributes {
 		if value == "" || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r > '~' }) {
-			panic("the attribute " + name + " is not fit for a message")
+			panic("the attribute " + name + " is empty or not ASCII")
 		}
 	}
 	return nil
 }
 
-func (played) Read(_ context.Context, name string) ([]byte, time.Time, error) {
+func (strictAWS) Read(_ context.Context, name string) ([]byte, time.Time, error) {
 	if !strings.HasPrefix(name, targetPrefix) {
-		panic("a secret that is no target")
+		panic("the secret is not a target")
 	}
 	return nil, time.Time{}, secret.ErrNotFound
 }
 
-func (played) Write(context.Context, string, string, []byte) error {
-	panic("nobody was granted a token")
+func (strictAWS) Write(context.Context, string, string, []byte) error {
+	panic("a write without a grant")
 }
 
-// FuzzInvoke: whatever bytes come, nothing panics, and the answer is JSON that holds
-// nothing but what it should.
+// No payload causes a panic, and every answer is JSON.
 func FuzzInvoke(f *testing.F) {
 	samples, err := filepath.Glob("../../events/batch/*.json")
 	if err != nil || len(samples) < 4 {
@@ -91,10 +69,10 @@ func FuzzInvoke(f *testing.F) {
 	var logs strings.Builder
 	h := &handler{
 		orders: orders{
-			vendor: played{}, bus: played{}, count: func(string) {}, now: time.Now, log: slog.New(slog.NewJSONHandler(io.MultiWriter(&logs), nil)),
+			vendor: strictVendor{}, bus: strictAWS{}, count: func(string) {}, now: time.Now, log: slog.New(slog.NewJSONHandler(&logs, nil)),
 			fleet: fleet.New(fleet.Config{Table: &fleettest.Table{}, Keys: &fleettest.Keys{}}),
 		},
-		dead: played{}, targets: played{}, maxReceives: 5, flush: func() {},
+		dead: strictAWS{}, targets: strictAWS{}, maxReceives: 5, flush: func() {},
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -105,7 +83,7 @@ func FuzzInvoke(f *testing.F) {
 			t.Fatal(logs.String())
 		}
 		if len(answer) > 0 && (err != nil || !json.Valid(answer)) {
-			t.Errorf("answered %q with %v", answer, err)
+			t.Errorf("got answer %q, %v; want JSON or an error", answer, err)
 		}
 	})
 }

@@ -11,17 +11,17 @@ import (
 
 const aliasTarget = "token-vendor/tokens/mine"
 
-// aliasPayloads are every kind of payload, and whether it was done.
+// aliasPayloads returns payloads of every kind.
 func aliasPayloads() []aliasPayload {
-	announced := func(r *harness, _ string) bool { return len(r.events) == 1 }
+	announced := func(r *harness, _ string) bool { return len(r.bus.events) == 1 }
 	answered := func(_ *harness, answer string) bool { return strings.Contains(answer, `"claim":`) }
 	return []aliasPayload{
-		{audit.SQS, `{"Records": [` + message("cnry-message", `{"client":"billing"}`, 1) + `]}`, announced},
-		{audit.SQS, `{"Records": [` + message("cnry-message", "rubbish", 1) + `]}`, func(r *harness, _ string) bool { return len(r.dead) == 1 }},
+		{audit.SQS, queueEventOf(message("cnry-message", `{"client":"billing"}`, 1)), announced},
+		{audit.SQS, queueEventOf(message("cnry-message", "rubbish", 1)), func(r *harness, _ string) bool { return len(r.dead.letters) == 1 }},
 		{audit.Bus, busEvent("cnry-event", "TokenRequested", `{"client":"billing"}`), announced},
-		{audit.Schedule, `{"schedule":[{"client":"billing","deliver_to":"` + aliasTarget + `"}]}`, func(r *harness, _ string) bool { return r.secrets[aliasTarget].writes == 1 }},
+		{audit.Schedule, `{"schedule":[{"client":"billing","deliver_to":"` + aliasTarget + `"}]}`, func(r *harness, _ string) bool { return r.targets.secrets[aliasTarget].writes == 1 }},
 		{audit.Schedule, `{"id":"cnry-run","schedule":[{"client":"billing"}]}`, announced},
-		// What looks like both is a source's.
+		// A payload that looks like a direct invoke, too, is an event of a source.
 		{audit.Bus, `{"client":"billing",` + busEvent("cnry-event", "TokenRequested", `{"client":"billing"}`)[1:], announced},
 		{audit.Direct, `{"client":"billing"}`, answered},
 		{audit.Direct, `{"requests":[{"client":"billing"}]}`, answered},
@@ -31,60 +31,64 @@ func aliasPayloads() []aliasPayload {
 type aliasPayload struct {
 	source  audit.Source
 	payload string
-	done    func(r *harness, answer string) bool
+	// done reports whether the payload had its effect.
+	done func(r *harness, answer string) bool
 }
 
-// TestAliases sends every kind of payload through every alias. With SOURCES_ALIAS the
-// sources are believed through theirs only, and requests through every other. What is not
-// believed does nothing, and its line repeats nothing of it.
-func TestAliases(t *testing.T) {
+// With SOURCES_ALIAS, events of sources are accepted through that alias only, and direct
+// invokes through every other. A forged event has no effect, and its audit line repeats
+// nothing of it.
+func TestSourcesAreAcceptedThroughTheirAliasOnly(t *testing.T) {
 	for _, g := range []gate{{}, {alias: "sources"}, {alias: "sources", samLocal: true}} {
 		for _, alias := range []string{"", "jobs", "sources", "other", "Sources"} {
 			for _, p := range aliasPayloads() {
-				r := newHarness(t)
-				r.secrets[aliasTarget] = &targetSecret{}
-				r.h.gate = g
-				answer, kind, _ := r.invokeBy(r.h, alias, p.payload)
-				if g.alias == "" || g.samLocal || (alias == "sources") == (p.source != audit.Direct) {
-					if kind != "" || !p.done(r, answer) || r.counted(token.CountForged) != 0 {
-						t.Errorf("%+v, alias %q, %s: not done, error %q", g, alias, p.payload, kind)
+				run(t, func(t *testing.T, r *harness) {
+					r.target("mine")
+					r.h.gate = g
+					answer, kind, _ := r.invokeAlias(r.h, alias, p.payload)
+					if g.alias == "" || g.samLocal || (alias == "sources") == (p.source != audit.Direct) {
+						if kind != "" || !p.done(r, answer) || r.Counted(token.CountForged) != 0 {
+							t.Errorf("%+v, alias %q, %s: got error %q, want it done", g, alias, p.payload, kind)
+						}
+						return
 					}
-					continue
-				}
-				if kind != "access_denied" || answer != "" || r.counted(token.CountForged) != 1 {
-					t.Errorf("%+v, alias %q, %s: answered %q, error %q", g, alias, p.payload, answer, kind)
-				}
-				r.wantForged(p.source, alias)
+					if kind != "access_denied" || answer != "" || r.Counted(token.CountForged) != 1 {
+						t.Errorf("%+v, alias %q, %s: got answer %q, error %q, want access_denied", g, alias, p.payload, answer, kind)
+					}
+					r.wantForged(p.source, alias)
+				})
 			}
 		}
 	}
 }
 
-// wantForged: all that is left of the event is one line.
+// wantForged fails the test unless the event left one audit line and nothing else.
 func (r *harness) wantForged(source audit.Source, alias string) {
-	r.t.Helper()
-	if n := len(r.server.Requests()) + len(r.events) + len(r.dead) + r.secrets[aliasTarget].writes + len(r.table.Items()); n > 0 {
-		r.t.Errorf("%s through %q: %d things were done", source, alias, n)
+	r.Helper()
+	if n := len(r.Server.Requests()) + len(r.bus.events) + len(r.dead.letters) + r.targets.secrets[aliasTarget].writes + len(r.Table.Items()); n > 0 {
+		r.Errorf("%s through %q: got %d effects, want none", source, alias, n)
 	}
-	if len(r.audit) != 1 {
-		r.t.Fatalf("the lines are %+v", r.audit)
+	events := r.Events()
+	if len(events) != 1 {
+		r.Fatalf("got audit lines %+v, want one", events)
 	}
-	e := r.audit[0]
+	e := events[0]
 	if e.Type != audit.Forged || e.Allowed || e.Error != "access_denied" || e.Client != "" || e.Caller != invocation.DirectCaller(alias) ||
 		e.Origin != (audit.Origin{Source: source, Alias: alias, Forged: true}) {
-		r.t.Errorf("the line is %+v", e)
+		r.Errorf("got audit line %+v, want that of a forged event", e)
 	}
 	r.wantQuiet()
 }
 
-// TestForgedMessage: a real message whose id somebody has sent before is done all the same.
-func TestForgedMessage(t *testing.T) {
-	r := newHarness(t)
-	r.h.gate = gate{alias: "sources"}
-	if _, kind, _ := r.invokeBy(r.h, "jobs", `{"Records": [`+message("m-1", `{"client":"stock"}`, 1)+`]}`); kind != "access_denied" {
-		t.Errorf("error %q", kind)
-	}
-	if _, kind, _ := r.invokeBy(r.h, "sources", `{"Records": [`+message("m-1", `{"client":"billing"}`, 1)+`]}`); kind != "" || len(r.events) != 1 || r.events[0].Client != "billing" {
-		t.Errorf("error %q, announced %+v", kind, r.events)
-	}
+// A forged message must not keep the real one with the same id from being done.
+func TestForgedMessageDoesNotTakeAnID(t *testing.T) {
+	run(t, func(t *testing.T, r *harness) {
+		r.h.gate = gate{alias: "sources"}
+		if _, kind, _ := r.invokeAlias(r.h, "jobs", queueEventOf(message("m-1", `{"client":"stock"}`, 1))); kind != "access_denied" {
+			t.Errorf("got error %q, want access_denied", kind)
+		}
+		if _, kind, _ := r.invokeAlias(r.h, "sources", queueEventOf(message("m-1", `{"client":"billing"}`, 1))); kind != "" || len(r.bus.events) != 1 || r.bus.events[0].Client != "billing" {
+			t.Errorf("got error %q, announcements %+v, want one for billing", kind, r.bus.events)
+		}
+	})
 }

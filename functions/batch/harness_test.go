@@ -1,77 +1,58 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"slices"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/lambda/messages"
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
-	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fleet"
-	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/policy"
-	"tokenvendor/shared/registry"
-	"tokenvendor/shared/secret"
-	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
 )
 
-// harness is the real handler on the real core. Only AWS is played.
+// harness is the real handler on the real core. The network, the clients' secrets and the
+// table are those of [tokentest.Fleet]; the other services of AWS are doubles in memory.
+// All environments that it starts share them.
 type harness struct {
-	t      *testing.T
-	server *oauthtest.Server
-	table  fleettest.Table
-	keys   fleettest.Keys
-	h      *handler
+	*tokentest.Fleet
+	// h is the environment that most tests use. Tests may replace it.
+	h *handler
 
-	mu      sync.Mutex
-	offset  time.Duration            // guarded by mu
-	clients map[string]string        // documents by name; guarded by mu
-	counts  map[string]int           // guarded by mu
-	audit   []audit.Event            // guarded by mu
-	events  []token.Announcement     // guarded by mu
-	details bytes.Buffer             // guarded by mu
-	dead    []letter                 // guarded by mu
-	busErr  error                    // guarded by mu
-	deadErr error                    // guarded by mu
-	secrets map[string]*targetSecret // guarded by mu
-	logs    bytes.Buffer             // guarded by mu
-	policy  string                   // of environments that are started from now on; empty: none
+	bus     *memoryBus
+	dead    *memoryQueue
+	targets *memoryTargets
+	logs    *output
+	// policy is that of environments which are started from now on; empty: mode iam.
+	policy string
 }
 
-// letter is a message in the dead-letter queue.
-type letter struct {
-	Body       string
-	Attributes map[string]string
+// run runs a test with a harness in a bubble of testing/synctest.
+func run(t *testing.T, test func(t *testing.T, r *harness)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, newHarness(t)) })
 }
 
-// targetSecret is a secret that tokens are delivered to; err: what every call is
-// answered with.
-type targetSecret struct {
-	text    []byte
-	written time.Time
-	writes  int
-	ids     []string
-	err     error
-}
-
+// newHarness returns a harness with one environment. t must be that of a bubble.
 func newHarness(t *testing.T) *harness {
-	r := &harness{t: t, server: oauthtest.NewServer(t, oauthtest.Config{}), clients: make(map[string]string), counts: make(map[string]int), secrets: make(map[string]*targetSecret)}
-	// At midnight the table's key changes, which costs calls that tests count.
-	r.pass(25*time.Hour - time.Duration(r.now().UnixNano())%(24*time.Hour))
-	r.server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
+	// A bubble begins in the year 2000, before the times in the events of these tests.
+	time.Sleep(time.Until(time.Date(2026, time.November, 24, 0, 0, 0, 0, time.UTC)))
+	r := &harness{Fleet: tokentest.NewFleet(t, 0), bus: new(memoryBus), dead: new(memoryQueue), logs: new(output)}
+	r.targets = &memoryTargets{now: r.Now, secrets: make(map[string]*targetSecret)}
+	r.Server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
 	for _, name := range []string{"billing", "orders", "stock"} {
 		r.client(name, nil)
 	}
@@ -79,157 +60,49 @@ func newHarness(t *testing.T) *harness {
 	return r
 }
 
-// environment starts one more.
-func (r *harness) environment() *handler { return r.environmentAt(0) }
+// client stores the document of a client with the right secret, changed by members.
+func (r *harness) client(name string, members map[string]any) {
+	document := map[string]any{"client_secret": "cnry-secret"}
+	maps.Copy(document, members)
+	r.Put(name, "v1", document)
+}
 
-// environmentAt starts one whose clock is ahead.
-func (r *harness) environmentAt(by time.Duration) *handler {
-	now := func() time.Time { return r.now().Add(by) }
-	f := fleet.New(fleet.Config{Table: &r.table, Keys: &r.keys, Count: r.count, Patience: patience, Now: now})
-	cfg := token.Config{
-		Clients:   registry.New(registry.Config{Secrets: r, Addresses: oauth.AddressPolicy{Private: true}}),
-		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: now}),
-		Fleet:     f, Count: r.count, Now: now,
-		Audit: func(e *audit.Event) error {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.audit = append(r.audit, *e)
-			return nil
-		},
-	}
+// target creates a secret for tokens, without a value.
+func (r *harness) target(name string) *targetSecret {
+	s := new(targetSecret)
+	r.targets.secrets[targetPrefix+name] = s
+	return s
+}
+
+// environment starts one more environment.
+func (r *harness) environment() *handler { return r.skewed(0) }
+
+// skewed starts one more environment, whose clock is ahead.
+func (r *harness) skewed(by time.Duration) *handler {
+	now := func() time.Time { return r.Now().Add(by) }
+	cfg := r.Config()
+	cfg.Exchanger, cfg.Now = oauth.NewExchanger(oauth.ExchangerConfig{Now: now}), now
+	cfg.Fleet = fleet.New(fleet.Config{Table: &r.Table, Keys: &r.Keys, Count: cfg.Count, Patience: patience, Now: now})
 	if text := r.policy; text != "" {
 		cfg.Policy = func(context.Context, bool) (*policy.Policy, error) { return policy.Parse([]byte(text)) }
 	}
-	v := token.New(cfg)
 	return &handler{
-		orders:  orders{vendor: v, fleet: f, bus: r, count: r.count, now: now, log: slog.New(slog.NewJSONHandler(writer{r}, nil))},
-		targets: r, dead: deadLetters{r}, maxReceives: 5, flush: func() {},
+		orders:  orders{vendor: realVendor(cfg), fleet: cfg.Fleet, bus: r.bus, count: cfg.Count, now: now, log: slog.New(slog.NewJSONHandler(r.logs, nil))},
+		targets: r.targets, dead: r.dead, maxReceives: 5, flush: func() {},
 	}
 }
 
-// client stores the document of a client.
-func (r *harness) client(name string, members map[string]any) {
-	document := map[string]any{"token_endpoint": r.server.TokenEndpoint(), "client_id": "id", "client_secret": "cnry-secret", "ca_certificates": string(r.server.CAPEM())}
-	for k, v := range members {
-		document[k] = v
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.clients[name] = string(encode(document))
-}
-
-type writer struct{ r *harness }
-
-func (w writer) Write(line []byte) (int, error) {
-	w.r.mu.Lock()
-	defer w.r.mu.Unlock()
-	return w.r.logs.Write(line)
-}
-
-func (r *harness) now() time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return time.Now().Add(r.offset)
-}
-
-func (r *harness) pass(d time.Duration) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.offset += d
-}
-
-func (r *harness) count(name string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.counts[name]++
-}
-
-func (r *harness) counted(name string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.counts[name]
-}
-
-// ReadSecret implements secret.Reader.
-func (r *harness) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	text, ok := r.clients[name]
-	if !ok {
-		return secret.Secret{}, secret.ErrNotFound
-	}
-	sum := sha256.Sum256([]byte(text))
-	return secret.Secret{Text: []byte(text), Version: hex.EncodeToString(sum[:8])}, nil
-}
-
-// Put implements bus.
-func (r *harness) Put(_ context.Context, source, detailType string, detail []byte) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.busErr != nil {
-		return r.busErr
-	}
-	var a token.Announcement
-	if err := json.Unmarshal(detail, &a); err != nil || source != "token-vendor" || detailType != "TokenReady" {
-		r.t.Errorf("put %s %s %s", source, detailType, detail)
-	}
-	r.events = append(r.events, a)
-	r.details.Write(detail)
-	return nil
-}
-
-type deadLetters struct{ r *harness }
-
-func (d deadLetters) Send(_ context.Context, body string, attributes map[string]string) error {
-	d.r.mu.Lock()
-	defer d.r.mu.Unlock()
-	if d.r.deadErr == nil {
-		d.r.dead = append(d.r.dead, letter{body, attributes})
-	}
-	return d.r.deadErr
-}
-
-// Read implements targets.
-func (r *harness) Read(_ context.Context, name string) ([]byte, time.Time, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.secrets[name]
-	switch {
-	case s == nil || s.err == nil && s.text == nil:
-		return nil, time.Time{}, secret.ErrNotFound
-	case s.err != nil:
-		return nil, time.Time{}, s.err
-	}
-	return s.text, s.written, nil
-}
-
-// Write implements targets.
-func (r *harness) Write(_ context.Context, name, id string, text []byte) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.secrets[name]
-	switch {
-	case s == nil:
-		return secret.ErrNotFound
-	case s.err != nil:
-		return s.err
-	case slices.Contains(s.ids, id):
-		return nil
-	}
-	s.text, s.written, s.writes, s.ids = text, time.Now().Add(r.offset), s.writes+1, append(s.ids, id)
-	return nil
-}
-
-// invoke invokes as Lambda does; errorType is that of a function error.
+// invoke invokes a function through the alias "jobs", as Lambda does. errorType and message
+// are those of a function error.
 func (r *harness) invoke(h *handler, payload string) (answer, errorType, message string) {
-	r.t.Helper()
-	return r.invokeBy(h, "jobs", payload)
+	r.Helper()
+	return r.invokeAlias(h, "jobs", payload)
 }
 
-// invokeBy is invoke through an alias; empty: the function itself.
-func (r *harness) invokeBy(h *handler, alias, payload string) (answer, errorType, message string) {
-	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 25*time.Second)
+// invokeAlias is invoke through an alias; empty: the function itself.
+func (r *harness) invokeAlias(h *handler, alias, payload string) (answer, errorType, message string) {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(r.Context(), 25*time.Second)
 	defer cancel()
 	sum := sha256.Sum256([]byte(payload))
 	arn := strings.TrimSuffix("arn:aws:lambda:eu-central-1:111122223333:function:cnry-function:"+alias, ":")
@@ -242,12 +115,12 @@ func (r *harness) invokeBy(h *handler, alias, payload string) (answer, errorType
 	}
 	var failure messages.InvokeResponse_Error
 	if !errors.As(err, &failure) {
-		r.t.Fatalf("not a function error: %T", err)
+		r.Fatalf("got an error of type %T, want a function error", err)
 	}
 	return string(out), failure.Type, failure.Message
 }
 
-// message is a record of SQS.
+// message returns a record of SQS.
 func message(id, body string, receives int) string {
 	return string(encode(map[string]any{
 		"messageId": id, "receiptHandle": "handle", "body": body, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-central-1:111122223333:cnry-queue",
@@ -255,13 +128,13 @@ func message(id, body string, receives int) string {
 	}))
 }
 
-// deliver invokes with messages, and returns the ids of those that failed.
+// deliver invokes with messages and returns the ids of those that failed.
 func (r *harness) deliver(h *handler, records ...string) []string {
-	r.t.Helper()
-	answer, kind, text := r.invoke(h, `{"Records": [`+strings.Join(records, ",")+`]}`)
+	r.Helper()
+	answer, kind, text := r.invoke(h, queueEventOf(records...))
 	var out failures
 	if err := json.Unmarshal([]byte(answer), &out); err != nil || kind != "" || out.Items == nil {
-		r.t.Fatalf("answered %s %s %s, %v", answer, kind, text, err)
+		r.Fatalf("got answer %s, error %q (%s), %v; want a list of failures", answer, kind, text, err)
 	}
 	ids := []string{}
 	for _, item := range out.Items {
@@ -270,25 +143,61 @@ func (r *harness) deliver(h *handler, records ...string) []string {
 	return ids
 }
 
-// wantQuiet: nothing that was written down anywhere holds a secret or a token.
+// queueEventOf returns the event of SQS with these records.
+func queueEventOf(records ...string) string {
+	return `{"Records": [` + strings.Join(records, ",") + `]}`
+}
+
+// busEvent returns an event as EventBridge delivers it.
+func busEvent(id, detailType, detail string) string {
+	return `{"version":"0","id":"` + id + `","detail-type":"` + detailType + `","source":"team.jobs","account":"111122223333","time":"2026-11-23T10:00:00Z","region":"eu-central-1","resources":[],"detail":` + detail + `}`
+}
+
+// results invokes with a schedule and returns the result of each entry.
+func (r *harness) results(h *handler, entries string) []map[string]any {
+	r.Helper()
+	answer, kind, text := r.invoke(h, `{"schedule":[`+entries+`]}`)
+	var out struct{ Results []map[string]any }
+	if err := json.Unmarshal([]byte(answer), &out); err != nil || kind != "" {
+		r.Fatalf("got answer %s, error %q (%s), want results", answer, kind, text)
+	}
+	return out.Results
+}
+
+// wantQuiet fails the test if the logs, the audit lines, the announcements or the attributes
+// of dead letters hold a secret, a token or a value of the input.
 func (r *harness) wantQuiet(texts ...string) {
-	r.t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	texts = append(texts, r.logs.String(), r.details.String())
-	for _, l := range r.dead {
+	r.Helper()
+	texts = append(texts, r.logs.String(), r.bus.details.String())
+	for _, l := range r.dead.letters {
 		texts = append(texts, string(encode(l.Attributes))) // the body is the sender's
 	}
-	for _, e := range r.audit {
+	for _, e := range r.Events() {
 		texts = append(texts, string(encode(e)))
 	}
 	for _, text := range texts {
-		// oauthtest's tokens are JWTs with "alg" first. Claims begin with another member, and
-		// "eyJ" alone is in one of 3000 signatures.
+		// The tokens of oauthtest are JWTs whose first member is "alg". Claims begin with
+		// another member, and "eyJ" alone is in one of 3000 signatures.
 		if strings.Contains(text, "cnry-") || strings.Contains(text, "eyJhbGci") || strings.Contains(text, "access_token\":\"") {
-			r.t.Errorf("%.300s holds what it must not", text)
+			r.Errorf("%.300s holds a secret, a token or a value of the input", text)
 		}
 	}
 }
 
-func errUnavailable() error { return secret.ErrUnavailable }
+// output is a log that is safe for concurrent use.
+type output struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}

@@ -9,30 +9,30 @@ import (
 	"tokenvendor/shared/fault"
 )
 
-// TestSamples: the files of events/batch do what they are there to show.
-func TestSamples(t *testing.T) {
+func TestSampleEventsAreDone(t *testing.T) {
 	for name, want := range map[string]struct {
 		announced int
 		answer    string
 	}{
 		"sqs": {2, `{"batchItemFailures":[]}`}, "eventbridge": {2, ""}, "schedule": {1, `"written":true`}, "state-machine": {0, `"claim":"`},
 	} {
-		r := newHarness(t)
-		r.secrets["token-vendor/tokens/billing"] = &targetSecret{}
 		payload, err := os.ReadFile("../../events/batch/" + name + ".json")
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer, kind, text := r.invoke(r.h, string(payload))
-		if kind != "" || len(r.events) != want.announced || !strings.Contains(answer, want.answer) {
-			t.Errorf("%s: announced %d, answered %s %s %s", name, len(r.events), answer, kind, text)
-		}
+		run(t, func(t *testing.T, r *harness) {
+			r.target("billing")
+			answer, kind, text := r.invoke(r.h, string(payload))
+			if kind != "" || len(r.bus.events) != want.announced || !strings.Contains(answer, want.answer) {
+				t.Errorf("%s: got %d announcements, answer %s, error %q (%s); want %d and %s", name, len(r.bus.events), answer, kind, text, want.announced, want.answer)
+			}
+		})
 	}
 }
 
-// TestStateMachine: what the worked state machine retries and catches are the names of
-// our errors, all of them, and its history holds no token.
-func TestStateMachine(t *testing.T) {
+// The state machine of the example retries or catches every error code of the function and no
+// other, and selects no token, so that its history holds none.
+func TestStateMachineHandlesEveryError(t *testing.T) {
 	text, err := os.ReadFile("../../events/batch/nightly.asl.json")
 	if err != nil {
 		t.Fatal(err)
@@ -59,22 +59,21 @@ func TestStateMachine(t *testing.T) {
 	}
 	codes := make(map[string]bool)
 	for kind := fault.Internal; kind <= fault.Timeout; kind++ {
-		if code := kind.Code(); code != "unsupported_grant_type" { // no order says a grant type
+		if code := kind.Code(); code != "unsupported_grant_type" { // an order has no grant type
 			codes[code] = true
 		}
 	}
 	for code := range codes {
 		if !handled[code] {
-			t.Errorf("nothing is done about %s", code)
+			t.Errorf("the state machine handles no %s", code)
 		}
 	}
 	for name := range handled {
 		if !codes[name] && !strings.HasPrefix(name, "Lambda.") {
-			t.Errorf("%s is no error of ours", name)
+			t.Errorf("the state machine handles %s, which is no error of the function", name)
 		}
 	}
-	// The rest of the history is what is selected here.
 	if len(fetch.ResultSelector) != 2 || fetch.ResultSelector["claim.$"] != "$.Payload.claim" || fetch.ResultSelector["client.$"] != "$.Payload.client" {
-		t.Errorf("selects %v", fetch.ResultSelector)
+		t.Errorf("selected %v, want claim and client", fetch.ResultSelector)
 	}
 }
