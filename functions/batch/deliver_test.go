@@ -160,11 +160,10 @@ func entryFor(a ask.Ask) string {
 		members[name] = value
 	}
 	a.Parameters = nil
-	var rest map[string]any
-	if err := json.Unmarshal(encode(a), &rest); err != nil {
+	// The members of a that are left have the names of an entry.
+	if err := json.Unmarshal(encode(a), &members); err != nil {
 		panic(err)
 	}
-	maps.Copy(members, rest)
 	if len(a.Scope) > 0 {
 		members["scope"] = strings.Join(a.Scope, " ")
 	}

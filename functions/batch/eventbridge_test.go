@@ -44,7 +44,7 @@ func TestBadEventsFailWithAReason(t *testing.T) {
 			"detail a list":   {busEvent("e", "TokenRequested", `[]`), "invalid_request", "detail"},
 			"detail null":     {busEvent("e", "TokenRequested", `null`), "invalid_request", "detail"},
 			"detail-type":     {busEvent("e", "cnry", `{"client":"billing"}`), "invalid_request", "detail-type"},
-			"our own":         {busEvent("e", "TokenReady", `{"client":"billing"}`), "invalid_request", "detail-type"},
+			"own event":       {busEvent("e", "TokenReady", `{"client":"billing"}`), "invalid_request", "detail-type"},
 			"no id":           {busEvent("", "TokenRequested", `{"client":"billing"}`), "invalid_request", "id"},
 			"bad id":          {busEvent("a b", "TokenRequested", `{"client":"billing"}`), "invalid_request", "id"},
 			"no client":       {busEvent("e", "TokenRequested", `{}`), "invalid_request", "client"},

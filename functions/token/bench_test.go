@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// hit returns a handler and an event of 3 KB whose token is in memory.
-func hit(tb testing.TB) (h *handler, w *env, ctx context.Context, payload []byte) {
-	w = newEnv(tb)
-	h = testHandler(w.vendor(io.Discard), closedGate(), new(output))
+// hit returns a handler and an event of 3 KB whose token is cached.
+func hit(tb testing.TB) (h *handler, e *env, ctx context.Context, payload []byte) {
+	e = newEnv(tb)
+	h = testHandler(e.vendor(io.Discard), closedGate(), new(output))
 	s := shapes()["REST API role"]
 	s.Headers = map[string]text{"X-Padding": text(strings.Repeat("x", 900))}
 	s.media, s.body = "form", "grant_type=client_credentials&scope=read+write"
@@ -19,12 +19,12 @@ func hit(tb testing.TB) (h *handler, w *env, ctx context.Context, payload []byte
 	if a := readAnswer(tb, call(tb, h, ctx, "id", payload), false); a.status != 200 {
 		tb.Fatalf("got %d %s", a.status, a.text)
 	}
-	return h, w, ctx, payload
+	return h, e, ctx, payload
 }
 
-// BenchmarkHit is the function's work from the event's bytes to the answer's.
+// BenchmarkHit measures the handler from the bytes of the event to those of the answer.
 func BenchmarkHit(b *testing.B) {
-	h, w, ctx, payload := hit(b)
+	h, e, ctx, payload := hit(b)
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	for b.Loop() {
@@ -32,36 +32,36 @@ func BenchmarkHit(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	if w.exchanges.Load() != 1 {
-		b.Error("the token was not kept")
+	if e.exchanges.Load() != 1 {
+		b.Errorf("got %d exchanges, want 1", e.exchanges.Load())
 	}
 }
 
-// BenchmarkDecodedHit is its part from the decoded event to the encoded answer.
+// BenchmarkDecodedHit measures the handler from the decoded event to the encoded answer.
 func BenchmarkDecodedHit(b *testing.B) {
-	h, w, ctx, payload := hit(b)
+	h, e, ctx, payload := hit(b)
 	decoded := readEvent(payload)
 	b.ReportAllocs()
 	for b.Loop() {
-		e := decoded
-		if answer := h.http(ctx, &e, payload); len(answer) == 0 {
+		event := decoded
+		if answer := h.http(ctx, &event, payload); len(answer) == 0 {
 			b.Fatal("no answer")
 		}
 	}
-	if w.exchanges.Load() != 1 {
-		b.Error("the token was not kept")
+	if e.exchanges.Load() != 1 {
+		b.Errorf("got %d exchanges, want 1", e.exchanges.Load())
 	}
 }
 
-// TestHitAllocates little: what a hit allocates is most of what it costs.
-func TestHitAllocates(t *testing.T) {
+// Allocations are most of the cost of a hit.
+func TestHitAllocatesLittle(t *testing.T) {
 	h, _, ctx, payload := hit(t)
 	decoded := readEvent(payload)
 	allocations := testing.AllocsPerRun(100, func() {
-		e := decoded
-		h.http(ctx, &e, payload)
+		event := decoded
+		h.http(ctx, &event, payload)
 	})
 	if allocations > 40 {
-		t.Errorf("%v allocations from the decoded event to the answer, want at most 40", allocations)
+		t.Errorf("got %v allocations from the decoded event to the answer, want at most 40", allocations)
 	}
 }

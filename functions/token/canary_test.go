@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -21,11 +22,10 @@ import (
 
 const canaryARN = "arn:aws:kms:eu-central-1:111122223333:key/cnry-key"
 
-// unreliable is an AWS endpoint that can be made to fail with texts that nobody may
-// see.
+// unreliable is an AWS endpoint that can be made to fail with texts that no output may hold.
 type unreliable struct {
 	next http.Handler
-	code atomic.Pointer[string] // nil: it works
+	code atomic.Pointer[string] // of the error of every call; nil: none
 }
 
 func (u *unreliable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -43,15 +43,16 @@ func (u *unreliable) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// fail lets every call fail with this code; empty: none.
 func (u *unreliable) fail(code string) {
 	if u.code.Store(&code); code == "" {
 		u.code.Store(nil)
 	}
 }
 
-// aviary is a function in its own process with everything around it, and a canary in
-// everything that must not be seen.
-type aviary struct {
+// stack is the compiled function with an authorization server and all services of AWS. All
+// values that no output may hold begin with "cnry-", or are in hidden.
+type stack struct {
 	t        *testing.T
 	issuer   *oauthtest.Server
 	secrets  *secretsmanager.Server
@@ -61,18 +62,14 @@ type aviary struct {
 	function *runtimeapi.Runtime
 	logs     *output
 	answers  strings.Builder
-	// hidden are further texts that must not be seen.
+	// hidden are tokens and lines of keys.
 	hidden []string
 }
 
-func newAviary(t *testing.T, env ...string) *aviary {
+func newStack(t *testing.T, env ...string) *stack {
 	t.Helper()
-	binary, err := buildBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
 	const region, account = "eu-central-1", "111122223333"
-	a := &aviary{t: t, issuer: oauthtest.NewServer(t, oauthtest.Config{}), aws: make(map[string]*unreliable), logs: new(output)}
+	a := &stack{t: t, issuer: oauthtest.NewServer(t, oauthtest.Config{}), aws: make(map[string]*unreliable), logs: new(output)}
 	a.secrets = secretsmanager.New(secretsmanager.Config{Region: region, Account: account})
 	a.keys = kms.New(kms.Config{Region: region, Account: account})
 	a.table = dynamodb.New(dynamodb.Config{Region: region, Account: account})
@@ -82,30 +79,19 @@ func newAviary(t *testing.T, env ...string) *aviary {
 	if err := a.table.AddTable("cache", "name", "expires_at"); err != nil {
 		t.Fatal(err)
 	}
-	env = append([]string{
-		"AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY=cnry-aws-key", "AWS_SESSION_TOKEN=cnry-aws-session",
-		"ENVELOPE_PROOF=" + testProof, "HTTP_ALIAS=" + testAlias, "ALLOW_PRIVATE_ENDPOINTS=true",
-		"CACHE_TABLE=cache", "CACHE_KMS_KEY_ID=alias/cache", "WEB_IDENTITY_AUDIENCES=" + a.issuer.Issuer(),
-	}, env...)
+	env = append([]string{"CACHE_TABLE=cache", "CACHE_KMS_KEY_ID=alias/cache", "WEB_IDENTITY_AUDIENCES=" + a.issuer.Issuer()}, env...)
 	for service, next := range map[string]http.Handler{"SECRETS_MANAGER": a.secrets, "KMS": a.keys, "DYNAMODB": a.table, "STS": http.NotFoundHandler()} {
 		a.aws[service] = &unreliable{next: next}
 		server := httptest.NewServer(a.aws[service])
 		t.Cleanup(server.Close)
 		env = append(env, "AWS_ENDPOINT_URL_"+service+"="+server.URL)
 	}
-	a.function, err = runtimeapi.Start(runtimeapi.Config{
-		Binary: binary, FunctionName: "cnry-function", Region: region, Account: account, Timeout: 20 * time.Second,
-		MaxConcurrency: 8, Stdout: a.logs, Stderr: a.logs, Env: env,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = a.function.Close() })
+	a.function = startBinary(t, runtimeapi.Config{MaxConcurrency: 8, Stdout: a.logs, Stderr: a.logs, Env: env})
 	return a
 }
 
-// client registers a client and stores its document; members go into the document.
-func (a *aviary) client(name string, register oauthtest.Client, members map[string]any) {
+// client registers a client and stores its document, changed by members.
+func (a *stack) client(name string, register oauthtest.Client, members map[string]any) {
 	a.t.Helper()
 	register.ID = "cnry-id-" + name
 	if register.Methods == nil {
@@ -113,9 +99,7 @@ func (a *aviary) client(name string, register oauthtest.Client, members map[stri
 	}
 	a.issuer.Register(register)
 	document := map[string]any{"token_endpoint": a.issuer.TokenEndpoint(), "client_id": register.ID, "ca_certificates": string(a.issuer.CAPEM())}
-	for member, value := range members {
-		document[member] = value
-	}
+	maps.Copy(document, members)
 	text, err := json.Marshal(document)
 	if err != nil {
 		a.t.Fatal(err)
@@ -123,16 +107,16 @@ func (a *aviary) client(name string, register oauthtest.Client, members map[stri
 	a.store("token-vendor/clients/"+name, string(text))
 }
 
-func (a *aviary) store(name, text string) {
+func (a *stack) store(name, text string) {
 	a.t.Helper()
 	if _, err := a.secrets.Seed(name, text); err != nil {
 		a.t.Fatal(err)
 	}
 }
 
-// invoke sends a payload, keeps the answer without the token that belongs there, and
-// reports whether there was one.
-func (a *aviary) invoke(payload string) bool {
+// invoke sends a payload, records the answer without its token, and reports whether there was a
+// token.
+func (a *stack) invoke(payload string) bool {
 	a.t.Helper()
 	result, err := a.function.Invoke(a.t.Context(), runtimeapi.Invocation{Payload: []byte(payload), Qualifier: "direct"})
 	if err != nil {
@@ -151,10 +135,10 @@ func (a *aviary) invoke(payload string) bool {
 	return answer.Token != ""
 }
 
-func (a *aviary) ask(client string) bool { return a.invoke(`{"client":"` + client + `"}`) }
+func (a *stack) ask(client string) bool { return a.invoke(`{"client":"` + client + `"}`) }
 
-// keyPEM makes a key whose lines must not be seen.
-func (a *aviary) keyPEM(key crypto.Signer) string {
+// keyPEM returns a key in PEM, and adds its lines to hidden.
+func (a *stack) keyPEM(key crypto.Signer) string {
 	a.t.Helper()
 	text, err := oauthtest.KeyPEM(key)
 	if err != nil {
@@ -168,16 +152,16 @@ func (a *aviary) keyPEM(key crypto.Signer) string {
 	return text
 }
 
-// search looks through all that somebody can read who has neither the secrets nor the
-// keys: the function's output, its answers, and the table.
-func (a *aviary) search() {
+// search fails the test if the output of the function, its answers or the table hold a canary,
+// a hidden text, a key or an ARN. They can be read without access to the secrets and the keys.
+func (a *stack) search() {
 	a.t.Helper()
 	items, err := json.Marshal(a.table.Items("cache"))
 	if err != nil {
 		a.t.Fatal(err)
 	}
 	if len(a.table.Items("cache")) == 0 {
-		a.t.Error("nothing is in the table, so nothing was searched there")
+		a.t.Error("got an empty table, want rows to search")
 	}
 	for where, text := range map[string]string{"the output": a.logs.String(), "an answer": a.answers.String(), "the table": string(items)} {
 		checkCanaries(a.t, where, text)
@@ -194,32 +178,28 @@ func (a *aviary) search() {
 	}
 }
 
-// TestNoOutputShowsASecret drives every kind of credential, every misbehaviour of an
-// authorization server and every failure of AWS through the compiled function at the
-// most and the least talkative level.
+// The test uses every kind of credential, every fault of an authorization server and every
+// failure of AWS, at the highest and the lowest log level.
 func TestNoOutputShowsASecret(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the function and runs it")
-	}
 	for _, level := range []string{"debug", "error"} {
 		t.Run(level, func(t *testing.T) {
+			t.Parallel()
 			disk := t.TempDir()
-			a := newAviary(t, "LOG_LEVEL="+level, "TMPDIR="+disk, "HOME="+disk)
+			a := newStack(t, "LOG_LEVEL="+level, "TMPDIR="+disk, "HOME="+disk)
 			a.credentials()
 			a.brokenDocuments()
 			a.badServers()
 			a.badAWS()
 			a.search()
-			// S-25: nothing is written to disk.
 			if files, err := os.ReadDir(disk); err != nil || len(files) > 0 {
-				t.Errorf("the function left %d files behind, %v", len(files), err)
+				t.Errorf("got %d files on disk, %v; want none", len(files), err)
 			}
 		})
 	}
 }
 
-// credentials gets a token by each kind of credential, and then by a wrong one.
-func (a *aviary) credentials() {
+// credentials asks for a token with each kind of credential, and then with a wrong one.
+func (a *stack) credentials() {
 	key, err := oauthtest.NewKey(oauthtest.RSA2048)
 	if err != nil {
 		a.t.Fatal(err)
@@ -253,17 +233,14 @@ func (a *aviary) credentials() {
 	} {
 		a.client(name, c.register, c.members)
 		if !a.ask(name) {
-			a.t.Errorf("no token for %s: %s", name, a.logs.String())
+			a.t.Errorf("%s: got no token: %s", name, a.logs.String())
 		}
-		// The same credential, and none that this client has.
+		// The same credential, which the server does not know for this client.
 		register := jwt(public)
 		if name == "kms" {
 			register = jwt(key.Public())
 		}
-		members := map[string]any{}
-		for member, value := range c.members {
-			members[member] = value
-		}
+		members := maps.Clone(c.members)
 		if name == "kms" {
 			if _, err := a.keys.AddKey("ECC_NIST_P256", "token-vendor/wrong-kms"); err != nil {
 				a.t.Fatal(err)
@@ -273,14 +250,15 @@ func (a *aviary) credentials() {
 		a.client("wrong-"+name, register, members)
 		for range 2 {
 			if a.ask("wrong-" + name) {
-				a.t.Errorf("a wrong %s brought a token", name)
+				a.t.Errorf("%s: got a token with a wrong credential", name)
 			}
 		}
 	}
 }
 
-// brokenDocuments are read in vain; each has canaries where it is broken.
-func (a *aviary) brokenDocuments() {
+// brokenDocuments asks for tokens of broken documents, which have canaries where they are
+// broken.
+func (a *stack) brokenDocuments() {
 	for i, members := range []map[string]any{
 		{"client_secret": "cnry-secret", "cnry-member": "cnry-value"},
 		{"client_secret": []string{"cnry-secret"}},
@@ -299,7 +277,7 @@ func (a *aviary) brokenDocuments() {
 		name := fmt.Sprintf("broken-%d", i)
 		a.client(name, oauthtest.Client{}, members)
 		if a.ask(name) {
-			a.t.Errorf("document %d brought a token", i)
+			a.t.Errorf("document %d: got a token", i)
 		}
 	}
 	for i, text := range []string{"cnry", `{"client_id":"cnry`, `{"cnry":"cnry"}`, `["cnry"]`, `"cnry"`, ` `, "cnry\x00"} {
@@ -309,13 +287,13 @@ func (a *aviary) brokenDocuments() {
 	}
 }
 
-// badServers answer with canaries in every place of an answer.
-func (a *aviary) badServers() {
+// badServers asks for tokens of servers that answer with canaries in every part of the answer.
+func (a *stack) badServers() {
 	for i, fault := range []oauthtest.Fault{
 		oauthtest.Answer(500, "text/html", "<h1>cnry-body</h1>"), oauthtest.Answer(200, "application/json", `{"cnry":"cnry"}`),
 		oauthtest.Answer(200, "application/json", `{"access_token":"cnry\r\ntoken","token_type":"Bearer"}`),
 		oauthtest.Answer(200, "application/json", `{"access_token":"cnry-token","token_type":"cnry-type"}`),
-		// A code and a description that follow RFC 6749 are for the caller.
+		// A code and a description that follow RFC 6749 reach the caller.
 		oauthtest.Answer(400, "application/json", `{"error":"cnry\u0007error","error_description":"plain words","error_uri":"https://cnry/","cnry":"cnry"}`),
 		oauthtest.RefuseWith(401, "invalid_client", "cnry-description"), oauthtest.RefuseWith(400, "invalid_client", "cnry-description"),
 		oauthtest.Echo(400, "invalid_request"), oauthtest.Echo(401, "invalid_client"), oauthtest.Echo(500, "server_error"),
@@ -332,8 +310,8 @@ func (a *aviary) badServers() {
 	}
 }
 
-// badAWS fails with texts that hold ARNs and accounts.
-func (a *aviary) badAWS() {
+// badAWS asks for tokens while each service fails with texts that hold ARNs and accounts.
+func (a *stack) badAWS() {
 	for i, code := range []string{"AccessDeniedException", "ThrottlingException", "InternalServiceError", "DecryptionFailure", "cnry-code cnry"} {
 		for service, endpoint := range a.aws {
 			name := fmt.Sprintf("aws-%d-%s", i, strings.ToLower(strings.ReplaceAll(service, "_", "-")))
@@ -350,7 +328,7 @@ func (a *aviary) badAWS() {
 			a.client(name, oauthtest.Client{}, members)
 			endpoint.fail(code)
 			if a.ask(name) && service != "DYNAMODB" {
-				a.t.Errorf("%s with %s: a token", service, code)
+				a.t.Errorf("%s with %s: got a token", service, code)
 			}
 			endpoint.fail("")
 		}

@@ -12,17 +12,18 @@ import (
 	"testing"
 )
 
-// row is one line of testdata/bad: an input, or a list of them that must be
-// answered alike. Members that are left out are those of a good event.
+// row is one row of testdata/bad: inputs that must be answered alike. Members that are left out
+// are those of a good event.
 type row struct {
-	ID   string
+	// File is the name of the row's file, without its extension; it is not in the file.
+	File string
 	Name string
 	// Shape lists the kinds of event: v1 (REST API), v2 (HTTP API). Empty: both.
 	Shape []string
-	// Alias is the one invoked; "-" is none. Empty: the one that is believed.
+	// Alias is the invoked one; "-": none; empty: the one that the gate accepts.
 	Alias string
 
-	// Inputs; each of a list is an event of its own.
+	// Inputs. Each element of a list is an event of its own.
 	Method  []text
 	Client  []text // the path parameter
 	ARN     []text // the caller's
@@ -30,43 +31,42 @@ type row struct {
 	Body    []text
 	Payload []text // a whole event; makes it a direct invoke
 
-	// Path replaces the raw path, Raw only what stands after /token/ in it.
+	// Path replaces the raw path, Raw only what follows /token/ in it.
 	Path, Raw string
-	// Base64 is "flagged" or "plain" to send the body only so and as it stands.
-	// Empty: plain and, properly encoded, as base64.
+	// Base64 is "flagged" or "plain" to send the body unchanged with or without the flag.
+	// Empty: without, and encoded with it.
 	Base64      string
 	Query       string
 	Headers     map[string]text
 	HeaderCount int
 	// Multi replaces multiValueHeaders of v1.
 	Multi map[string][]string
-	// Set replaces what stands at a dotted path, Delete removes it.
+	// Set replaces the value at a dotted path, Delete removes it.
 	Set    map[string]json.RawMessage
 	Delete []string
 
-	// Status and Error are what must come back, Says what error_description
-	// must hold. For a direct invoke only whether Status is 200 counts.
+	// Status and Error are those of the answer, Says is a part of error_description. For a
+	// direct invoke only whether Status is 200 counts.
 	Status int
 	Error  string
 	Says   string
-	// Asked is who may have been asked meanwhile: "nobody", "secret", "anybody",
-	// or who must have been: "server".
-	// Empty: the server for 200, else nobody.
+	// Asked is what may be called: "none", "secret" (not the server) or "any"; or what must be
+	// called: "server". Empty: "server" if Status is 200, otherwise "none".
 	Asked string
-	// Same: all inputs of rows with this mark get one token by one exchange.
+	// Same is a mark. All inputs of rows with the same mark cause one exchange.
 	Same string
 }
 
-// group is a file of testdata/bad.
+// group is the content of a file of testdata/bad.
 type group struct {
-	// Type is the Content-Type of rows with a body and no type of their own.
+	// Type is the Content-Type of rows with a body and without Type.
 	Type string
 	Rows []row
 }
 
-// text is a string, or an object that makes one, or a list of both, joined:
-// {"repeat": s, "count": n}, {"each": s, "count": n, "join": s} with # in s
-// replaced by 0, 1, …, {"hex": s}.
+// text is a string, an object that generates one, or a list of both, which are joined. The
+// objects are {"repeat": s, "count": n}, {"each": s, "count": n, "join": s} with # in s replaced
+// by 0, 1, …, and {"hex": s}.
 type text string
 
 func (x *text) UnmarshalJSON(raw []byte) error {
@@ -136,17 +136,24 @@ func corpus(t *testing.T) []sample {
 			t.Fatalf("%s: %v", file, err)
 		}
 		for _, r := range g.Rows {
+			if r.File != "" || r.Name == "" {
+				t.Fatalf("%s: got a row with file %q and name %q, want a name only", file, r.File, r.Name)
+			}
+			r.File = strings.TrimSuffix(filepath.Base(file), ".json")
 			samples = append(samples, r.samples(g.Type)...)
 		}
 	}
 	return samples
 }
 
-// samples is every combination of the row's inputs.
+// title is the name of the row among all rows.
+func (r row) title() string { return r.File + "/" + strings.ReplaceAll(r.Name, " ", "_") }
+
+// samples returns every combination of the row's inputs.
 func (r row) samples(media string) []sample {
 	var all []sample
 	add := func(s sample) {
-		s.row, s.name = r, fmt.Sprintf("%s/%s/%s/%d", r.ID, strings.ReplaceAll(r.Name, " ", "_"), s.shape, len(all))
+		s.row, s.name = r, fmt.Sprintf("%s/%s/%d", r.title(), s.shape, len(all))
 		all = append(all, s)
 	}
 	for _, payload := range r.Payload {
@@ -180,7 +187,7 @@ func (r row) product(media string, add func(sample)) {
 	}
 }
 
-// encodings: a body must fare the same in both.
+// encodings adds the body in both encodings, which must be answered alike.
 func (r row) encodings(s sample, add func(sample)) {
 	s.flagged = r.Base64 == "flagged"
 	add(s)
@@ -197,7 +204,7 @@ func or(list []text, fallback text) []text {
 	return list
 }
 
-// invocation builds the event.
+// invocation returns the invocation with the event.
 func (s sample) invocation(t testing.TB) invoked {
 	t.Helper()
 	in := invoked{alias: testAlias}
@@ -219,7 +226,7 @@ func (s sample) invocation(t testing.TB) invoked {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Put in afterwards, because encoding/json would repair broken UTF-8.
+	// The body is put in afterwards, because encoding/json replaces bytes that are not UTF-8.
 	in.payload = bytes.Replace(encoded, []byte(`"@body@"`), quote(string(s.body)), 1)
 	return in
 }
@@ -285,7 +292,7 @@ func (s sample) fillV2(e map[string]any, path string) {
 	}
 }
 
-// headers of every event hold what must not be seen again.
+// headers returns the headers of an event, which hold canaries.
 func (s sample) headers() map[string]any {
 	headers := map[string]any{
 		"Authorization": "AWS4-HMAC-SHA256 Credential=cnry-key/20260101", "X-Amz-Security-Token": "cnry-session-token",
@@ -315,8 +322,8 @@ func (s sample) headers() map[string]any {
 	return lower
 }
 
-// set replaces, or with nil removes, what stands at a dotted path. A path of the
-// other shape is left alone.
+// set replaces the value at a dotted path, or removes it if value is nil. It ignores a path that
+// the event does not have.
 func set(e map[string]any, path string, value json.RawMessage) {
 	first, rest, deeper := strings.Cut(path, ".")
 	if !deeper {
@@ -330,7 +337,7 @@ func set(e map[string]any, path string, value json.RawMessage) {
 	}
 }
 
-// quote is s as a JSON string, its bytes untouched.
+// quote returns s as a JSON string, and does not replace bytes that are not UTF-8.
 func quote(s string) []byte {
 	out := []byte{'"'}
 	for _, c := range []byte(s) {

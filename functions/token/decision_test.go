@@ -20,8 +20,8 @@ import (
 	"tokenvendor/shared/token"
 )
 
-// TestFunctionURLIsProvenByItsAlias: a Function URL has no stage variables, so its alias is the
-// proof. It proves no other event.
+// A Function URL has no stage variables, so that its alias is the proof. The alias proves no
+// other event.
 func TestFunctionURLIsProvenByItsAlias(t *testing.T) {
 	for _, enabled := range []bool{false, true} {
 		g := closedGate()
@@ -44,17 +44,17 @@ func TestFunctionURLIsProvenByItsAlias(t *testing.T) {
 				a := readAnswer(t, f.invoke(t, s.invocation(t)), false)
 				log := f.logs.take()
 				if a.status != want || strings.Contains(log, `"type":"forged"`) != (want == 403) {
-					t.Errorf("enabled %t, %s through %s: got %d, want %d: %s", enabled, name, alias, a.status, want, log)
+					t.Errorf("enabled %t, %s through %s: got %d with %s, want %d", enabled, name, alias, a.status, log, want)
 				}
 				if url && want == 200 && !strings.Contains(log, `"source":"url"`) {
-					t.Errorf("the line is %s", log)
+					t.Errorf("got audit line %s, want source url", log)
 				}
 			}
 		}
 	}
 }
 
-// testRule is a rule as this test understands it.
+// testRule is a rule of the reference implementation.
 type testRule struct {
 	Name    string    `json:"name"`
 	Callers []string  `json:"callers"`
@@ -63,8 +63,8 @@ type testRule struct {
 }
 
 func globs(patterns []string, text string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool {
-		return regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(p), `\*`, "[^:/]*") + "$").MatchString(text)
+	return slices.ContainsFunc(patterns, func(glob string) bool {
+		return regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(glob), `\*`, "[^:/]*") + "$").MatchString(text)
 	})
 }
 
@@ -73,57 +73,57 @@ func (r testRule) allows(caller, client string, scope []string) bool {
 		(r.Scopes == nil || !slices.ContainsFunc(scope, func(s string) bool { return !globs(*r.Scopes, s) }))
 }
 
-// judge is a function with a policy that can be changed and a clock that can be
-// advanced past its memory.
-type judge struct {
+// policyEnv is a function whose policy can be replaced.
+type policyEnv struct {
 	h      *handler
 	mu     sync.Mutex
 	text   []byte        // guarded by mu
-	offset time.Duration // guarded by mu
+	offset time.Duration // the clock is ahead by this; guarded by mu
 }
 
-func newJudge(t *testing.T) *judge {
-	j := &judge{}
-	w := newEnv(t)
-	w.secrets["payroll"], w.secrets["bill-2"] = w.document(t, nil), w.document(t, nil)
-	cfg := w.config(io.Discard)
+func newPolicyEnv(t *testing.T) *policyEnv {
+	p := &policyEnv{}
+	e := newEnv(t)
+	e.secrets["payroll"], e.secrets["bill-2"] = e.document(t, nil), e.document(t, nil)
+	cfg := e.config(io.Discard)
 	cfg.Now = func() time.Time {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		return time.Now().Add(j.offset)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return time.Now().Add(p.offset)
 	}
 	cfg.Exchanger = oauth.NewExchanger(oauth.ExchangerConfig{Now: cfg.Now})
 	cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
-		j.mu.Lock()
-		defer j.mu.Unlock()
-		return policy.Parse(j.text)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return policy.Parse(p.text)
 	}
 	g := closedGate()
 	g.urlAlias = "url"
-	j.h = testHandler(token.New(cfg), g, new(output))
-	return j
+	p.h = testHandler(token.New(cfg), g, new(output))
+	return p
 }
 
-func (j *judge) set(t *testing.T, rules []testRule) {
+// set replaces the policy, and lets the time pass for which the old one is kept.
+func (p *policyEnv) set(t *testing.T, rules []testRule) {
 	text, err := json.Marshal(map[string]any{"rules": rules})
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.text = text
-	j.offset += time.Minute
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.text = text
+	p.offset += time.Minute
 }
 
-// ask sends one request by the way in of that name, and reports whether a token came.
-func (j *judge) ask(t *testing.T, way, caller, client, scope string) bool {
+// ask sends one request from a source and reports whether there was a token.
+func (p *policyEnv) ask(t *testing.T, source, caller, client, scope string) bool {
 	t.Helper()
 	s := sample{method: "POST", client: text(client), media: "form", body: text("scope=" + strings.ReplaceAll(scope, " ", "+"))}
 	s.arn = text("arn:aws:sts::111122223333:assumed-role/" + strings.TrimPrefix(caller, "aws:111122223333:role/") + "/session")
 	alias := testAlias
-	switch way {
+	switch source {
 	case "v1", "v2":
-		s.shape = way
+		s.shape = source
 	case "url":
 		s.shape, alias = "v2", "url"
 		s.Delete = []string{"pathParameters", "stageVariables"}
@@ -134,22 +134,22 @@ func (j *judge) ask(t *testing.T, way, caller, client, scope string) bool {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if way == "batch" {
+		if source == "batch" {
 			one = fmt.Appendf(nil, `{"requests": [%s]}`, one)
 		}
-		r := call(t, j.h, lambdaContext(t.Context(), "id", alias), "id", one)
+		r := call(t, p.h, lambdaContext(t.Context(), "id", alias), "id", one)
 		return bytes.Contains(r.payload, []byte(testToken))
 	}
-	r := call(t, j.h, lambdaContext(t.Context(), "id", alias), "id", s.invocation(t).payload)
+	r := call(t, p.h, lambdaContext(t.Context(), "id", alias), "id", s.invocation(t).payload)
 	got := bytes.Contains(r.payload, []byte(testToken))
 	if want := map[bool]string{true: `{"statusCode":200,`, false: `{"statusCode":403,`}[got]; !bytes.HasPrefix(r.payload, []byte(want)) {
-		t.Fatalf("%s: token %t: %.300s", way, got, r.payload)
+		t.Fatalf("%s: got %.300s, want %s", source, r.payload, want)
 	}
 	return got
 }
 
-// TestPolicyDecidesForEverySource: 10 000 random policies and requests, by every way in, on
-// hits and misses: a token comes exactly when a plainly written reference says so.
+// 10 000 random policies and requests from every source, hits and misses, are decided as by the
+// reference implementation.
 func TestPolicyDecidesForEverySource(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -161,7 +161,7 @@ func TestPolicyDecidesForEverySource(t *testing.T) {
 		}
 		return out
 	}
-	j := newJudge(t)
+	p := newPolicyEnv(t)
 	tokens := 0
 	for i := range 10_000 {
 		rules := []testRule{}
@@ -177,32 +177,32 @@ func TestPolicyDecidesForEverySource(t *testing.T) {
 			}
 			rules = append(rules, rule)
 		}
-		j.set(t, rules)
-		way := of("v1", "v2", "url", "direct", "batch")
+		p.set(t, rules)
+		source := of("v1", "v2", "url", "direct", "batch")
 		caller, client, scope := of("aws:111122223333:role/a", "aws:111122223333:role/b-2"), of("billing", "bill-2", "payroll"), some(0, "read", "write", "app:x")
-		if way == "direct" || way == "batch" {
+		if source == "direct" || source == "batch" {
 			caller = of("direct:jobs", "direct:other")
 		}
 		slices.Sort(scope)
 		scope = slices.Compact(scope)
 		want := slices.ContainsFunc(rules, func(r testRule) bool { return r.allows(caller, client, scope) })
-		if got := j.ask(t, way, caller, client, strings.Join(scope, " ")); got != want {
-			t.Fatalf("seed %d, step %d: %s %s %s %v by %s: token %t, want %t", seed, i, caller, client, scope, rules, way, got, want)
+		if got := p.ask(t, source, caller, client, strings.Join(scope, " ")); got != want {
+			t.Fatalf("seed %d, step %d: %s %s %s %v from %s: got token %t, want %t", seed, i, caller, client, scope, rules, source, got, want)
 		}
 		if want {
 			tokens++
 		}
 	}
 	if tokens < 1000 || tokens > 9000 {
-		t.Errorf("%d tokens: the random policies are of one kind", tokens)
+		t.Errorf("got %d tokens, want 1000 to 9000 of 10000 requests", tokens)
 	}
 }
 
-// limited takes so many bytes and then fails.
+// limited is a writer that fails when it is full.
 type limited struct {
 	mu   sync.Mutex
-	text bytes.Buffer
-	left int
+	text bytes.Buffer // guarded by mu
+	left int          // guarded by mu
 }
 
 func (l *limited) Write(p []byte) (int, error) {
@@ -217,12 +217,11 @@ func (l *limited) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestNoTokenLeavesAfterTheLogBreaks: at whatever byte the log breaks, no more tokens leave
-// than lines say so.
-func TestNoTokenLeavesAfterTheLogBreaks(t *testing.T) {
+// At whatever byte the log breaks, no token leaves without its audit line.
+func TestNoTokenLeavesWithoutItsAuditLine(t *testing.T) {
 	var lines *limited
-	w := newEnv(t)
-	h := testHandler(w.vendor(writer(func(p []byte) (int, error) { return lines.Write(p) })), closedGate(), new(output))
+	e := newEnv(t)
+	h := testHandler(e.vendor(writer(func(p []byte) (int, error) { return lines.Write(p) })), closedGate(), new(output))
 	round := func(bytesLeft int) (tokens int) {
 		lines = &limited{left: bytesLeft}
 		for _, s := range []sample{shapes()["REST API role"], shapes()["HTTP API user"]} {
@@ -234,23 +233,23 @@ func TestNoTokenLeavesAfterTheLogBreaks(t *testing.T) {
 		return tokens
 	}
 	if n := round(1 << 20); n != 5 {
-		t.Fatalf("%d tokens, want 5", n)
+		t.Fatalf("got %d tokens, want 5", n)
 	}
 	whole := lines.text.Len()
 	for n := range whole + 1 {
 		tokens := round(n)
-		said := 0
+		recorded := 0
 		for line := range strings.Lines(lines.text.String()) {
 			var e struct {
 				Allowed bool
 				Token   string `json:"token_sha256"`
 			}
 			if json.Unmarshal([]byte(line), &e) == nil && e.Allowed && e.Token != "" {
-				said++
+				recorded++
 			}
 		}
-		if tokens > said {
-			t.Fatalf("after %d bytes: %d tokens and %d lines", n, tokens, said)
+		if tokens > recorded {
+			t.Fatalf("full after %d bytes: got %d tokens and %d audit lines", n, tokens, recorded)
 		}
 	}
 }
@@ -259,8 +258,7 @@ type writer func(p []byte) (int, error)
 
 func (f writer) Write(p []byte) (int, error) { return f(p) }
 
-// TestDryRun: by HTTP and direct invoke, and inside a list.
-func TestDryRun(t *testing.T) {
+func TestDryRunMakesNoExchange(t *testing.T) {
 	f := handlerHarness(newEnv(t), closedGate())
 	s := shapes()["REST API role"]
 	s.media, s.body = "json", `{"dry_run": true}`
@@ -275,9 +273,9 @@ func TestDryRun(t *testing.T) {
 		t.Errorf("got %s", r.payload)
 	}
 	if after := f.count(); after.exchanges != before.exchanges {
-		t.Error("a dry run asked the authorization server")
+		t.Errorf("got %d exchanges, want none", after.exchanges-before.exchanges)
 	}
 	if log := f.logs.take(); strings.Count(log, `"dry_run":true`) != 4 || strings.Count(log, `"outcome":"explained"`) != 4 {
-		t.Errorf("the lines are %s", log)
+		t.Errorf("got audit lines %s, want four dry runs with outcome explained", log)
 	}
 }

@@ -16,15 +16,14 @@ import (
 	"tokenvendor/shared/token"
 )
 
-func TestPrincipal(t *testing.T) {
+func TestPrincipalIsTheIdentityWithoutItsSession(t *testing.T) {
 	for _, test := range []struct{ arn, want string }{
 		{"arn:aws:iam::111122223333:root", "aws:111122223333:root"},
 		{"arn:aws:iam::111122223333:user/billing", "aws:111122223333:user/billing"},
-		// A user's path may change without the user's leave; names are unique in an
-		// account whatever their path.
+		// The path of a user can change. Names are unique in an account whatever the path.
 		{"arn:aws:iam::111122223333:user/division/team/billing", "aws:111122223333:user/billing"},
 		{"arn:aws:iam::111122223333:user/a.b+c=d,e@f_g-h", "aws:111122223333:user/a.b+c=d,e@f_g-h"},
-		// The session's name is its maker's choice.
+		// The caller of AssumeRole chooses the name of the session.
 		{"arn:aws:sts::111122223333:assumed-role/billing-job/i-0abc", "aws:111122223333:role/billing-job"},
 		{"arn:aws:sts::111122223333:assumed-role/billing-job/a@b.c=,+-d", "aws:111122223333:role/billing-job"},
 		{"arn:aws:sts::111122223333:assumed-role/AWSReservedSSO_Admin_0123/jane@example.com", "aws:111122223333:role/AWSReservedSSO_Admin_0123"},
@@ -70,8 +69,7 @@ func TestPrincipal(t *testing.T) {
 	}
 }
 
-// TestPrincipalsOfDifferentIdentities: no two identities may be one caller.
-func TestPrincipalsOfDifferentIdentities(t *testing.T) {
+func TestDifferentIdentitiesAreDifferentCallers(t *testing.T) {
 	seen := make(map[string]string)
 	for _, arn := range []string{
 		"arn:aws:sts::111122223333:assumed-role/a/s", "arn:aws:sts::444455556666:assumed-role/a/s", "arn:aws-cn:sts::111122223333:assumed-role/a/s",
@@ -80,13 +78,13 @@ func TestPrincipalsOfDifferentIdentities(t *testing.T) {
 	} {
 		caller, ok := principal(arn)
 		if other := seen[caller]; !ok || other != "" {
-			t.Errorf("%s is the same caller as %q", arn, other)
+			t.Errorf("principal(%s) = %q, %t, the same as for %q", arn, caller, ok, other)
 		}
 		seen[caller] = arn
 	}
 }
 
-// shapes are the kinds of event times the kinds of caller.
+// shapes returns a good event of every kind from every kind of caller.
 func shapes() map[string]sample {
 	all := make(map[string]sample)
 	for kind, arn := range map[string]text{
@@ -105,16 +103,16 @@ func shapes() map[string]sample {
 	return all
 }
 
-// TestForgedEventsAreRefused: whoever may invoke the function directly can send any event,
-// so each shape is believed only with proof and through the alias.
+// A principal that may invoke the function directly can send any event, so that an event is
+// accepted only with the proof and through the alias.
 func TestForgedEventsAreRefused(t *testing.T) {
-	w := newEnv(t)
-	f := handlerHarness(w, closedGate())
+	e := newEnv(t)
+	f := handlerHarness(e, closedGate())
 	for name, good := range shapes() {
 		t.Run(name, func(t *testing.T) {
 			a := readAnswer(t, f.invoke(t, good.invocation(t)), false)
 			if log := f.logs.take(); a.status != 200 || strings.Contains(log, "forged") {
-				t.Fatalf("the true event got %d %s", a.status, a.text)
+				t.Fatalf("the good event: got %d %s, want 200", a.status, a.text)
 			}
 			noProof, wrong, alias, direct := good, good, good, good
 			noProof.Delete = append([]string{"stageVariables"}, good.Delete...)
@@ -126,18 +124,18 @@ func TestForgedEventsAreRefused(t *testing.T) {
 				if log := f.logs.take(); a.status != 403 || !strings.Contains(log, `"type":"forged"`) {
 					t.Errorf("%s: got %d, want 403 and a log line that says forged", what, a.status)
 				} else if strings.Contains(log, "billing") || strings.Contains(log, "203.0.113.7") {
-					t.Errorf("%s: the line repeats what a forger wrote: %s", what, log)
+					t.Errorf("%s: the line repeats values of the forged event: %s", what, log)
 				}
-				if f.count() != before {
-					t.Errorf("%s: the event was passed on", what)
+				if after := f.count(); after != before {
+					t.Errorf("%s: got calls %+v, want none", what, after)
 				}
 			}
 		})
 	}
 }
 
-// TestUnknownShapesAreRefused: what has no shape that API Gateway's events have, and comes from
-// somewhere else, is as forged as the rest. It may still learn that it has no shape.
+// An event of no known shape is refused as such. It counts as forged unless it comes through
+// the alias of API Gateway.
 func TestUnknownShapesAreRefused(t *testing.T) {
 	const identity = `"identity": {"userArn": "arn:aws:sts::111122223333:assumed-role/admin/x"}`
 	for name, payload := range map[string]string{
@@ -155,17 +153,17 @@ func TestUnknownShapesAreRefused(t *testing.T) {
 			}
 			answer, err := h.Invoke(lambdaContext(t.Context(), "r", alias), []byte(payload))
 			if err != nil || !strings.Contains(string(answer), `"statusCode":400`) {
-				t.Errorf("%s: answered %s, %v", name, answer, err)
+				t.Errorf("%s: got %s, %v; want status 400", name, answer, err)
 			}
 			if len(lines) != 1 || (lines[0].Type == audit.Forged) == believed {
-				t.Errorf("%s, believed %t: the lines are %+v", name, believed, lines)
+				t.Errorf("%s, believed %t: got audit lines %+v", name, believed, lines)
 			}
 		}
 	}
 }
 
-// TestFunctionURLNeedsItsAlias: where something proves events, a Function URL's is
-// believed through its own alias only, since it can hold no proof.
+// If the gate asks for a proof or an alias, events of a Function URL are accepted through their
+// own alias only, because they can hold no proof.
 func TestFunctionURLNeedsItsAlias(t *testing.T) {
 	const payload = `{"version": "2.0", "rawPath": "/token/billing", "body": "", "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws",
 		"http": {"method": "POST"}, "authorizer": {"iam": {"userArn": "arn:aws:sts::111122223333:assumed-role/admin/x"}}}}`
@@ -173,32 +171,32 @@ func TestFunctionURLNeedsItsAlias(t *testing.T) {
 		gate gate
 		want bool
 	}{
-		{gate{}, true}, // nobody asks for a proof
+		{gate{}, true}, // it asks for no proof
 		{gate{alias: "http"}, false},
 		{gate{alias: "http", urlAlias: "url"}, false},
 		{gate{proof: oauth.NewSecret("cnry-proof")}, false},
 		{gate{urlAlias: "http"}, true},
 	} {
 		called := false
-		h := testHandler(vendorFunc(func(context.Context, token.Request) (token.Grant, error) {
+		h := fakeHandler(func(context.Context, token.Request) (token.Grant, error) {
 			called = true
 			return token.Grant{}, fault.Refusal(fault.Denied, "")
-		}), test.gate, new(output))
+		}, test.gate, new(output))
 		if _, err := h.Invoke(lambdaContext(t.Context(), "r", "http"), []byte(payload)); err != nil || called != test.want {
-			t.Errorf("%+v: passed on %t, want %t; %v", test.gate, called, test.want, err)
+			t.Errorf("%+v: got core called %t, %v; want %t", test.gate, called, err, test.want)
 		}
 	}
 }
 
-// TestDeniedBodiesAreEqual: nobody can tell "no such client" from "not proven".
+// A caller cannot tell an unknown client from a missing proof or identity.
 func TestDeniedBodiesAreEqual(t *testing.T) {
 	f := handlerHarness(newEnv(t), closedGate())
 	good := shapes()["REST API role"]
-	unknown, forged, nobody := good, good, good
-	unknown.client, forged.Alias, nobody.arn = "payroll", "-", ""
+	unknown, forged, anonymous := good, good, good
+	unknown.client, forged.Alias, anonymous.arn = "payroll", "-", ""
 	id := regexp.MustCompile(`request-\d+`)
 	bodies := make(map[string]bool)
-	for _, s := range []sample{unknown, forged, nobody} {
+	for _, s := range []sample{unknown, forged, anonymous} {
 		r := f.invoke(t, s.invocation(t))
 		if a := readAnswer(t, r, false); a.status != 403 {
 			t.Errorf("got %d, want 403", a.status)
@@ -206,12 +204,11 @@ func TestDeniedBodiesAreEqual(t *testing.T) {
 		bodies[id.ReplaceAllString(string(r.payload), "")] = true
 	}
 	if len(bodies) != 1 {
-		t.Errorf("three reasons give %d different answers, want one", len(bodies))
+		t.Errorf("got %d different answers for three reasons, want one", len(bodies))
 	}
 }
 
-// TestCallerIsLogged: the normalised caller, and for a direct invoke the alias,
-// which IAM grants.
+// For a direct invoke the caller is the alias, which IAM grants.
 func TestCallerIsLogged(t *testing.T) {
 	good := shapes()["REST API role"]
 	for _, test := range []struct {
@@ -227,15 +224,14 @@ func TestCallerIsLogged(t *testing.T) {
 			f := handlerHarness(newEnv(t), closedGate())
 			f.invoke(t, test.in)
 			if log := f.logs.take(); !strings.Contains(log, test.want) || !strings.Contains(log, `"client":"billing"`) {
-				t.Errorf("the log line lacks %s or the client", test.want)
+				t.Errorf("got log %s, want %s and the client", log, test.want)
 			}
 		})
 	}
 }
 
-// TestOpenGate: without a proof configured an event is believed, but still needs
-// an identity.
-func TestOpenGate(t *testing.T) {
+// Without a configured proof every event is accepted, but still needs an identity.
+func TestOpenGateNeedsAnIdentity(t *testing.T) {
 	f := handlerHarness(newEnv(t), gate{})
 	for name, s := range shapes() {
 		s.Delete = append([]string{"stageVariables"}, s.Delete...)
@@ -250,8 +246,8 @@ func TestOpenGate(t *testing.T) {
 	}
 }
 
-// TestSAMLocal: events of the SAM CLI have neither identity nor proof.
-func TestSAMLocal(t *testing.T) {
+// Events of the SAM CLI have neither identity nor proof.
+func TestEventsOfSAMAreAcceptedWithSAMLocal(t *testing.T) {
 	g := closedGate()
 	g.samLocal = true
 	f := handlerHarness(newEnv(t), g)
@@ -261,7 +257,7 @@ func TestSAMLocal(t *testing.T) {
 		t.Errorf("got %d %s", a.status, a.text)
 	}
 	if log := f.logs.take(); !strings.Contains(log, `"caller":"sam-local"`) {
-		t.Error("the log doesn't say that SAM made the event")
+		t.Errorf("got log %s, want the caller sam-local", log)
 	}
 	s.client = "Billing"
 	if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != 400 {
@@ -269,8 +265,7 @@ func TestSAMLocal(t *testing.T) {
 	}
 }
 
-// TestSampleEvents: the files of events/ are answered with a token.
-func TestSampleEvents(t *testing.T) {
+func TestSampleEventsGetTokens(t *testing.T) {
 	for _, name := range []string{"rest-v1.json", "http-v2.json", "function-url.json", "direct.json", "direct-batch.json"} {
 		t.Run(name, func(t *testing.T) {
 			payload, err := os.ReadFile(filepath.Join("..", "..", "events", name))
@@ -284,13 +279,13 @@ func TestSampleEvents(t *testing.T) {
 				t.Fatalf("got %d %s: %s", a.status, a.code, a.text)
 			}
 			if want := `"access_token":"` + testToken; !strings.Contains(string(a.body), want) {
-				t.Error("the answer holds no token")
+				t.Errorf("got %s, want a token", a.body)
 			}
 		})
 	}
 }
 
-// TestClientIsTheLastSegmentOfAFunctionURL: it has no routes, so the name is what stands last.
+// A Function URL has no routes, so that the handler takes the client from the path.
 func TestClientIsTheLastSegmentOfAFunctionURL(t *testing.T) {
 	f := handlerHarness(newEnv(t), gate{})
 	for path, want := range map[string]int{

@@ -17,30 +17,27 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// inLambda is the compiled function before an authorization server that counts logons.
-type inLambda struct {
+// lambdaFunction is the compiled function with an authorization server that counts logons.
+type lambdaFunction struct {
 	*runtimeapi.Runtime
 	server *oauthtest.Server
 	logs   *output
 }
 
-func newLambda(t *testing.T, listener net.Listener, life time.Duration, cfg runtimeapi.Config) *inLambda {
+func newLambda(t *testing.T, listener net.Listener, life time.Duration, cfg runtimeapi.Config) *lambdaFunction {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds the function and runs it")
-	}
 	s := oauthtest.NewServer(t, oauthtest.Config{Listener: listener})
 	s.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{testSecret}, Lifetime: life})
-	w := newEnv(t)
-	w.secrets["real"] = w.document(t, map[string]any{"token_endpoint": s.TokenEndpoint(), "ca_certificates": string(s.CAPEM())})
-	l := &inLambda{server: s, logs: new(output)}
+	e := newEnv(t)
+	e.secrets["real"] = e.document(t, map[string]any{"token_endpoint": s.TokenEndpoint(), "ca_certificates": string(s.CAPEM())})
+	l := &lambdaFunction{server: s, logs: new(output)}
 	cfg.Stdout, cfg.Stderr = l.logs, l.logs
-	l.Runtime = runFunction(t, w, cfg)
+	l.Runtime = e.start(t, cfg)
 	return l
 }
 
-// ask asks for a token with a scope, and returns it or the error's type.
-func (l *inLambda) ask(t *testing.T, scope string) (token, failure string) {
+// ask asks for a token with a scope, and returns it or the type of the error.
+func (l *lambdaFunction) ask(t *testing.T, scope string) (token, failure string) {
 	t.Helper()
 	result, err := l.Invoke(t.Context(), runtimeapi.Invocation{Payload: []byte(`{"client":"real","scope":"` + scope + `"}`)})
 	if err != nil {
@@ -53,44 +50,53 @@ func (l *inLambda) ask(t *testing.T, scope string) (token, failure string) {
 		ErrorType   string `json:"errorType"`
 	}
 	if err := json.Unmarshal(result.Payload, &a); err != nil || a.AccessToken != "" && a.ExpiresIn <= 0 {
-		t.Errorf("%v, %d seconds left", err, a.ExpiresIn)
+		t.Errorf("got expires_in %d, %v; want a positive one", a.ExpiresIn, err)
 	}
 	return a.AccessToken, a.ErrorType
 }
 
-// must asks for a token that must be had.
-func (l *inLambda) must(t *testing.T, scope string) (token string) {
+// must asks for a token, and fails the test if there is none.
+func (l *lambdaFunction) must(t *testing.T, scope string) (token string) {
 	t.Helper()
 	token, failure := l.ask(t, scope)
 	if token == "" {
-		t.Errorf("no token: %s", failure)
+		t.Errorf("got error %q, want a token", failure)
 	}
 	return token
 }
 
-// freeze stops the process for a time, in which it may be that something happens.
-func (l *inLambda) freeze(t *testing.T, d time.Duration, meanwhile func()) {
+// stop stops the process as Lambda does between events.
+func (l *lambdaFunction) stop(t *testing.T) {
 	t.Helper()
 	if err := l.Freeze(); errors.Is(err, errors.ErrUnsupported) {
 		t.Skip("this system has no SIGSTOP")
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	meanwhile()
+}
+
+// freeze stops the process for a time. If meanwhile is not nil, it is called then.
+func (l *lambdaFunction) freeze(t *testing.T, d time.Duration, meanwhile func()) {
+	t.Helper()
+	l.stop(t)
+	if meanwhile != nil {
+		meanwhile()
+	}
 	time.Sleep(d)
 	if err := l.Thaw(); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (l *inLambda) costs(t *testing.T, exchanges int) {
+// wantExchanges fails the test unless the server counted so many exchanges and no failed logon.
+func (l *lambdaFunction) wantExchanges(t *testing.T, exchanges int) {
 	t.Helper()
 	if got, failed := l.server.Exchanges(), l.server.FailedLogons("id"); got != exchanges || failed != 0 {
-		t.Errorf("%d exchanges and %d failed logons, want %d and none", got, failed, exchanges)
+		t.Errorf("got %d exchanges and %d failed logons, want %d and none", got, failed, exchanges)
 	}
 }
 
-// breakable is a listener whose connections can be broken behind the server's back.
+// breakable is a listener whose connections can be broken without the server.
 type breakable struct {
 	net.Listener
 
@@ -100,7 +106,7 @@ type breakable struct {
 
 type breakableConn struct {
 	*net.TCPConn
-	muted chan struct{} // closed: it neither reads nor writes any more
+	muted chan struct{} // closed when nothing is read any more
 }
 
 func (b *breakable) Accept() (net.Conn, error) {
@@ -115,18 +121,18 @@ func (b *breakable) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// Read hands on nothing once the connection is muted.
+// Read returns nothing once the connection is muted.
 func (c *breakableConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
 	select {
 	case <-c.muted:
-		select {} // as behind a router that forgot the connection
+		select {} // as behind a router that has dropped the connection
 	default:
 		return n, err
 	}
 }
 
-// each does something to all connections so far.
+// each calls do for all connections so far.
 func (b *breakable) each(do func(*breakableConn)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,10 +142,10 @@ func (b *breakable) each(do func(*breakableConn)) {
 	b.conns = nil
 }
 
-// TestThawedFunctionReconnects: the connection that a frozen function held is dead when it thaws, in any
-// of the ways that connections die. The next token costs a new connection and no error;
-// only where nothing says that it is dead, one attempt is lost to it: whether the server
-// got that one can't be known, so it is not repeated at once.
+// The connection of a frozen function dies in each of the ways in which connections die. The
+// next token costs a new connection and no error. If no packet tells that the connection is
+// dead, one request fails: it is not known whether the server got it, so that it is not repeated
+// at once.
 func TestThawedFunctionReconnects(t *testing.T) {
 	for name, die := range map[string]func(*breakableConn){
 		"FIN":     func(c *breakableConn) { _ = c.Close() },
@@ -158,38 +164,35 @@ func TestThawedFunctionReconnects(t *testing.T) {
 			l.freeze(t, 100*time.Millisecond, func() { b.each(die) })
 			if name == "silence" {
 				if _, failure := l.ask(t, "b"); failure != "temporarily_unavailable" {
-					t.Errorf("the error is %q", failure)
+					t.Errorf("got error %q, want temporarily_unavailable", failure)
 				}
 				l.must(t, "c")
 			} else {
 				l.must(t, "b")
 			}
-			l.costs(t, 2)
+			l.wantExchanges(t, 2)
 			checkLogs(t, l)
 		})
 	}
 }
 
-// TestFunctionFrozenPastExpiryFetchesAgain: a function that was frozen for longer than its token lives
-// hands out another.
 func TestFunctionFrozenPastExpiryFetchesAgain(t *testing.T) {
 	t.Parallel()
 	l := newLambda(t, nil, 3*time.Second, runtimeapi.Config{})
 	first := l.must(t, "a")
 	if again := l.must(t, "a"); again != first {
-		t.Error("a token that lives was not kept")
+		t.Error("got another token before the first expired")
 	}
-	l.freeze(t, 3*time.Second, func() {})
+	l.freeze(t, 3*time.Second, nil)
 	if after := l.must(t, "a"); after == first {
-		t.Error("an expired token")
+		t.Error("got an expired token")
 	}
-	l.costs(t, 2)
+	l.wantExchanges(t, 2)
 	checkLogs(t, l)
 }
 
-// TestFrozenInTheExchange: the answer waits in the connection until the function thaws,
-// and counts.
-func TestFrozenInTheExchange(t *testing.T) {
+// The answer of the server waits in the connection until the function thaws.
+func TestFunctionFrozenInTheExchangeUsesTheAnswer(t *testing.T) {
 	t.Parallel()
 	l := newLambda(t, nil, time.Hour, runtimeapi.Config{MaxConcurrency: 64})
 	arrived := make(chan struct{}, 1)
@@ -202,68 +205,72 @@ func TestFrozenInTheExchange(t *testing.T) {
 		all.Go(func() { l.must(t, "a") })
 	}
 	<-arrived
-	l.freeze(t, time.Second, func() {})
+	l.freeze(t, time.Second, nil)
 	all.Wait()
-	l.costs(t, 1)
+	l.wantExchanges(t, 1)
 	checkLogs(t, l)
 }
 
-// TestFrozenPastTheDeadline: Lambda ends such a process, and the next one begins anew.
-func TestFrozenPastTheDeadline(t *testing.T) {
+// Lambda ends a process that does not answer by the deadline, and starts another.
+func TestFunctionFrozenPastTheDeadlineIsReplaced(t *testing.T) {
 	t.Parallel()
 	l := newLambda(t, nil, time.Hour, runtimeapi.Config{Timeout: 2 * time.Second})
 	l.must(t, "a")
 	pid := l.PID()
-	if err := l.Freeze(); errors.Is(err, errors.ErrUnsupported) {
-		t.Skip("this system has no SIGSTOP")
-	} else if err != nil {
-		t.Fatal(err)
-	}
-	// The event fails if the process had already asked for it, and else waits for the
+	l.stop(t)
+	// The event fails if the process had already asked for it. Otherwise it waits for the
 	// next process.
 	l.ask(t, "b")
 	l.must(t, "b")
 	if l.PID() == pid {
-		t.Error("the process lives on")
+		t.Error("the frozen process was not ended")
 	}
-	l.costs(t, 2)
+	l.wantExchanges(t, 2)
 	checkLogs(t, l)
 }
 
-// TestDeadlineThroughTheBinary: whoever has less time than an exchange takes gets an
-// error in time, one or 64 at once, and the process lives on.
-func TestDeadlineThroughTheBinary(t *testing.T) {
+// If the server hangs, one caller or 64 at once get an error before the deadline, and the
+// process goes on.
+func TestBinaryAnswersBeforeTheDeadline(t *testing.T) {
+	t.Parallel()
+	var both sync.WaitGroup
 	for _, concurrency := range []int{1, 64} {
 		l := newLambda(t, nil, time.Hour, runtimeapi.Config{Timeout: 2 * time.Second, MaxConcurrency: concurrency})
-		l.server.Misbehave(oauthtest.Hang)
-		var all sync.WaitGroup
-		for range concurrency {
-			all.Go(func() {
-				if _, failure := l.ask(t, "a"); failure != "temporarily_unavailable" {
-					t.Errorf("the error is %q", failure)
-				}
-			})
-		}
-		all.Wait()
-		pid := l.PID()
-		l.server.Behave()
-		for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-			if token, failure := l.ask(t, "a"); token != "" {
-				break
-			} else if time.Now().After(end) {
-				t.Fatalf("no token afterwards: %s", failure)
-			}
-		}
-		if l.PID() != pid {
-			t.Error("the process ended")
-		}
-		checkLogs(t, l)
+		both.Go(func() { l.survivesHang(t, concurrency) })
 	}
+	both.Wait()
 }
 
-// TestSignalEndsTheProcessAnywhere: a process that gets SIGTERM or SIGKILL, whatever it does, ends at
-// once, and the next one serves.
-func TestSignalEndsTheProcessAnywhere(t *testing.T) {
+// survivesHang lets the server hang while so many callers ask for a token, and then answer again.
+func (l *lambdaFunction) survivesHang(t *testing.T, callers int) {
+	l.server.Misbehave(oauthtest.Hang)
+	var all sync.WaitGroup
+	for range callers {
+		all.Go(func() {
+			if _, failure := l.ask(t, "a"); failure != "temporarily_unavailable" {
+				t.Errorf("%d callers: got error %q, want temporarily_unavailable", callers, failure)
+			}
+		})
+	}
+	all.Wait()
+	pid := l.PID()
+	l.server.Behave()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if token, failure := l.ask(t, "a"); token != "" {
+			break
+		} else if time.Now().After(end) {
+			t.Errorf("%d callers: got error %q 20 s after the server answers again, want a token", callers, failure)
+			break
+		}
+	}
+	if l.PID() != pid {
+		t.Errorf("%d callers: the process ended", callers)
+	}
+	checkLogs(t, l)
+}
+
+// SIGTERM and SIGKILL end the process whatever it does, and the next process serves.
+func TestSignalEndsTheProcessAtOnce(t *testing.T) {
 	l := newLambda(t, nil, time.Hour, runtimeapi.Config{MaxConcurrency: 64})
 	l.server.Misbehave(oauthtest.Late(20 * time.Millisecond))
 	l.must(t, "a")
@@ -282,24 +289,24 @@ func TestSignalEndsTheProcessAnywhere(t *testing.T) {
 			end = syscall.SIGKILL
 		}
 		if err := process.Signal(end); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			t.Skipf("%v here: %v", end, err)
+			t.Skipf("this system cannot send %v: %v", end, err)
 		}
 		all.Wait()
 		for until := time.Now().Add(10 * time.Second); l.PID() == process.Pid; time.Sleep(time.Millisecond) {
 			if time.Now().After(until) {
-				t.Fatalf("%v does not end the process", end)
+				t.Fatalf("%v does not end the process within 10 s", end)
 			}
 		}
 		l.must(t, "a")
 	}
 	if failed := l.server.FailedLogons("id"); failed != 0 {
-		t.Errorf("%d failed logons", failed)
+		t.Errorf("got %d failed logons, want none", failed)
 	}
 	checkLogs(t, l)
 }
 
 // checkLogs fails the test if the process printed a secret or a token.
-func checkLogs(t *testing.T, l *inLambda) {
+func checkLogs(t *testing.T, l *lambdaFunction) {
 	t.Helper()
 	if err := l.Close(); err != nil {
 		t.Error(err)

@@ -6,13 +6,13 @@ import (
 	"testing"
 )
 
-func TestEachMember(t *testing.T) {
+func TestEachMemberReadsNamesAndValues(t *testing.T) {
 	text := ` {"a":"x\"},{", "b" : [1,{"c":"]"}] ,"d":null,"e":-1.5e3,"f":{},"g":true}`
 	var got []string
 	eachMember(bytes.TrimSpace([]byte(text)), func(name, value []byte) { got = append(got, string(name), string(value)) })
 	want := []string{`"a"`, `"x\"},{"`, `"b"`, `[1,{"c":"]"}]`, `"d"`, `null`, `"e"`, `-1.5e3`, `"f"`, `{}`, `"g"`, `true`}
 	if len(got) != len(want) {
-		t.Fatalf("got %q", got)
+		t.Fatalf("got %q, want %q", got, want)
 	}
 	for i := range want {
 		if got[i] != want[i] {
@@ -21,7 +21,7 @@ func TestEachMember(t *testing.T) {
 	}
 }
 
-// FuzzEachMember compares with encoding/json on every valid object.
+// eachMember reads every valid object like encoding/json.
 func FuzzEachMember(f *testing.F) {
 	for _, seed := range []string{`{"a":1}`, `{"a":[{"b":"\\"}],"c":"d"}`, `{ "x" : -0.5 , "y" : "" }`, `{}`, `[1]`, `{"a":"]}"}`} {
 		f.Add([]byte(seed))
@@ -41,11 +41,11 @@ func FuzzEachMember(f *testing.F) {
 			got[s] = string(value)
 		})
 		if len(got) != len(want) {
-			t.Fatalf("%d members, want %d", len(got), len(want))
+			t.Fatalf("got %d members, want %d", len(got), len(want))
 		}
 		for name, value := range want {
 			if got[name] != string(value) {
-				t.Fatalf("%q is %s, want %s", name, got[name], value)
+				t.Fatalf("%q: got %s, want %s", name, got[name], value)
 			}
 		}
 	})

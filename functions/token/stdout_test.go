@@ -23,28 +23,12 @@ type pipedFunction struct {
 
 func startPiped(t *testing.T) *pipedFunction {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("builds the function and runs it")
-	}
-	binary, err := buildBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	secrets := httptest.NewServer(newEnv(t))
-	t.Cleanup(secrets.Close)
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	function, err := runtimeapi.Start(runtimeapi.Config{
-		Binary: binary, FunctionName: "f", Region: "eu-central-1", Account: "111122223333", Timeout: 20 * time.Second, Stdout: writer, Stderr: io.Discard,
-		Env: []string{"AWS_ACCESS_KEY_ID=id", "AWS_SECRET_ACCESS_KEY=key", "AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets.URL, "ALLOW_PRIVATE_ENDPOINTS=true"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = function.Close() })
-	return &pipedFunction{t, function, reader}
+	t.Cleanup(func() { _, _ = reader.Close(), writer.Close() })
+	return &pipedFunction{t, newEnv(t).start(t, runtimeapi.Config{Stdout: writer, Stderr: io.Discard}), reader}
 }
 
 // ask asks for a token. It returns false if the answer is server_error; anything else fails
@@ -57,17 +41,17 @@ func (p *pipedFunction) ask() (token bool) {
 		p.t.Fatal(err)
 	}
 	if d := time.Since(begin); d > 5*time.Second {
-		p.t.Fatalf("an answer took %v", d)
+		p.t.Fatalf("an answer took %v, want at most 5s", d)
 	}
 	token = strings.Contains(string(result.Payload), testToken)
 	if !token && !strings.Contains(string(result.Payload), `"errorType":"server_error"`) {
-		p.t.Fatal("the answer is neither a token nor server_error")
+		p.t.Fatalf("got %s, want a token or server_error", result.Payload)
 	}
 	return token
 }
 
-// wantRefused asks until five requests in a row are refused. A pipe takes 64 KiB, so the
-// first ones may get tokens.
+// wantRefused asks until five requests in a row are refused. A pipe takes 64 KiB, so that the
+// first requests may get tokens.
 func (p *pipedFunction) wantRefused() {
 	p.t.Helper()
 	refused := 0
@@ -82,7 +66,7 @@ func (p *pipedFunction) wantRefused() {
 			return
 		}
 	}
-	p.t.Fatalf("%d of 1000 requests were refused", refused)
+	p.t.Fatalf("got %d refusals in 1000 requests, want 5", refused)
 }
 
 func TestNoTokenWhenStandardOutputIsClosed(t *testing.T) {
@@ -100,7 +84,7 @@ func TestNoTokenWhenStandardOutputIsClosed(t *testing.T) {
 	}
 }
 
-// TestNoTokenWhenStandardOutputIsFull: when the pipe is read again, there are tokens again.
+// Once the pipe is read again, requests get tokens again.
 func TestNoTokenWhenStandardOutputIsFull(t *testing.T) {
 	p := startPiped(t)
 	if !p.ask() {
@@ -116,14 +100,13 @@ func TestNoTokenWhenStandardOutputIsFull(t *testing.T) {
 	}
 }
 
-// blocked takes nothing, for ever.
+// blocked is a writer that blocks for ever.
 type blocked struct{}
 
 func (blocked) Write([]byte) (int, error) { select {} }
 
-// TestRefusalBeforeTheDeadlineWithoutStandardOutput: when the time is used up, too, the refusal comes before
-// the platform ends the invocation.
-func TestRefusalBeforeTheDeadlineWithoutStandardOutput(t *testing.T) {
+// If Secrets Manager hangs, too, the refusal still comes before Lambda ends the invocation.
+func TestRefusesBeforeTheDeadlineWhenStandardOutputBlocks(t *testing.T) {
 	secrets := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		<-r.Context().Done()
@@ -142,6 +125,6 @@ func TestRefusalBeforeTheDeadlineWithoutStandardOutput(t *testing.T) {
 	ctx, cancel := context.WithTimeout(lambdaContext(t.Context(), "r", ""), 1500*time.Millisecond)
 	defer cancel()
 	if _, err := h.Invoke(ctx, []byte(`{"client":"billing"}`)); err == nil || ctx.Err() != nil {
-		t.Errorf("got %v; the invocation was ended: %v", err, ctx.Err())
+		t.Errorf("got error %v, context %v; want an error before the deadline", err, ctx.Err())
 	}
 }
