@@ -75,7 +75,7 @@ func TestScheduleDoesEachEntryOnce(t *testing.T) {
 		for range 2 {
 			results := r.results(r.h, `{"client":"billing","min_ttl":60},{"client":"none"},{"client":"orders","caller":"direct:nightly"},{"client":"stock","deliver_to":"token-vendor/clients/x"}`)
 			if len(results) != 4 || results[0]["client"] != "billing" || results[1]["error"] != "access_denied" || results[2]["caller"] != "direct:nightly" || results[3]["error"] != "invalid_request" {
-				t.Errorf("got results %v", results)
+				t.Errorf("got results %v, want the second and the fourth to fail", results)
 			}
 		}
 		if len(r.bus.events) != 2 {
@@ -119,7 +119,7 @@ func TestDirectInvokeAnswersWithClaims(t *testing.T) {
 		var many struct{ Responses []map[string]any }
 		if err := json.Unmarshal([]byte(answer), &many); err != nil || len(many.Responses) != 4 || many.Responses[0]["client"] != "orders" ||
 			many.Responses[1]["error"] != "access_denied" || many.Responses[2]["claim"] == nil || many.Responses[3]["error"] != "invalid_request" {
-			t.Errorf("got answer %s", answer)
+			t.Errorf("got answer %s, want four responses, of which the second and the fourth failed", answer)
 		}
 		if len(r.bus.events) != 0 {
 			t.Errorf("got %d events on the bus, want none", len(r.bus.events))

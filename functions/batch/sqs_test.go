@@ -31,7 +31,7 @@ func TestMessageIsAnnouncedOnce(t *testing.T) {
 		}
 		for _, a := range r.bus.events {
 			if a.Claim == "" || a.GoodUntil <= r.Now().Unix() || a.ID == "m-3" && a.Caller != "aws:111122223333:role/job" || a.ID == "m-1" && (a.MinTTL != 600 || a.Scope[0] != "read") {
-				t.Errorf("got announcement %+v", a)
+				t.Errorf("got announcement %+v, want it valid, with a claim and the members of its order", a)
 			}
 		}
 		r.wantQuiet()
@@ -158,7 +158,7 @@ func TestTemporaryFailuresAreRedelivered(t *testing.T) {
 		}
 		r.bus.err = nil
 		if failed := r.deliver(r.h, message("b", `{"client":"billing"}`, 2)); len(failed) != 0 || len(r.bus.events) != 1 {
-			t.Errorf("failed %v, got %d announcements", failed, len(r.bus.events))
+			t.Errorf("failed %v, got %d announcements, want none and 1", failed, len(r.bus.events))
 		}
 	})
 }
@@ -193,7 +193,7 @@ func TestMessagesAreDoneWhileTheTableIsDown(t *testing.T) {
 		r.deliver(r.h, message("first", `{"client":"billing"}`, 1))
 		r.Table.Misbehave(func(context.Context) error { return errors.New("down") })
 		if failed := r.deliver(r.h, message("second", `{"client":"billing"}`, 1)); len(failed) != 0 || len(r.bus.events) != 2 {
-			t.Errorf("failed %v, got %d announcements", failed, len(r.bus.events))
+			t.Errorf("failed %v, got %d announcements, want none and 2", failed, len(r.bus.events))
 		}
 		cold := r.environment()
 		if failed := r.deliver(cold, message("third", `{"client":"billing"}`, 1)); len(failed) != 1 {

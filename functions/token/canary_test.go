@@ -153,7 +153,8 @@ func (a *stack) keyPEM(key crypto.Signer) string {
 }
 
 // search fails the test if the output of the function, its answers or the table hold a canary,
-// a hidden text, a key or an ARN. They can be read without access to the secrets and the keys.
+// a hidden text, a key or an ARN. Principals without access to the secrets and the keys can read
+// all three.
 func (a *stack) search() {
 	a.t.Helper()
 	items, err := json.Marshal(a.table.Items("cache"))

@@ -265,12 +265,12 @@ func TestDryRunMakesNoExchange(t *testing.T) {
 	before := f.count()
 	r := f.invoke(t, s.invocation(t))
 	if !bytes.Contains(r.payload, []byte(`"statusCode":200`)) || !bytes.Contains(r.payload, []byte(`{\"dry_run\":true,\"allowed\":true,\"mode\":\"iam\"}`)) {
-		t.Errorf("got %s", r.payload)
+		t.Errorf("got %s, want allowed in mode iam", r.payload)
 	}
 	r = f.invoke(t, invoked{payload: []byte(`{"requests":[{"client":"billing","dry_run":true},{"client":"none","dry_run":true},{"client":"broken","dry_run":true}]}`), alias: "direct"})
 	want := `{"responses":[{"dry_run":true,"allowed":true,"mode":"iam"},{"dry_run":true,"allowed":false,"mode":"iam","error":"access_denied","error_description":"not allowed, or no such client"},{"dry_run":true,"allowed":false,"mode":"iam","error":"server_error"`
 	if !strings.HasPrefix(string(r.payload), want) {
-		t.Errorf("got %s", r.payload)
+		t.Errorf("got %s, want it to begin with %s", r.payload, want)
 	}
 	if after := f.count(); after.exchanges != before.exchanges {
 		t.Errorf("got %d exchanges, want none", after.exchanges-before.exchanges)

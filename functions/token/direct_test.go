@@ -103,7 +103,7 @@ func TestListKeepsItsOrder(t *testing.T) {
 		answers := readList(t, call(t, h, lambdaContext(t.Context(), "id", ""), "id", requests(items...)))
 		for i, a := range answers {
 			if len(a.text) != i+1 {
-				t.Errorf("index %d: got the answer of item %d", i, len(a.text)-1)
+				t.Errorf("got the answer of item %d at index %d", len(a.text)-1, i)
 			}
 		}
 		if most.Load() != invocation.MaxParallel {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,7 +10,6 @@ import (
 	"testing"
 
 	"tokenvendor/shared/audit"
-	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/token"
 )
@@ -156,7 +154,7 @@ func TestUnknownShapesAreRefused(t *testing.T) {
 				t.Errorf("%s: got %s, %v; want status 400", name, answer, err)
 			}
 			if len(lines) != 1 || (lines[0].Type == audit.Forged) == believed {
-				t.Errorf("%s, believed %t: got audit lines %+v", name, believed, lines)
+				t.Errorf("%s, believed %t: got audit lines %+v, want one", name, believed, lines)
 			}
 		}
 	}
@@ -167,23 +165,21 @@ func TestUnknownShapesAreRefused(t *testing.T) {
 func TestFunctionURLNeedsItsAlias(t *testing.T) {
 	const payload = `{"version": "2.0", "rawPath": "/token/billing", "body": "", "requestContext": {"domainName": "x.lambda-url.eu-central-1.on.aws",
 		"http": {"method": "POST"}, "authorizer": {"iam": {"userArn": "arn:aws:sts::111122223333:assumed-role/admin/x"}}}}`
+	e := newEnv(t)
 	for _, test := range []struct {
 		gate gate
-		want bool
+		want int
 	}{
-		{gate{}, true}, // it asks for no proof
-		{gate{alias: "http"}, false},
-		{gate{alias: "http", urlAlias: "url"}, false},
-		{gate{proof: oauth.NewSecret("cnry-proof")}, false},
-		{gate{urlAlias: "http"}, true},
+		{gate{}, 200}, // it asks for no proof
+		{gate{alias: "http"}, 403},
+		{gate{alias: "http", urlAlias: "url"}, 403},
+		{gate{proof: oauth.NewSecret("cnry-proof")}, 403},
+		{gate{urlAlias: "http"}, 200},
 	} {
-		called := false
-		h := fakeHandler(func(context.Context, token.Request) (token.Grant, error) {
-			called = true
-			return token.Grant{}, fault.Refusal(fault.Denied, "")
-		}, test.gate, new(output))
-		if _, err := h.Invoke(lambdaContext(t.Context(), "r", "http"), []byte(payload)); err != nil || called != test.want {
-			t.Errorf("%+v: got core called %t, %v; want %t", test.gate, called, err, test.want)
+		f := handlerHarness(e, test.gate)
+		a := readAnswer(t, f.invoke(t, invoked{[]byte(payload), "http"}), false)
+		if vends := f.vends(); a.status != test.want || (vends == 1) != (test.want == 200) {
+			t.Errorf("%+v: got %d and %d calls of the core, want %d", test.gate, a.status, vends, test.want)
 		}
 	}
 }
@@ -237,7 +233,7 @@ func TestOpenGateNeedsAnIdentity(t *testing.T) {
 		s.Delete = append([]string{"stageVariables"}, s.Delete...)
 		s.Alias = "-"
 		if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != 200 {
-			t.Errorf("%s: got %d %s", name, a.status, a.text)
+			t.Errorf("%s: got %d %s, want 200", name, a.status, a.text)
 		}
 		s.arn = ""
 		if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != 403 {
@@ -254,7 +250,7 @@ func TestEventsOfSAMAreAcceptedWithSAMLocal(t *testing.T) {
 	s := shapes()["REST API role"]
 	s.Delete, s.Alias = []string{"stageVariables", "requestContext.identity"}, "-"
 	if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != 200 {
-		t.Errorf("got %d %s", a.status, a.text)
+		t.Errorf("got %d %s, want 200", a.status, a.text)
 	}
 	if log := f.logs.take(); !strings.Contains(log, `"caller":"sam-local"`) {
 		t.Errorf("got log %s, want the caller sam-local", log)
@@ -276,7 +272,7 @@ func TestSampleEventsGetTokens(t *testing.T) {
 			f.env.anyClient = true
 			a := readAnswer(t, f.invoke(t, invoked{payload: payload}), strings.HasPrefix(name, "direct"))
 			if a.code != "" || a.status != 200 && a.status != 0 {
-				t.Fatalf("got %d %s: %s", a.status, a.code, a.text)
+				t.Fatalf("got %d %s (%s), want a token", a.status, a.code, a.text)
 			}
 			if want := `"access_token":"` + testToken; !strings.Contains(string(a.body), want) {
 				t.Errorf("got %s, want a token", a.body)
