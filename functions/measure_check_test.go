@@ -194,16 +194,6 @@ func TestLimitsOfAFile(t *testing.T) {
 	}
 }
 
-func TestExceptionsAreNeeded(t *testing.T) {
-	found := []violation{{"shared/p", arrows, "too many arrows"}, {"shared/p", terms, "a wrong term"}}
-	exceptions := map[string][]string{"shared/p": {arrows, typeMethods, fileLines}, "shared/q": {arrows}}
-	got := problems(found, exceptions, []string{arrows, typeMethods, terms})
-	want := []string{"a wrong term", "shared/p keeps the limit of methods: remove it from notYet", "shared/q keeps the limit of arrows: remove it from notYet"}
-	if !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
 func TestWordsOfIdentifiers(t *testing.T) {
 	for identifier, want := range map[string]string{
 		"atRest":         "at rest",

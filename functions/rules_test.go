@@ -197,12 +197,12 @@ func TestDeferredFunctionsDoNotChangeResults(t *testing.T) {
 		for _, declaration := range f.syntax.Decls {
 			if function, ok := declaration.(*ast.FuncDecl); ok && function.Body != nil {
 				for _, changed := range changedByDefer(function) {
-					found = append(found, violation{f.dir, deferredResults, f.at(changed) + ": a deferred function changes the result " + changed.Name})
+					found = append(found, violation{deferredResults, f.at(changed) + ": a deferred function changes the result " + changed.Name})
 				}
 			}
 		}
 	}
-	judge(t, found, deferredResults)
+	report(t, found)
 }
 
 // changedByDefer returns the named results of function to which a deferred function

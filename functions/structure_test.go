@@ -3,7 +3,6 @@ package functions_test
 import (
 	"fmt"
 	"go/ast"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -27,7 +26,7 @@ const (
 	mostFunctionLines   = 45
 )
 
-// What is measured, as notYet and the messages name it.
+// What is measured, as the messages name it.
 const (
 	arrows          = "arrows"
 	upwardArrows    = "upward arrows"
@@ -41,39 +40,14 @@ const (
 )
 
 // violation is one place that breaks a limit or a rule.
-type violation struct{ dir, measure, text string }
+type violation struct{ measure, text string }
 
-// notYet lists, for each directory, the measures whose limits it still exceeds. A measure
-// without a violation fails the test too, so that the table cannot outlive its reason. The
-// aim is an empty table.
-var notYet = map[string][]string{}
-
-// judge reports what is wrong about the measures.
-func judge(t *testing.T, found []violation, measures ...string) {
+// report fails the test for each violation.
+func report(t *testing.T, found []violation) {
 	t.Helper()
-	for _, problem := range problems(found, notYet, measures) {
-		t.Error(problem)
-	}
-}
-
-// problems returns the violations that have no exception, and the exceptions about
-// measures that have no violation.
-func problems(found []violation, exceptions map[string][]string, measures []string) []string {
-	var texts []string
 	for _, v := range found {
-		if !slices.Contains(exceptions[v.dir], v.measure) {
-			texts = append(texts, v.text)
-		}
+		t.Error(v.text)
 	}
-	for _, dir := range slices.Sorted(maps.Keys(exceptions)) {
-		for _, measure := range exceptions[dir] {
-			needed := slices.ContainsFunc(found, func(v violation) bool { return v.dir == dir && v.measure == measure })
-			if slices.Contains(measures, measure) && !needed {
-				texts = append(texts, fmt.Sprintf("%s keeps the limit of %s: remove it from notYet", dir, measure))
-			}
-		}
-	}
-	return texts
 }
 
 // figures are the measures of one package. The figures of files and types leave out its
@@ -108,7 +82,7 @@ func TestStructure(t *testing.T) {
 		found = append(found, figures.violations()...)
 	}
 	t.Log(table(all))
-	judge(t, found, arrows, upwardArrows, typeMethods, branches, functionLines, fileLines)
+	report(t, found)
 }
 
 // addFile adds the functions of a file, and returns those above a limit.
@@ -118,7 +92,7 @@ func (p *figures) addFile(f source) []violation {
 		return nil
 	}
 	if n := f.set.File(f.syntax.Pos()).LineCount(); n > maxFileLines && !f.test {
-		found = append(found, violation{f.dir, fileLines, fmt.Sprintf("%s has %d lines, want at most %d", f.name, n, maxFileLines)})
+		found = append(found, violation{fileLines, fmt.Sprintf("%s has %d lines, want at most %d", f.name, n, maxFileLines)})
 	}
 	for _, declaration := range f.syntax.Decls {
 		function, ok := declaration.(*ast.FuncDecl)
@@ -129,10 +103,10 @@ func (p *figures) addFile(f source) []violation {
 		branching, lines := named{name, complexity(function)}, named{name, f.lines(function)}
 		p.complexity, p.lines = largest([]named{p.complexity, branching}), largest([]named{p.lines, lines})
 		if branching.n > maxComplexity {
-			found = append(found, violation{f.dir, branches, fmt.Sprintf("%s: %s has a cyclomatic complexity of %d, want at most %d", f.at(function), name, branching.n, maxComplexity)})
+			found = append(found, violation{branches, fmt.Sprintf("%s: %s has a cyclomatic complexity of %d, want at most %d", f.at(function), name, branching.n, maxComplexity)})
 		}
 		if lines.n > maxFunctionLines {
-			found = append(found, violation{f.dir, functionLines, fmt.Sprintf("%s: %s has %d lines, want at most %d", f.at(function), name, lines.n, maxFunctionLines)})
+			found = append(found, violation{functionLines, fmt.Sprintf("%s: %s has %d lines, want at most %d", f.at(function), name, lines.n, maxFunctionLines)})
 		}
 	}
 	return found
@@ -151,7 +125,7 @@ func (p *figures) addPackage(c checked) {
 func (p *figures) violations() []violation {
 	var found []violation
 	add := func(measure, format string, args ...any) {
-		found = append(found, violation{p.dir, measure, p.dir + ": " + fmt.Sprintf(format, args...)})
+		found = append(found, violation{measure, p.dir + ": " + fmt.Sprintf(format, args...)})
 	}
 	if p.methods.n > maxMethods && !strings.HasSuffix(p.dir, "test") {
 		add(typeMethods, "%s has %d methods, want at most %d", p.methods.name, p.methods.n, maxMethods)

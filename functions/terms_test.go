@@ -46,11 +46,11 @@ func TestIdentifiersUseTermsOfTheField(t *testing.T) {
 		names := append(declared(f.syntax), declaration{strings.TrimSuffix(path.Base(f.name), ".go"), false, f.syntax})
 		for _, name := range names {
 			if word := notTerm(name); word != "" {
-				found = append(found, violation{f.dir, terms, f.at(name.node) + ": got " + name.text + ", want a term of the field: " + notTerms[word]})
+				found = append(found, violation{terms, f.at(name.node) + ": got " + name.text + ", want a term of the field: " + notTerms[word]})
 			}
 		}
 	}
-	judge(t, found, terms)
+	report(t, found)
 }
 
 // declaration is a name that a file declares.
@@ -151,11 +151,11 @@ func TestTestsAreNamedAfterWhatTheyProve(t *testing.T) {
 	for _, f := range everything(t) {
 		for _, d := range f.syntax.Decls {
 			if function, ok := d.(*ast.FuncDecl); ok && f.test && function.Recv == nil && isNumbered(function.Name.Name) {
-				found = append(found, violation{f.dir, testNames, f.at(function) + ": got " + function.Name.Name + ", want the name of what it proves"})
+				found = append(found, violation{testNames, f.at(function) + ": got " + function.Name.Name + ", want the name of what it proves"})
 			}
 		}
 	}
-	judge(t, found, testNames)
+	report(t, found)
 }
 
 func isNumbered(name string) bool {
