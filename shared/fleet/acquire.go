@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/rand"
 	"time"
 )
 
@@ -144,11 +145,10 @@ func (s *Session) value(ctx context.Context, row *Row) []byte {
 	if row.pointer == "" {
 		return nil
 	}
-	item, _ := s.get(ctx, row.pointer)
-	if item == nil {
-		return nil
+	if item, _ := s.get(ctx, row.pointer); item != nil {
+		return openValue(s.seal.Load(), item, s.f.count)
 	}
-	return openValue(s.seal.Load(), item, s.f.count)
+	return nil
 }
 
 // pause waits before the next look. It returns false if the caller has to go on alone.
@@ -184,14 +184,10 @@ func (a *acquirer) read(ctx context.Context) (*Lease, *Row) {
 // does not answer, row is nil, and the lease may have been given all the same.
 func (a *acquirer) take(ctx context.Context) (*Lease, *Row) {
 	a.name = nameRow(a.s.seal.Load(), a.kind, a.id)
-	now := a.s.f.now()
-	lease := newLease(a.s, a.kind, a.id, a.name)
-	old, ok, answered, sent := a.s.update(ctx, false, sealRow(a.s.seal.Load(), a.name, lease.state(), nil, lease.End), free(now))
-	lease = lease.given(ok, answered, sent)
-	if !answered {
+	lease, row, sound := a.write(ctx, free(a.s.f.now()))
+	if row == nil {
 		return lease, nil
 	}
-	row, sound := openRow(a.s.seal.Load(), a.name, old, now)
 	if lease == nil && row.foreign && a.s.follow(ctx) {
 		return a.take(ctx)
 	}
@@ -207,21 +203,30 @@ func (a *acquirer) take(ctx context.Context) (*Lease, *Row) {
 // what take does. If rows are damaged faster than they are repaired, the answer is that the
 // table did not answer, so that the caller goes on without it.
 func (a *acquirer) seize(ctx context.Context, row *Row) (*Lease, *Row) {
-	lease := newLease(a.s, a.kind, a.id, a.name)
-	old, ok, answered, sent := a.s.update(ctx, false, sealRow(a.s.seal.Load(), a.name, lease.state(), nil, lease.End), row.like())
-	lease = lease.given(ok, answered, sent)
-	if !answered {
-		return lease, nil
+	lease, latest, sound := a.write(ctx, row.like())
+	if latest == nil || lease != nil {
+		return lease.after(row), latest
 	}
-	if lease != nil {
-		return lease.after(row), row
-	}
-	row, sound := openRow(a.s.seal.Load(), a.name, old, a.s.f.now())
-	row.report(a.s.f.count)
-	if !sound {
+	if latest.report(a.s.f.count); !sound {
 		return nil, nil
 	}
-	return nil, row
+	return nil, latest
+}
+
+// write asks for the lease, and returns the row as it was before; nil: the table did not
+// answer.
+func (a *acquirer) write(ctx context.Context, condition Condition) (lease *Lease, row *Row, sound bool) {
+	now, key := a.s.f.now(), a.s.seal.Load()
+	lease = &Lease{s: a.s, kind: a.kind, id: a.id, name: a.name, owner: rand.Text(), End: now.Add(leaseTime)}
+	leased := sealRow(key, a.name, state{Until: lease.End.UnixMilli(), Owner: lease.owner}, nil, lease.End)
+	old, ok, answered, sent := a.s.update(ctx, false, leased, condition)
+	if lease.doubtful = !answered; answered && !ok || !sent {
+		lease = nil
+	}
+	if answered {
+		row, sound = openRow(key, a.name, old, now)
+	}
+	return lease, row, sound
 }
 
 // Confirm is called before an effect that cannot be undone. It returns false if another

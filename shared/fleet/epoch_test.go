@@ -12,17 +12,17 @@ import (
 	"tokenvendor/shared/fleet/fleettest"
 )
 
-// leave takes the row of an id and leaves it as rest says.
-func leave(t *testing.T, f *fleet.Fleet, id string, rest fleet.Result) {
+// leave takes the row of an id and leaves it as result says.
+func leave(t *testing.T, f *fleet.Fleet, id string, result fleet.Result) {
 	t.Helper()
 	lease, _ := takeRow(t, session(t, f), fleet.LogonRow, id)
 	if !lease.Valid() {
 		t.Fatal("the row is not free")
 	}
-	lease.Finish(t.Context(), rest)
+	lease.Finish(t.Context(), result)
 }
 
-// rests says what another environment finds.
+// known returns what another environment finds.
 func known(t *testing.T, f *fleet.Fleet, id string) (note, value string) {
 	t.Helper()
 	lease, row := takeRow(t, session(t, f), fleet.LogonRow, id)

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"crypto/rand"
 	"time"
 )
 
@@ -73,16 +72,12 @@ func (l *Lease) Finish(ctx context.Context, r Result) bool {
 	if l == nil {
 		return false
 	}
-	keep := r.Until
-	if r.Keep.After(keep) {
-		keep = r.Keep
-	}
-	key := l.s.seal.Load()
+	keep := later(r.Until, r.Keep)
 	st := state{Until: r.Until.UnixMilli(), Failures: r.Failures, Note: r.Note}
 	if r.Value == nil {
 		return l.write(ctx, st, nil, keep)
 	}
-	value, pointer := sealValue(key, l.name, l.owner, r.Value, keep)
+	value, pointer := sealValue(l.s.seal.Load(), l.name, l.owner, r.Value, keep)
 	// Without an answer the value may be there all the same. If it is not, the row counts
 	// as one without a value.
 	_, stored, _, _ := l.s.update(ctx, true, value, always())
@@ -99,32 +94,20 @@ func (l *Lease) Release(ctx context.Context) {
 	if l.Failures > 0 {
 		keep = keep.Add(failureMemory)
 	}
-	if l.kept.After(keep) {
-		keep = l.kept
+	l.write(ctx, state{Until: 1, Failures: l.Failures}, nil, later(keep, l.kept))
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
 	}
-	l.write(ctx, state{Until: 1, Failures: l.Failures}, nil, keep)
+	return a
 }
 
 // write writes the row only if the lease still holds.
 func (l *Lease) write(ctx context.Context, st state, pointer []byte, keep time.Time) bool {
 	_, ok, _, _ := l.s.update(ctx, true, sealRow(l.s.seal.Load(), l.name, st, pointer, keep), owned(l.owner, l.s.f.now()))
 	return ok
-}
-
-// newLease returns a lease that the table has not given yet.
-func newLease(s *Session, kind Kind, id, name string) *Lease {
-	return &Lease{s: s, kind: kind, id: id, name: name, owner: rand.Text(), End: s.f.now().Add(leaseTime)}
-}
-
-// state returns the state of a row under the lease.
-func (l *Lease) state() state { return state{Until: l.End.UnixMilli(), Owner: l.owner} }
-
-// given returns the lease after the write that asks for it; nil: the table did not give it.
-func (l *Lease) given(ok, answered, sent bool) *Lease {
-	if l.doubtful = !answered; answered && !ok || !sent {
-		return nil
-	}
-	return l
 }
 
 // after notes what was known of the row before the lease.

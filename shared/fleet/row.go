@@ -75,13 +75,9 @@ type state struct {
 // kept.
 func sealRow(key *seal, name string, s state, pointer []byte, keep time.Time) Item {
 	s.Digest = digest(pointer)
-	plain, err := json.Marshal(s)
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
 	return Item{
 		Name: name, Until: s.Until, Owner: s.Owner,
-		State:     key.close(name, partState, plain),
+		State:     key.close(name, partState, encode(s)),
 		Value:     pointer,
 		ExpiresAt: keep.Add(keptAfter).Unix(),
 	}
@@ -184,10 +180,10 @@ func digest(pointer []byte) []byte {
 	return sum[:]
 }
 
-// free returns the condition that a row is free at a time.
+// free returns the condition that a row is free at a time, and owned that it is under a lease
+// that has not ended.
 func free(now time.Time) Condition { return Condition{FreeAt: now.UnixMilli()} }
 
-// owned returns the condition that a row is under a lease that has not ended.
 func owned(owner string, now time.Time) Condition {
 	return Condition{OwnedBy: owner, OwnedAt: now.UnixMilli()}
 }

@@ -85,11 +85,16 @@ func (s *seal) follow(row string, before *seal) (*seal, []byte) {
 		next.names, next.before = before.names, &last
 		c = chain{Names: before.names, Epoch: before.epoch, Key: before.key}
 	}
-	plain, err := json.Marshal(c)
+	return &next, s.close(row, partChain, encode(c))
+}
+
+// encode returns the JSON of a value of this package.
+func encode(value any) []byte {
+	text, err := json.Marshal(value)
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
-	return &next, s.close(row, partChain, plain)
+	return text
 }
 
 // followed returns s with the chain of its row. It returns false if a foreign program
@@ -129,8 +134,7 @@ func (s *seal) oldest() int64 {
 // the scope from it, nor tell a token's row from another.
 func (s *seal) name(kind byte, id string) string {
 	mac := hmac.New(sha256.New, s.names)
-	mac.Write([]byte{kind})
-	mac.Write([]byte(id))
+	mac.Write(append([]byte{kind}, id...))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
