@@ -10,10 +10,8 @@ import (
 	"tokenvendor/shared/registry"
 )
 
-const (
-	// leaseMargin is what is left of a lease to write the result.
-	leaseMargin = 300 * time.Millisecond
-)
+// leaseMargin is what is left of a lease to write the result.
+const leaseMargin = 300 * time.Millisecond
 
 // exchanger makes exchanges, within the limits of the lockout and of the limiter.
 type exchanger struct {

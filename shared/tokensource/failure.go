@@ -56,11 +56,7 @@ func noteOf(f *failure) []byte {
 	if f.refusal != nil {
 		e = f.refusal.fault
 	}
-	text, err := json.Marshal(note{e.Kind, f.refusal != nil, e.Description, e.Detail, e.Upstream})
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
-	return text
+	return encode(note{e.Kind, f.refusal != nil, e.Description, e.Detail, e.Upstream})
 }
 
 // readNote returns the failure that another environment noted. fuse says that it is a
@@ -123,4 +119,13 @@ func exchangeKind(failure *oauth.Error) fault.Kind {
 		return fault.InvalidTarget
 	}
 	return fault.Misconfigured
+}
+
+// encode returns the JSON of a value of this package.
+func encode(value any) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return text
 }

@@ -241,9 +241,5 @@ func (s *server) changed(note []byte, f func(*server)) []byte {
 	*s = server{}
 	_ = json.Unmarshal(note, s)
 	f(s)
-	text, err := json.Marshal(s)
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
-	return text
+	return encode(s)
 }

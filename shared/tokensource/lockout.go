@@ -41,8 +41,7 @@ func lockoutTime(refusals int) time.Duration {
 type lockout struct {
 	runtime
 
-	mu      sync.Mutex
-	clients map[string]*credentials // by client name; guarded by mu
+	clients sync.Map // client name to *credentials
 }
 
 // credentials are those of one client.
@@ -67,7 +66,8 @@ type logon struct {
 // waiting is called meanwhile, every two seconds; nil: begin does not wait. The logon is nil
 // if another exchange is still under way.
 func (l *lockout) begin(ctx context.Context, client, version string, waiting func()) *logon {
-	g := &logon{l: l, c: l.credentials(client), version: version}
+	c, _ := l.clients.LoadOrStore(client, &credentials{exchange: make(chan struct{}, 1), refusals: make(map[string]refusal)})
+	g := &logon{l: l, c: c.(*credentials), version: version}
 	select {
 	case g.c.exchange <- struct{}{}:
 		return g
@@ -88,20 +88,6 @@ func (l *lockout) begin(ctx context.Context, client, version string, waiting fun
 			return nil
 		}
 	}
-}
-
-func (l *lockout) credentials(client string) *credentials {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	c := l.clients[client]
-	if c == nil {
-		if l.clients == nil {
-			l.clients = make(map[string]*credentials)
-		}
-		c = &credentials{exchange: make(chan struct{}, 1), refusals: make(map[string]refusal)}
-		l.clients[client] = c
-	}
-	return c
 }
 
 // lockedOut returns the error of a version that must not be sent now, as far as this

@@ -118,10 +118,7 @@ func (r *rows) put(ctx context.Context, lease *fleet.Lease, e cache.Entry[*Token
 		return
 	}
 	t := e.Value
-	value, err := json.Marshal(tokenValue{Client: t.client, Version: t.version, Token: t.Record(), Forced: t.forced})
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
+	value := encode(tokenValue{Client: t.client, Version: t.version, Token: t.Record(), Forced: t.forced})
 	until := e.Refresh
 	if until.IsZero() {
 		until = e.Expire

@@ -8,7 +8,6 @@ package tokensource
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,20 +41,18 @@ const (
 	Stale     Outcome = "stale"     // it should have been replaced, but that failed
 )
 
-// Config configures a [Source].
+// Config configures a [Source]. All members but Fleet are required.
 type Config struct {
-	// Exchanger is required.
 	Exchanger *oauth.Exchanger
 	// Fleet is what this environment shares with the others; nil: nothing.
 	Fleet *fleet.Fleet
-	// Shadow is told the result of a second credential; nil: nothing is.
+	// Shadow is told the result of a second credential.
 	Shadow func(ShadowResult)
-	// Count is told of what operators should see, by the names of the Count constants;
-	// nil: nothing is counted.
+	// Count is told of what operators should see, by the names of the Count constants.
 	Count func(name string)
-	// Now is the clock; nil means time.Now.
+	// Now is the clock, without a monotonic reading: that stops while a function is frozen.
 	Now func() time.Time
-	// Rand returns a number in [0, 1) for jitter; nil means math/rand/v2.
+	// Rand returns a number in [0, 1) for jitter.
 	Rand func() float64
 }
 
@@ -70,20 +67,7 @@ type Source struct {
 
 // New returns a Source with an empty cache.
 func New(cfg Config) *Source {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	// The monotonic clock stops while a function is frozen.
-	rt := runtime{now: func() time.Time { return cfg.Now().Round(0) }, rand: cfg.Rand, count: cfg.Count}
-	if rt.rand == nil {
-		rt.rand = rand.Float64
-	}
-	if rt.count == nil {
-		rt.count = func(string) {}
-	}
-	if cfg.Shadow == nil {
-		cfg.Shadow = func(ShadowResult) {}
-	}
+	rt := runtime{now: cfg.Now, rand: cfg.Rand, count: cfg.Count}
 	x := newExchanger(rt, cfg.Exchanger)
 	s := &Source{
 		runtime:  rt,
