@@ -20,7 +20,7 @@ import (
 type event struct {
 	http     bool // it has a requestContext: it isn't a direct invoke
 	v2       bool // requestContext.http
-	elb      bool // requestContext.elb: of a load balancer, which asks nobody who he is
+	elb      bool // requestContext.elb: of a load balancer, which authenticates no caller
 	mistyped bool // a member has a type that it never has
 
 	version, method      string

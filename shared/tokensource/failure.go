@@ -81,7 +81,7 @@ func failureOf(err error) *failure {
 }
 
 // exchangeFault returns the error of an exchange as callers get it. The server's 401 is the
-// vendor's fault, never the caller's, who has proved its identity to IAM.
+// vendor's fault, never the caller's: IAM has verified the caller's identity.
 func exchangeFault(failure *oauth.Error) *fault.Error {
 	e := &fault.Error{
 		Kind:          exchangeKind(failure),

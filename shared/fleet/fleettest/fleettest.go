@@ -152,7 +152,7 @@ func (t *Table) Items() []fleet.Item {
 	return slices.Collect(maps.Values(t.items))
 }
 
-// Put puts a row as somebody would who can write the table.
+// Put puts a row, as an attacker does who can write the table.
 func (t *Table) Put(item fleet.Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
