@@ -13,6 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -55,8 +57,7 @@ func Object(text []byte, limits Limits) (map[string]json.RawMessage, error) {
 	}
 	members := make(map[string]json.RawMessage)
 	err = w.object(1, func(name string, start, end int64) {
-		value := bytes.TrimLeft(text[start:end], " \t\r\n:")
-		members[name] = json.RawMessage(value)
+		members[name] = bytes.TrimLeft(text[start:end], " \t\r\n:")
 	})
 	if err != nil {
 		return nil, err
@@ -78,9 +79,6 @@ type walker struct {
 // object reads an object after its '{'. It calls member, if not nil, with the offsets around
 // each value.
 func (w *walker) object(depth int, member func(name string, start, end int64)) error {
-	if w.limits.Depth > 0 && depth > w.limits.Depth {
-		return ErrLimit
-	}
 	seen := make(map[string]bool)
 	for {
 		token, err := w.dec.Token()
@@ -108,26 +106,22 @@ func (w *walker) object(depth int, member func(name string, start, end int64)) e
 	}
 }
 
+// value reads a value in an object or array of the given depth.
 func (w *walker) value(depth int) error {
 	token, err := w.dec.Token()
-	if err != nil {
+	opening, nested := token.(json.Delim)
+	switch {
+	case err != nil:
 		return ErrSyntax
-	}
-	switch token {
-	case json.Delim('{'):
-		return w.object(depth+1, nil)
-	case json.Delim('['):
-		return w.array(depth + 1)
-	}
-	return nil
-}
-
-func (w *walker) array(depth int) error {
-	if w.limits.Depth > 0 && depth > w.limits.Depth {
+	case !nested:
+		return nil
+	case w.limits.Depth > 0 && depth >= w.limits.Depth:
 		return ErrLimit
+	case opening == '{':
+		return w.object(depth+1, nil)
 	}
 	for w.dec.More() {
-		if err := w.value(depth); err != nil {
+		if err := w.value(depth + 1); err != nil {
 			return err
 		}
 	}
@@ -162,25 +156,12 @@ func badEscape(text []byte) bool {
 	return false
 }
 
-func hex4(text []byte, at int) (rune, bool) {
+func hex4(text []byte, at int) (unit uint64, ok bool) {
 	if at+4 > len(text) {
 		return 0, false
 	}
-	var r rune
-	for _, c := range text[at : at+4] {
-		switch {
-		case c >= '0' && c <= '9':
-			c -= '0'
-		case c >= 'a' && c <= 'f':
-			c -= 'a' - 10
-		case c >= 'A' && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
-		}
-		r = r<<4 | rune(c)
-	}
-	return r, true
+	unit, err := strconv.ParseUint(string(text[at:at+4]), 16, 16)
+	return unit, err == nil
 }
 
 // String returns the string that value is. value must be valid JSON; ok is false if it is not
@@ -234,13 +215,9 @@ func manyStrings(value json.RawMessage) (list []string, ok bool) {
 // the characters a-z and _. Otherwise it returns "a member", because a secret may have been
 // pasted where the name belongs.
 func Quote(name string) string {
-	if len(name) == 0 || len(name) > 40 {
+	unsafe := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }
+	if name == "" || len(name) > 40 || strings.ContainsFunc(name, unsafe) {
 		return "a member"
-	}
-	for _, c := range []byte(name) {
-		if c != '_' && (c < 'a' || c > 'z') {
-			return "a member"
-		}
 	}
 	return name
 }
@@ -252,11 +229,10 @@ func Wrongly(name, want string) error { return fmt.Errorf("%s must be %s", Quote
 // Problem returns the predicate of a sentence about a document for which [Object] returned
 // err, such as "is not a JSON object".
 func Problem(err error) string {
-	var duplicate *DuplicateError
-	switch {
-	case errors.As(err, &duplicate):
+	if duplicate, ok := errors.AsType[*DuplicateError](err); ok {
 		return "is ambiguous: " + duplicate.Error()
-	case errors.Is(err, ErrLimit):
+	}
+	if errors.Is(err, ErrLimit) {
 		return "is nested too deeply or has too many members"
 	}
 	return "is not a JSON object"
