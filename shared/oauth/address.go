@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -65,45 +66,29 @@ type AddressPolicy struct {
 // link-local IPv4 address and an IPv6 address that is not link-local.
 func metadataAddress(ip netip.Addr) bool {
 	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() ||
-		ip == netip.AddrFrom16([16]byte{0xfd, 0x00, 0x0e, 0xc2, 14: 0x02, 15: 0x54})
+		ip == netip.MustParseAddr("fd00:ec2::254")
 }
 
-// specialPrefixes returns networks that are not public and have no predicate in netip:
-// shared address space, protocol assignments, benchmarking, reserved, NAT64, 6to4.
-func specialPrefixes() [8]netip.Prefix {
-	v4 := func(a, b, c byte, bits int) netip.Prefix {
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{a, b, c, 0}), bits)
-	}
-	v6 := func(a, b, c, d byte, bits int) netip.Prefix {
-		return netip.PrefixFrom(netip.AddrFrom16([16]byte{a, b, c, d}), bits)
-	}
-	return [8]netip.Prefix{
-		v4(0, 0, 0, 8), v4(100, 64, 0, 10), v4(192, 0, 0, 24), v4(198, 18, 0, 15), v4(240, 0, 0, 4),
-		v6(0x00, 0x64, 0xff, 0x9b, 32), v6(0x20, 0x02, 0, 0, 16), v6(0x20, 0x01, 0, 0, 32),
-	}
+// specialPrefixes are networks that are not public and have no predicate in netip: shared
+// address space, protocol assignments, benchmarking, reserved, NAT64, 6to4.
+var specialPrefixes = [...]string{
+	"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
+	"64:ff9b::/32", "2002::/16", "2001::/32",
 }
 
 // Allows reports whether ip may be dialled.
 func (p AddressPolicy) Allows(ip netip.Addr) bool {
 	// IsLoopback is false for ::ffff:127.0.0.1, so unmap first.
 	ip = ip.Unmap().WithZone("")
-	if !ip.IsValid() || metadataAddress(ip) || ip.IsMulticast() || ip.IsUnspecified() {
+	switch {
+	case !ip.IsValid() || metadataAddress(ip) || ip.IsMulticast() || ip.IsUnspecified():
 		return false
-	}
-	for _, prefix := range p.Prefixes {
-		if prefix.Contains(ip) {
-			return true
-		}
-	}
-	if ip.IsLoopback() || ip.IsPrivate() {
+	case slices.ContainsFunc(p.Prefixes, func(prefix netip.Prefix) bool { return prefix.Contains(ip) }):
+		return true
+	case ip.IsLoopback() || ip.IsPrivate():
 		return p.Private
 	}
-	for _, prefix := range specialPrefixes() {
-		if prefix.Contains(ip) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(specialPrefixes[:], func(text string) bool { return netip.MustParsePrefix(text).Contains(ip) })
 }
 
 // control checks the resolved address just before it is dialled, so that a DNS answer that

@@ -12,13 +12,6 @@ import (
 	"time"
 )
 
-const (
-	// assertionType is the client_assertion_type of RFC 7523 section 2.2.
-	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
-	defaultAssertionLifetime = 60 * time.Second
-)
-
 // Assertion authenticates the client by a JWT that the client signs (private_key_jwt,
 // RFC 7523 section 2.2 and OpenID Connect Core section 9). Each attempt sends a new JWT,
 // because servers refuse a jti that was used before.
@@ -30,8 +23,7 @@ type Assertion struct {
 	Signer Signer
 	// KeyID is the kid header; empty: none.
 	KeyID string
-	// Thumbprint is the x5t#S256 header in base64url (RFC 7515 section 4.1.8); empty:
-	// none.
+	// Thumbprint is the x5t#S256 header in base64url (RFC 7515 section 4.1.8); empty: none.
 	Thumbprint string
 	// Type is the typ header; empty: JWT.
 	Type string
@@ -61,20 +53,6 @@ type assertionClaims struct {
 
 // Authenticate implements [Authenticator].
 func (a Assertion) Authenticate(ctx context.Context, form url.Values, _ http.Header) error {
-	jwt, err := a.sign(ctx)
-	if err != nil {
-		return err
-	}
-	setAssertion(form, jwt)
-	return nil
-}
-
-func setAssertion(form url.Values, jwt string) {
-	form.Set("client_assertion_type", assertionType)
-	form.Set("client_assertion", jwt)
-}
-
-func (a Assertion) sign(ctx context.Context) (string, error) {
 	header := assertionHeader{Algorithm: a.Signer.Algorithm(), Type: cmp.Or(a.Type, "JWT"), KeyID: a.KeyID, Thumbprint: a.Thumbprint}
 	now := wallClock(a.Now)()
 	claims := assertionClaims{
@@ -83,22 +61,32 @@ func (a Assertion) sign(ctx context.Context) (string, error) {
 		Audience: a.Audience,
 		ID:       rand.Text(),
 		IssuedAt: now.Unix(),
-		Expires:  now.Add(cmp.Or(a.Lifetime, defaultAssertionLifetime)).Unix(),
+		Expires:  now.Add(cmp.Or(a.Lifetime, 60*time.Second)).Unix(),
 	}
 	input := segment(header) + "." + segment(claims)
 	signature, err := a.Signer.Sign(ctx, []byte(input))
 	if err != nil {
-		return "", fmt.Errorf("sign the client assertion: %w", err)
+		return fmt.Errorf("sign the client assertion: %w", err)
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+	setAssertion(form, input+"."+base64.RawURLEncoding.EncodeToString(signature))
+	return nil
 }
 
-func segment(v any) string {
+func segment(v any) string { return base64.RawURLEncoding.EncodeToString(encode(v)) }
+
+// encode encodes a struct of strings, numbers and times as JSON.
+func encode(v any) []byte {
 	text, err := json.Marshal(v)
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
-	return base64.RawURLEncoding.EncodeToString(text)
+	return text
+}
+
+// setAssertion sets the parameters of RFC 7523 section 2.2.
+func setAssertion(form url.Values, jwt string) {
+	form.Set("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")
+	form.Set("client_assertion", jwt)
 }
 
 // IssuedAssertion authenticates the client by a JWT of another issuer, which the

@@ -2,8 +2,7 @@ package oauth
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
+	"slices"
 	"time"
 )
 
@@ -12,26 +11,16 @@ type Reason int
 
 // The reasons. The zero value is not used in an [Error].
 const (
-	_ Reason = iota
-	// Refused: the server answered with an error status; see Error.Status.
-	Refused
-	// CertificateRefused: the server ended the TLS handshake because of the client
-	// certificate.
-	CertificateRefused
-	// NoProof: the [Authenticator] failed; no request was sent.
-	NoProof
-	// Unreachable: there was no connection, or it broke before an answer.
-	Unreachable
-	// TimedOut: no complete answer before the deadline.
-	TimedOut
-	// Untrusted: the server's certificate or its TLS version is not acceptable.
-	Untrusted
-	// AddressRefused: the server's name resolves to an address that is not allowed.
-	AddressRefused
-	// Redirected: the server answered with a redirect, which is not followed.
-	Redirected
-	// Unusable: the server answered 200 without a usable token.
-	Unusable
+	_                  Reason = iota
+	Refused                   // the server answered with an error status; see Error.Status
+	CertificateRefused        // the server ended the TLS handshake because of the client certificate
+	NoProof                   // the [Authenticator] failed; no request was sent
+	Unreachable               // there was no connection, or it broke before an answer
+	TimedOut                  // no complete answer before the deadline
+	Untrusted                 // the server's certificate or its TLS version is not acceptable
+	AddressRefused            // the server's name resolves to an address that is not allowed
+	Redirected                // the server answered with a redirect, which is not followed
+	Unusable                  // the server answered 200 without a usable token
 )
 
 var reasonTexts = [...]string{
@@ -77,21 +66,20 @@ type Error struct {
 
 // Error implements error.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString(reasonTexts[e.Reason])
+	text := reasonTexts[e.Reason]
 	if e.Status != 0 {
-		b.WriteString(", status " + strconv.Itoa(e.Status))
+		text += fmt.Sprintf(", status %d", e.Status)
 	}
 	if e.Code != "" {
-		b.WriteString(", error " + e.Code)
+		text += ", error " + e.Code
 	}
 	if e.Detail != "" {
-		b.WriteString(": " + e.Detail)
+		text += ": " + e.Detail
 	}
 	if e.ClockSkew.Abs() > 30*time.Second {
-		fmt.Fprintf(&b, "; its clock differs from ours by %v", e.ClockSkew.Round(time.Second))
+		text += fmt.Sprintf("; its clock differs from ours by %v", e.ClockSkew.Round(time.Second))
 	}
-	return b.String()
+	return text
 }
 
 // FailedLogon reports whether the server may have counted the exchange as a failed logon.
@@ -100,25 +88,17 @@ func (e *Error) Error() string {
 // 503. A 401 whose code is about the request is no failed logon: the client was
 // authenticated, and a caller's invalid scope must not lock it out.
 func (e *Error) FailedLogon() bool {
-	switch {
-	case e.Reason == CertificateRefused:
-		return true
-	case e.Reason != Refused && e.Reason != Unusable:
-		return false
-	case e.Code == "invalid_client":
-		return true
+	if e.Reason != Refused && e.Reason != Unusable {
+		return e.Reason == CertificateRefused
 	}
-	return e.Status == 401 && !aboutRequest(e.Code)
-}
-
-// aboutRequest reports whether an error code implies that the client was authenticated
-// (RFC 6749 section 5.2, RFC 8707 section 2).
-func aboutRequest(code string) bool {
-	switch code {
+	switch e.Code {
+	case "invalid_client":
+		return true
 	case "invalid_scope", "invalid_target", "unsupported_grant_type", "unauthorized_client":
-		return true
+		// They imply that the client was authenticated (RFC 6749 section 5.2, RFC 8707 section 2).
+		return false
 	}
-	return false
+	return e.Status == 401
 }
 
 // Temporary reports whether the same exchange may succeed later without a change of the
@@ -127,26 +107,17 @@ func (e *Error) Temporary() bool {
 	switch e.Reason {
 	case Unreachable, TimedOut:
 		return true
-	case NoProof:
-		return e.temporary
 	case Refused:
 		return e.Status == 429 || e.Status >= 500
 	}
-	return false
+	return e.temporary
 }
 
 // retriable reports whether the exchange may be retried now without the risk of a failed
 // logon.
 func (e *Error) retriable() bool {
-	switch {
-	case e.final || e.FailedLogon():
+	if e.final || e.FailedLogon() {
 		return false
-	case e.Reason == Unreachable:
-		return true
 	}
-	switch e.Status {
-	case 429, 502, 503, 504:
-		return e.Reason == Refused
-	}
-	return false
+	return e.Reason == Unreachable || e.Reason == Refused && slices.Contains([]int{429, 502, 503, 504}, e.Status)
 }

@@ -18,17 +18,12 @@ func sentCredentials(form url.Values, header http.Header) []string {
 			sent = append(sent, text, url.QueryEscape(text), base64.StdEncoding.EncodeToString([]byte(text)))
 		}
 	}
-	_, basic, ok := strings.Cut(header.Get("Authorization"), " ")
-	if !ok {
-		return sent
-	}
-	sent = append(sent, basic)
-	text, err := base64.StdEncoding.DecodeString(basic)
-	if _, secret, ok := strings.Cut(string(text), ":"); ok && err == nil {
-		sent = append(sent, secret)
-		if decoded, err := url.QueryUnescape(secret); err == nil {
-			sent = append(sent, decoded)
-		}
+	if _, basic, ok := strings.Cut(header.Get("Authorization"), " "); ok {
+		text, _ := base64.StdEncoding.DecodeString(basic)
+		_, secret, _ := strings.Cut(string(text), ":")
+		// It is "" for BasicRaw if the secret has no valid form encoding.
+		decoded, _ := url.QueryUnescape(secret)
+		sent = append(sent, basic, secret, decoded)
 	}
 	return sent
 }
@@ -54,12 +49,10 @@ func redactEcho(text string, sent []string) string {
 
 // unescape decodes the valid URL escapes of text and keeps the invalid ones.
 func unescape(text string) string {
+	text = strings.ReplaceAll(text, "+", " ")
 	b := make([]byte, 0, len(text))
 	for i := 0; i < len(text); i++ {
 		c := text[i]
-		if c == '+' {
-			c = ' '
-		}
 		if c == '%' && i+2 < len(text) {
 			if n, err := strconv.ParseUint(text[i+1:i+3], 16, 8); err == nil {
 				c = byte(n)
@@ -78,16 +71,11 @@ func notNQSCHAR(r rune) bool { return r < ' ' || r > '~' || r == '"' || r == '\\
 // printable ASCII without quotation mark and backslash. It replaces other characters by
 // "?" and returns at most 200 characters.
 func Printable(text string) string {
-	const most = 200
-	var b strings.Builder
-	for _, r := range text {
-		if b.Len() == most {
-			break
-		}
+	text = strings.Map(func(r rune) rune {
 		if notNQSCHAR(r) {
-			r = '?'
+			return '?'
 		}
-		b.WriteRune(r)
-	}
-	return b.String()
+		return r
+	}, text)
+	return text[:min(len(text), 200)]
 }

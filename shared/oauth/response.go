@@ -82,38 +82,35 @@ func (e *Error) readError(body []byte, sent []string) {
 	e.Description = Printable(redactEcho(description, sent))
 }
 
-// errorCode returns code if it looks like an identifier and does not repeat a credential,
-// else "". The code is logged, and RFC 6749 section 5.2 would allow any sentence or ARN.
+// errorCode returns code if it is an [identifier], else "". The code is logged, and RFC 6749
+// section 5.2 would allow any sentence or ARN.
 func errorCode(code string, sent []string) string {
 	switch code {
 	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
 		"invalid_scope", "invalid_target", "unauthorized":
 		return code // even if the secret contains it
 	}
-	if len(code) > 64 || strings.ContainsFunc(code, notCodeByte) || redactEcho(code, sent) != code {
-		return ""
-	}
-	return code
+	return identifier(code, sent)
 }
 
-func notCodeByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("_.-", r)
+// identifier returns text if it looks like an identifier and does not repeat one of the
+// secrets, else "".
+func identifier(text string, secrets []string) string {
+	const characters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
+	if len(text) > 64 || strings.Trim(text, characters) != "" || redactEcho(text, secrets) != text {
+		return ""
+	}
+	return text
 }
 
 // retryAfter parses the header Retry-After (RFC 9110 section 10.2.3), seconds or a date. An
 // invalid value counts as absent.
 func retryAfter(value string, now time.Time) time.Duration {
-	if value == "" {
-		return 0
-	}
 	if len(value) <= 10 && strings.Trim(value, "0123456789") == "" {
 		seconds, _ := strconv.Atoi(value)
 		return time.Duration(min(seconds, int(MaxRetryAfter/time.Second))) * time.Second
 	}
-	date, err := http.ParseTime(value)
-	if err != nil {
-		return 0
-	}
+	date, _ := http.ParseTime(value) // the zero time, which is past, for an invalid value
 	return min(max(date.Sub(now), 0), MaxRetryAfter)
 }
 
@@ -121,9 +118,7 @@ func retryAfter(value string, now time.Time) time.Duration {
 // repeats one of the secrets.
 func correlationID(header http.Header, secrets []string) string {
 	for _, name := range []string{"X-Ids-Id", "X-Vcap-Request-Id", "X-Correlationid"} {
-		id := header.Get(name)
-		if id != "" && len(id) <= 64 && strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_.") == "" &&
-			redactEcho(id, secrets) == id {
+		if id := identifier(header.Get(name), secrets); id != "" {
 			return id
 		}
 	}
