@@ -6,7 +6,6 @@ package awsapi
 import (
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"time"
 
@@ -65,9 +64,8 @@ func withTimeout(client aws.HTTPClient, attempt time.Duration) aws.HTTPClient {
 	return &c
 }
 
-// newHTTPClient returns a client that does not follow redirects, because the request is
-// signed. It uses the transport of the configured client, so that AWS_CA_BUNDLE still has
-// an effect.
+// newHTTPClient returns a client that does not follow redirects, because the request is signed.
+// It uses the transport of the configured client, so that AWS_CA_BUNDLE still has an effect.
 func newHTTPClient(configured aws.HTTPClient) *http.Client {
 	buildable, ok := configured.(*awshttp.BuildableClient)
 	if !ok {
@@ -85,32 +83,15 @@ func newHTTPClient(configured aws.HTTPClient) *http.Client {
 
 // limitedTransport returns an error for a response that is too large, also after
 // decompression. The SDK reads each body to its end, so that an endpoint that is not AWS's,
-// or a proxy, could otherwise exhaust the function's memory.
+// or a proxy, could otherwise exhaust the function's memory. A truncated response does not
+// end with io.EOF, so that it cannot be taken for a complete one.
 type limitedTransport struct{ *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
 func (t limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := t.Transport.RoundTrip(r)
 	if err == nil {
-		response.Body = &limitedBody{response.Body, maxBody}
+		response.Body = http.MaxBytesReader(nil, response.Body, maxBody)
 	}
 	return response, err
-}
-
-var errTooLarge = errors.New("the answer is larger than 1 MiB")
-
-type limitedBody struct {
-	io.ReadCloser
-	left int
-}
-
-// Read returns an error once the limit is exceeded. It does not return io.EOF there, so that
-// a truncated response cannot be taken for a complete one.
-func (b *limitedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
-	if n > b.left {
-		return b.left, errTooLarge
-	}
-	b.left -= n
-	return n, err
 }

@@ -145,8 +145,14 @@ func TestResponsesAreLimited(t *testing.T) {
 		}
 	}
 	// A response of exactly the limit is complete.
-	body := &limitedBody{io.NopCloser(strings.NewReader(strings.Repeat("x", maxBody))), maxBody}
-	if text, err := io.ReadAll(body); err != nil || len(text) != maxBody {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.CopyN(w, blanks{}, maxBody) }))
+	t.Cleanup(server.Close)
+	response, err := newHTTPClient(nil).Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	if text, err := io.ReadAll(response.Body); err != nil || len(text) != maxBody {
 		t.Errorf("got %d bytes, %v, want %d", len(text), err, maxBody)
 	}
 }

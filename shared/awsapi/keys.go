@@ -2,7 +2,6 @@ package awsapi
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -52,13 +51,9 @@ func (k *Keys) context(epoch string) map[string]string {
 }
 
 func keyError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("kms: %w", ctx.Err())
-	}
-	switch code := ErrorCode(err); code {
-	case "InvalidCiphertextException", "IncorrectKeyException":
+	code := ErrorCode(err)
+	if ctx.Err() == nil && (code == "InvalidCiphertextException" || code == "IncorrectKeyException") {
 		return fmt.Errorf("kms: %w (%s)", fleet.ErrNoKey, code)
-	default:
-		return errors.New("kms: " + code)
 	}
+	return codeError(ctx, "kms", err)
 }

@@ -22,8 +22,11 @@ const (
 	readTimeout = 4 * time.Second
 	// onceTimeout is for a read whose caller has an older version of the secret.
 	onceTimeout = time.Second
-	// stageCurrent is the staging label of the current version.
-	stageCurrent = "AWSCURRENT"
+	// The staging labels of the current version and of the one before it.
+	stageCurrent  = "AWSCURRENT"
+	stagePrevious = "AWSPREVIOUS"
+
+	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 )
 
 // Secrets reads secrets from AWS Secrets Manager. It implements
@@ -45,17 +48,9 @@ func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secre
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	out, err := s.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{
-		SecretId:     aws.String(name),
-		VersionStage: aws.String(stageCurrent),
-	}, func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
+	out, err := currentValue(ctx, s.client, name, maxAttempts)
 	if err != nil {
-		return secret.Secret{}, secretError(ctx, err)
-	}
-	// Secrets Manager also finds a secret by its name with the random suffix of its ARN, so
-	// that a name could return another secret.
-	if got := aws.ToString(out.Name); got != "" && got != name {
-		return secret.Secret{}, fmt.Errorf("%w: the answer is for another secret", secret.ErrUnavailable)
+		return secret.Secret{}, err
 	}
 	if len(out.VersionStages) > 0 && !slices.Contains(out.VersionStages, stageCurrent) {
 		return secret.Secret{}, fmt.Errorf("%w: the answer is not the current version", secret.ErrUnavailable)
@@ -65,6 +60,21 @@ func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secre
 		text = []byte(*out.SecretString)
 	}
 	return secret.Secret{Text: text, Version: version(out.VersionId, text)}, nil
+}
+
+// currentValue reads the current version of a secret. It checks the name in the answer,
+// because Secrets Manager also finds a secret by its name with the random suffix of its ARN,
+// so that a name could return another secret.
+func currentValue(ctx context.Context, client *secretsmanager.Client, name string, maxAttempts int) (*secretsmanager.GetSecretValueOutput, error) {
+	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: aws.String(stageCurrent)},
+		func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
+	if err != nil {
+		return nil, secretError(ctx, err)
+	}
+	if got := aws.ToString(out.Name); got != "" && got != name {
+		return nil, fmt.Errorf("%w: the answer is for another secret", secret.ErrUnavailable)
+	}
+	return out, nil
 }
 
 // version returns the version id, or a hash for endpoints that return none: a refused
@@ -77,21 +87,28 @@ func version(id *string, text []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// secretError returns a sentinel of package secret with the code of err.
+// secretError returns a sentinel of package secret with the code of err. A secret that is
+// scheduled for deletion has the code InvalidRequestException.
 func secretError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("secretsmanager: %w", ctx.Err())
 	}
-	code := ErrorCode(err)
+	return classified("secretsmanager", err, secret.ErrNotFound, func(code string) bool {
+		return code == "ResourceNotFoundException" || code == "InvalidRequestException"
+	})
+}
+
+// classified returns a sentinel with the code of err: absent if isAbsent returns true for the
+// code, or else one of package secret.
+func classified(service string, err, absent error, isAbsent func(code string) bool) error {
+	code, sentinel := ErrorCode(err), secret.ErrUnavailable
 	switch {
-	case code == "ResourceNotFoundException",
-		// Scheduled for deletion.
-		code == "InvalidRequestException":
-		return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrNotFound, code)
+	case isAbsent(code):
+		sentinel = absent
 	case permanent(code):
-		return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrDenied, code)
+		sentinel = secret.ErrDenied
 	}
-	return fmt.Errorf("secretsmanager: %w (%s)", secret.ErrUnavailable, code)
+	return fmt.Errorf("%s: %w (%s)", service, sentinel, code)
 }
 
 // permanent reports whether an error code means that the same call fails until permissions
@@ -114,7 +131,7 @@ func ErrorCode(err error) string {
 		return "no answer"
 	}
 	code := api.ErrorCode()
-	if code == "" || len(code) > 64 || strings.Trim(code, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
+	if code == "" || len(code) > 64 || strings.Trim(code, alphanumeric) != "" {
 		return "error without a code"
 	}
 	return code

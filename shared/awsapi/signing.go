@@ -45,7 +45,10 @@ func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKe
 	defer cancel()
 	out, err := k.client().GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &alias})
 	if err != nil {
-		return nil, publicKeyError(ctx, err)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("kms: %w: %w", secret.ErrUnavailable, ctx.Err())
+		}
+		return nil, classified("kms", err, registry.ErrNoKey, noKey)
 	}
 	public, err := x509.ParsePKIXPublicKey(out.PublicKey)
 	switch {
@@ -61,20 +64,9 @@ func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKe
 	return public, nil
 }
 
-// publicKeyError returns [registry.ErrNoKey] or a sentinel of package secret with the code of
-// err.
-func publicKeyError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("kms: %w: %w", secret.ErrUnavailable, ctx.Err())
-	}
-	code := ErrorCode(err)
-	switch {
-	case code == "NotFoundException", code == "UnsupportedOperationException", code == "InvalidKeyUsageException":
-		return fmt.Errorf("kms: %w (%s)", registry.ErrNoKey, code)
-	case permanent(code):
-		return fmt.Errorf("kms: %w (%s)", secret.ErrDenied, code)
-	}
-	return fmt.Errorf("kms: %w (%s)", secret.ErrUnavailable, code)
+// noKey reports whether KMS returns code for an alias without a key that can sign.
+func noKey(code string) bool {
+	return code == "NotFoundException" || code == "UnsupportedOperationException" || code == "InvalidKeyUsageException"
 }
 
 // Sign implements [registry.SigningKeys]. KMS gets the digest only, and returns an ECDSA
@@ -102,8 +94,7 @@ func assertionError(ctx context.Context, service string, err error) error {
 		return fmt.Errorf("%s: %w: %w", service, oauth.ErrTemporary, ctx.Err())
 	}
 	code := ErrorCode(err)
-	switch {
-	case permanent(code), code == "NotFoundException", code == "InvalidKeyUsageException", code == "UnsupportedOperationException":
+	if permanent(code) || noKey(code) {
 		return fmt.Errorf("%s: %s", service, code)
 	}
 	return fmt.Errorf("%s: %w: %s", service, oauth.ErrTemporary, code)

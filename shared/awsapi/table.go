@@ -45,7 +45,7 @@ func NewTable(cfg aws.Config, name string) *Table {
 func (t *Table) Get(ctx context.Context, name string) (*fleet.Item, error) {
 	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: t.name, Key: key(name), ConsistentRead: aws.Bool(true)})
 	if err != nil {
-		return nil, tableError(ctx, err)
+		return nil, codeError(ctx, "dynamodb", err)
 	}
 	return item(out.Item), nil
 }
@@ -75,7 +75,7 @@ func (t *Table) Update(ctx context.Context, row fleet.Item, condition fleet.Cond
 		old, err := t.Get(ctx, row.Name)
 		return old, false, err
 	}
-	return nil, false, tableError(ctx, err)
+	return nil, false, codeError(ctx, "dynamodb", err)
 }
 
 // write collects the names and values of an expression.
@@ -157,39 +157,32 @@ func item(attributes map[string]types.AttributeValue) *fleet.Item {
 		return nil
 	}
 	return &fleet.Item{
-		Name: text(attributes[attributeName]), Owner: text(attributes[attributeOwner]),
-		Until: integer(attributes[attributeUntil]), ExpiresAt: integer(attributes[attributeExpiresAt]),
-		State: bytesOf(attributes[attributeState]), Value: bytesOf(attributes[attributeValue]),
+		Name:      member[types.AttributeValueMemberS](attributes[attributeName]).Value,
+		Owner:     member[types.AttributeValueMemberS](attributes[attributeOwner]).Value,
+		Until:     integer(attributes[attributeUntil]),
+		ExpiresAt: integer(attributes[attributeExpiresAt]),
+		State:     member[types.AttributeValueMemberB](attributes[attributeState]).Value,
+		Value:     member[types.AttributeValueMemberB](attributes[attributeValue]).Value,
 	}
 }
 
-func text(v types.AttributeValue) string {
-	if s, ok := v.(*types.AttributeValueMemberS); ok {
-		return s.Value
+// member returns an attribute of type T; the zero value if it has another type.
+func member[T any](v types.AttributeValue) (m T) {
+	if p, ok := any(v).(*T); ok {
+		return *p
 	}
-	return ""
+	return m
 }
 
 func integer(v types.AttributeValue) int64 {
-	n, ok := v.(*types.AttributeValueMemberN)
-	if !ok {
-		return 0
-	}
-	i, _ := strconv.ParseInt(n.Value, 10, 64)
+	i, _ := strconv.ParseInt(member[types.AttributeValueMemberN](v).Value, 10, 64)
 	return i
 }
 
-func bytesOf(v types.AttributeValue) []byte {
-	if b, ok := v.(*types.AttributeValueMemberB); ok {
-		return b.Value
-	}
-	return nil
-}
-
-// tableError returns the code of err, or the error of an ended context.
-func tableError(ctx context.Context, err error) error {
+// codeError returns the code of err, or the error of an ended context.
+func codeError(ctx context.Context, service string, err error) error {
 	if ctx.Err() != nil {
-		return fmt.Errorf("dynamodb: %w", ctx.Err())
+		return fmt.Errorf("%s: %w", service, ctx.Err())
 	}
-	return errors.New("dynamodb: " + ErrorCode(err))
+	return fmt.Errorf("%s: %s", service, ErrorCode(err))
 }

@@ -3,7 +3,6 @@ package awsapi
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,9 +11,6 @@ import (
 
 	"tokenvendor/shared/secret"
 )
-
-// stagePrevious is the staging label that Secrets Manager gives the previous version.
-const stagePrevious = "AWSPREVIOUS"
 
 // Targets are secrets that tokens are written to, for jobs that can only read secrets. It is
 // safe for concurrent use.
@@ -25,18 +21,14 @@ func NewTargets(cfg aws.Config) *Targets {
 	return &Targets{client: secretsmanager.NewFromConfig(cfg)}
 }
 
-// Read returns the text of a secret and when it was written. The error wraps
-// [secret.ErrNotFound] (also if the secret has no value yet), [secret.ErrDenied] or
-// [secret.ErrUnavailable].
+// Read returns the text of a secret and when it was written. The error wraps [secret.ErrNotFound]
+// (also if the secret has no value yet), [secret.ErrDenied] or [secret.ErrUnavailable].
 func (t *Targets) Read(ctx context.Context, name string) (text []byte, written time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	out, err := t.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: aws.String(stageCurrent)})
+	out, err := currentValue(ctx, t.client, name, attempts)
 	if err != nil {
-		return nil, time.Time{}, secretError(ctx, err)
-	}
-	if got := aws.ToString(out.Name); got != "" && got != name {
-		return nil, time.Time{}, fmt.Errorf("%w: the answer is for another secret", secret.ErrUnavailable)
+		return nil, time.Time{}, err
 	}
 	return []byte(aws.ToString(out.SecretString)), aws.ToTime(out.CreatedDate), nil
 }

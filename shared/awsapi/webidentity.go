@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,14 +79,5 @@ func isJWT(text string) bool {
 	if len(text) > maxJWT || len(segments) != 3 {
 		return false
 	}
-	for _, segment := range segments {
-		if segment == "" || strings.ContainsFunc(segment, notBase64URL) {
-			return false
-		}
-	}
-	return true
-}
-
-func notBase64URL(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	return !slices.ContainsFunc(segments, func(s string) bool { return s == "" || strings.Trim(s, alphanumeric+"-_") != "" })
 }
