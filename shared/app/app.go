@@ -4,11 +4,14 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -123,13 +126,33 @@ func (a *App) Warm(ctx context.Context) {
 	_, _ = x509.SystemCertPool()
 	all.Wait()
 	for _, name := range a.Environment.PrefetchClients {
-		all.Go(func() {
-			// The audit line has the error.
-			_ = a.Vendor.Prefetch(ctx, name)
-		})
+		all.Go(func() { _ = a.Vendor.Prefetch(ctx, name) }) // the audit line has the error
 	}
 	all.Wait()
 	a.Metrics.Flush()
+}
+
+// FailInit reports err to the Lambda Runtime API, so that an operator sees the reason and not
+// only the exit of the process. The text of err must not contain a secret. The caller must
+// exit afterwards. Outside of Lambda, FailInit does nothing.
+func FailInit(getenv func(string) string, err error) {
+	host := getenv("AWS_LAMBDA_RUNTIME_API")
+	if host == "" {
+		return
+	}
+	body, _ := json.Marshal(map[string]any{"errorType": "Runtime.InvalidEnvironment", "errorMessage": err.Error(), "stackTrace": []string{}})
+	// The path is that of "Initialization error" in the API.
+	request, requestErr := http.NewRequest(http.MethodPost, "http://"+host+"/2018-06-01/runtime/init/error", bytes.NewReader(body))
+	if requestErr != nil {
+		return
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Lambda-Runtime-Function-Error-Type", "Runtime.InvalidEnvironment")
+	// This transport uses no proxy, because the Runtime API is local.
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{}}
+	if response, doErr := client.Do(request); doErr == nil {
+		_ = response.Body.Close()
+	}
 }
 
 // newLog returns a logger that uses the keys of Lambda's own JSON log lines.
@@ -137,13 +160,12 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{
 		Level: level,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 {
-				switch a.Key {
-				case slog.TimeKey:
-					a.Key = "timestamp"
-				case slog.MessageKey:
-					a.Key = "message"
-				}
+			switch {
+			case len(groups) > 0:
+			case a.Key == slog.TimeKey:
+				a.Key = "timestamp"
+			case a.Key == slog.MessageKey:
+				a.Key = "message"
 			}
 			return a
 		},
@@ -152,8 +174,7 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 
 // version returns the revision that the binary was built from, or dev.
 func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if ok {
+	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
 				return s.Value[:12]

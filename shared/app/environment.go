@@ -71,37 +71,41 @@ const (
 // variable is an environment variable and its parser.
 type variable struct {
 	name string
-	// set parses a value that is not empty, and returns its problem or "".
-	set func(value string) (problem string)
+	// set parses a value that is not empty, and reports whether it is valid.
+	set     func(value string) bool
+	problem string // of an invalid value
 }
 
 // readEnvironment returns all problems in one error. Each names its variable but not the
 // value, which may be a secret. An empty variable means the same as a missing one.
 func readEnvironment(getenv func(string) string) (Environment, error) {
-	env := Environment{ClientSecretPrefix: "token-vendor/clients/", MetricsNamespace: "TokenVendor", MaxReceives: defaultReceives}
+	env := Environment{
+		ClientSecretPrefix: "token-vendor/clients/",
+		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
+		HTTPAlias:          getenv("HTTP_ALIAS"),
+		URLAlias:           getenv("URL_ALIAS"),
+		SourcesAlias:       getenv("SOURCES_ALIAS"),
+		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
+		CacheTable:         getenv("CACHE_TABLE"),
+		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),
+		MaxReceives:        defaultReceives,
+		MetricsNamespace:   "TokenVendor",
+	}
 	var problems []error
 	for _, v := range []variable{
-		{"CLIENT_SECRET_PREFIX", text(&env.ClientSecretPrefix, maxVariables, secretName, "holds characters that no secret's name has")},
-		{"ENVELOPE_PROOF", func(value string) string { env.EnvelopeProof = oauth.NewSecret(value); return "" }},
-		{"HTTP_ALIAS", anyText(&env.HTTPAlias)},
-		{"URL_ALIAS", anyText(&env.URLAlias)},
-		{"SOURCES_ALIAS", anyText(&env.SourcesAlias)},
-		{"AWS_SAM_LOCAL", func(value string) string { env.SAMLocal = value == "true"; return "" }},
-		{"CACHE_TABLE", anyText(&env.CacheTable)},
-		{"CACHE_KMS_KEY_ID", anyText(&env.CacheKeyID)},
-		{"PREFETCH_CLIENTS", env.setPrefetchClients},
-		{"WEB_IDENTITY_AUDIENCES", env.setAudiences},
-		{"EVENT_BUS_NAME", text(&env.EventBus, 256, "._-/:", "is neither the name nor the ARN of an event bus")},
-		{"DEAD_LETTER_QUEUE_URL", env.setDeadLetterQueue},
-		{"MAX_RECEIVES", env.setMaxReceives},
-		{"METRICS_NAMESPACE", text(&env.MetricsNamespace, 255, ".-_/#:", "is not a namespace of CloudWatch")},
-		{"ALLOW_PRIVATE_ENDPOINTS", env.setAddresses},
-		{"LOG_LEVEL", env.setLogLevel},
+		{"CLIENT_SECRET_PREFIX", text(&env.ClientSecretPrefix, maxVariables, secretName), "holds characters that no secret's name has"},
+		{"PREFETCH_CLIENTS", env.setPrefetchClients, "must be a list of client names with commas between them"},
+		{"PREFETCH_CLIENTS", func(string) bool { return len(env.PrefetchClients) <= maxPrefetch }, "names more than 100 clients"},
+		{"WEB_IDENTITY_AUDIENCES", env.setAudiences, "must be a list of audiences with commas between them"},
+		{"EVENT_BUS_NAME", text(&env.EventBus, 256, "._-/:"), "is neither the name nor the ARN of an event bus"},
+		{"DEAD_LETTER_QUEUE_URL", env.setDeadLetterQueue, "is not the URL of a queue"},
+		{"MAX_RECEIVES", env.setMaxReceives, "must be a whole number from 1 to 1000"},
+		{"METRICS_NAMESPACE", text(&env.MetricsNamespace, 255, ".-_/#:"), "is not a namespace of CloudWatch"},
+		{"ALLOW_PRIVATE_ENDPOINTS", env.setAddresses, "must be true, false or a list of networks such as 10.0.0.0/8"},
+		{"LOG_LEVEL", env.setLogLevel, "must be debug, info, warn or error"},
 	} {
-		if value := getenv(v.name); value != "" {
-			if problem := v.set(value); problem != "" {
-				problems = append(problems, errors.New(v.name+" "+problem))
-			}
+		if value := getenv(v.name); value != "" && !v.set(value) {
+			problems = append(problems, errors.New(v.name+" "+v.problem))
 		}
 	}
 	if env.CacheTable != "" && env.CacheKeyID == "" {
@@ -118,19 +122,11 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 
 // text returns a parser of texts that consist of letters, digits and the characters of
 // others, and have at most size bytes.
-func text(to *string, size int, others, problem string) func(string) string {
-	return func(value string) string {
+func text(to *string, size int, others string) func(string) bool {
+	return func(value string) bool {
 		*to = value
-		if len(value) > size || strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"+others) != "" {
-			return problem
-		}
-		return ""
+		return len(value) <= size && strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"+others) == ""
 	}
-}
-
-// anyText returns a parser of all texts.
-func anyText(to *string) func(string) string {
-	return func(value string) string { *to = value; return "" }
 }
 
 // list returns the elements of a comma-separated list, without spaces around them.
@@ -142,70 +138,58 @@ func list(value string) []string {
 	return elements
 }
 
-func (env *Environment) setPrefetchClients(value string) string {
+func (env *Environment) setPrefetchClients(value string) bool {
+	var clients []string
 	for _, name := range list(value) {
 		if !registry.ValidName(name) {
-			return "must be a list of client names with commas between them"
+			return false
 		}
-		if !slices.Contains(env.PrefetchClients, name) {
-			env.PrefetchClients = append(env.PrefetchClients, name)
+		if !slices.Contains(clients, name) {
+			clients = append(clients, name)
 		}
 	}
-	if len(env.PrefetchClients) > maxPrefetch {
-		return "names more than 100 clients"
-	}
-	return ""
+	env.PrefetchClients = clients
+	return true
 }
 
 // setAudiences accepts audiences of up to 1000 characters, as STS does.
-func (env *Environment) setAudiences(value string) string {
+func (env *Environment) setAudiences(value string) bool {
 	env.WebIdentityAudiences = list(value)
-	for _, audience := range env.WebIdentityAudiences {
-		if audience == "" || len(audience) > 1000 || strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return "must be a list of audiences with commas between them"
-		}
-	}
-	return ""
+	return !slices.ContainsFunc(env.WebIdentityAudiences, func(audience string) bool {
+		return audience == "" || len(audience) > 1000 || strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r > '~' })
+	})
 }
 
-func (env *Environment) setDeadLetterQueue(value string) string {
+func (env *Environment) setDeadLetterQueue(value string) bool {
 	env.DeadLetterQueue = value
-	if u, err := url.Parse(value); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return "is not the URL of a queue"
-	}
-	return ""
+	u, err := url.Parse(value)
+	return err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
 }
 
-func (env *Environment) setMaxReceives(value string) string {
+func (env *Environment) setMaxReceives(value string) bool {
 	n, err := strconv.Atoi(value)
-	if err != nil || n < 1 || n > 1000 {
-		return "must be a whole number from 1 to 1000"
-	}
 	env.MaxReceives = n
-	return ""
+	return err == nil && n >= 1 && n <= 1000
 }
 
 // setAddresses parses true, false, or a list of networks.
-func (env *Environment) setAddresses(value string) string {
+func (env *Environment) setAddresses(value string) bool {
 	if all, err := strconv.ParseBool(value); err == nil {
 		env.Addresses.Private = all
-		return ""
+		return true
 	}
 	for _, network := range list(value) {
 		prefix, err := netip.ParsePrefix(network)
 		if err != nil {
-			return "must be true, false or a list of networks such as 10.0.0.0/8"
+			return false
 		}
 		env.Addresses.Prefixes = append(env.Addresses.Prefixes, prefix)
 	}
-	return ""
+	return true
 }
 
-func (env *Environment) setLogLevel(value string) string {
-	if env.LogLevel.UnmarshalText([]byte(value)) != nil {
-		return "must be debug, info, warn or error"
-	}
-	return ""
+func (env *Environment) setLogLevel(value string) bool {
+	return env.LogLevel.UnmarshalText([]byte(value)) == nil
 }
 
 // setPolicy sets PolicySecretID in the mode document.
@@ -219,10 +203,8 @@ func (env *Environment) setPolicy(mode, id string) error {
 		return errors.New("POLICY_MODE must be iam or document")
 	}
 	env.PolicySecretID = "token-vendor/policy" // #nosec G101 -- the name of a secret
-	if id != "" {
-		if problem := text(&env.PolicySecretID, 512, secretName, "is not the name of a secret")(id); problem != "" {
-			return errors.New("POLICY_SECRET_ID " + problem)
-		}
+	if id != "" && !text(&env.PolicySecretID, 512, secretName)(id) {
+		return errors.New("POLICY_SECRET_ID is not the name of a secret")
 	}
 	if strings.HasPrefix(env.PolicySecretID, env.ClientSecretPrefix) {
 		// With write access to clients' documents, a principal could change the policy.
