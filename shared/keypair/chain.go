@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 )
@@ -112,12 +113,7 @@ func parseCertificates(text string, limit int) ([]*x509.Certificate, error) {
 
 // leafIndex returns the index of the certificate of key; -1 if there is none.
 func leafIndex(certificates []*x509.Certificate, key crypto.Signer) int {
-	for i, certificate := range certificates {
-		if SamePublicKey(certificate.PublicKey, key.Public()) {
-			return i
-		}
-	}
-	return -1
+	return slices.IndexFunc(certificates, func(c *x509.Certificate) bool { return SamePublicKey(c.PublicKey, key.Public()) })
 }
 
 // issuingOrder returns the first certificate, its issuer, the issuer's issuer and so on,

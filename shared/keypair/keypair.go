@@ -18,6 +18,7 @@ import (
 	"crypto/x509"
 	"encoding/asn1"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -84,10 +85,7 @@ func parseKeyBlock(b pemBlock, password Password) (key any, err error) {
 		return nil, errors.New("is a public key")
 	case strings.HasSuffix(b.label, "CERTIFICATE"):
 		return nil, errors.New("holds a certificate, which does not belong there")
-	}
-	switch b.label {
-	case "RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY":
-	default:
+	case !slices.Contains([]string{"RSA PRIVATE KEY", "EC PRIVATE KEY", "PRIVATE KEY"}, b.label):
 		return nil, errors.New("holds a PEM block that is not a private key")
 	}
 	if key = parseDER(b.der); key == nil {

@@ -46,20 +46,19 @@ func openPKCS12(der []byte, password Password) (key any, certificates []*x509.Ce
 	if mac {
 		// DecodeTrustStore verifies the MAC before it looks for a trust store, and never
 		// decrypts a key.
-		_, err := pkcs12.DecodeTrustStore(der, password.Value)
-		if errors.Is(err, pkcs12.ErrIncorrectPassword) {
+		if _, err := pkcs12.DecodeTrustStore(der, password.Value); errors.Is(err, pkcs12.ErrIncorrectPassword) {
 			return nil, nil, password.wrong("file")
 		}
 	}
 	if der, err = buildFrame(contents, password.Value); err != nil {
-		return nil, nil, unreadablePKCS12()
+		return nil, nil, errUnreadable
 	}
 	key, leaf, others, err := pkcs12.DecodeChain(der, password.Value)
 	switch {
 	case err != nil && strings.Contains(err.Error(), pkcs12.ErrDecryption.Error()):
 		return nil, nil, password.wrong("file")
 	case err != nil:
-		return nil, nil, unreadablePKCS12()
+		return nil, nil, errUnreadable
 	}
 	return key, append([]*x509.Certificate{leaf}, others...), nil
 }

@@ -18,6 +18,11 @@ const (
 	oidShroudedBag   = "1.2.840.113549.1.12.10.1.2"
 )
 
+var (
+	errUnreadable = errors.New("is not a PKCS#12 file that can be read: it must be DER with one private key and its certificates")
+	errTooCostly  = errors.New("is encrypted with more than 1000000 iterations, or in a way that is not supported")
+)
+
 // pfx is PFX (RFC 7292 section 4), content one of the contents of its authenticated safe.
 type pfx struct {
 	Version  int
@@ -67,18 +72,18 @@ func parseFrame(der []byte) (contents []asn1.RawValue, mac bool, err error) {
 	var authSafe []byte
 	if !unmarshalAll(der, &file) || file.AuthSafe.Type.String() != oidData ||
 		!unmarshalAll(file.AuthSafe.Data.Bytes, &authSafe) || !unmarshalAll(authSafe, &contents) {
-		return nil, false, unreadablePKCS12()
+		return nil, false, errUnreadable
 	}
 	mac = len(file.MAC.Digest.Algorithm.Algorithm) > 0
 	if mac && !cheap(macIterations(file.MAC)) {
-		return nil, false, tooCostly()
+		return nil, false, errTooCostly
 	}
 	keys := 0
 	var clear, sealed []asn1.RawValue
 	for _, raw := range contents {
 		var c content
 		if !unmarshalAll(raw.FullBytes, &c) {
-			return nil, false, unreadablePKCS12()
+			return nil, false, errUnreadable
 		}
 		if c.Type.String() != oidData {
 			sealed = append(sealed, raw)
@@ -100,23 +105,15 @@ func parseFrame(der []byte) (contents []asn1.RawValue, mac bool, err error) {
 	return slices.Concat(clear, sealed), mac, nil
 }
 
-func unreadablePKCS12() error {
-	return errors.New("is not a PKCS#12 file that can be read: it must be DER with one private key and its certificates")
-}
-
-func tooCostly() error {
-	return errors.New("is encrypted with more than 1000000 iterations, or in a way that is not supported")
-}
-
 func cheap(iterations int) bool { return iterations >= 1 && iterations <= maxIterations }
 
 func checkSealed(c content) error {
 	var sealed encryptedContent
-	if c.Type.String() != oidEncryptedData || !unmarshalAll(c.Data.Bytes, &sealed) {
-		return unreadablePKCS12()
-	}
-	if !cheap(pbeIterations(sealed.Info.Algorithm)) {
-		return tooCostly()
+	switch {
+	case c.Type.String() != oidEncryptedData, !unmarshalAll(c.Data.Bytes, &sealed):
+		return errUnreadable
+	case !cheap(pbeIterations(sealed.Info.Algorithm)):
+		return errTooCostly
 	}
 	return nil
 }
@@ -127,7 +124,7 @@ func countKeys(c content) (n int, err error) {
 	var data []byte
 	var bags []safeBag
 	if !unmarshalAll(c.Data.Bytes, &data) || !unmarshalAll(data, &bags) {
-		return 0, unreadablePKCS12()
+		return 0, errUnreadable
 	}
 	for _, bag := range bags {
 		switch bag.ID.String() {
@@ -136,11 +133,11 @@ func countKeys(c content) (n int, err error) {
 		case oidShroudedBag:
 			n++
 			var key encryptedKey
-			if !unmarshalAll(bag.Value.Bytes, &key) {
-				return 0, unreadablePKCS12()
-			}
-			if !cheap(pbeIterations(key.Algorithm)) {
-				return 0, tooCostly()
+			switch {
+			case !unmarshalAll(bag.Value.Bytes, &key):
+				return 0, errUnreadable
+			case !cheap(pbeIterations(key.Algorithm)):
+				return 0, errTooCostly
 			}
 		}
 	}
@@ -149,39 +146,33 @@ func countKeys(c content) (n int, err error) {
 
 // pbeIterations returns the number of iterations of a key derivation; 0 if it is unknown.
 func pbeIterations(algorithm pkix.AlgorithmIdentifier) int {
-	if algorithm.Algorithm.String() == oidPBES2 {
-		var scheme pbes2
-		if !unmarshalAll(algorithm.Parameters.FullBytes, &scheme) {
-			return 0
-		}
-		return pbkdf2Iterations(scheme.KDF)
-	}
 	var p pbeParameters
-	if !unmarshalAll(algorithm.Parameters.FullBytes, &p) {
+	switch {
+	case algorithm.Algorithm.String() == oidPBES2:
+		return pbkdf2Iterations(algorithm)
+	case !unmarshalAll(algorithm.Parameters.FullBytes, &p):
 		return 0
 	}
 	return p.Iterations
 }
 
-func pbkdf2Iterations(kdf pkix.AlgorithmIdentifier) int {
+// pbkdf2Iterations does the same for PBES2, and for PBMAC1, whose parameters have the same form.
+func pbkdf2Iterations(algorithm pkix.AlgorithmIdentifier) int {
+	var scheme pbes2
 	var p pbkdf2Parameters
-	if kdf.Algorithm.String() != oidPBKDF2 || !unmarshalAll(kdf.Parameters.FullBytes, &p) {
+	if !unmarshalAll(algorithm.Parameters.FullBytes, &scheme) || scheme.KDF.Algorithm.String() != oidPBKDF2 ||
+		!unmarshalAll(scheme.KDF.Parameters.FullBytes, &p) {
 		return 0
 	}
 	return p.Iterations
 }
 
-// macIterations returns the number of iterations of a MAC, which may be PBMAC1 (RFC 9579);
-// 0 if it is unknown.
+// macIterations does the same for a MAC, which may be PBMAC1 (RFC 9579).
 func macIterations(mac pfxMAC) int {
-	if mac.Digest.Algorithm.Algorithm.String() != oidPBMAC1 {
-		return mac.Iterations
+	if mac.Digest.Algorithm.Algorithm.String() == oidPBMAC1 {
+		return pbkdf2Iterations(mac.Digest.Algorithm)
 	}
-	var p pbes2 // PBMAC1-params has the same form
-	if !unmarshalAll(mac.Digest.Algorithm.Parameters.FullBytes, &p) {
-		return 0
-	}
-	return pbkdf2Iterations(p.KDF)
+	return mac.Iterations
 }
 
 // buildFrame writes a file with the contents in the order of parseFrame: the decoder meets

@@ -30,6 +30,8 @@ const (
 	oidScrypt = "1.3.6.1.4.1.11591.4.11"
 )
 
+var errBroken = errors.New("holds an encrypted private key that cannot be read")
+
 // encryptedKey is EncryptedPrivateKeyInfo (RFC 5958 section 3).
 type encryptedKey struct {
 	Algorithm pkix.AlgorithmIdentifier
@@ -52,17 +54,16 @@ type pbkdf2Parameters struct {
 // which is what OpenSSL has written since version 1.1. plain is nil if the padding is
 // wrong, which means a wrong password or a damaged key.
 func decryptPKCS8(der []byte, password string) (plain []byte, err error) {
-	broken := errors.New("holds an encrypted private key that cannot be read")
 	var info encryptedKey
 	var scheme pbes2
 	if !unmarshalAll(der, &info) {
-		return nil, broken
+		return nil, errBroken
 	}
 	if info.Algorithm.Algorithm.String() != oidPBES2 {
 		return nil, errors.New("is encrypted in a way that is not supported (PBES1)" + convert)
 	}
 	if !unmarshalAll(info.Algorithm.Parameters.FullBytes, &scheme) {
-		return nil, broken
+		return nil, errBroken
 	}
 	derive, err := keyDerivation(scheme.KDF)
 	if err != nil {
@@ -74,13 +75,9 @@ func decryptPKCS8(der []byte, password string) (plain []byte, err error) {
 	}
 	key, err := derive(password, size)
 	if err != nil {
-		return nil, broken
+		return nil, errBroken
 	}
-	plain, ok := decryptCBC(newBlock, key, scheme.Cipher.Parameters, info.Data)
-	if !ok {
-		return nil, broken
-	}
-	return plain, nil
+	return decryptCBC(newBlock, key, scheme.Cipher.Parameters, info.Data)
 }
 
 // unmarshalAll reads der, which must be one value with nothing behind it.
@@ -100,7 +97,7 @@ func keyDerivation(kdf pkix.AlgorithmIdentifier) (derive func(password string, s
 	}
 	var p pbkdf2Parameters
 	if !unmarshalAll(kdf.Parameters.FullBytes, &p) || p.Salt.Class != asn1.ClassUniversal || p.Salt.Tag != asn1.TagOctetString {
-		return nil, errors.New("holds an encrypted private key that cannot be read")
+		return nil, errBroken
 	}
 	if p.Iterations < 1 || p.Iterations > maxIterations {
 		return nil, errors.New("is encrypted with more than 1000000 iterations" + convert)
@@ -117,19 +114,14 @@ func keyDerivation(kdf pkix.AlgorithmIdentifier) (derive func(password string, s
 // prf returns the hash of PBKDF2's HMAC; nil if it is not supported. SHA-1 is the default
 // of RFC 8018, and HMAC with it is not broken.
 func prf(algorithm asn1.ObjectIdentifier) func() hash.Hash {
-	switch algorithm.String() {
-	case "", "1.2.840.113549.2.7":
-		return sha1.New
-	case "1.2.840.113549.2.8":
-		return sha256.New224
-	case "1.2.840.113549.2.9":
-		return sha256.New
-	case "1.2.840.113549.2.10":
-		return sha512.New384
-	case "1.2.840.113549.2.11":
-		return sha512.New
-	}
-	return nil
+	return map[string]func() hash.Hash{
+		"":                    sha1.New,
+		"1.2.840.113549.2.7":  sha1.New,
+		"1.2.840.113549.2.8":  sha256.New224,
+		"1.2.840.113549.2.9":  sha256.New,
+		"1.2.840.113549.2.10": sha512.New384,
+		"1.2.840.113549.2.11": sha512.New,
+	}[algorithm.String()]
 }
 
 // blockCipher returns the length of the key in bytes and the cipher; nil if it is not
@@ -148,19 +140,19 @@ func blockCipher(algorithm asn1.ObjectIdentifier) (size int, newBlock func(key [
 	return 0, nil
 }
 
-// decryptCBC decrypts and removes the padding. ok is false for data that no password can
-// decrypt; plain is nil if the padding is wrong.
-func decryptCBC(newBlock func([]byte) (cipher.Block, error), key []byte, iv asn1.RawValue, data []byte) (plain []byte, ok bool) {
+// decryptCBC decrypts and removes the padding. plain is nil if the padding is wrong; the error
+// is for data that no password can decrypt.
+func decryptCBC(newBlock func([]byte) (cipher.Block, error), key []byte, iv asn1.RawValue, data []byte) (plain []byte, err error) {
 	block, err := newBlock(key)
 	if err != nil || len(iv.Bytes) != block.BlockSize() || len(data) == 0 || len(data)%block.BlockSize() != 0 {
-		return nil, false
+		return nil, errBroken
 	}
 	plain = make([]byte, len(data))
 	cipher.NewCBCDecrypter(block, iv.Bytes).CryptBlocks(plain, data)
 	n := int(plain[len(plain)-1])
 	if n < 1 || n > block.BlockSize() || n == len(plain) ||
 		!bytes.Equal(plain[len(plain)-n:], bytes.Repeat([]byte{byte(n)}, n)) {
-		return nil, true
+		return nil, nil
 	}
-	return plain[:len(plain)-n], true
+	return plain[:len(plain)-n], nil
 }
