@@ -146,13 +146,13 @@ func (e *env) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret,
 func (e *env) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in struct{ SecretId, VersionStage string }
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	if json.NewDecoder(r.Body).Decode(&in) != nil || r.Header.Get("X-Amz-Target") != "secretsmanager.GetSecretValue" || in.VersionStage != "AWSCURRENT" {
+	if json.NewDecoder(r.Body).Decode(&in) != nil || r.Header.Get("X-Amz-Target") != "secretsmanager.GetSecretValue" || in.VersionStage != "AWSCURRENT" && in.VersionStage != "AWSPREVIOUS" {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, `{"__type":"ValidationException","Message":"cnry-message"}`)
 		return
 	}
 	read, err := e.ReadSecret(r.Context(), in.SecretId, false)
-	if errors.Is(err, secret.ErrNotFound) {
+	if in.VersionStage == "AWSPREVIOUS" || errors.Is(err, secret.ErrNotFound) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","Message":"cnry-message"}`)
 		return

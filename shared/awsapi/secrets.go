@@ -38,22 +38,35 @@ func NewSecrets(cfg aws.Config) *Secrets {
 	return &Secrets{client: secretsmanager.NewFromConfig(cfg)}
 }
 
-// ReadSecret implements [secret.Reader]. It takes at most four seconds; if once is true, it
-// takes at most one second and does not retry. The request names the staging label, because
-// an emulator returned another version without it.
+// ReadSecret implements [secret.Reader] for the current version. It takes at most four
+// seconds; if once is true, it takes at most one second and does not retry.
 func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secret.Secret, error) {
+	return s.read(ctx, name, stageCurrent, once)
+}
+
+// Previous returns a reader of previous versions, with the time limits of ReadSecret. A
+// secret whose AWSPREVIOUS is at no version has none.
+//
+// Source: docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html#term_version
+func (s *Secrets) Previous() secret.Reader {
+	return secret.ReaderFunc(func(ctx context.Context, name string, once bool) (secret.Secret, error) {
+		return s.read(ctx, name, stagePrevious, once)
+	})
+}
+
+func (s *Secrets) read(ctx context.Context, name, stage string, once bool) (secret.Secret, error) {
 	timeout, maxAttempts := readTimeout, attempts
 	if once {
 		timeout, maxAttempts = onceTimeout, 1
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	out, err := currentValue(ctx, s.client, name, maxAttempts)
+	out, err := stagedValue(ctx, s.client, name, stage, maxAttempts)
 	if err != nil {
 		return secret.Secret{}, err
 	}
-	if len(out.VersionStages) > 0 && !slices.Contains(out.VersionStages, stageCurrent) {
-		return secret.Secret{}, fmt.Errorf("%w: the answer is not the current version", secret.ErrUnavailable)
+	if len(out.VersionStages) > 0 && !slices.Contains(out.VersionStages, stage) {
+		return secret.Secret{}, fmt.Errorf("%w: the answer is another version than %s", secret.ErrUnavailable, stage)
 	}
 	text := out.SecretBinary
 	if out.SecretString != nil {
@@ -62,11 +75,12 @@ func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secre
 	return secret.Secret{Text: text, Version: version(out.VersionId, text)}, nil
 }
 
-// currentValue reads the current version of a secret. It checks the name in the answer,
-// because Secrets Manager also finds a secret by its name with the random suffix of its ARN,
-// so that a name could return another secret.
-func currentValue(ctx context.Context, client *secretsmanager.Client, name string, maxAttempts int) (*secretsmanager.GetSecretValueOutput, error) {
-	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: aws.String(stageCurrent)},
+// stagedValue reads the version of a secret that has a staging label. The request names
+// AWSCURRENT too, because an emulator returned another version without it. stagedValue
+// checks the name in the answer, because Secrets Manager also finds a secret by its name
+// with the random suffix of its ARN, so that a name could return another secret.
+func stagedValue(ctx context.Context, client *secretsmanager.Client, name, stage string, maxAttempts int) (*secretsmanager.GetSecretValueOutput, error) {
+	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &stage},
 		func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
 	if err != nil {
 		return nil, secretError(ctx, err)

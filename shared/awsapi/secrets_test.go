@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	aws "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+
+	"tokenvendor/scripts/local/secretsmanager"
 	"tokenvendor/shared/secret"
 )
 
@@ -128,6 +131,67 @@ func TestReadSecretRefusesResponseForAnotherSecret(t *testing.T) {
 			}
 			checkText(t, err)
 		})
+	}
+}
+
+// The version before the current one is read at the local stack's Secrets Manager.
+func TestPreviousReadsVersionBeforeCurrent(t *testing.T) {
+	server := httptest.NewServer(secretsmanager.New(secretsmanager.Config{Region: "eu-central-1", Account: "111122223333"}))
+	t.Cleanup(server.Close)
+	secrets := NewSecrets(configOf(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER", server.URL))
+	id := func(n int) *string { return new(strings.Repeat(string(rune('0'+n)), 32)) }
+	check := func(want int) {
+		t.Helper()
+		got, err := secrets.Previous().ReadSecret(t.Context(), secretName, false)
+		switch {
+		case want == 0 && !errors.Is(err, secret.ErrNotFound):
+			t.Errorf("got %d bytes of version %.1s, %v, want %v", len(got.Text), got.Version, err, secret.ErrNotFound)
+		case want > 0 && (err != nil || got.Version != *id(want) || string(got.Text) != *id(want)):
+			t.Errorf("got %d bytes of version %.1s, %v, want version %d", len(got.Text), got.Version, err, want)
+		}
+	}
+	do := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put := func(n int, stages ...string) {
+		t.Helper()
+		do(secrets.client.PutSecretValue(t.Context(), &aws.PutSecretValueInput{SecretId: new(secretName), ClientRequestToken: id(n), SecretString: id(n), VersionStages: stages}))
+	}
+	move := func(from, to int) {
+		t.Helper()
+		do(secrets.client.UpdateSecretVersionStage(t.Context(), &aws.UpdateSecretVersionStageInput{
+			SecretId: new(secretName), VersionStage: new(stageCurrent), RemoveFromVersionId: id(from), MoveToVersionId: id(to),
+		}))
+	}
+	check(0)
+	do(secrets.client.CreateSecret(t.Context(), &aws.CreateSecretInput{Name: new(secretName), ClientRequestToken: id(1), SecretString: id(1)}))
+	check(0)
+	put(2)
+	check(1)
+	put(3, "AWSPENDING")
+	check(1)
+	move(2, 3) // the end of a rotation
+	check(2)
+	move(3, 2) // and its rollback
+	check(3)
+	if got, err := secrets.ReadSecret(t.Context(), secretName, false); err != nil || got.Version != *id(2) {
+		t.Errorf("got the current version %.1s, %v, want 2", got.Version, err)
+	}
+	do(secrets.client.DeleteSecret(t.Context(), &aws.DeleteSecretInput{SecretId: new(secretName)}))
+	check(0)
+}
+
+func TestPreviousRefusesOtherVersion(t *testing.T) {
+	for name, stages := range map[string][]string{"current stage": {"AWSCURRENT"}, "pending stage": {"AWSPENDING"}} {
+		secrets, _ := newSecrets(t, respondJSON(http.StatusOK, secretBody(map[string]any{"VersionStages": stages})))
+		got, err := secrets.Previous().ReadSecret(t.Context(), secretName, true)
+		if !errors.Is(err, secret.ErrUnavailable) || got.Text != nil {
+			t.Fatalf("%s: got %d bytes and %v, want %v", name, len(got.Text), err, secret.ErrUnavailable)
+		}
+		checkText(t, err)
 	}
 }
 

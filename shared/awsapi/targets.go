@@ -26,7 +26,7 @@ func NewTargets(cfg aws.Config) *Targets {
 func (t *Targets) Read(ctx context.Context, name string) (text []byte, written time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	out, err := currentValue(ctx, t.client, name, attempts)
+	out, err := stagedValue(ctx, t.client, name, stageCurrent, attempts)
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -28,9 +28,10 @@ type Secret struct {
 	Version string
 }
 
-// Reader reads the current version (AWSCURRENT) of a secret. If once is true, it makes
-// one attempt only, because the caller has an older version to fall back on. Its error
-// wraps [ErrNotFound], [ErrDenied], [ErrUnavailable] or the error of an ended context,
+// Reader reads one version of a secret: the current one (AWSCURRENT), or the one before it
+// (AWSPREVIOUS) where its user says so. If once is true, it makes one attempt only, because
+// the caller has an older version to fall back on. Its error wraps [ErrNotFound] (also if
+// there is no such version), [ErrDenied], [ErrUnavailable] or the error of an ended context,
 // and holds neither a value nor an ARN. A Reader is safe for concurrent use.
 type Reader interface {
 	ReadSecret(ctx context.Context, name string, once bool) (Secret, error)
