@@ -65,8 +65,9 @@ func CheckLeaf(chain []*x509.Certificate, now time.Time) []error {
 
 // ParseRoots reads the certificates of at most 100 certificate authorities, in one or
 // several PEM texts.
-func ParseRoots(texts []string) (*x509.CertPool, error) {
-	pool, left := x509.NewCertPool(), maxRoots
+func ParseRoots(texts []string) ([]*x509.Certificate, error) {
+	var roots []*x509.Certificate
+	left := maxRoots
 	for _, text := range texts {
 		certificates, err := parseCertificates(text, left)
 		if err != nil {
@@ -77,10 +78,10 @@ func ParseRoots(texts []string) (*x509.CertPool, error) {
 			if !certificate.IsCA {
 				return nil, errors.New("holds a certificate that is not of a CA")
 			}
-			pool.AddCert(certificate)
 		}
+		roots = append(roots, certificates...)
 	}
-	return pool, nil
+	return roots, nil
 }
 
 // SamePublicKey reports whether a and b are the same public key.

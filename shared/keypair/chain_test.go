@@ -107,10 +107,10 @@ func TestParseRoots(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			pool, err := ParseRoots(test.roots)
+			roots, err := ParseRoots(test.roots)
 			checkError(t, err, test.want, strings.Join(test.roots, ""))
-			if (pool == nil) != (test.want != "") {
-				t.Errorf("got a pool: %t", pool != nil)
+			if (roots == nil) != (test.want != "") {
+				t.Errorf("got %d roots", len(roots))
 			}
 		})
 	}

@@ -3,8 +3,10 @@ package registry
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"maps"
+	"slices"
 	"time"
 
 	"tokenvendor/shared/oauth"
@@ -23,6 +25,25 @@ type Client struct {
 	OAuth *oauth.Client
 	// Method is how the client authenticates.
 	Method oauth.Method
+	// Terms identifies everything in the document but the credential: client_id, the token
+	// endpoint, scope, resource, audience, token_format, parameters, allow_parameters,
+	// certificate_bound and ca_certificates. Two clients of a name have the same terms if
+	// and only if these have the same meaning: the order of a list, the form of a URL's host
+	// and members that are ignored have no influence. It is text of 43 characters. A key of
+	// XSUAA that moves from a secret to a certificate has other terms, because certurl is
+	// another endpoint. It is empty only if OAuth is nil.
+	Terms string
+	// Credential identifies the credential and how it is presented: method, secret,
+	// basic_encoding, certificates, public key, kid and the other options of an assertion.
+	// Two versions of a secret that hold the same credential have the same text, also if
+	// the PEM is wrapped in another way or another password protects the key. It covers
+	// neither client_id nor the endpoint: a server refuses a credential for some terms.
+	//
+	// It is a SHA-256 (43 characters) that allows a weak secret to be guessed. It must not be
+	// logged, and must not be stored outside sealed rows.
+	Credential string
+	// NoPrevious says that the document forbids the use of its previous version.
+	NoPrevious bool
 
 	// Scope, Resource, Audience and TokenFormat are the defaults of a request. An empty one
 	// is not sent.
@@ -41,11 +62,18 @@ type Client struct {
 	CertificateBound BoundPolicy
 	// CertificateNotAfter is the end of the client's certificate; zero if it has none.
 	CertificateNotAfter time.Time
-	// IssuerHost is the host of the token endpoint, in lower case, with its port if the URL
-	// has one.
+	// IssuerHost is the host of the token endpoint in canonical form: in lower case, with
+	// neither a dot at its end nor the port 443.
 	IssuerHost string
 	// Shadow is a second credential that is only tried; nil if there is none.
 	Shadow *Shadow
+
+	// id is the client_id, roots are the authorities of ca_certificates.
+	id    string
+	roots []*x509.Certificate
+	// discovered is the issuer from whose metadata the token endpoint is; empty if the
+	// document says it.
+	discovered string
 }
 
 // Shadow is a credential that refreshes try beside the client's own, so that a team can
@@ -64,6 +92,9 @@ type Shadow struct {
 	Problem string
 	// Version is the version of its credential; see [Client.Version].
 	Version string
+	// Credential identifies its credential; see [Client.Credential]. It is empty if Problem
+	// is not.
+	Credential string
 }
 
 // newClient makes the client of a document without problems, which the secret's version
@@ -73,6 +104,8 @@ func newClient(d *document, version string, cfg Config) (*Client, error) {
 		Name:             d.name,
 		Version:          version + d.keyVersion,
 		Method:           d.method,
+		Credential:       credentialOf(d),
+		NoPrevious:       d.options.noPrevious,
 		Scope:            d.options.scope,
 		Resource:         d.options.resource,
 		Audience:         d.options.audience,
@@ -81,17 +114,21 @@ func newClient(d *document, version string, cfg Config) (*Client, error) {
 		Allow:            d.options.allow,
 		CertificateBound: d.options.bound,
 		IssuerHost:       hostOf(d.tokenEndpoint),
+		id:               d.clientID(),
+		roots:            d.options.roots,
 	}
 	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
 	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })
-	if len(d.pair.Chain) > 0 {
-		c.CertificateNotAfter = d.pair.Chain[0].NotAfter
+	c.CertificateNotAfter = d.certificateNotAfter()
+	if d.discovered {
+		c.discovered = d.endpoint.issuer.value
 	}
 	var err error
 	if d.tokenEndpoint != "" {
 		if c.OAuth, err = newOAuthClient(d, cfg); err != nil {
 			return nil, err
 		}
+		c.Terms = termsOf(c)
 	}
 	if d.shadow != nil {
 		c.Shadow, err = newShadow(d.shadow, version, cfg)
@@ -103,6 +140,7 @@ func newShadow(s *shadow, version string, cfg Config) (*Shadow, error) {
 	made := &Shadow{Method: s.method, IssuerHost: hostOf(s.tokenEndpoint), Share: s.share, Problem: s.problem, Version: version + s.keyVersion}
 	var err error
 	if s.problem == "" {
+		made.Credential = credentialOf(s.document)
 		made.OAuth, err = newOAuthClient(s.document, cfg)
 	}
 	return made, err
@@ -115,7 +153,7 @@ func newOAuthClient(d *document, cfg Config) (*oauth.Client, error) {
 		Method:        d.method,
 		Authenticator: newAuthenticator(d, cfg),
 		Certificate:   d.tlsCertificate(),
-		RootCAs:       d.options.roots,
+		RootCAs:       d.options.rootPool(),
 		Addresses:     cfg.Addresses,
 	})
 }
@@ -164,9 +202,55 @@ func newIssuedAssertion(d *document, identity WebIdentity) oauth.IssuedAssertion
 	}}
 }
 
-// same reports whether a new client is as good as the old one, c.
+// termsOf returns [Client.Terms].
+func termsOf(c *Client) string {
+	f := fields{"terms 1", c.id, canonicalURL(c.OAuth.TokenEndpoint()), c.Audience, c.TokenFormat, string(c.CertificateBound)}
+	f.addSet(c.Scope)
+	f.addSet(c.Resource)
+	f.addSet(slices.Collect(maps.Keys(c.Allow)))
+	f.addSet(rawCertificates(c.roots))
+	for _, name := range slices.Sorted(maps.Keys(c.Parameters)) {
+		f = append(f, name, c.Parameters[name])
+	}
+	return f.digest()
+}
+
+// credentialOf returns [Client.Credential]. It covers what the method presents only: a secret
+// beside a certificate that counts, or the alias of a key, makes no difference to the server.
+func credentialOf(d *document) string {
+	f, assertion := fields{"credential 1", string(d.method)}, d.options.assertion
+	switch d.method {
+	case oauth.ClientSecretPost:
+		f = append(f, d.secret().Expose())
+	case oauth.ClientSecretBasic:
+		f = append(f, d.secret().Expose(), string(d.basicEncoding()))
+	case oauth.PrivateKeyJWT:
+		f = append(f, string(d.publicKey), d.signer.Algorithm(), assertion.keyID, assertion.typ, d.assertionAudience(), assertion.lifetime.String())
+		// The certificate's thumbprint is in the assertion.
+		f = append(f, rawCertificates(d.pair.Chain)...)
+	case oauth.AWSWebIdentity:
+		f = append(f, assertion.algorithm.value, d.assertionAudience(), assertion.lifetime.String())
+	default:
+		// The key is that of the leaf.
+		f = append(f, rawCertificates(d.pair.Chain)...)
+	}
+	return f.digest()
+}
+
+func rawCertificates(list []*x509.Certificate) []string {
+	var raw []string
+	for _, c := range list {
+		raw = append(raw, string(c.Raw))
+	}
+	return raw
+}
+
+// same reports whether nothing has changed from the old client, c, to a new one. The version
+// of the secret does not tell that alone: an issuer's metadata, an alias, and the versions of
+// an emulator change without it.
 func (c *Client) same(fresh *Client) bool {
-	return c.Version == fresh.Version && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
+	return c.Version == fresh.Version && c.Terms == fresh.Terms && c.Credential == fresh.Credential &&
+		c.NoPrevious == fresh.NoPrevious && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
 }
 
 func (s *Shadow) same(fresh *Shadow) bool {
@@ -174,5 +258,6 @@ func (s *Shadow) same(fresh *Shadow) bool {
 		return s == fresh
 	}
 	return s.Problem == fresh.Problem && s.Version == fresh.Version && s.IssuerHost == fresh.IssuerHost &&
+		s.Credential == fresh.Credential && s.Share == fresh.Share &&
 		(s.Problem != "" || s.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint())
 }

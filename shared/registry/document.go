@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"slices"
 	"strconv"
+	"time"
 
 	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
@@ -28,10 +29,14 @@ type document struct {
 	method oauth.Method
 	pair   keypair.Pair
 	signer oauth.Signer
+	// publicKey is the public key of signer in DER (PKIX).
+	publicKey []byte
 	// keyVersion identifies the key in KMS that signs; empty if there is none.
 	keyVersion string
 	// tokenEndpoint is empty until it is discovered.
 	tokenEndpoint string
+	// discovered says that tokenEndpoint is from the issuer's metadata.
+	discovered bool
 	// issuer is empty if it is not known.
 	issuer string
 }
@@ -53,7 +58,7 @@ func nativeMembers() []string {
 		"certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password",
 		"kid", "alg", "assertion_audience", "assertion_type_header", "assertion_lifetime",
 		"basic_encoding", "ca_certificates", "scope", "resource", "audience", "token_format",
-		"parameters", "allow_parameters", "certificate_bound", "kms_key_id", "shadow",
+		"parameters", "allow_parameters", "certificate_bound", "kms_key_id", "shadow", "previous",
 	}
 }
 
@@ -207,6 +212,14 @@ func (d *document) basicEncoding() oauth.BasicEncoding {
 // allows.
 func (d *document) assertionAudience() string {
 	return cmp.Or(d.options.assertion.audience.value, d.issuer, d.tokenEndpoint)
+}
+
+// certificateNotAfter returns the end of the leaf; zero if there is no certificate.
+func (d *document) certificateNotAfter() time.Time {
+	if len(d.pair.Chain) == 0 {
+		return time.Time{}
+	}
+	return d.pair.Chain[0].NotAfter
 }
 
 // tlsCertificate returns the certificate of the TLS handshake; nil unless the client

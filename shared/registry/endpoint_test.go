@@ -70,3 +70,24 @@ func TestIsSAP(t *testing.T) {
 		}
 	}
 }
+
+func TestHostIsCanonical(t *testing.T) {
+	for url, want := range map[string]string{
+		"https://as.example.com/t":      "as.example.com",
+		"https://AS.Example.COM:443/t":  "as.example.com",
+		"https://as.example.com./t":     "as.example.com",
+		"https://as.example.com.:443/t": "as.example.com",
+		"https://as.example.com:8443/t": "as.example.com:8443",
+		"https://[2001:DB8::1]/t":       "[2001:db8::1]",
+		"https://[2001:db8::1]:444/t":   "[2001:db8::1]:444",
+	} {
+		client, err := load(t, native(members{"client_secret": "s", "token_endpoint": url}), func(cfg *Config) {
+			cfg.Addresses.Prefixes = []netip.Prefix{netip.MustParsePrefix("2001:db8::/32")}
+		})
+		if err != nil {
+			t.Errorf("%s: %v", url, err)
+		} else if client.IssuerHost != want || client.OAuth.TokenEndpoint() != url {
+			t.Errorf("%s: got the host %s and the endpoint %s, want %s and the endpoint as it was given", url, client.IssuerHost, client.OAuth.TokenEndpoint(), want)
+		}
+	}
+}

@@ -45,11 +45,31 @@ func isSAP(issuer string) bool {
 	return false
 }
 
-// hostOf returns the lower-case host of a URL, with its port if there is one.
+// hostOf returns the canonical host of an https URL: in lower case, without the dot of the
+// root domain and without the default port. Other forms are the same server.
 func hostOf(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
 		return ""
 	}
-	return strings.ToLower(u.Host)
+	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if port := u.Port(); port != "" && port != "443" {
+		host += ":" + port
+	}
+	return host
+}
+
+// canonicalURL returns an https URL with its canonical host.
+func canonicalURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return text
+	}
+	if u.Host = hostOf(text); u.Path == "" {
+		u.Path = "/"
+	}
+	return u.String()
 }

@@ -37,9 +37,12 @@ type options struct {
 	parameters            map[string]string
 	allow                 map[string]bool
 	bound                 BoundPolicy
-	roots                 *x509.CertPool
-	encoding              oauth.BasicEncoding
-	assertion             assertionOptions
+	// roots are the authorities that ca_certificates names.
+	roots []*x509.Certificate
+	// noPrevious forbids the use of the secret's previous version.
+	noPrevious bool
+	encoding   oauth.BasicEncoding
+	assertion  assertionOptions
 }
 
 type assertionOptions struct {
@@ -64,6 +67,7 @@ func readOptions(o object) options {
 		allow:       readAllow(o),
 		bound:       BoundPolicy(o.choice("certificate_bound", string(BoundWarn), string(BoundAllow), string(BoundRefuse))),
 		roots:       readRoots(o),
+		noPrevious:  o.choice("previous", "allow", "never") == "never",
 		encoding:    readEncoding(o),
 		assertion:   readAssertion(o),
 	}
@@ -156,7 +160,7 @@ func readType(o object) string {
 }
 
 // readRoots reads ca_certificates, which replace the system's roots.
-func readRoots(o object) *x509.CertPool {
+func readRoots(o object) []*x509.Certificate {
 	list := o.strings("ca_certificates")
 	if len(list) == 0 {
 		return nil
@@ -164,7 +168,18 @@ func readRoots(o object) *x509.CertPool {
 	roots, err := keypair.ParseRoots(list)
 	if err != nil {
 		o.report.add(o.path+"ca_certificates", err.Error())
-		return nil
 	}
 	return roots
+}
+
+// rootPool returns the authorities to trust; nil: the system's.
+func (o options) rootPool() *x509.CertPool {
+	if len(o.roots) == 0 {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	for _, root := range o.roots {
+		pool.AddCert(root)
+	}
+	return pool
 }

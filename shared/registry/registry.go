@@ -8,6 +8,8 @@
 // (credentials, uaa, VCAP_SERVICES), or a service key with native members beside it
 // (service_key). The registry never tries one format after another.
 //
+// A client has terms and a credential; see [Client.Terms] and [Client.Credential].
+//
 // All problems of a document are reported together, and each names its member. Documents
 // may be secret or hostile: a problem holds no value, sizes and iteration counts are checked
 // before they cost anything, and endpoints must use https. The package does not cache, and
@@ -143,7 +145,7 @@ func (r *Registry) load(ctx context.Context, name string, s secret.Secret, have 
 		if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
 			return nil, err
 		}
-		if old.Version == s.Version+d.keyVersion {
+		if old.Version == s.Version+d.keyVersion && old.Credential == credentialOf(d) {
 			return old, nil
 		}
 	}
@@ -198,7 +200,7 @@ func (r *Registry) resolveShadow(ctx context.Context, s *shadow) {
 // discover asks the issuer for its token endpoint. The error wraps [secret.ErrUnavailable].
 func (r *Registry) discover(ctx context.Context, d *document, problems *report) error {
 	issuer := d.endpoint.issuer
-	metadata, err := r.cfg.Discover(ctx, d.options.roots, d.tlsCertificate(), issuer.value)
+	metadata, err := r.cfg.Discover(ctx, d.options.rootPool(), d.tlsCertificate(), issuer.value)
 	switch {
 	case err == nil:
 	case errors.Is(err, oauth.ErrDiscovery), ctx.Err() != nil:
@@ -207,7 +209,7 @@ func (r *Registry) discover(ctx context.Context, d *document, problems *report) 
 		problems.add(issuer.name, "cannot be used: "+strings.TrimPrefix(err.Error(), "issuer: "))
 		return nil
 	}
-	d.tokenEndpoint = metadata.TokenEndpoint
+	d.tokenEndpoint, d.discovered = metadata.TokenEndpoint, true
 	if d.method.MutualTLS() && metadata.MutualTLSTokenEndpoint != "" {
 		d.tokenEndpoint = metadata.MutualTLSTokenEndpoint
 	}

@@ -158,6 +158,43 @@ func TestDocumentErrorListsAllProblems(t *testing.T) {
 	}
 }
 
+// The version of a secret that does not change with its text is an emulator's.
+func TestLoadReturnsSameClientOnlyIfNothingChanged(t *testing.T) {
+	base := members{"client_secret": "s", "shadow": members{"client_secret": "t"}}
+	for name, change := range map[string]members{
+		"nothing":        nil,
+		"order":          {"scope": ""},
+		"secret":         {"client_secret": "S"},
+		"scope":          {"scope": "read"},
+		"previous":       {"previous": "never"},
+		"no shadow":      {"shadow": nil},
+		"shadow":         {"shadow": members{"client_secret": "T"}},
+		"share of it":    {"shadow": members{"client_secret": "t", "share": 0.5}},
+		"form of a host": {"token_endpoint": "https://AS.example.com/token"},
+	} {
+		document := native(base)
+		r := New(Config{Now: keypairtest.Now, Secrets: secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+			return secret.Secret{Text: document, Version: "v1"}, nil
+		})})
+		old, err := r.Load(t.Context(), "billing", Have{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := maps.Clone(base)
+		maps.Copy(changed, change)
+		maps.DeleteFunc(changed, func(_ string, value any) bool { return value == nil })
+		document = native(changed)
+		got, err := r.Load(t.Context(), "billing", Have{Client: old})
+		if same := name == "nothing" || name == "order"; err != nil || (got == old) != same {
+			t.Errorf("%s: got the same client: %t, %v, want %t", name, got == old, err, same)
+		}
+		got, err = r.Load(t.Context(), "billing", Have{Client: old, Refused: true})
+		if same := name != "secret"; err != nil || (got == old) != same {
+			t.Errorf("%s, refused: got the same client: %t, %v, want %t", name, got == old, err, same)
+		}
+	}
+}
+
 func TestValidName(t *testing.T) {
 	good := []string{"a", "7", "billing", "a-b", "a--b", strings.Repeat("a", 63)}
 	bad := []string{"", "-", "-a", "a-", "A", "a_b", "a.b", "..", "a/b", "a%62", "ä", "a b", "a\n", strings.Repeat("a", 64), "billing\x00"}

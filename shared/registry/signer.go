@@ -61,7 +61,7 @@ func (d *document) makeSigner(problems *report) {
 		problems.add(algorithm.name, "does not fit the key")
 		return
 	}
-	d.signer = signer
+	d.signer, d.publicKey = signer, encodePublicKey(d.pair.Key.Public())
 }
 
 // openKey reads the public key of the document's key in KMS, if it has one, and makes its
@@ -88,7 +88,8 @@ func (d *document) openKey(ctx context.Context, keys SigningKeys, problems *repo
 		problems.add(alias.name, "names a key that is not supported: take "+keypair.Supported)
 		return nil
 	}
-	d.keyVersion = keyVersion(public)
+	d.publicKey = encodePublicKey(public)
+	d.keyVersion = keyVersion(d.publicKey)
 	d.signer, err = oauth.NewSigner(public, algorithm.value, func(ctx context.Context, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
 		return keys.Sign(ctx, alias.value, cmp.Or(algorithm.value, natural), digest)
 	})
@@ -100,11 +101,15 @@ func (d *document) openKey(ctx context.Context, keys SigningKeys, problems *repo
 
 // keyVersion identifies a public key. It is part of the credential's version, because an
 // alias may refer to another key later.
-func keyVersion(public crypto.PublicKey) string {
+func keyVersion(publicKey []byte) string {
+	sum := sha256.Sum256(publicKey)
+	return "+" + hex.EncodeToString(sum[:6])
+}
+
+func encodePublicKey(public crypto.PublicKey) []byte {
 	der, err := x509.MarshalPKIXPublicKey(public)
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())
 	}
-	sum := sha256.Sum256(der)
-	return "+" + hex.EncodeToString(sum[:6])
+	return der
 }
