@@ -93,6 +93,7 @@ BREAKS = [
     ("roles", "a managed policy", [(TOKEN_ROLE + "/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"])]),
     ("roles", "a role that a user may assume", [(TOKEN_ROLE + "/AssumeRolePolicyDocument/Statement/0/Principal/AWS", "123456789012")]),
     ("secrets", "every version of a secret", [(ROLE + "/0/Condition/ForAnyValue:StringEquals", REMOVED)]),
+    ("secrets", "pending versions", [(ROLE + "/0/Condition/ForAnyValue:StringEquals", {"secretsmanager:VersionStage": ["AWSCURRENT", "AWSPREVIOUS", "AWSPENDING"]})]),
     ("secrets", "secrets of other accounts", [(ROLE + "/0/Condition/StringEquals", REMOVED)]),
     ("secrets", "secrets other than the clients'", [(ROLE + "/0/Resource", MORE_SECRETS)]),
     ("secrets", "writing secrets", [(ROLE + "/0/Action", ["secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"])]),

@@ -93,7 +93,7 @@ def own_roles(resources):
         seen.add(role)
 
 
-def reads_current_only(resources):
+def reads_labelled_versions(resources):
     prefixes = [environment(f).get("CLIENT_SECRET_PREFIX") for _, f in of(resources, "AWS::Lambda::Function")]
     for where, statement, _ in identity_statements(resources):
         actions = [a for a in many(statement.get("Action")) if a.startswith("secretsmanager:")]
@@ -101,8 +101,11 @@ def reads_current_only(resources):
             continue
         if actions != ["secretsmanager:GetSecretValue"]:
             yield f"{where}: allows more than GetSecretValue"
-        if condition(statement, "ForAnyValue:StringEquals", "secretsmanager:VersionStage") != ["AWSCURRENT"]:
-            yield f"{where}: allows versions other than AWSCURRENT"
+        # The policy has no previous version: a rule that was removed must not come back.
+        policy = any(resource.endswith("-??????") for resource in many(statement.get("Resource")))
+        stages = ["AWSCURRENT"] if policy else ["AWSCURRENT", "AWSPREVIOUS"]
+        if condition(statement, "ForAnyValue:StringEquals", "secretsmanager:VersionStage") != stages:
+            yield f"{where}: allows versions other than {' and '.join(stages)}"
         if condition(statement, "StringEquals", "aws:ResourceAccount") != [ACCOUNT]:
             yield f"{where}: covers secrets of other accounts"
         known = {f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:{prefix}*" for prefix in prefixes}
@@ -340,7 +343,7 @@ def versions_follow_parameters(resources):
 RULES = {
     "wildcards": ("no wildcard actions; wildcard resources only where AWS offers no others", no_wildcards),
     "roles": ("each function has its own role, for Lambda alone, without managed policies", own_roles),
-    "secrets": ("GetSecretValue covers only current versions of clients' secrets in this account", reads_current_only),
+    "secrets": ("GetSecretValue covers only current and previous versions of clients' secrets in this account", reads_labelled_versions),
     "secrets-key": ("the secrets' key is used only through Secrets Manager and only for clients' secrets", keys_through_secrets_manager),
     "resource-policy": ("the resource policy allows no principal of the own account, and others only by exact path", resource_policy),
     "data-trace": ("the execution log contains no request or response", no_data_trace),

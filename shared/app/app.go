@@ -79,6 +79,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	a.Vendor = token.New(token.Config{
 		Clients: registry.New(registry.Config{
 			Secrets:   secrets,
+			Previous:  secrets.Previous(),
 			Prefix:    env.ClientSecretPrefix,
 			Addresses: env.Addresses,
 			Keys:      awsapi.NewSigningKeys(awsConfig),

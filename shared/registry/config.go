@@ -16,6 +16,9 @@ import (
 type Config struct {
 	// Secrets reads the documents; required.
 	Secrets secret.Reader
+	// Previous reads the secret's version before the current one (AWSPREVIOUS), for
+	// [Registry.LoadPrevious]; nil: there is none.
+	Previous secret.Reader
 	// Prefix and a client's name are the name of its secret. It may be empty.
 	Prefix string
 	// Addresses says where token endpoints may be. The zero value allows public addresses

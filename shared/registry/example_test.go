@@ -48,6 +48,35 @@ func ExampleRegistry_Load() {
 	// [invoices.read invoices.write] map[app_tid:0c1e5b1d]
 }
 
+// Somebody pasted a new secret and narrowed the scope. If the authorization server refuses the
+// new secret, the old one obtains tokens on the new terms.
+func ExampleRegistry_LoadPrevious() {
+	const document = `{"token_endpoint": "https://as.example.com/token", "client_id": "billing", "client_secret": %q, "scope": %q}`
+	r := registry.New(registry.Config{
+		Secrets:  documents{"billing": fmt.Sprintf(document, "new example", "invoices.read")},
+		Previous: documents{"billing": fmt.Sprintf(document, "old example", "invoices.read invoices.write")},
+	})
+	client, err := r.Load(context.Background(), "billing", registry.Have{})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer client.OAuth.Close()
+	previous, err := r.LoadPrevious(context.Background(), client)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer previous.OAuth.Close()
+	fmt.Println(previous.Scope)
+	fmt.Println("same terms:", previous.Terms == client.Terms)
+	fmt.Println("same credential:", previous.Credential == client.Credential)
+	// Output:
+	// [invoices.read]
+	// same terms: true
+	// same credential: false
+}
+
 // All problems of a document are reported together. None repeats a value.
 func ExampleDocumentError() {
 	r := registry.New(registry.Config{

@@ -11,6 +11,16 @@ import (
 // parse reads and checks the document of the client name, as far as that needs no network.
 // It returns nil if a problem leaves no document.
 func parse(name string, raw []byte, cfg Config, problems *report) *document {
+	d := parseOwn(name, raw, cfg, problems)
+	if d != nil && d.shadow != nil {
+		d.shadow.inherit(d)
+		d.shadow.check(cfg, problems)
+	}
+	return d
+}
+
+// parseOwn is parse without the checks of the shadow.
+func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
 	// Editors on Windows write a byte order mark.
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
 	if len(raw) > maxDocument {
@@ -28,10 +38,6 @@ func parse(name string, raw []byte, cfg Config, problems *report) *document {
 	}
 	d.name = name
 	d.check(cfg, problems)
-	if d.shadow != nil {
-		d.shadow.inherit(d)
-		d.shadow.check(cfg, problems)
-	}
 	return d
 }
 

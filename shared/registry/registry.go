@@ -8,7 +8,9 @@
 // (credentials, uaa, VCAP_SERVICES), or a service key with native members beside it
 // (service_key). The registry never tries one format after another.
 //
-// A client has terms and a credential; see [Client.Terms] and [Client.Credential].
+// A client has terms and a credential; see [Client.Terms] and [Client.Credential]. While the
+// credential of a new version has obtained no token, that of the version before it may
+// obtain one on the same terms; see [Registry.LoadPrevious].
 //
 // All problems of a document are reported together, and each names its member. Documents
 // may be secret or hostile: a problem holds no value, sizes and iteration counts are checked
@@ -90,7 +92,7 @@ type Have struct {
 // result. The error wraps [secret.ErrNotFound] (also for a name that no client can have),
 // [secret.ErrDenied] or [secret.ErrUnavailable], or is a [*DocumentError].
 func (r *Registry) Load(ctx context.Context, name string, have Have) (*Client, error) {
-	return r.read(ctx, name, have.Serves, func(s secret.Secret, problems *report) (*Client, error) {
+	return r.read(ctx, r.cfg.Secrets, name, have.Serves, func(s secret.Secret, problems *report) (*Client, error) {
 		return r.load(ctx, name, s, have, problems)
 	})
 }
@@ -98,7 +100,7 @@ func (r *Registry) Load(ctx context.Context, name string, have Have) (*Client, e
 // Inspect is Load without a call to the authorization server. If the token endpoint must be
 // discovered, the client's OAuth is nil. Its Shadow is always nil.
 func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
-	return r.read(ctx, name, false, func(s secret.Secret, problems *report) (*Client, error) {
+	return r.read(ctx, r.cfg.Secrets, name, false, func(s secret.Secret, problems *report) (*Client, error) {
 		d := parse(name, s.Text, r.cfg, problems)
 		if !problems.empty() {
 			return nil, nil
@@ -113,11 +115,11 @@ func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
 
 // read reads a client's secret and calls use with it. A problem that use reports becomes a
 // [*DocumentError].
-func (r *Registry) read(ctx context.Context, name string, once bool, use func(secret.Secret, *report) (*Client, error)) (*Client, error) {
+func (r *Registry) read(ctx context.Context, secrets secret.Reader, name string, once bool, use func(secret.Secret, *report) (*Client, error)) (*Client, error) {
 	if !ValidName(name) {
 		return nil, fmt.Errorf("%w: not a client name", secret.ErrNotFound)
 	}
-	s, err := r.cfg.Secrets.ReadSecret(ctx, r.cfg.Prefix+name, once)
+	s, err := secrets.ReadSecret(ctx, r.cfg.Prefix+name, once)
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	}

@@ -1,0 +1,103 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"tokenvendor/shared/secret"
+)
+
+// ErrNoPrevious means that the previous version of a client's secret cannot be used, and that
+// this remains so until somebody changes the secret.
+var ErrNoPrevious = errors.New("no usable previous version")
+
+// LoadPrevious returns the current client with the credential of the secret's previous
+// version (AWSPREVIOUS): a client with the terms of current, and with the Version, Method,
+// Credential and CertificateNotAfter of the previous version. It has no shadow. current is a
+// result of [Registry.Load].
+//
+// The error wraps [ErrNoPrevious] if there is no such version, the current document forbids
+// its use, its document has a problem, it has another client_id or token endpoint than
+// current, or its credential is the same. Its text says "previous version", and then names
+// the version and members only. It is no [*DocumentError], because the client's own document
+// has no problem. Any other error wraps [secret.ErrDenied], [secret.ErrUnavailable] or the
+// error of an ended context.
+//
+// LoadPrevious calls an authorization server only to discover a token endpoint that current
+// does not know.
+func (r *Registry) LoadPrevious(ctx context.Context, current *Client) (*Client, error) {
+	switch {
+	case current.NoPrevious:
+		return nil, noPrevious(current, "the current one says previous: never")
+	case r.cfg.Previous == nil:
+		return nil, noPrevious(current, "it is not read here")
+	}
+	client, err := r.read(ctx, r.cfg.Previous, current.Name, false, func(s secret.Secret, problems *report) (*Client, error) {
+		return r.loadPrevious(ctx, current, s, problems)
+	})
+	var document *DocumentError
+	switch {
+	case errors.As(err, &document):
+		return nil, noPrevious(current, "version "+document.Version+": "+strings.Join(document.Problems, "; "))
+	case errors.Is(err, secret.ErrNotFound):
+		return nil, noPrevious(current, "there is none")
+	}
+	return client, err
+}
+
+func noPrevious(c *Client, reason string) error {
+	return fmt.Errorf("client %s: %w: %s", c.Name, ErrNoPrevious, reason)
+}
+
+// loadPrevious makes the client of a previous version. It returns nil once there are
+// problems.
+func (r *Registry) loadPrevious(ctx context.Context, current *Client, s secret.Secret, problems *report) (*Client, error) {
+	d := parseOwn(current.Name, s.Text, r.cfg, problems)
+	if !problems.empty() {
+		return nil, nil
+	}
+	if d.clientID() != current.id {
+		problems.add(d.id.name, "is not that of the current version")
+		return nil, nil
+	}
+	d.options.roots = current.roots
+	if err := r.adoptEndpoint(ctx, d, current, problems); err != nil || !problems.empty() {
+		return nil, err
+	}
+	if err := r.openKeys(ctx, d, problems); err != nil || !problems.empty() {
+		return nil, err
+	}
+	client := *current
+	client.Version, client.Method, client.Credential = s.Version+d.keyVersion, d.method, credentialOf(d)
+	client.CertificateNotAfter, client.Shadow = d.certificateNotAfter(), nil
+	if client.Credential == current.Credential {
+		problems.add("the credential", "is that of the current version")
+		return nil, nil
+	}
+	var err error
+	if client.OAuth, err = newOAuthClient(d, r.cfg); err != nil {
+		problems.add("the document", "cannot be used: "+err.Error())
+	}
+	return &client, nil
+}
+
+// adoptEndpoint sets the token endpoint of a previous version to that of current. It reports
+// a previous version that has another one, because the credential must not be sent to a
+// server for which it was not made.
+func (r *Registry) adoptEndpoint(ctx context.Context, d *document, current *Client, problems *report) error {
+	endpoint := current.OAuth.TokenEndpoint()
+	// Metadata names one endpoint for certificates and one for all other methods.
+	sameMetadata := d.endpoint.issuer.value == current.discovered && d.method.MutualTLS() == current.Method.MutualTLS()
+	if d.tokenEndpoint == "" && !sameMetadata {
+		if err := r.discover(ctx, d, problems); err != nil || !problems.empty() {
+			return err
+		}
+	}
+	if d.tokenEndpoint != "" && canonicalURL(d.tokenEndpoint) != canonicalURL(endpoint) {
+		problems.add("the token endpoint", "is not that of the current version")
+	}
+	d.tokenEndpoint = endpoint
+	return nil
+}
