@@ -3,7 +3,6 @@ package registry
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
@@ -138,18 +137,11 @@ func (c credential) checkSecret(problems *report) {
 }
 
 // readPair returns the private key and the certificates, as far as they are given.
-func (c credential) readPair(now time.Time, problems *report) keypair.Pair {
-	member, read := c.certificate, c.pemPair
+func (c credential) readPair(problems *report) keypair.Pair {
 	if c.pkcs12.given() {
-		member, read = c.pkcs12, c.pkcs12Pair
+		return c.pkcs12Pair(problems)
 	}
-	pair := read(problems)
-	if len(pair.Chain) > 0 {
-		for _, err := range keypair.CheckLeaf(pair.Chain, now) {
-			problems.add(member.name, err.Error())
-		}
-	}
-	return pair
+	return c.pemPair(problems)
 }
 
 func (c credential) pkcs12Pair(problems *report) keypair.Pair {

@@ -3,7 +3,9 @@ package registry
 import (
 	"bytes"
 	"strings"
+	"time"
 
+	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/strictjson"
 )
@@ -15,6 +17,10 @@ func parse(name string, raw []byte, cfg Config, problems *report) *document {
 	if d != nil && d.shadow != nil {
 		d.shadow.inherit(d)
 		d.shadow.check(cfg, problems)
+		// The client must not end with the certificate of its shadow.
+		expired := &report{}
+		d.shadow.checkLeaf(cfg.Now(), expired)
+		d.shadow.problem = strings.Join(expired.problems, "; ")
 	}
 	return d
 }
@@ -38,6 +44,7 @@ func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
 	}
 	d.name = name
 	d.check(cfg, problems)
+	d.checkLeaf(cfg.Now(), problems)
 	return d
 }
 
@@ -52,7 +59,7 @@ func (d *document) check(cfg Config, problems *report) {
 	default:
 		// The key is also read if the method is not known, so that its problems are reported
 		// together with the others.
-		d.pair = d.credential.readPair(cfg.Now(), problems)
+		d.pair = d.credential.readPair(problems)
 		d.checkPair(problems)
 		d.makeSigner(problems)
 	}
@@ -73,6 +80,20 @@ func (d *document) checkPair(problems *report) {
 	}
 	if !c.certificate.given() && !c.pkcs12.given() && d.method.MutualTLS() {
 		problems.missing(c.certificate.name, "")
+	}
+}
+
+// checkLeaf reports why the certificate cannot be used at the time now.
+func (d *document) checkLeaf(now time.Time, problems *report) {
+	if len(d.pair.Chain) == 0 {
+		return
+	}
+	member := d.credential.certificate
+	if d.credential.pkcs12.given() {
+		member = d.credential.pkcs12
+	}
+	for _, err := range keypair.CheckLeaf(d.pair.Chain, now) {
+		problems.add(member.name, err.Error())
 	}
 }
 

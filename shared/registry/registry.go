@@ -154,9 +154,7 @@ func (r *Registry) load(ctx context.Context, name string, s secret.Secret, have 
 	if err := r.resolve(ctx, d, problems); err != nil || !problems.empty() {
 		return nil, err
 	}
-	if d.shadow != nil {
-		r.resolveShadow(ctx, d.shadow)
-	}
+	r.resolveShadow(ctx, d.shadow)
 	client := r.build(d, s.Version, problems)
 	if client != nil && old != nil && old.same(client) {
 		return old, nil
@@ -186,9 +184,12 @@ func (r *Registry) resolve(ctx context.Context, d *document, problems *report) e
 	return r.openKeys(ctx, d, problems)
 }
 
-// resolveShadow does the same for a shadow. An error becomes its problem, because it must
-// not affect the client.
+// resolveShadow does the same for a shadow, unless it has a problem already; nil: there is
+// none. An error becomes its problem, because it must not affect the client.
 func (r *Registry) resolveShadow(ctx context.Context, s *shadow) {
+	if s == nil || s.problem != "" {
+		return
+	}
 	problems := &report{}
 	err := r.resolve(ctx, s.document, problems)
 	switch {

@@ -57,6 +57,25 @@ func TestShadowProblems(t *testing.T) {
 	}
 }
 
+// The certificate of a shadow ends at a time when nobody looks at the document.
+func TestExpiredCertificateOfShadow(t *testing.T) {
+	m := testMaterial()
+	client, err := load(t, native(members{"client_secret": testSecret, "shadow": members{
+		"certificate": m.PEM["expired"], "private_key": m.PEM["rsa.key"], "issuer": "https://issuer.example",
+	}}), func(cfg *Config) {
+		cfg.Discover = func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
+			t.Error("the expired certificate was used")
+			return oauth.Metadata{}, oauth.ErrDiscovery
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := client.Shadow; s.Problem != "shadow.certificate has expired" || s.OAuth != nil || s.Credential != "" {
+		t.Errorf("got %+v, want a shadow with an expired certificate", s)
+	}
+}
+
 func TestLoadReturnsNewClientWhenEndpointOfShadowChanges(t *testing.T) {
 	endpoint := "https://issuer.example/a"
 	r := New(Config{
