@@ -96,17 +96,21 @@ func (v Value) compare(w Value) (order int, ok bool) {
 	return strings.Compare(v.Text, w.Text), true
 }
 
-// check checks the names and the size of an item. A number has the size of its digits, which
-// is close to AWS's encoding (CapacityUnitCalculations.html).
-func (i Item) check() *awsjson.Error {
-	size := 0
+// size returns the size of an item in bytes. A number has the size of its digits, which is
+// close to AWS's encoding (CapacityUnitCalculations.html).
+func (i Item) size() (n int) {
 	for name, v := range i {
-		size += len(name) + len(v.Text)
-		if name == "" {
-			return invalid("One or more parameter values were invalid: an attribute's name is empty")
-		}
+		n += len(name) + len(v.Text)
 	}
-	if size > maxItem {
+	return n
+}
+
+// check checks the names and the size of an item.
+func (i Item) check() *awsjson.Error {
+	if _, ok := i[""]; ok {
+		return invalid("One or more parameter values were invalid: an attribute's name is empty")
+	}
+	if i.size() > maxItem {
 		return invalid("Item size has exceeded the maximum allowed size")
 	}
 	return nil
@@ -145,6 +149,9 @@ func (s *Server) getItem(in struct {
 		return nil, failure
 	}
 	key, failure := t.rowKey(in.Key)
+	if failure == nil {
+		failure = s.read(t, key, in.ConsistentRead)
+	}
 	switch item := t.items[key]; {
 	case failure != nil:
 		return nil, failure
@@ -166,6 +173,9 @@ func (s *Server) putItem(in struct {
 	key, failure := t.keyOf(in.Item)
 	if failure == nil {
 		failure = in.Item.check()
+	}
+	if failure == nil {
+		failure = s.write(t, key, in.Item)
 	}
 	if failure != nil {
 		return nil, failure
@@ -228,13 +238,16 @@ func (s *Server) updateItem(in updateInput) (any, *awsjson.Error) {
 	}
 	old := t.items[key]
 	if !isTrue(old) {
+		if failure := s.write(t, key, nil); failure != nil {
+			return nil, failure
+		}
 		failure := fail(conditionFailed, "The conditional request failed")
 		if in.ReturnValuesOnConditionCheckFailure == "ALL_OLD" && old != nil {
 			failure.Members = map[string]any{"Item": old}
 		}
 		return nil, failure
 	}
-	if failure := t.update(key, change); failure != nil {
+	if failure := s.update(t, key, change); failure != nil {
 		return nil, failure
 	}
 	if in.ReturnValues != "ALL_OLD" || old == nil {
@@ -244,13 +257,16 @@ func (s *Server) updateItem(in updateInput) (any, *awsjson.Error) {
 }
 
 // update replaces an item by a changed copy, or adds an item.
-func (t *table) update(key string, change update) *awsjson.Error {
+func (s *Server) update(t *table, key string, change update) *awsjson.Error {
 	item := maps.Clone(t.items[key])
 	if item == nil {
 		item = Item{t.key: {"S", key}}
 	}
 	change.apply(item)
 	if failure := item.check(); failure != nil {
+		return failure
+	}
+	if failure := s.write(t, key, item); failure != nil {
 		return failure
 	}
 	t.items[key] = item

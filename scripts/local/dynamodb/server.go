@@ -4,8 +4,8 @@
 // condition and update expressions.
 //
 // Other operations, types and parameters are answered with an error that names them. There
-// are no capacity limits and no streams, and no item expires: DynamoDB may delete an expired
-// item days later, so that readers must expect expired items anyway. Package awsjson says
+// are no streams, no capacity limits but those of [Config], and no item expires: DynamoDB may delete an
+// expired item days later, so that readers must expect expired items anyway. Package awsjson says
 // which requests it accepts. It imports awsjson and the standard library only.
 //
 // Source: docs.aws.amazon.com/amazondynamodb/latest/APIReference, and "Expressions" in
@@ -27,6 +27,9 @@ import (
 type Config struct {
 	// Region and Account are part of the ARNs. Required.
 	Region, Account string
+	// Limits makes the table throttle as DynamoDB does: an item has 1000 write units and
+	// 3000 read units a second.
+	Limits bool
 }
 
 // Server is the endpoint. It is safe for concurrent use.
@@ -43,6 +46,7 @@ type table struct {
 	name, key string
 	created   time.Time
 	items     map[string]Item // by key
+	used      map[string]usage
 }
 
 const (
@@ -112,7 +116,7 @@ func (s *Server) AddTable(name, key, ttl string) error {
 }
 
 func (s *Server) addTable(name, key string) *table {
-	t := &table{name: name, key: key, created: time.Now(), items: make(map[string]Item)}
+	t := &table{name: name, key: key, created: time.Now(), items: make(map[string]Item), used: make(map[string]usage)}
 	s.tables[name] = t
 	return t
 }
