@@ -27,7 +27,8 @@ const (
 
 // Table is a DynamoDB table whose hash key is the string "name". It implements
 // [fleet.Table] and is safe for concurrent use. Calls are not retried, because callers
-// continue without the table if it is slow.
+// continue without the table if it is slow. The error of a throttled call wraps
+// [fleet.ErrThrottled].
 type Table struct {
 	client *dynamodb.Client
 	name   *string
@@ -45,7 +46,7 @@ func NewTable(cfg aws.Config, name string) *Table {
 func (t *Table) Get(ctx context.Context, name string) (*fleet.Item, error) {
 	out, err := t.client.GetItem(ctx, &dynamodb.GetItemInput{TableName: t.name, Key: key(name), ConsistentRead: aws.Bool(true)})
 	if err != nil {
-		return nil, codeError(ctx, "dynamodb", err)
+		return nil, tableError(ctx, err)
 	}
 	return item(out.Item), nil
 }
@@ -75,7 +76,7 @@ func (t *Table) Update(ctx context.Context, row fleet.Item, condition fleet.Cond
 		old, err := t.Get(ctx, row.Name)
 		return old, false, err
 	}
-	return nil, false, codeError(ctx, "dynamodb", err)
+	return nil, false, tableError(ctx, err)
 }
 
 // write collects the names and values of an expression.
@@ -177,6 +178,16 @@ func member[T any](v types.AttributeValue) (m T) {
 func integer(v types.AttributeValue) int64 {
 	i, _ := strconv.ParseInt(member[types.AttributeValueMemberN](v).Value, 10, 64)
 	return i
+}
+
+// tableError is codeError that tells a throttled call from one that failed. The codes are those
+// of the page Programming.Errors.html of DynamoDB's developer guide.
+func tableError(ctx context.Context, err error) error {
+	switch ErrorCode(err) {
+	case "ProvisionedThroughputExceededException", "ThrottlingException", "RequestLimitExceeded":
+		return fmt.Errorf("dynamodb: %s: %w", ErrorCode(err), fleet.ErrThrottled)
+	}
+	return codeError(ctx, "dynamodb", err)
 }
 
 // codeError returns the code of err, or the error of an ended context.

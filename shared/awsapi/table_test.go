@@ -153,6 +153,9 @@ func TestUpdateFailsAfterOneCall(t *testing.T) {
 			if err == nil || calls.Load() != 1 || strings.Contains(err.Error(), "cnry") || strings.Contains(err.Error(), "arn:") {
 				t.Errorf("got %d calls and %v, want 1 call and an error without text of AWS", calls.Load(), err)
 			}
+			if throttled := errors.Is(err, fleet.ErrThrottled); throttled != (name == "throttled") {
+				t.Errorf("got %v", err)
+			}
 			if name == "hang" && !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v, want %v", err, context.DeadlineExceeded)
 			}

@@ -100,6 +100,9 @@ type acquirer struct {
 	poll     time.Duration
 	waited   bool
 	errors   int // of the table since the wait began
+	// unusable is the pointer to a value that the caller did not take; it gets no better,
+	// and a value takes more capacity to read than a row.
+	unusable string
 }
 
 // decide returns the answer to what was read; false: the caller has to wait. row is nil
@@ -114,7 +117,7 @@ func (a *acquirer) decide(ctx context.Context, lease *Lease, row *Row) (Acquisit
 	}
 	switch {
 	case lease != nil:
-		return Acquisition{State: Acquired, Lease: lease, Row: *row, s: a.s}, true
+		return a.acquired(ctx, lease, row), true
 	case a.accepts(ctx, row):
 		return Acquisition{State: Done, Row: *row, s: a.s}, true
 	case !row.Leased && row.Failures > 0:
@@ -126,9 +129,38 @@ func (a *acquirer) decide(ctx context.Context, lease *Lease, row *Row) (Acquisit
 	}
 	// The row is finished, but with a result that is of no use here.
 	if lease, row = a.seize(ctx, row); lease != nil && row != nil {
-		return Acquisition{State: Acquired, Lease: lease, Row: *row, s: a.s}, true
+		return a.acquired(ctx, lease, row), true
 	}
 	return a.decide(ctx, lease, row)
+}
+
+// acquired returns the answer with a lease. If the table lost the row before the end of what
+// it guarded, acquired writes it back instead.
+func (a *acquirer) acquired(ctx context.Context, lease *Lease, row *Row) Acquisition {
+	answer := Acquisition{State: Acquired, Lease: lease, Row: *row, s: a.s}
+	if !row.lost {
+		return answer
+	}
+	was, active := a.s.guarded(a.name)
+	if lease.Failures = max(lease.Failures, was.Failures); active {
+		lease.Finish(ctx, Result{Until: was.Until, Failures: was.Failures, Note: was.Note, Keep: was.kept()})
+		answer = Acquisition{State: Failed, Row: *was, s: a.s}
+	}
+	return answer
+}
+
+// Guard writes a row back that kept work from being tried, as this environment saw, if the
+// table has lost it before its end. It costs one call of the table.
+func (s *Session) Guard(ctx context.Context, kind Kind, id string) {
+	if s == nil {
+		return
+	}
+	if _, active := s.guarded(s.name(kind, id)); !active {
+		return
+	}
+	if a := s.Acquire(ctx, kind, id, Want{Cached: true}); a.State == Acquired {
+		a.Lease.Release(ctx)
+	}
 }
 
 // accepts reports whether the caller takes the row's result.
@@ -136,8 +168,18 @@ func (a *acquirer) accepts(ctx context.Context, row *Row) bool {
 	if a.want.Accept == nil {
 		return !row.Leased && row.Failures == 0
 	}
+	if row.pointer == "" || row.pointer == a.unusable {
+		return false
+	}
 	value := a.s.value(ctx, row)
-	return value != nil && a.want.Accept(value)
+	if value == nil {
+		return false
+	}
+	if a.want.Accept(value) {
+		return true
+	}
+	a.unusable = row.pointer
+	return false
 }
 
 // value reads the value of a row; nil: there is none that can be read.
@@ -145,7 +187,7 @@ func (s *Session) value(ctx context.Context, row *Row) []byte {
 	if row.pointer == "" {
 		return nil
 	}
-	if item, _ := s.get(ctx, row.pointer); item != nil {
+	if item, _ := s.get(ctx, loading, row.pointer); item != nil {
 		return openValue(s.seal.Load(), item, s.f.count)
 	}
 	return nil
@@ -160,7 +202,7 @@ func (a *acquirer) pause(ctx context.Context) bool {
 	if a.want.Waiting != nil {
 		a.want.Waiting()
 	}
-	d := a.poll/2 + time.Duration(a.s.f.rand()*float64(a.poll/2))
+	d := a.s.jitter(a.poll)
 	a.poll = min(2*a.poll, longPoll)
 	return a.s.Wait(ctx, d)
 }
@@ -168,12 +210,12 @@ func (a *acquirer) pause(ctx context.Context) bool {
 // read reads the row without writing it, and takes the lease only if the row is free now:
 // a conditional write costs the table more than a read, also if it fails.
 func (a *acquirer) read(ctx context.Context) (*Lease, *Row) {
-	item, answered := a.s.get(ctx, a.name)
+	item, answered := a.s.get(ctx, loading, a.name)
 	if !answered {
 		return nil, nil
 	}
 	now := a.s.f.now()
-	row, sound := openRow(a.s.seal.Load(), a.name, item, now)
+	row, sound := a.s.open(a.kind, a.name, item)
 	if sound && item != nil && now.Before(row.Until) {
 		return nil, row
 	}
@@ -183,7 +225,7 @@ func (a *acquirer) read(ctx context.Context) (*Lease, *Row) {
 // take takes the lease if the row is free. Else lease is nil and row says why. If the table
 // does not answer, row is nil, and the lease may have been given all the same.
 func (a *acquirer) take(ctx context.Context) (*Lease, *Row) {
-	a.name = nameRow(a.s.seal.Load(), a.kind, a.id)
+	a.name = a.s.name(a.kind, a.id)
 	lease, row, sound := a.write(ctx, free(a.s.f.now()))
 	if row == nil {
 		return lease, nil
@@ -216,15 +258,15 @@ func (a *acquirer) seize(ctx context.Context, row *Row) (*Lease, *Row) {
 // write asks for the lease, and returns the row as it was before; nil: the table did not
 // answer.
 func (a *acquirer) write(ctx context.Context, condition Condition) (lease *Lease, row *Row, sound bool) {
-	now, key := a.s.f.now(), a.s.seal.Load()
+	now := a.s.f.now()
 	lease = &Lease{s: a.s, kind: a.kind, id: a.id, name: a.name, owner: rand.Text(), End: now.Add(leaseTime)}
-	leased := sealRow(key, a.name, state{Until: lease.End.UnixMilli(), Owner: lease.owner}, nil, lease.End)
-	old, ok, answered, sent := a.s.update(ctx, false, leased, condition)
+	leased := a.s.sealed(a.name, state{Until: lease.End.UnixMilli(), Owner: lease.owner}, nil, lease.End)
+	old, ok, answered, sent := a.s.update(ctx, loading, leased, condition)
 	if lease.doubtful = !answered; answered && !ok || !sent {
 		lease = nil
 	}
 	if answered {
-		row, sound = openRow(key, a.name, old, now)
+		row, sound = a.s.open(a.kind, a.name, old)
 	}
 	return lease, row, sound
 }

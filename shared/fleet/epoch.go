@@ -49,24 +49,26 @@ type epochs struct {
 	now   func() time.Time
 	rand  func() float64
 	seals *cache.Cache[string, *seal] // nil value: the epoch has not begun
+	// opened is the row of the epoch that was opened last.
+	opened atomic.Pointer[Item]
 }
 
 // currentSeal is the seal that a session uses; it is replaced when the next epoch turns out to
 // have begun.
 type currentSeal struct{ atomic.Pointer[seal] }
 
-func newEpochs(e epochs) *epochs {
+func newEpochs(e *epochs) *epochs {
 	e.seals = cache.New[string](cache.Config[*seal]{
 		MaxEntries: 4, LoadTimeout: openTime, Now: e.now,
 		OnError: func(err error, _ int, _ bool) cache.Reaction {
-			if errors.Is(err, errNotYet) {
+			if errors.Is(err, errNotYet) || errors.Is(err, ErrThrottled) {
 				// The environment that made the key may have died.
 				return cache.Reaction{Backoff: notYetBackoff}
 			}
 			return cache.Reaction{Backoff: skipTime}
 		},
 	})
-	return &e
+	return e
 }
 
 // current returns the seal of today, or of tomorrow if an environment whose clock is ahead
@@ -156,9 +158,12 @@ func (e *epochs) open(ctx context.Context, epoch string) (*seal, error) {
 		} else if item != nil && item.Until > e.now().Add(keyLease).UnixMilli() {
 			condition = Condition{Like: item} // no environment leases it for so long
 		}
-		s, err := e.generate(ctx, epoch, Item{Name: name}, condition)
-		if !errors.Is(err, errNotYet) {
-			return s, err
+		// A waiter only reads: a conditional write costs capacity also if it fails.
+		if condition.Like != nil || item == nil || item.Until <= condition.FreeAt {
+			s, err := e.generate(ctx, epoch, Item{Name: name}, condition)
+			if !errors.Is(err, errNotYet) {
+				return s, err
+			}
 		}
 		if pause(ctx, keyPoll/4+time.Duration(e.rand()*float64(keyPoll*3/4))) != nil {
 			return nil, errNotYet
@@ -195,7 +200,24 @@ func (e *epochs) decrypt(ctx context.Context, epoch string, item *Item) (*seal, 
 	if !ok {
 		return nil, ErrNoKey
 	}
+	e.opened.Store(item)
 	return s, nil
+}
+
+// guard writes the row of an epoch back if the table has lost it: environments that start
+// afterwards would make another key, and have nothing in common with the others.
+func (e *epochs) guard(ctx context.Context) error {
+	opened := e.opened.Load()
+	if opened == nil || opened.Name != epochRow(e.now().UTC().Format(epochLayout)) {
+		return nil
+	}
+	item, err := e.table.Get(ctx, opened.Name)
+	if err != nil || item != nil {
+		return err
+	}
+	e.count(CountLost)
+	_, _, err = e.table.Update(ctx, *opened, Condition{Like: &Item{}})
+	return err
 }
 
 // generate makes the epoch's key if the row can be leased: of many environments that start
@@ -236,6 +258,9 @@ func (e *epochs) generate(ctx context.Context, epoch string, item Item, conditio
 	_, ok, err := e.table.Update(ctx, item, mine)
 	if err == nil && !ok {
 		err = errNotYet
+	}
+	if err == nil {
+		e.opened.Store(&item)
 	}
 	return s, err
 }
@@ -298,16 +323,4 @@ func (e *epochs) signer(ctx context.Context, epoch string) (s *seal, err error) 
 		err = ErrNoTable
 	}
 	return s, err
-}
-
-// pause waits for d. It returns the error of ctx if that ended first.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -20,9 +21,9 @@ const (
 	// answer, before the result and without the wait for another environment's work. It is long beside
 	// callTime: what the table knows can keep a client from being locked.
 	sessionTime = 500 * time.Millisecond
-	// spareTime is how long a call may have taken for the table to be asked for what
-	// only helps.
-	spareTime = 25 * time.Millisecond
+	// changeCalls is how much longer the calls of Change may take than others: who changes a
+	// row has time to wait, and would do so again without the table.
+	changeCalls = 4
 )
 
 // Config configures a [Fleet].
@@ -56,6 +57,8 @@ type Fleet struct {
 	// callTime and sessionTime are the constants, or more.
 	callTime, sessionTime time.Duration
 	epochs                *epochs
+	memory                memory
+	size                  size
 
 	mu        sync.Mutex
 	failures  int       // in a row; guarded by mu
@@ -82,7 +85,8 @@ func New(cfg Config) *Fleet {
 	if f.rand == nil {
 		f.rand = rand.Float64
 	}
-	f.epochs = newEpochs(epochs{table: f.table, keys: cfg.Keys, count: f.count, warn: f.warn, now: f.now, rand: f.rand})
+	f.size.bit = int(f.rand() * sizeBits)
+	f.epochs = newEpochs(&epochs{table: retryingTable{f.table, f.rand}, keys: cfg.Keys, count: f.count, warn: f.warn, now: f.now, rand: f.rand})
 	return f
 }
 
@@ -94,7 +98,9 @@ func (f *Fleet) Open(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
-	_, _ = f.epochs.current(ctx)
+	if _, err := f.epochs.current(ctx); err == nil {
+		f.session(ctx, openTime)
+	}
 }
 
 func (f *Fleet) skipped() bool {
@@ -123,14 +129,25 @@ type Session struct {
 	f    *Fleet
 	seal currentSeal
 
-	mu      sync.Mutex
-	left    time.Duration // guarded by mu
-	failed  bool          // a call was not answered; guarded by mu
-	slowest time.Duration // of the calls that were answered; guarded by mu
+	mu     sync.Mutex
+	left   time.Duration // guarded by mu
+	failed bool          // a call was not answered; guarded by mu
 }
 
+// purpose is what a call of the table is for. It decides how long the call may take.
+type purpose int
+
+const (
+	loading   purpose = iota // a load, within the session's time
+	changing                 // of a row without a lease
+	finishing                // it leaves a result, and is made even after a call without an answer
+)
+
 // Session begins a session. It returns nil if the table cannot be used now.
-func (f *Fleet) Session(ctx context.Context) *Session {
+func (f *Fleet) Session(ctx context.Context) *Session { return f.session(ctx, 0) }
+
+// session is Session. patience is how long it may take to count this environment.
+func (f *Fleet) session(ctx context.Context, patience time.Duration) *Session {
 	if f == nil || f.skipped() {
 		return nil
 	}
@@ -143,6 +160,9 @@ func (f *Fleet) Session(ctx context.Context) *Session {
 	}
 	s := &Session{f: f, left: f.sessionTime - time.Since(start)}
 	s.seal.Store(key)
+	if s.join(ctx, patience) && patience == 0 {
+		s.call(ctx, loading, f.epochs.guard)
+	}
 	return s
 }
 
@@ -150,7 +170,7 @@ func (f *Fleet) Session(ctx context.Context) *Session {
 // begun it since: what that environment wrote must not be taken for foreign.
 func (s *Session) follow(ctx context.Context) bool {
 	begun := false
-	answered, _ := s.call(ctx, false, func(ctx context.Context) (err error) {
+	answered, _ := s.call(ctx, loading, func(ctx context.Context) (err error) {
 		begun, err = s.f.epochs.follow(ctx, &s.seal)
 		return err
 	})
@@ -159,56 +179,93 @@ func (s *Session) follow(ctx context.Context) bool {
 
 // timeFor is how long a call may take; 0: there is no time for it. A call that finishes
 // something always has some.
-func (s *Session) timeFor(finishing bool) time.Duration {
+func (s *Session) timeFor(p purpose) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case finishing && s.failed:
+	case p == finishing && s.failed:
 		return finishTime
-	case finishing:
+	case p == finishing:
 		return s.f.callTime
+	case p == changing && s.failed:
+		return 0
+	case p == changing:
+		return s.f.callTime * changeCalls
 	}
 	return max(min(s.left, s.f.callTime), 0)
 }
 
-// spare reports whether the table is fast enough to be asked for what only helps.
-func (s *Session) spare() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.left > 0 && s.slowest <= spareTime
-}
-
-// call performs one call of the table within the session's time. A call that failed ends
-// the session, but for what has to be finished; sent is false if there was no time for it
-// at all.
-func (s *Session) call(ctx context.Context, finishing bool, do func(context.Context) error) (answered, sent bool) {
-	limit := s.timeFor(finishing)
+// call performs one call of the table within the session's time, and again while the table
+// throttles: that takes no time of the session. A call that failed ends the session, but for
+// what has to be finished; sent is false if there was no time for it at all.
+func (s *Session) call(ctx context.Context, p purpose, do func(context.Context) error) (answered, sent bool) {
+	limit := s.timeFor(p)
 	if limit == 0 || ctx.Err() != nil {
 		return false, false
 	}
-	start := time.Now()
-	calling, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	err := do(calling)
-	took := time.Since(start)
+	var took time.Duration
+	err := retryThrottled(ctx, s.f.rand, func() error {
+		start := time.Now()
+		calling, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		err := do(calling)
+		took = time.Since(start)
+		return err
+	})
+	throttled := errors.Is(err, ErrThrottled)
 	if ctx.Err() == nil {
-		s.f.answered(err == nil)
+		s.f.answered(err == nil || throttled)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.left -= took; err == nil {
-		s.slowest = max(s.slowest, took)
 		return true, true
 	}
-	s.left, s.failed = 0, true
+	if !throttled {
+		s.left, s.failed = 0, true
+	}
 	s.f.count(CountFailed)
 	s.f.warn(err)
 	return false, true
 }
 
+// jitter returns a random part of d, at least half of it.
+func (s *Session) jitter(d time.Duration) time.Duration { return halfJitter(d, s.f.rand) }
+
+// name returns the name of the row of that kind for id.
+func (s *Session) name(kind Kind, id string) string { return nameRow(s.seal.Load(), kind, id) }
+
+// open reads an item, see [openRow] and [memory.check].
+func (s *Session) open(kind Kind, name string, item *Item) (row *Row, sound bool) {
+	now := s.f.now()
+	row, sound = openRow(s.seal.Load(), kind, name, item, now)
+	return row, s.f.memory.check(name, row, sound, now)
+}
+
+// guarded is [memory.guarded].
+func (s *Session) guarded(name string) (row *Row, active bool) {
+	return s.f.memory.guarded(name, s.f.now())
+}
+
+// sealedValue is [sealValue].
+func (s *Session) sealedValue(name, owner string, generation int64, value []byte, keep time.Time) (item Item, pointer []byte, fits bool) {
+	return sealValue(s.seal.Load(), name, owner, generation, value, keep)
+}
+
+// sealed returns the item of a row in state st, see [sealRow].
+func (s *Session) sealed(name string, st state, pointer []byte, keep time.Time) Item {
+	st.Written = s.f.now().UnixMilli()
+	return sealRow(s.seal.Load(), name, st, pointer, keep)
+}
+
+// next returns the generation of a write of a row after the one that was read.
+func (s *Session) next(name string, read int64) int64 {
+	return s.f.memory.next(name, read, s.f.now())
+}
+
 // get reads a row.
-func (s *Session) get(ctx context.Context, name string) (item *Item, answered bool) {
-	answered, _ = s.call(ctx, false, func(ctx context.Context) (err error) {
+func (s *Session) get(ctx context.Context, p purpose, name string) (item *Item, answered bool) {
+	answered, _ = s.call(ctx, p, func(ctx context.Context) (err error) {
 		item, err = s.f.table.Get(ctx, name)
 		return err
 	})
@@ -216,8 +273,8 @@ func (s *Session) get(ctx context.Context, name string) (item *Item, answered bo
 }
 
 // update makes one conditional write; see [Table] and [Session.call].
-func (s *Session) update(ctx context.Context, finishing bool, item Item, condition Condition) (old *Item, ok, answered, sent bool) {
-	answered, sent = s.call(ctx, finishing, func(ctx context.Context) (err error) {
+func (s *Session) update(ctx context.Context, p purpose, item Item, condition Condition) (old *Item, ok, answered, sent bool) {
+	answered, sent = s.call(ctx, p, func(ctx context.Context) (err error) {
 		old, ok, err = s.f.table.Update(ctx, item, condition)
 		return err
 	})

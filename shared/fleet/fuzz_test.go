@@ -20,7 +20,7 @@ func FuzzRow(f *testing.F) {
 	now := time.UnixMilli(1_000_000)
 	name := nameRow(s, TokenRow, "a")
 	good := sealRow(s, name, state{Until: now.UnixMilli() + 1000, Failures: 1, Note: []byte("why")}, nil, now)
-	good.Value = s.close(name, partValue, []byte("pointer"))
+	good.Value = s.close(name, partValue, encode(pointer{"pointer", 1}))
 	f.Add(name, good.Until, good.Owner, good.State, good.Value)
 	f.Add(name, good.Until, good.Owner, good.State, []byte(nil))
 	f.Add(name, good.Until+1, good.Owner, good.State, good.Value)
@@ -28,7 +28,7 @@ func FuzzRow(f *testing.F) {
 	f.Add("other", good.Until, good.Owner, good.State, good.Value)
 	f.Add(name, int64(0), "", []byte(nil), []byte{0})
 	f.Fuzz(func(t *testing.T, row string, until int64, owner string, state, value []byte) {
-		got, sound := openRow(s, row, &Item{Name: row, Until: until, Owner: owner, State: state, Value: value}, now)
+		got, sound := openRow(s, TokenRow, row, &Item{Name: row, Until: until, Owner: owner, State: state, Value: value}, now)
 		ours := row == name && string(state) == string(good.State)
 		if sound && !(ours && until == good.Until && owner == "") && row != "" {
 			t.Errorf("a foreign row is believed: %+v", got)

@@ -28,8 +28,9 @@ type Lease struct {
 	doubtful bool
 	// lost means that another environment has taken over.
 	lost bool
-	// kept is until when the table keeps the row.
-	kept time.Time
+	// kept is until when the table keeps the row, and generation that of its last state.
+	kept       time.Time
+	generation int64
 }
 
 // Result is how a row is left when the work on it is done.
@@ -57,7 +58,7 @@ func (l *Lease) Renew(ctx context.Context) bool {
 		return true
 	}
 	end := l.s.f.now().Add(leaseTime)
-	ok := l.write(ctx, state{Until: end.UnixMilli(), Owner: l.owner, Failures: l.Failures}, nil, end)
+	ok := l.write(ctx, state{Until: end.UnixMilli(), Owner: l.owner, Failures: l.Failures, Generation: l.next()}, nil, end)
 	if ok {
 		l.End = end
 	}
@@ -67,20 +68,25 @@ func (l *Lease) Renew(ctx context.Context) bool {
 
 // Finish ends the lease and leaves the row as r says. It returns false if that is not
 // certain. It writes nothing when the lease is over: another environment may hold it, and
-// this one may have been frozen for hours.
+// this one may have been frozen for hours. A value that is too large for an item is not kept,
+// so that each environment does the work for itself.
 func (l *Lease) Finish(ctx context.Context, r Result) bool {
 	if l == nil {
 		return false
 	}
 	keep := later(r.Until, r.Keep)
-	st := state{Until: r.Until.UnixMilli(), Failures: r.Failures, Note: r.Note}
+	st := state{Until: r.Until.UnixMilli(), Failures: r.Failures, Note: r.Note, Generation: l.next()}
 	if r.Value == nil {
 		return l.write(ctx, st, nil, keep)
 	}
-	value, pointer := sealValue(l.s.seal.Load(), l.name, l.owner, r.Value, keep)
+	value, pointer, fits := l.s.sealedValue(l.name, l.owner, st.Generation, r.Value, keep)
+	if !fits {
+		l.Release(ctx)
+		return false
+	}
 	// Without an answer the value may be there all the same. If it is not, the row counts
 	// as one without a value.
-	_, stored, _, _ := l.s.update(ctx, true, value, always())
+	_, stored, _, _ := l.s.update(ctx, finishing, value, always())
 	return l.write(ctx, st, pointer, keep) && stored
 }
 
@@ -94,7 +100,7 @@ func (l *Lease) Release(ctx context.Context) {
 	if l.Failures > 0 {
 		keep = keep.Add(failureMemory)
 	}
-	l.write(ctx, state{Until: 1, Failures: l.Failures}, nil, later(keep, l.kept))
+	l.write(ctx, state{Until: 1, Failures: l.Failures, Generation: l.next()}, nil, later(keep, l.kept))
 }
 
 func later(a, b time.Time) time.Time {
@@ -106,15 +112,23 @@ func later(a, b time.Time) time.Time {
 
 // write writes the row only if the lease still holds.
 func (l *Lease) write(ctx context.Context, st state, pointer []byte, keep time.Time) bool {
-	_, ok, _, _ := l.s.update(ctx, true, sealRow(l.s.seal.Load(), l.name, st, pointer, keep), owned(l.owner, l.s.f.now()))
+	l.generation = st.Generation
+	item := l.s.sealed(l.name, st, pointer, keep)
+	_, ok, _, _ := l.s.update(ctx, finishing, item, owned(l.owner, l.s.f.now()))
+	if ok {
+		l.s.open(l.kind, l.name, &item)
+	}
 	return ok
 }
+
+// next returns the generation of the next write of the row.
+func (l *Lease) next() int64 { return l.s.next(l.name, l.generation) }
 
 // after notes what was known of the row before the lease.
 func (l *Lease) after(row *Row) *Lease {
 	if l != nil {
 		l.Failures = row.Failures
-		l.kept = row.kept()
+		l.kept, l.generation = row.kept(), row.generation
 	}
 	return l
 }

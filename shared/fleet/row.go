@@ -35,6 +35,10 @@ const (
 	ServerRow
 	// JobRow is one thing that is done once for all, however often it is asked for.
 	JobRow
+	// ClientRow is one client, apart from its credential.
+	ClientRow
+	// sizeRow counts the environments.
+	sizeRow
 	// valueRow is the result of the work on another row.
 	valueRow
 )
@@ -48,10 +52,20 @@ type Row struct {
 	// Failures and Note are those of [Result].
 	Failures int
 	Note     []byte
+	// Written is when the row was written, by the clock of the environment that did; zero:
+	// not known. A time in the future means that one of the two clocks is wrong.
+	Written time.Time
 
 	item *Item
-	// pointer names the row of the value; empty: there is none.
+	// pointer names the row of the value; empty: there is none. pointed is the generation
+	// of the write that made it.
 	pointer string
+	pointed int64
+	// generation is that of [state].
+	generation int64
+	// lost means that the table lost the row, or holds an older state than this
+	// environment saw.
+	lost bool
 	// foreign means that this deployment did not write the row. refused means that it is
 	// foreign and too young for an epoch whose key is gone, or that its value is
 	// foreign.
@@ -65,6 +79,10 @@ type state struct {
 	Owner    string `json:"owner,omitempty"`
 	Failures int    `json:"failures,omitempty"`
 	Note     []byte `json:"note,omitempty"`
+	// Written is when the row was written, in Unix milliseconds.
+	Written int64 `json:"written,omitempty"`
+	// Generation grows with each write of the row whose writer read it before.
+	Generation int64 `json:"generation,omitempty"`
 	// Digest is the SHA-256 of the row's Value as it lies in the table, so that it cannot
 	// be replaced by an older one; nil while the row is leased, because the environment
 	// that takes the lease does not know the value yet.
@@ -85,7 +103,7 @@ func sealRow(key *seal, name string, s state, pointer []byte, keep time.Time) It
 
 // openRow reads an item (nil: there is no row). The row is sound if this deployment wrote
 // it for this name and it says something possible.
-func openRow(key *seal, name string, item *Item, now time.Time) (row *Row, sound bool) {
+func openRow(key *seal, kind Kind, name string, item *Item, now time.Time) (row *Row, sound bool) {
 	if item == nil || item.Name == "" {
 		return &Row{item: &Item{}}, true
 	}
@@ -95,12 +113,31 @@ func openRow(key *seal, name string, item *Item, now time.Time) (row *Row, sound
 	sound = ok && json.Unmarshal(plain, &s) == nil && s.Until == item.Until && s.Owner == item.Owner
 	if row.foreign = !sound; sound {
 		row.Leased, row.Until, row.Failures, row.Note = s.Owner != "", time.UnixMilli(s.Until), s.Failures, s.Note
+		row.generation = s.Generation
+		if s.Written != 0 {
+			row.Written = time.UnixMilli(s.Written)
+		}
 	}
 	intact := row.openPointer(key, name, s.Digest)
 	row.refused = (!sound || !intact) && item.Until >= key.oldest()
 	// The work on a leased row replaces its value. A time too far ahead is not damage,
 	// but comes from a clock that is ahead.
-	return row, sound && (intact || row.Leased) && row.Until.Sub(now) <= row.longest()
+	return row, sound && (intact || row.Leased) && row.possible(kind, now)
+}
+
+// possible reports whether the end of the row is not too far ahead. A lockout of a clock that
+// is ahead, or of one that is right if ours is behind, is believed for as long as its writer
+// meant it to last: to forget it would cost a failed logon each time.
+func (r *Row) possible(kind Kind, now time.Time) bool {
+	ahead, lasts := r.Until.Sub(now), r.Until.Sub(r.Written)
+	if ahead <= r.longest() {
+		return true
+	}
+	if kind != LogonRow || r.Failures == 0 || lasts > r.longest() || ahead > maxResult {
+		return false
+	}
+	r.Until = now.Add(lasts)
+	return true
 }
 
 // openPointer reads where the value is. It returns false if this deployment did not write
@@ -109,11 +146,12 @@ func (r *Row) openPointer(key *seal, name string, want []byte) bool {
 	if len(r.item.Value) == 0 {
 		return true
 	}
-	pointer, ok := key.open(name, partValue, r.item.Value)
-	if !ok || want != nil && !bytes.Equal(want, digest(r.item.Value)) {
+	plain, ok := key.open(name, partValue, r.item.Value)
+	var p pointer
+	if !ok || want != nil && !bytes.Equal(want, digest(r.item.Value)) || json.Unmarshal(plain, &p) != nil {
 		return false
 	}
-	r.pointer = string(pointer)
+	r.pointer, r.pointed = p.Row, p.Generation
 	return true
 }
 
@@ -141,12 +179,19 @@ func (r *Row) like() Condition {
 // nameRow returns the name of the row of that kind for id.
 func nameRow(key *seal, kind Kind, id string) string { return key.name(byte(kind), id) }
 
+// pointer is the content of a row's Value: where the value is.
+type pointer struct {
+	Row        string `json:"row"`
+	Generation int64  `json:"generation"`
+}
+
 // sealValue returns the row of a value that the holder of a lease has for a row, and the
-// pointer to it. Only one lease writes it, so it needs no state.
-func sealValue(key *seal, name, owner string, value []byte, keep time.Time) (item Item, pointer []byte) {
+// pointer to it. Only one lease writes it, so it needs no state. fits is false for a value that
+// is too large for an item.
+func sealValue(key *seal, name, owner string, generation int64, value []byte, keep time.Time) (item Item, sealed []byte, fits bool) {
 	own := nameRow(key, valueRow, name+owner)
 	item = Item{Name: own, Value: key.close(own, partValue, value), ExpiresAt: keep.Add(keptAfter).Unix()}
-	return item, key.close(name, partValue, []byte(own))
+	return item, key.close(name, partValue, encode(pointer{own, generation})), len(item.Value) <= maxSealed
 }
 
 // openValue reads the row of a value; nil: this deployment did not write it, which is counted.
@@ -158,18 +203,32 @@ func openValue(key *seal, item *Item, count func(string)) []byte {
 	return value
 }
 
-// report counts a row that is refused.
+// report counts a row that is refused or lost.
 func (r *Row) report(count func(string)) {
 	if r.refused {
 		count(CountRefused)
 	}
+	if r.lost {
+		count(CountLost)
+	}
 }
+
+// rowOf returns a row that is not read from the table.
+func rowOf(s state, expires int64) *Row {
+	return &Row{Until: time.UnixMilli(s.Until), Failures: s.Failures, Note: s.Note, item: &Item{ExpiresAt: expires}}
+}
+
+// absent reports whether the table has no such row.
+func (r *Row) absent() bool { return r.item.Name == "" }
+
+// expires returns when DynamoDB may delete the row, in Unix seconds.
+func (r *Row) expires() int64 { return r.item.ExpiresAt }
 
 // named reports whether this is the row of that name.
 func (r *Row) named(name string) bool { return r.item.Name == name }
 
 // kept returns until when the table keeps the row.
-func (r *Row) kept() time.Time { return time.Unix(r.item.ExpiresAt, 0).Add(-keptAfter) }
+func (r *Row) kept() time.Time { return time.Unix(r.expires(), 0).Add(-keptAfter) }
 
 // digest covers the pointer to a value; nil if there is none.
 func digest(pointer []byte) []byte {

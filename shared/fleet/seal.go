@@ -19,9 +19,9 @@ const (
 	clockSlack = 5 * time.Minute
 	// keyBytes is the length of a data key.
 	keyBytes = 32
-	// maxSealed bounds what is opened, in bytes: DynamoDB's items end at 400 KB, a token at
-	// 64 KiB.
-	maxSealed = 128 << 10
+	// maxSealed bounds what is opened and written, in bytes. DynamoDB's items end at 400 KB.
+	// A token of 64 KiB takes some 180 KB: it is in its record twice, and in base64.
+	maxSealed = 384 << 10
 )
 
 // seal is an epoch's key with the keys that are derived from it. It is immutable.

@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Item is a row as the table has it. Zero members are absent.
@@ -41,7 +42,14 @@ const (
 	CountRefused = "TableRefused"
 	// CountFailed: the table, or the key, could not be used.
 	CountFailed = "TableFailed"
+	// CountLost: a row that this environment saw was deleted before its time, or replaced
+	// by an older one.
+	CountLost = "TableRowsLost"
 )
+
+// ErrThrottled is wrapped by the errors of a [Table] that answers, but has no capacity for the
+// call now. DynamoDB gives one item 1000 write units and 3000 read units a second.
+var ErrThrottled = errors.New("the table throttles")
 
 // Table is a DynamoDB table. Its errors hold no values. It is safe for concurrent use.
 type Table interface {
@@ -64,4 +72,67 @@ type Keys interface {
 	Generate(ctx context.Context, epoch string) (plain, encrypted []byte, err error)
 	// Decrypt decrypts one.
 	Decrypt(ctx context.Context, epoch string, encrypted []byte) (plain []byte, err error)
+}
+
+const (
+	// firstThrottled is the first pause after a throttled call, doubling to longThrottled;
+	// each is jittered down to half. DynamoDB counts capacity by the second, so that
+	// throttledTries of them outlast the calls of some hundred environments.
+	firstThrottled = 50 * time.Millisecond
+	longThrottled  = 800 * time.Millisecond
+	throttledTries = 7
+)
+
+// retryThrottled calls do again while the table throttles. It returns the last error.
+func retryThrottled(ctx context.Context, rand func() float64, do func() error) error {
+	backoff := firstThrottled
+	for try := 1; ; try++ {
+		err := do()
+		if !errors.Is(err, ErrThrottled) || try == throttledTries {
+			return err
+		}
+		if pause(ctx, halfJitter(backoff, rand)) != nil {
+			return err
+		}
+		backoff = min(2*backoff, longThrottled)
+	}
+}
+
+// halfJitter returns a random part of d, at least half of it.
+func halfJitter(d time.Duration, rand func() float64) time.Duration {
+	return d/2 + time.Duration(rand()*float64(d/2))
+}
+
+// pause waits for d. It returns the error of ctx if that ended first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// retryingTable is a Table whose throttled calls are made again.
+type retryingTable struct {
+	table Table
+	rand  func() float64
+}
+
+func (t retryingTable) Get(ctx context.Context, name string) (item *Item, err error) {
+	err = retryThrottled(ctx, t.rand, func() error {
+		item, err = t.table.Get(ctx, name)
+		return err
+	})
+	return item, err
+}
+
+func (t retryingTable) Update(ctx context.Context, item Item, condition Condition) (old *Item, ok bool, err error) {
+	err = retryThrottled(ctx, t.rand, func() error {
+		old, ok, err = t.table.Update(ctx, item, condition)
+		return err
+	})
+	return old, ok, err
 }

@@ -36,6 +36,8 @@ type Table struct {
 	updates int                   // guarded by mu
 	fault   Fault                 // before a call; guarded by mu
 	late    Fault                 // after it took effect; guarded by mu
+
+	capacity capacity
 }
 
 // Misbehave puts a fault before every call; nil: none.
@@ -85,10 +87,11 @@ func (t *Table) Get(ctx context.Context, name string) (*fleet.Item, error) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if item, ok := t.items[name]; ok {
-		return &item, nil
+	item, ok := t.items[name]
+	if err := t.capacity.read(fleet.Item{Name: name, Owner: item.Owner, State: item.State, Value: item.Value}); err != nil || !ok {
+		return nil, err
 	}
-	return nil, nil
+	return &item, nil
 }
 
 // Update implements [fleet.Table].
@@ -96,7 +99,10 @@ func (t *Table) Update(ctx context.Context, item fleet.Item, condition fleet.Con
 	if err := t.meet(ctx); err != nil {
 		return nil, false, err
 	}
-	old, ok := t.update(item, condition)
+	old, ok, err := t.update(item, condition)
+	if err != nil {
+		return nil, false, err
+	}
 	t.mu.Lock()
 	late := t.late
 	t.mu.Unlock()
@@ -108,7 +114,7 @@ func (t *Table) Update(ctx context.Context, item fleet.Item, condition fleet.Con
 	return old, ok, nil
 }
 
-func (t *Table) update(item fleet.Item, condition fleet.Condition) (*fleet.Item, bool) {
+func (t *Table) update(item fleet.Item, condition fleet.Condition) (*fleet.Item, bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.updates++
@@ -118,17 +124,21 @@ func (t *Table) update(item fleet.Item, condition fleet.Condition) (*fleet.Item,
 		copied := there
 		old = &copied
 	}
-	if !holds(condition, there, exists) {
-		return old, false
+	after := item
+	if after.Value == nil {
+		after.Value = there.Value
 	}
-	if item.Value == nil {
-		item.Value = there.Value
+	if !holds(condition, there, exists) {
+		return old, false, t.capacity.write(there, fleet.Item{Name: item.Name})
+	}
+	if err := t.capacity.write(there, after); err != nil {
+		return nil, false, err
 	}
 	if t.items == nil {
 		t.items = make(map[string]fleet.Item)
 	}
-	t.items[item.Name] = item
-	return old, true
+	t.items[item.Name] = after
+	return old, true, nil
 }
 
 func holds(c fleet.Condition, there fleet.Item, exists bool) bool {
