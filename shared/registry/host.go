@@ -3,6 +3,7 @@ package registry
 import (
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"tokenvendor/shared/oauth"
@@ -52,12 +53,15 @@ func hostOf(text string) string {
 	if err != nil {
 		return ""
 	}
-	host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+	host, port := strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), u.Port()
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.String()
+	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	if port := u.Port(); port != "" && port != "443" {
-		host += ":" + port
+	if n, err := strconv.Atoi(port); err == nil && n != 443 {
+		host += ":" + strconv.Itoa(n)
 	}
 	return host
 }
@@ -72,4 +76,18 @@ func canonicalURL(text string) string {
 		u.Path = "/"
 	}
 	return u.String()
+}
+
+// Budget returns the server whose limits count the requests to a canonical host, and whether it
+// counts the requests of all clients together. SAP Cloud Identity Services does so by tenant,
+// that is by host, and XSUAA by subaccount: both of its hosts together.
+func Budget(host string) (server string, byHost bool) {
+	if isSAP("https://" + host) {
+		return host, true
+	}
+	subaccount, landscape, ok := strings.Cut(host, ".authentication.")
+	if ok && subaccount != "" && strings.HasSuffix(landscape, ".hana.ondemand.com") {
+		return subaccount + ".authentication." + strings.TrimPrefix(landscape, "cert."), true
+	}
+	return host, false
 }
