@@ -28,6 +28,8 @@ type Config struct {
 	Exchanger *oauth.Exchanger
 	// Fleet is what this environment shares with the others; nil: nothing.
 	Fleet *fleet.Fleet
+	// Environments is that of [tokensource.Config].
+	Environments int
 	// Policy reads the policy; nil: IAM has decided already (mode iam). once means that the
 	// policy in memory can still be used. Its errors are those of [secret.Reader], or a
 	// [*policy.DocumentError].

@@ -33,7 +33,7 @@ func New(cfg Config) *Vendor {
 		policies: newPolicies(cfg),
 	}
 	v.source = tokensource.New(tokensource.Config{
-		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Shadow: v.recorder.shadow, Count: cfg.Count, Now: cfg.Now, Rand: cfg.Rand,
+		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Environments: cfg.Environments, Shadow: v.recorder.shadow, Count: cfg.Count, Now: cfg.Now, Rand: cfg.Rand,
 	})
 	v.clients = newClients(cfg, v.source.Forget)
 	return v

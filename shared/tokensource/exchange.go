@@ -21,8 +21,11 @@ type exchanger struct {
 	limiter *limiter
 }
 
-func newExchanger(rt runtime, x *oauth.Exchanger) *exchanger {
-	return &exchanger{runtime: rt, oauth: x, lockout: &lockout{runtime: rt}, limiter: &limiter{runtime: rt}}
+func newExchanger(rt runtime, cfg Config) *exchanger {
+	return &exchanger{
+		runtime: rt, oauth: cfg.Exchanger, lockout: &lockout{runtime: rt},
+		limiter: &limiter{runtime: rt, fleet: cfg.Fleet, environments: cfg.Environments},
+	}
 }
 
 // lockedOut returns the error of a credential that must not be sent now, as far as this
@@ -82,7 +85,7 @@ func (x *exchanger) logOn(ctx context.Context, session *fleet.Session, lease *fl
 		x.count(CountFuse)
 		return result{err: locked, end: g.release}
 	}
-	if retry, err := x.limiter.admit(ctx, session, l.Client.IssuerHost, l.usable); retry > 0 || err != nil {
+	if retry, err := x.limiter.admit(ctx, session, permitFor{host: l.Client.IssuerHost, client: l.Client.Name, cached: l.usable, patience: maxWait}); retry > 0 || err != nil {
 		return result{retry: retry, err: err, end: g.release}
 	}
 	busy, err := g.lead(ctx, session, l.Client.Name+"\x00"+l.Client.Version, l.usable, renew)
@@ -95,7 +98,7 @@ func (x *exchanger) logOn(ctx context.Context, session *fleet.Session, lease *fl
 	}
 	renew()
 	token, failed := x.call(ctx, lease, g.lease, l)
-	x.limiter.report(ctx, session, l.Client.IssuerHost, failed)
+	x.limiter.report(ctx, session, l.Client.IssuerHost, l.Client.Name, failed)
 	switch {
 	case failed == nil:
 		return result{token: token, end: g.proven}

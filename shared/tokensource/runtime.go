@@ -37,6 +37,8 @@ const (
 	CountFuse = "FuseBlown"
 	// CountThrottled: an exchange was not made to spare the authorization server.
 	CountThrottled = "ExchangesWithheld"
+	// CountAlone: an exchange was permitted without the table.
+	CountAlone = "BudgetAlone"
 	// CountShadowGood and CountShadowBad: a shadow credential was tried.
 	CountShadowGood = "ShadowSucceeded"
 	CountShadowBad  = "ShadowFailed"

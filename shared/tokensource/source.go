@@ -41,11 +41,14 @@ const (
 	Stale     Outcome = "stale"     // it should have been replaced, but that failed
 )
 
-// Config configures a [Source]. All members but Fleet are required.
+// Config configures a [Source]. All members but Fleet and Environments are required.
 type Config struct {
 	Exchanger *oauth.Exchanger
 	// Fleet is what this environment shares with the others; nil: nothing.
 	Fleet *fleet.Fleet
+	// Environments is how many there may be at once, which share the budget of a server
+	// while the table cannot be used; 0: that is not known.
+	Environments int
 	// Shadow is told the result of a second credential.
 	Shadow func(ShadowResult)
 	// Count is told of what operators should see, by the names of the Count constants.
@@ -68,7 +71,7 @@ type Source struct {
 // New returns a Source with an empty cache.
 func New(cfg Config) *Source {
 	rt := runtime{now: cfg.Now, rand: cfg.Rand, count: cfg.Count}
-	x := newExchanger(rt, cfg.Exchanger)
+	x := newExchanger(rt, cfg)
 	s := &Source{
 		runtime:  rt,
 		rows:     &rows{runtime: rt, fleet: cfg.Fleet},
