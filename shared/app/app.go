@@ -88,10 +88,12 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 		}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "token-vendor/" + version()}),
 		Fleet:     a.Fleet,
-		Policy:    policyReader(secrets, env.PolicySecretID),
-		Audit:     audit.New(audit.Config{Output: out, Version: version()}).Write,
-		Count:     a.Metrics.Count,
-		Log:       a.Log,
+		// The environments of batch use the same budgets.
+		Environments: env.environments(),
+		Policy:       policyReader(secrets, env.PolicySecretID),
+		Audit:        audit.New(audit.Config{Output: out, Version: version()}).Write,
+		Count:        a.Metrics.Count,
+		Log:          a.Log,
 	})
 	return a, nil
 }

@@ -49,6 +49,9 @@ type Environment struct {
 	// MaxReceives is the number of receives after which a message counts as one that can
 	// never succeed.
 	MaxReceives int
+	// ReservedConcurrency is the most environments of the token function at once; 0: no
+	// limit.
+	ReservedConcurrency int
 	// MetricsNamespace is the namespace of the CloudWatch metrics.
 	MetricsNamespace string
 	// Addresses are the network addresses that authorization servers may have.
@@ -60,6 +63,8 @@ type Environment struct {
 const (
 	// defaultReceives is the value of the queue in template.yaml.
 	defaultReceives = 5
+	// batchConcurrency is the most environments of the batch function in template.yaml.
+	batchConcurrency = 20
 	// maxPrefetch limits the time of a start.
 	maxPrefetch = 100
 	// maxVariables is Lambda's limit for all variables together, in bytes.
@@ -100,6 +105,7 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		{"EVENT_BUS_NAME", text(&env.EventBus, 256, "._-/:"), "is neither the name nor the ARN of an event bus"},
 		{"DEAD_LETTER_QUEUE_URL", env.setDeadLetterQueue, "is not the URL of a queue"},
 		{"MAX_RECEIVES", env.setMaxReceives, "must be a whole number from 1 to 1000"},
+		{"RESERVED_CONCURRENCY", env.setReservedConcurrency, "must be a whole number from 0 to 100000"},
 		{"METRICS_NAMESPACE", text(&env.MetricsNamespace, 255, ".-_/#:"), "is not a namespace of CloudWatch"},
 		{"ALLOW_PRIVATE_ENDPOINTS", env.setAddresses, "must be true, false or a list of networks such as 10.0.0.0/8"},
 		{"LOG_LEVEL", env.setLogLevel, "must be debug, info, warn or error"},
@@ -170,6 +176,20 @@ func (env *Environment) setMaxReceives(value string) bool {
 	n, err := strconv.Atoi(value)
 	env.MaxReceives = n
 	return err == nil && n >= 1 && n <= 1000
+}
+
+func (env *Environment) setReservedConcurrency(value string) bool {
+	n, err := strconv.Atoi(value)
+	env.ReservedConcurrency = n
+	return err == nil && n >= 0 && n <= 100_000
+}
+
+// environments returns the most environments of all functions; 0: no limit.
+func (env *Environment) environments() int {
+	if env.ReservedConcurrency == 0 {
+		return 0
+	}
+	return env.ReservedConcurrency + batchConcurrency
 }
 
 // setAddresses parses true, false, or a list of networks.
