@@ -263,6 +263,26 @@ func (c *Cache[K, V]) Remove(match func(key K, value V) bool) {
 	}
 }
 
+// Expedite makes the values for which match returns true due for a refresh now, and ends the
+// backoff of loads. match gets the zero value if there is none, and the error of the last
+// load if that failed.
+func (c *Cache[K, V]) Expedite(match func(value V, err error) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := c.cfg.Now()
+	for key, s := range c.slots {
+		st := *s.state.Load()
+		if !match(st.entry.Value, st.err) {
+			continue
+		}
+		st.failures, st.err, st.backoffUntil = 0, nil, time.Time{}
+		if st.has {
+			st.entry.Refresh = now
+		}
+		c.replace(key, s, &st)
+	}
+}
+
 // replace sets the state of a slot, and removes the slot if that is empty. mu must be
 // locked.
 func (c *Cache[K, V]) replace(key K, s *slot[V], st *state[V]) {
