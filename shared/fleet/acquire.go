@@ -33,7 +33,8 @@ const (
 	Done
 	// Failed: the work failed, and is not to be tried again before Row.Until.
 	Failed
-	// Busy: another environment works on the row, and Want.Cached says not to wait.
+	// Busy: another environment works on the row, and Want.Cached says not to wait, or
+	// Want.Patience is over.
 	Busy
 )
 
@@ -49,6 +50,14 @@ type Want struct {
 	Reserve time.Duration
 	// Waiting is called before each pause; nil: nothing is.
 	Waiting func()
+	// Patience is how long the caller waits at most; it then gets [Busy]. Zero: until the end
+	// of ctx.
+	Patience time.Duration
+	// RetryPatience replaces Patience for work that failed before, if it is not zero.
+	RetryPatience time.Duration
+	// Retry reports whether a failure with this note is of no concern to the caller; nil: it
+	// is.
+	Retry func(note []byte) bool
 }
 
 // Acquisition is the answer of [Session.Acquire].
@@ -78,7 +87,7 @@ func (s *Session) Acquire(ctx context.Context, kind Kind, id string, want Want) 
 	if s == nil {
 		return Acquisition{}
 	}
-	a := acquirer{s: s, kind: kind, id: id, want: want, poll: firstPoll}
+	a := acquirer{s: s, kind: kind, id: id, want: want, poll: firstPoll, begun: s.f.now()}
 	lease, row := a.take(ctx)
 	for {
 		if answer, ok := a.decide(ctx, lease, row); ok {
@@ -99,6 +108,7 @@ type acquirer struct {
 	want     Want
 	poll     time.Duration
 	waited   bool
+	begun    time.Time
 	errors   int // of the table since the wait began
 	// unusable is the pointer to a value that the caller did not take; it gets no better,
 	// and a value takes more capacity to read than a row.
@@ -120,9 +130,9 @@ func (a *acquirer) decide(ctx context.Context, lease *Lease, row *Row) (Acquisit
 		return a.acquired(ctx, lease, row), true
 	case a.accepts(ctx, row):
 		return Acquisition{State: Done, Row: *row, s: a.s}, true
-	case !row.Leased && row.Failures > 0:
+	case a.failed(row):
 		return Acquisition{State: Failed, Row: *row, s: a.s}, true
-	case row.Leased && a.want.Cached:
+	case row.Leased && a.impatient(row):
 		return Acquisition{State: Busy, Row: *row, s: a.s}, true
 	case row.Leased:
 		return Acquisition{}, false
@@ -161,6 +171,20 @@ func (s *Session) Guard(ctx context.Context, kind Kind, id string) {
 	if a := s.Acquire(ctx, kind, id, Want{Cached: true}); a.State == Acquired {
 		a.Lease.Release(ctx)
 	}
+}
+
+// failed reports whether the work on a row failed, in a way that concerns the caller.
+func (a *acquirer) failed(row *Row) bool {
+	return !row.Leased && row.Failures > 0 && (a.want.Retry == nil || !a.want.Retry(row.Note))
+}
+
+// impatient reports whether the caller does not wait (any longer) for the work on a row.
+func (a *acquirer) impatient(row *Row) bool {
+	patience := a.want.Patience
+	if row.Failures > 0 && a.want.RetryPatience > 0 {
+		patience = a.want.RetryPatience
+	}
+	return a.want.Cached || patience > 0 && a.s.f.now().Sub(a.begun) >= patience
 }
 
 // accepts reports whether the caller takes the row's result.
