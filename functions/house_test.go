@@ -47,7 +47,7 @@ var mayImport = []importRule{
 	{"shared/fault", []string{"shared/cache", "shared/oauth"}, "an error document depends on no package that returns one"},
 	{"shared/awsapi", []string{"shared/fleet", "shared/oauth", "shared/registry", "shared/secret"},
 		"awsapi implements interfaces that their users declare; only app imports it"},
-	{"shared/registry", []string{"shared/keypair", "shared/oauth", "shared/secret", "shared/strictjson"},
+	{"shared/registry", []string{"shared/ask", "shared/keypair", "shared/oauth", "shared/secret", "shared/strictjson"},
 		"registry turns a document into an OAuth client and does nothing else"},
 	{"shared/keypair", nil, "keys and certificates are read without knowing where they come from"},
 	{"shared/keypair/keypairtest", nil, "a test kit depends on the standard library only"},

@@ -72,7 +72,7 @@ func (s *Secrets) read(ctx context.Context, name, stage string, once bool) (secr
 	if out.SecretString != nil {
 		text = []byte(*out.SecretString)
 	}
-	return secret.Secret{Text: text, Version: version(out.VersionId, text)}, nil
+	return secret.Secret{Text: text, Version: version(out.VersionId, text), Created: aws.ToTime(out.CreatedDate)}, nil
 }
 
 // stagedValue reads the version of a secret that has a staging label. The request names

@@ -9,7 +9,9 @@ import (
 	"slices"
 	"time"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/secret"
 )
 
 // Client is a client as its document describes it. It is immutable, including its maps and
@@ -20,6 +22,8 @@ type Client struct {
 	// Version is the version of the credential: the version of the secret, with an identifier
 	// of the public key if the key is in KMS, because its alias may change.
 	Version string
+	// Created is when the version of the secret was written; zero: that is not known.
+	Created time.Time
 	// OAuth authenticates the client; see [oauth.Exchanger]. It is nil only if
 	// [Registry.Inspect] returned the client.
 	OAuth *oauth.Client
@@ -51,6 +55,9 @@ type Client struct {
 	Resource    []string
 	Audience    string
 	TokenFormat string
+	// Defaults are what a request asks for that says nothing: Scope, Resource, Audience,
+	// TokenFormat and Parameters.
+	Defaults ask.Ask
 	// Parameters are further form parameters of each request, app_tid of an identity key
 	// included. Never nil.
 	Parameters map[string]string
@@ -97,12 +104,12 @@ type Shadow struct {
 	Credential string
 }
 
-// newClient makes the client of a document without problems, which the secret's version
-// holds. OAuth is nil if the token endpoint is not known.
-func newClient(d *document, version string, cfg Config) (*Client, error) {
+// newClient makes the client of a document without problems, which the secret holds. OAuth is nil if the token endpoint is not known.
+func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 	c := &Client{
 		Name:             d.name,
-		Version:          version + d.keyVersion,
+		Version:          s.Version + d.keyVersion,
+		Created:          s.Created,
 		Method:           d.method,
 		Credential:       credentialOf(d),
 		NoPrevious:       d.options.noPrevious,
@@ -119,6 +126,7 @@ func newClient(d *document, version string, cfg Config) (*Client, error) {
 	}
 	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
 	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })
+	c.Defaults = c.defaults()
 	c.CertificateNotAfter = d.certificateNotAfter()
 	if d.discovered {
 		c.discovered = d.endpoint.issuer.value
@@ -131,9 +139,20 @@ func newClient(d *document, version string, cfg Config) (*Client, error) {
 		c.Terms = termsOf(c)
 	}
 	if d.shadow != nil {
-		c.Shadow, err = newShadow(d.shadow, version, cfg)
+		c.Shadow, err = newShadow(d.shadow, s.Version, cfg)
 	}
 	return c, err
+}
+
+// defaults returns [Client.Defaults].
+func (c *Client) defaults() ask.Ask {
+	sorted := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+	a := ask.Ask{
+		Scope: sorted(c.Scope), Resource: sorted(c.Resource), Audience: c.Audience, TokenFormat: c.TokenFormat,
+		AppTID: c.Parameters["app_tid"], Parameters: maps.Clone(c.Parameters),
+	}
+	delete(a.Parameters, "app_tid")
+	return a
 }
 
 func newShadow(s *shadow, version string, cfg Config) (*Shadow, error) {

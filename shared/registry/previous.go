@@ -47,6 +47,22 @@ func (r *Registry) LoadPrevious(ctx context.Context, current *Client) (*Client, 
 	return client, err
 }
 
+// LoadOld returns the client of the secret's previous version (AWSPREVIOUS) with the terms of
+// its own document, for use while the current version is no valid document. The error is one
+// of [Registry.Load], or wraps [ErrNoPrevious] if that document forbids its use.
+func (r *Registry) LoadOld(ctx context.Context, name string) (*Client, error) {
+	if r.cfg.Previous == nil {
+		return nil, secret.ErrNotFound
+	}
+	client, err := r.read(ctx, r.cfg.Previous, name, false, func(s secret.Secret, problems *report) (*Client, error) {
+		return r.load(ctx, name, s, Have{}, problems)
+	})
+	if err == nil && client.NoPrevious {
+		return nil, noPrevious(client, "it says previous: never")
+	}
+	return client, err
+}
+
 func noPrevious(c *Client, reason string) error {
 	return fmt.Errorf("client %s: %w: %s", c.Name, ErrNoPrevious, reason)
 }

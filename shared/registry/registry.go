@@ -66,6 +66,8 @@ type DocumentError struct {
 	Client string
 	// Version is the version of the secret that holds the document.
 	Version string
+	// Created is when that version was written; zero: that is not known.
+	Created time.Time
 	// Problems are sorted. Each begins with the name of its member.
 	Problems []string
 }
@@ -109,7 +111,7 @@ func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
 			return nil, err
 		}
 		d.shadow = nil
-		return r.build(d, s.Version, problems), nil
+		return r.build(d, s, problems), nil
 	})
 }
 
@@ -130,7 +132,7 @@ func (r *Registry) read(ctx context.Context, secrets secret.Reader, name string,
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	case !found.empty():
 		slices.Sort(found.problems)
-		return nil, &DocumentError{Client: name, Version: s.Version, Problems: slices.Compact(found.problems)}
+		return nil, &DocumentError{Client: name, Version: s.Version, Created: s.Created, Problems: slices.Compact(found.problems)}
 	}
 	return client, nil
 }
@@ -155,15 +157,15 @@ func (r *Registry) load(ctx context.Context, name string, s secret.Secret, have 
 		return nil, err
 	}
 	r.resolveShadow(ctx, d.shadow)
-	client := r.build(d, s.Version, problems)
+	client := r.build(d, s, problems)
 	if client != nil && old != nil && old.same(client) {
 		return old, nil
 	}
 	return client, nil
 }
 
-func (r *Registry) build(d *document, version string, problems *report) *Client {
-	client, err := newClient(d, version, r.cfg)
+func (r *Registry) build(d *document, s secret.Secret, problems *report) *Client {
+	client, err := newClient(d, s, r.cfg)
 	if err != nil {
 		// The errors of package oauth hold no value.
 		problems.add("the document", "cannot be used: "+err.Error())

@@ -6,6 +6,7 @@ package secret
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // The errors that the error of a [Reader] wraps.
@@ -26,6 +27,8 @@ type Secret struct {
 	Text []byte
 	// Version is the identifier of the secret's version (VersionId).
 	Version string
+	// Created is when that version was written; zero: that is not known.
+	Created time.Time
 }
 
 // Reader reads one version of a secret: the current one (AWSCURRENT), or the one before it
