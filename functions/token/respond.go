@@ -15,8 +15,13 @@ const oauthHeaders = `"Content-Type":"application/json","Cache-Control":"no-stor
 // appendGrant appends the proxy response for a token.
 func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
 	dst = append(dst, `{"statusCode":200,"headers":{`+oauthHeaders...)
-	if grant.CertificateBound {
+	switch {
+	case grant.CertificateBound && grant.OldCredential:
+		dst = append(dst, `,"Token-Vendor-Warning":"certificate-bound, old-credential"`...)
+	case grant.CertificateBound:
 		dst = append(dst, `,"Token-Vendor-Warning":"certificate-bound"`...)
+	case grant.OldCredential:
+		dst = append(dst, `,"Token-Vendor-Warning":"old-credential"`...)
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
 	body := grant.AppendJSON(make([]byte, 0, grant.Size()), now)

@@ -34,6 +34,7 @@ type Request struct {
 	// Ask contains the parameters. Its Parameters cannot replace those that the exchange
 	// sends itself.
 	ask.Ask
+	Proven bool
 	// MaxAttempts limits the attempts; zero: three.
 	MaxAttempts int
 	// CorrelationID is sent as X-CorrelationID, which SAP's servers log; empty: none.

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -38,6 +39,11 @@ const (
 	// loadBackoff is the longest one after any other failure.
 	loadBackoff = 5 * time.Second
 
+	// failingInterval is how soon a document is read again while its client fails.
+	failingInterval = 10 * time.Second
+	// previousLife is how long it is remembered what the version before is.
+	previousLife = 5 * time.Minute
+
 	// A document whose credential was refused is read again rereadBurst times at once, and
 	// once more each rereadInterval, so that a correction is noticed at once and failing
 	// callers are no load.
@@ -45,22 +51,32 @@ const (
 	rereadInterval = time.Second
 )
 
-// errNotAgain means that the document was read again a moment ago.
-var errNotAgain = errors.New("the document was read again a moment ago")
-
 // clients caches documents. It is safe for concurrent use.
 type clients struct {
 	cfg   Config
 	cache *cache.Cache[string, *registry.Client]
+	// older are the clients with the credential of the version before, by name and version.
+	older *cache.Cache[[2]string, *registry.Client]
 	// forget drops the tokens of a client that is gone.
 	forget func(client string)
 
-	mu      sync.Mutex
-	rereads map[string]*tokensource.RateLimiter // by client name; guarded by mu
+	mu       sync.Mutex
+	rereads  map[string]*rereads // by client name; guarded by mu
+	problems map[string]string   // of a newer version that is not usable, by client name; guarded by mu
 }
+
+// rereads limit how often a document is read again before it is due: because it is at fault,
+// and because its client fails for another reason.
+type rereads struct{ atFault, failing tokensource.RateLimiter }
 
 func newClients(cfg Config, forget func(client string)) *clients {
 	c := &clients{cfg: cfg, forget: forget}
+	c.older = cache.New[[2]string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: cfg.Now, OnError: func(err error, _ int, _ bool) cache.Reaction {
+		if errors.Is(err, registry.ErrNoPrevious) {
+			return cache.Reaction{Backoff: previousLife}
+		}
+		return cache.Reaction{Backoff: loadBackoff}
+	}})
 	c.cache = cache.New[string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: cfg.Now, OnError: c.afterError})
 	return c
 }
@@ -84,17 +100,20 @@ func (c *clients) miss(ctx context.Context, name string) (*registry.Client, erro
 	return client, nil
 }
 
-// newer reads a document again after an exchange that failed by its fault; nil: there is no
-// newer version. refused means that the credential was.
-func (c *clients) newer(ctx context.Context, old *registry.Client, refused bool) *registry.Client {
+// newer reads a document again because its client fails; nil: there is no newer version. If
+// the document is at fault, it is read again at once. calls means that the authorization
+// server may be asked for its metadata again.
+func (c *clients) newer(ctx context.Context, old *registry.Client, atFault, calls bool) *registry.Client {
 	other := func(client *registry.Client) bool { return client.Version != old.Version }
-	client, _, err := c.cache.Get(ctx, old.Name, other, func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
-		if !c.mayReread(old.Name) {
-			return cache.Entry[*registry.Client]{}, errNotAgain
-		}
-		return c.load(ctx, old.Name, last, refused)
-	})
-	if err != nil || client.Version == old.Version {
+	client, _, ok := c.cache.Lookup(old.Name, other)
+	if !ok && c.mayReread(old.Name, atFault) {
+		var err error
+		client, _, err = c.cache.Get(ctx, old.Name, other, func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
+			return c.load(ctx, old.Name, last, !calls)
+		})
+		ok = err == nil && client.Version != old.Version
+	}
+	if !ok {
 		return nil
 	}
 	return client
@@ -114,18 +133,25 @@ func (c *clients) inspect(ctx context.Context, name string) (*registry.Client, e
 }
 
 func (c *clients) load(ctx context.Context, name string, last cache.Last[*registry.Client], refused bool) (cache.Entry[*registry.Client], error) {
-	client, err := c.cfg.Clients.Load(ctx, name, registry.Have{Client: last.Value, Serves: last.Serves, Refused: refused})
+	var client *registry.Client
+	requestID := ""
+	err := fault.Catch(c.cfg.Log, &requestID, func() (err error) {
+		client, err = c.cfg.Clients.Load(ctx, name, registry.Have{Client: last.Value, Serves: last.Serves, Refused: refused})
+		return err
+	})
 	if errors.Is(err, secret.ErrNotFound) {
 		c.forget(name)
 	}
+	if err != nil && last.Value == nil {
+		return c.loadOld(ctx, name, err)
+	}
 	if err != nil {
-		var document *registry.DocumentError
-		if last.Serves && (errors.As(err, &document) || errors.Is(err, secret.ErrDenied) || errors.Is(err, secret.ErrNotFound)) {
-			// An operator must repair it before the old document's time is over.
-			c.cfg.Count(CountDocument)
-		}
+		c.note(name, err)
 		return cache.Entry[*registry.Client]{}, err
 	}
+	c.mu.Lock()
+	delete(c.problems, name)
+	c.mu.Unlock()
 	now := c.cfg.Now()
 	refresh := now.Add(c.cfg.jitter(clientRefresh, 0.8))
 	if refused && client == last.Value {
@@ -135,28 +161,95 @@ func (c *clients) load(ctx context.Context, name string, last cache.Last[*regist
 	return cache.Entry[*registry.Client]{Value: client, Refresh: refresh, Expire: now.Add(clientLife)}, nil
 }
 
-// mayReread reports whether a document may be read again now because it was at fault.
-func (c *clients) mayReread(name string) bool {
+// loadOld returns the client of the version before, if failure says that the current version is
+// no valid document, for as long as an environment that had read it before would use it.
+func (c *clients) loadOld(ctx context.Context, name string, failure error) (cache.Entry[*registry.Client], error) {
+	now := c.cfg.Now()
+	var document *registry.DocumentError
+	if !errors.As(failure, &document) || document.Created.IsZero() || now.Sub(document.Created) >= clientLife {
+		return cache.Entry[*registry.Client]{}, failure
+	}
+	client, err := c.cfg.Clients.LoadOld(ctx, name)
+	if err != nil {
+		return cache.Entry[*registry.Client]{}, failure
+	}
+	c.note(name, failure)
+	return cache.Entry[*registry.Client]{Value: client, Refresh: now.Add(brokenBackoff), Expire: document.Created.Add(clientLife)}, nil
+}
+
+// note tells operators of a document that worked and cannot be used any more: they must repair
+// it before the old document's time is over.
+func (c *clients) note(name string, err error) {
+	var document *registry.DocumentError
+	version := ""
+	switch {
+	case errors.As(err, &document):
+		version = document.Version
+	case !errors.Is(err, secret.ErrDenied) && !errors.Is(err, secret.ErrNotFound):
+		return
+	}
+	c.cfg.Count(CountDocument)
+	problem := documentFault(err).Detail
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	l := c.rereads[name]
-	if l == nil {
-		if c.rereads == nil || len(c.rereads) >= maxClients {
-			c.rereads = make(map[string]*tokensource.RateLimiter)
-		}
-		l = &tokensource.RateLimiter{}
-		c.rereads[name] = l
+	if c.problems[name] != problem {
+		c.cfg.Log.Warn("document not usable", "client", name, "version", version, "problem", problem)
 	}
-	_, ok := l.Reserve(c.cfg.Now(), rereadBurst, rereadInterval, 0)
+	if c.problems == nil || len(c.problems) >= maxClients {
+		c.problems = make(map[string]string)
+	}
+	c.problems[name] = problem
+}
+
+// explain adds to the error of a client that fails what is wrong with a newer version of its
+// document.
+func (c *clients) explain(name string, failure *fault.Error) *fault.Error {
+	c.mu.Lock()
+	problem := c.problems[name]
+	c.mu.Unlock()
+	if problem == "" {
+		return failure
+	}
+	own := *failure
+	text := "; a newer version of the client's document is not usable: " + problem
+	own.Description, own.Detail = oauth.Printable(own.Description+text), cmp.Or(own.Detail, own.Description)+text
+	return &own
+}
+
+// mayReread reports whether a document may be read again now.
+func (c *clients) mayReread(name string, atFault bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r := c.rereads[name]
+	if r == nil {
+		if c.rereads == nil || len(c.rereads) >= maxClients {
+			c.rereads = make(map[string]*rereads)
+		}
+		r = &rereads{}
+		c.rereads[name] = r
+	}
+	limiter, burst, interval := &r.failing, 1, failingInterval
+	if atFault {
+		limiter, burst, interval = &r.atFault, rereadBurst, rereadInterval
+	}
+	_, ok := limiter.Reserve(c.cfg.Now(), burst, interval, 0)
 	return ok
+}
+
+// previous returns the client with the credential of the version before; see
+// [registry.Registry.LoadPrevious].
+func (c *clients) previous(ctx context.Context, current *registry.Client) (*registry.Client, error) {
+	client, _, err := c.older.Get(ctx, [2]string{current.Name, current.Version}, nil, func(ctx context.Context, _ cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
+		previous, err := c.cfg.Clients.LoadPrevious(ctx, current)
+		return cache.Entry[*registry.Client]{Value: previous, Expire: c.cfg.Now().Add(previousLife)}, err
+	})
+	return client, err
 }
 
 // afterError says how long an old document is used, and when it is read again.
 func (c *clients) afterError(err error, failures int, _ bool) cache.Reaction {
 	var document *registry.DocumentError
 	switch {
-	case errors.Is(err, errNotAgain):
-		return cache.Reaction{}
 	case errors.Is(err, secret.ErrNotFound) && failures < unknownTries:
 		return cache.Reaction{Keep: -1}
 	case errors.Is(err, secret.ErrNotFound):

@@ -13,10 +13,12 @@ import (
 	"tokenvendor/shared/registry"
 )
 
-// Clients loads clients by name; see [registry.Registry.Load] and
-// [registry.Registry.Inspect].
+// Clients loads clients by name; see [registry.Registry.Load],
+// [registry.Registry.LoadPrevious], [registry.Registry.LoadOld] and [registry.Registry.Inspect].
 type Clients interface {
 	Load(ctx context.Context, name string, have registry.Have) (*registry.Client, error)
+	LoadOld(ctx context.Context, name string) (*registry.Client, error)
+	LoadPrevious(ctx context.Context, current *registry.Client) (*registry.Client, error)
 	Inspect(ctx context.Context, name string) (*registry.Client, error)
 }
 
@@ -40,7 +42,7 @@ type Config struct {
 	// Count is told of what operators should see, by the names of the Count constants here
 	// and in tokensource; nil: nothing is counted.
 	Count func(name string)
-	// Log is told of panics; nil: it is not.
+	// Log is told of panics, and why something was counted; nil: it is not.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time

@@ -13,6 +13,7 @@ import (
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/tokensource"
 )
 
 // decision is a request on its way to its audit line.
@@ -65,6 +66,13 @@ func (d *decision) resolve(client *registry.Client) (err error) {
 		return err
 	}
 	return d.allow(&d.resolved, d.resolved.Scope)
+}
+
+// source returns the request for the token.
+func (d *decision) source(client *registry.Client) tokensource.Request {
+	return tokensource.Request{
+		Client: client, Ask: d.resolved, MinTTL: d.MinTTL, Rejected: d.Rejected, Caller: d.Caller, CorrelationID: d.RequestID,
+	}
 }
 
 // authorizeGrant asks the policy about what the authorization server granted, also if the

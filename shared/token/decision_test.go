@@ -199,6 +199,7 @@ func TestDryRunExplains(t *testing.T) {
 		if n := len(env.Server.Requests()); n != 0 {
 			t.Errorf("the authorization server was asked %d times", n)
 		}
+		env.PutText("billing", "v1", "") // so that no version before stands in
 		env.Put("billing", "v2", map[string]any{"client_secret": "wrong"})
 		env.Pass(6 * time.Minute)
 		env.WantKind(token.Request{Caller: teamA}, fault.Misconfigured)

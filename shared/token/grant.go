@@ -23,6 +23,9 @@ type Grant struct {
 	// CertificateBound means that only the holder of the client's certificate can use the
 	// token, and that the document does not allow that without a warning.
 	CertificateBound bool
+	// OldCredential means that an earlier version of the client's secret obtained the token,
+	// because the current one is not known to work.
+	OldCredential bool
 
 	caller string
 }

@@ -74,6 +74,7 @@ func (p *policies) load(ctx context.Context, last cache.Last[*reading]) (cache.E
 	if err != nil {
 		if !errors.Is(err, secret.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 			p.cfg.Count(CountPolicy)
+			p.cfg.Log.Warn("policy not usable", "problem", policyFault(err).Detail)
 		}
 		if last.Value == nil || now.Sub(last.Value.read) >= policyKeep(err) {
 			return cache.Entry[*reading]{}, err

@@ -33,7 +33,11 @@ func New(cfg Config) *Vendor {
 		policies: newPolicies(cfg),
 	}
 	v.source = tokensource.New(tokensource.Config{
-		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Environments: cfg.Environments, Shadow: v.recorder.shadow, Count: cfg.Count, Now: cfg.Now, Rand: cfg.Rand,
+		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Environments: cfg.Environments, Shadow: v.recorder.shadow, Count: cfg.Count, Log: cfg.Log, Now: cfg.Now, Rand: cfg.Rand,
+		Previous: func(ctx context.Context, c *registry.Client) (*registry.Client, error) {
+			return v.clients.previous(ctx, c)
+		},
+		Newer: func(ctx context.Context, c *registry.Client) bool { return v.clients.newer(ctx, c, true, false) != nil },
 	})
 	v.clients = newClients(cfg, v.source.Forget)
 	return v
@@ -126,8 +130,8 @@ func (v *Vendor) permit(ctx context.Context, d *decision) error {
 
 // vend returns the token that a request asks for.
 //
-// If the client's document turns out to be at fault, it is read again once, and the request
-// is tried again only if there is a newer version: a failed logon counts at the
+// If the client fails, or lives on an earlier credential, its document is read again, and the
+// request is tried again only if there is a newer version: a failed logon counts at the
 // authorization server.
 func (v *Vendor) vend(ctx context.Context, d *decision) (Grant, error) {
 	if err := v.permit(ctx, d); err != nil {
@@ -137,37 +141,34 @@ func (v *Vendor) vend(ctx context.Context, d *decision) (Grant, error) {
 	if err != nil {
 		return Grant{}, err
 	}
-	grant, err := v.fetch(ctx, d, client)
-	if err != nil {
-		failure := fault.From(err)
-		if failure.Kind == fault.Misconfigured {
-			client = v.clients.newer(ctx, client, !failure.Fuse.IsZero())
+	grant, failure := v.fetch(ctx, d, client)
+	if failure != nil && failure.Kind.Status() != 403 || grant.OldCredential {
+		atFault := failure != nil && failure.Kind == fault.Misconfigured
+		if newer := v.clients.newer(ctx, client, atFault, atFault && failure.Fuse.IsZero()); newer != nil {
+			grant, failure = v.fetch(ctx, d, newer)
 		}
-		if failure.Kind != fault.Misconfigured || client == nil {
-			return Grant{}, err
-		}
-		if grant, err = v.fetch(ctx, d, client); err != nil {
-			return Grant{}, err
-		}
+	}
+	if failure != nil {
+		return Grant{}, v.clients.explain(d.Client, failure)
 	}
 	err = d.authorizeGrant(ctx, v.policies, &grant)
 	return grant, err
 }
 
 // fetch gets the token that the request and the client's document ask for together.
-func (v *Vendor) fetch(ctx context.Context, d *decision, client *registry.Client) (Grant, error) {
+func (v *Vendor) fetch(ctx context.Context, d *decision, client *registry.Client) (Grant, *fault.Error) {
 	if err := d.resolve(client); err != nil {
-		return Grant{}, err
+		return Grant{}, fault.From(err)
 	}
-	r := tokensource.Request{Client: client, Ask: d.resolved, MinTTL: d.MinTTL, Rejected: d.Rejected, CorrelationID: d.RequestID}
+	r := d.source(client)
 	t, outcome, err := v.source.Get(ctx, r)
 	if err != nil {
-		return Grant{}, err
+		return Grant{}, fault.From(err)
 	}
 	if d.prefetch {
 		v.source.Publish(ctx, r, t)
 	}
-	return Grant{Token: t, Outcome: outcome, caller: d.Caller}, nil
+	return Grant{Token: t, Outcome: outcome, OldCredential: outcome == tokensource.Stale && !t.ObtainedBy(client), caller: d.Caller}, nil
 }
 
 // dryRun finds out whether there would be a token, as far as that can be known without
@@ -183,5 +184,5 @@ func (v *Vendor) dryRun(ctx context.Context, d *decision) error {
 	if err := d.resolve(client); err != nil {
 		return err
 	}
-	return v.source.LockedOut(ctx, client)
+	return v.source.LockedOut(ctx, d.source(client))
 }

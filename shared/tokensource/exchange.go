@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
@@ -17,122 +19,313 @@ const leaseMargin = 300 * time.Millisecond
 type exchanger struct {
 	runtime
 	oauth   *oauth.Exchanger
+	states  *clientStates
 	lockout *lockout
 	limiter *limiter
+	// newer reports whether there is a newer version of a client's document.
+	newer func(context.Context, *registry.Client) bool
 }
 
 func newExchanger(rt runtime, cfg Config) *exchanger {
 	return &exchanger{
-		runtime: rt, oauth: cfg.Exchanger, lockout: &lockout{runtime: rt},
+		runtime: rt, oauth: cfg.Exchanger, newer: cfg.Newer, states: &clientStates{runtime: rt}, lockout: &lockout{runtime: rt},
 		limiter: &limiter{runtime: rt, fleet: cfg.Fleet, environments: cfg.Environments},
 	}
 }
 
-// lockedOut returns the error of a credential that must not be sent now, as far as this
-// environment knows; nil: it may be sent, or is being sent.
-func (x *exchanger) lockedOut(ctx context.Context, c *registry.Client) error {
-	g := x.lockout.begin(ctx, c.Name, c.Version, nil)
-	if g == nil {
-		return nil
-	}
-	defer g.free()
-	if failure := g.lockedOut(); failure != nil {
-		return failure
-	}
-	return nil
-}
-
-// result is that of an exchange. One of token, retry and err is set.
+// result is that of an exchange. One of token, retry, keep and err is set.
 type result struct {
 	token *oauth.Token
+	by    *registry.Client // that obtained token
 	// retry is when to look again, because another caller's exchange is under way.
 	retry time.Duration
-	err   error
+	// keep is until when the cached token is kept, because no exchange is needed now.
+	keep time.Time
+	err  error
 	// end ends the logon; nil: there was none.
 	end func(context.Context)
 }
 
-// exchange makes one exchange, unless the client's credential is known to be refused, here
-// or in the fleet, or the limiter withholds it. If a usable token is cached, exchange does
-// not wait for other callers. lease is the token's.
-func (x *exchanger) exchange(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load) result {
-	renew := func() { x.renew(ctx, lease) }
-	waiting := renew
+// attempt is the exchange of one credential of a client for a load.
+type attempt struct {
+	x       *exchanger
+	session *fleet.Session
+	lease   *fleet.Lease // of the token
+	load    *load
+	// client is the load's, or has the client's previous credential.
+	client *registry.Client
+	// firstLockout returns how long the credential is locked out if it is refused for the
+	// first time.
+	firstLockout func() time.Duration
+	// until is when the wait for permission ends.
+	until time.Time
+	logon *logon
+}
+
+// exchange makes one exchange with the credential of client, unless that is known to be
+// refused, here or in the fleet, or the limiter withholds it. If a usable token is cached,
+// exchange does not wait for other callers. lease is the token's.
+func (x *exchanger) exchange(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load, client *registry.Client, firstLockout func() time.Duration) (r result) {
+	a := &attempt{x: x, session: session, lease: lease, load: l, client: client, firstLockout: firstLockout, until: l.begun.Add(permitTime)}
+	waiting := func() { a.renew(ctx) }
 	if l.usable {
 		waiting = nil
 	}
-	g := x.lockout.begin(ctx, l.Client.Name, l.Client.Version, waiting)
+	proven := x.states.get(client.Name)
+	a.logon = x.lockout.begin(ctx, client.Name, client.Version, l.untried || !proven.proven(client), a.until, waiting)
 	switch {
-	case g == nil && l.usable:
+	case a.logon == nil && l.usable:
 		return result{retry: refreshPoll}
-	case g == nil:
-		return result{err: ctx.Err()}
+	case a.logon == nil:
+		return result{err: x.noPermit(ctx)}
 	}
 	ok := false
 	defer func() {
 		if !ok { // a panic must not leave the credential blocked
-			g.release(ctx)
+			a.logon.release(ctx)
 		}
 	}()
-	r := x.logOn(ctx, session, lease, l, g, renew)
+	r = a.logOn(ctx)
 	ok = true
 	return r
 }
 
-// logOn is exchange with the permission of this environment.
-func (x *exchanger) logOn(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load, g *logon, renew func()) result {
-	if locked := g.lockedOut(); locked != nil {
-		x.count(CountFuse)
-		return result{err: locked, end: g.release}
+// noPermit returns the error of a request that waited in vain for the permission to make an
+// exchange.
+func (x *exchanger) noPermit(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return fault.TimedOut()
 	}
-	if retry, err := x.limiter.admit(ctx, session, permitFor{host: l.Client.IssuerHost, client: l.Client.Name, cached: l.usable, patience: maxWait}); retry > 0 || err != nil {
+	x.count(CountThrottled)
+	why := "other exchanges of the client are under way"
+	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: minRetryAfter}, backoff: minRetryAfter, alone: true}
+}
+
+// admitAsk returns the error of an ask that never obtained a token, if there were too many of
+// these; nil: it may be tried.
+func (x *exchanger) admitAsk(ctx context.Context, session *fleet.Session, l *load) error {
+	var spent, wait time.Duration
+	x.states.update(ctx, session, l.Client.Name, func(s *clientState) {
+		if spent, wait = s.spent(x.now(), l.Caller), 0; spent == 0 {
+			wait = s.admit(x.now(), l.Caller)
+		}
+	})
+	switch {
+	case spent > 0:
+		return x.refuseAsk(spent, parametersSpent)
+	case wait > 0:
+		return x.refuseAsk(wait, "there are too many new combinations of parameters for this client; those that obtained a token before are not affected")
+	}
+	return nil
+}
+
+const parametersSpent = "the authorization server refused parameters of this caller, or of two others, within the last hour; parameters that never obtained a token are not tried now"
+
+func (x *exchanger) refuseAsk(wait time.Duration, why string) error {
+	x.count(CountAsks)
+	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: max(wait, minRetryAfter)}, backoff: minRetryAfter, alone: true}
+}
+
+// logOn is exchange with the permission of this environment.
+func (a *attempt) logOn(ctx context.Context) result {
+	x, l, g := a.x, a.load, a.logon
+	if locked := x.lockout.locked(g.client, g.version); locked != nil {
+		x.count(CountFuse)
+		return result{err: locked.error(), end: g.release}
+	}
+	if retry, err := x.limiter.admit(ctx, a.session, a.permit(l.usable)); retry > 0 || err != nil {
 		return result{retry: retry, err: err, end: g.release}
 	}
-	busy, err := g.lead(ctx, session, l.Client.Name+"\x00"+l.Client.Version, l.usable, renew)
+	busy, err := g.lead(ctx, a.session, l.usable, a.until, func() { a.renew(ctx) })
 	switch {
 	case err != nil:
 		x.count(CountFuse)
 		return result{err: err, end: g.release}
-	case busy:
+	case busy && l.usable:
 		return result{retry: refreshPoll, end: g.release}
+	case busy:
+		return result{err: x.noPermit(ctx), end: g.release}
 	}
-	renew()
-	token, failed := x.call(ctx, lease, g.lease, l)
-	x.limiter.report(ctx, session, l.Client.IssuerHost, l.Client.Name, failed)
+	if r, ok := a.learn(ctx); ok {
+		return r
+	}
+	token, failed := a.call(ctx, &l.Ask)
+	proven := a.state().proven(a.client)
 	switch {
 	case failed == nil:
-		return result{token: token, end: g.proven}
-	case failed.FailedLogon():
-		r := g.refused(exchangeFault(failed))
-		return result{err: r.error(), end: func(ctx context.Context) { g.lock(ctx, r) }}
+		return result{token: token, by: a.client, end: a.proven(&l.Ask)}
+	case !failed.FailedLogon():
+		return result{err: exchangeFault(failed), end: g.release}
+	case l.chosen && proven:
+		return a.verify(ctx, failed)
+	case l.untried:
+		return a.suspect(ctx, failed)
 	}
-	return result{err: exchangeFault(failed), end: g.release}
+	return a.refused(ctx, failed)
 }
 
-// renew prolongs a lease that is close to its end. A lost lease is not an error: the
+func (a *attempt) state() *clientState {
+	state := a.x.states.get(a.client.Name)
+	return &state
+}
+
+// permit describes the permit of one exchange.
+func (a *attempt) permit(cached bool) permitFor {
+	return permitFor{host: a.client.IssuerHost, client: a.client.Name, cached: cached, patience: max(0, a.until.Sub(a.x.now()))}
+}
+
+// learn decides what other environments' results leave to do. The lease of the logon is held,
+// so that nothing new is found out meanwhile.
+func (a *attempt) learn(ctx context.Context) (result, bool) {
+	x, l := a.x, a.load
+	candidate := l.foreign(a.client)
+	state := a.readState(ctx, candidate)
+	proven := state.proven(a.client)
+	if candidate && proven && !l.wanes(x.now()) {
+		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
+	}
+	if spent := state.spent(x.now(), l.Caller); l.untried && spent > 0 {
+		return result{err: x.refuseAsk(spent, parametersSpent), end: a.logon.release}, true
+	}
+	suspect := state.suspected(a.client.Version)
+	switch {
+	case proven || suspect == nil:
+		return result{}, false
+	case suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
+		return a.suspected(suspect), true
+	case l.chosen:
+		return a.prove(ctx)
+	}
+	return result{}, false
+}
+
+// readState returns what is known of the client. It reads the table if something in there may
+// decide.
+func (a *attempt) readState(ctx context.Context, candidate bool) *clientState {
+	state := a.state()
+	failed := a.logon.lease.Valid() && a.logon.lease.Failures > 0
+	if !state.proven(a.client) && (candidate || failed) || a.load.untried && len(state.Failures) > 0 {
+		*state = a.x.states.read(ctx, a.session, a.client.Name)
+	}
+	return state
+}
+
+// suspected refuses the caller whose parameters, or the credential, were refused before.
+func (a *attempt) suspected(s *suspect) result {
+	a.x.count(CountFuse)
+	e, _ := readNote(s.Note)
+	return result{err: refusal{fault: e, until: time.UnixMilli(s.Until), times: 1}.error(), end: a.logon.release}
+}
+
+// prove finds out whether the credential works before further parameters that a caller chose
+// are sent with it.
+func (a *attempt) prove(ctx context.Context) (result, bool) {
+	x, defaults := a.x, &a.load.Client.Defaults
+	_, failed := a.call(ctx, defaults)
+	switch {
+	case failed == nil:
+		x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.prove(x.now(), a.client, defaults) })
+		retry, err := x.limiter.admit(ctx, a.session, a.permit(a.load.usable))
+		return result{retry: retry, err: err, end: a.logon.release}, retry > 0 || err != nil
+	case failed.FailedLogon():
+		return a.refused(ctx, failed), true
+	}
+	return result{err: exchangeFault(failed), end: a.logon.release}, true
+}
+
+// suspect keeps the credential from being sent again for the same caller for a while, and
+// from being sent with parameters that other callers chose before it is proven.
+func (a *attempt) suspect(ctx context.Context, failed *oauth.Error) result {
+	a.x.count(CountFailedLogon)
+	r := a.logon.refused(exchangeFault(failed), a.firstLockout())
+	s := suspect{Version: a.client.Version, Caller: a.load.Caller, Until: r.until.UnixMilli(), Note: noteOf(r.error())}
+	a.x.states.update(ctx, a.session, a.client.Name, func(c *clientState) { c.Suspect = &s })
+	return result{err: r.error(), end: func(ctx context.Context) { a.logon.count(ctx, r) }}
+}
+
+// proven returns what ends the logon of a credential that obtained a token by ask.
+func (a *attempt) proven(ask *ask.Ask) func(context.Context) {
+	return func(ctx context.Context) {
+		if !a.state().proven(a.client) {
+			a.x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.prove(a.x.now(), a.client, ask) })
+		}
+		a.logon.proven(ctx)
+	}
+}
+
+// refused locks the credential out.
+func (a *attempt) refused(ctx context.Context, failed *oauth.Error) result {
+	a.x.count(CountFailedLogon)
+	r := a.logon.refused(exchangeFault(failed), a.firstLockout())
+	if a.state().proven(a.client) {
+		a.x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.refuse(a.x.now(), a.client) })
+	}
+	return result{err: r.error(), end: func(ctx context.Context) { a.logon.lock(ctx, r) }}
+}
+
+// verify finds out whether a failed logon is the fault of the credential or of parameters
+// that a caller chose, by an exchange with parameters that the caller did not choose.
+func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
+	x, l := a.x, a.load
+	x.count(CountFailedLogon)
+	if x.newer(ctx, l.Client) {
+		// Nothing needs to be found out about a credential that has been replaced. The other
+		// environments learn that by the lockout.
+		r := a.logon.refused(exchangeFault(failed), replacedLockout)
+		return result{err: r.error(), end: func(ctx context.Context) { a.logon.lock(ctx, r) }}
+	}
+	reference := a.state().Reference
+	if reference == nil || reference.Key() == l.Ask.Key() {
+		reference = &l.Client.Defaults
+	}
+	sure := false
+	if retry, err := x.limiter.admit(ctx, a.session, a.permit(true)); retry == 0 && err == nil {
+		_, second := a.call(ctx, reference)
+		if second != nil && second.FailedLogon() {
+			return a.refused(ctx, second)
+		}
+		sure = second == nil
+	}
+	x.count(CountParameters)
+	x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.fail(x.now(), l.Caller) })
+	return result{err: parametersFault(failed, sure), end: a.logon.release}
+}
+
+// renew prolongs leases that are close to their end. A lost lease is not an error: the
 // conditional write discards the result, which costs an exchange at most.
-func (x *exchanger) renew(ctx context.Context, lease *fleet.Lease) {
-	if lease.Valid() && lease.End.Sub(x.now()) < exchangeReserve {
-		lease.Renew(ctx)
+func (a *attempt) renew(ctx context.Context) {
+	leases := []*fleet.Lease{a.lease}
+	if a.logon != nil {
+		leases = append(leases, a.logon.lease)
+	}
+	for _, lease := range leases {
+		if lease.Valid() && lease.End.Sub(a.x.now()) < exchangeReserve {
+			lease.Renew(ctx)
+		}
 	}
 }
 
 // call makes the exchange within the leases. If a token is cached, or the last exchange
 // failed, there is one attempt only.
-func (x *exchanger) call(ctx context.Context, lease, logon *fleet.Lease, l *load) (*oauth.Token, *oauth.Error) {
-	for _, each := range [...]*fleet.Lease{lease, logon} {
+func (a *attempt) call(ctx context.Context, ask *ask.Ask) (*oauth.Token, *oauth.Error) {
+	x, l := a.x, a.load
+	a.renew(ctx)
+	exchanging := ctx
+	for _, each := range [...]*fleet.Lease{a.lease, a.logon.lease} {
 		if each.Valid() {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, each.End.Sub(x.now())-leaseMargin)
+			exchanging, cancel = context.WithTimeout(exchanging, each.End.Sub(x.now())-leaseMargin)
 			defer cancel()
 		}
 	}
-	r := oauth.Request{Ask: l.Ask, CorrelationID: l.CorrelationID}
-	if l.usable || l.failed || lease.Valid() && lease.Failures > 0 {
+	r := oauth.Request{Ask: *ask, CorrelationID: l.CorrelationID, Proven: a.state().proven(a.client)}
+	if l.usable || l.failed || ask != &l.Ask || a.lease.Valid() && a.lease.Failures > 0 {
 		r.MaxAttempts = 1
 	}
 	x.count(CountExchange)
-	return exchangeWith(ctx, x.oauth, l.Client.OAuth, r)
+	token, failed := exchangeWith(exchanging, x.oauth, a.client.OAuth, r)
+	x.limiter.report(ctx, a.session, a.client.IssuerHost, a.client.Name, failed)
+	return token, failed
 }
 
 // exchangeWith returns every error as an [oauth.Error].

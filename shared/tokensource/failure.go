@@ -1,12 +1,14 @@
 package tokensource
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"time"
 
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 )
 
 // minRetryAfter is the shortest advice to a caller.
@@ -20,6 +22,11 @@ type failure struct {
 	backoff time.Duration
 	// refusal is the lockout that the failure is about; nil: none.
 	refusal *refusal
+	// client and version are whose request failed; version is empty if another version of
+	// the client's secret would have failed as well.
+	client, version string
+	// alone means that the failure is about this request, and not about the token.
+	alone bool
 }
 
 func (f *failure) Error() string { return f.fault.Error() }
@@ -32,12 +39,13 @@ type refusal struct {
 	times int // in a row
 }
 
-// error returns the error of a logon that is not made.
+// error returns the error of a logon that is not made. What is certain comes first, because
+// a description is cut.
 func (r refusal) error() *failure {
 	e := *r.fault
 	e.Fuse = r.until
-	e.Description = oauth.Printable(e.Description + "; the fuse is blown: this version of the credential is not sent again before " + r.until.UTC().Format(time.RFC3339))
-	e.Detail = e.Description
+	prefix := "the fuse is blown until " + r.until.UTC().Format(time.RFC3339) + " (a new version of the secret is sent at once): "
+	e.Description, e.Detail = oauth.Printable(prefix+e.Description), prefix+cmp.Or(e.Detail, e.Description)
 	return &failure{fault: &e, refusal: &r}
 }
 
@@ -45,7 +53,9 @@ func (r refusal) error() *failure {
 type note struct {
 	Kind fault.Kind `json:"kind"`
 	// Fuse: the credential is locked out. Description is then that of the refusal.
-	Fuse        bool            `json:"fuse,omitempty"`
+	Fuse bool `json:"fuse,omitempty"`
+	// Version is the version of the secret that the failure is about; empty: any.
+	Version     string          `json:"version,omitempty"`
 	Description string          `json:"description"`
 	Detail      string          `json:"detail"`
 	Upstream    *fault.Upstream `json:"upstream,omitempty"`
@@ -56,7 +66,20 @@ func noteOf(f *failure) []byte {
 	if f.refusal != nil {
 		e = f.refusal.fault
 	}
-	return encode(note{e.Kind, f.refusal != nil, e.Description, e.Detail, e.Upstream})
+	return encode(note{e.Kind, f.refusal != nil, f.version, e.Description, e.Detail, e.Upstream})
+}
+
+// otherVersion reports whether a failure is about another version of the client's secret;
+// version is that of the failure.
+func otherVersion(version string, client *registry.Client) bool {
+	return version != "" && version != client.Version
+}
+
+// noteVersion returns the version that a failure is about which another environment noted.
+func noteVersion(text []byte) string {
+	var n note
+	_ = json.Unmarshal(text, &n)
+	return n.Version
 }
 
 // readNote returns the failure that another environment noted. fuse says that it is a
@@ -66,7 +89,7 @@ func readNote(text []byte) (e *fault.Error, fuse bool) {
 	if json.Unmarshal(text, &n) != nil || !n.Kind.Valid() {
 		n = note{Kind: fault.Unavailable, Description: "the authorization server failed a moment ago"}
 	}
-	return &fault.Error{Kind: n.Kind, Description: n.Description, Upstream: n.Upstream, Detail: "as another environment found: " + n.Detail}, n.Fuse
+	return &fault.Error{Kind: n.Kind, Description: n.Description, Upstream: n.Upstream, Detail: n.Detail}, n.Fuse
 }
 
 // failureOf returns an error of this package, or of a context, as a [failure] that the
@@ -103,6 +126,20 @@ func exchangeFault(failure *oauth.Error) *fault.Error {
 	return e
 }
 
+// parametersFault is the error of an exchange with parameters of a caller that failed as if
+// the credential were wrong. sure means that the server accepted the credential with others.
+func parametersFault(failed *oauth.Error, sure bool) *fault.Error {
+	e := exchangeFault(failed)
+	e.Detail = "with the caller's parameters " + e.Detail
+	e.Description = "the authorization server refuses the client with the parameters of this request"
+	e.Kind, e.RetryAfter = fault.Unavailable, minRetryAfter
+	if sure {
+		e.Kind, e.RetryAfter = fault.Malformed, 0
+		e.Description += ", and accepts it without them: check app_tid, resource, audience, scope and the other parameters"
+	}
+	return e
+}
+
 func exchangeKind(failure *oauth.Error) fault.Kind {
 	switch {
 	case failure.FailedLogon():
@@ -119,13 +156,4 @@ func exchangeKind(failure *oauth.Error) fault.Kind {
 		return fault.InvalidTarget
 	}
 	return fault.Misconfigured
-}
-
-// encode returns the JSON of a value of this package.
-func encode(value any) []byte {
-	text, err := json.Marshal(value)
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
-	return text
 }

@@ -216,7 +216,7 @@ func (h *host) report(id uint64, o outcome, note func(*server)) bool {
 func (h *host) change(ctx context.Context, session *fleet.Session, now func() time.Time, patience time.Duration, f func(*server)) (answered, ok bool) {
 	h.mu.Lock()
 	last, own := h.last, h.own
-	own.Clients = append([]clientState(nil), own.Clients...)
+	own.Clients = append([]clientBudget(nil), own.Clients...)
 	h.mu.Unlock()
 	if f == nil {
 		last, f = nil, func(*server) {}

@@ -16,7 +16,14 @@ const (
 	refusalMemory = 24 * time.Hour
 	// renewInterval is how often a caller that waits for another one's exchange looks after
 	// its leases.
-	renewInterval = 2 * time.Second
+	renewInterval = time.Second
+	// newLockout is the first lockout of a credential that never obtained a token, is younger
+	// than newVersion, and that no other one can stand in for: a person may have written it
+	// a moment before the authorization server knows it.
+	newLockout = 2 * time.Minute
+	newVersion = time.Minute
+	// replacedLockout is that of a credential that was refused and has a newer version.
+	replacedLockout = 30 * time.Second
 )
 
 // lockoutTime returns how long a version of a credential is not sent after it was refused so
@@ -35,75 +42,128 @@ func lockoutTime(refusals int) time.Duration {
 
 // lockout decides which credential may be sent. SAP Cloud Identity Services locks a client
 // for an hour, for all callers, after five failed logons, so a version of a credential that
-// was refused is not sent again for a while. To make that exact, exchanges of one client
-// happen one after the other: two at once could both fail. If there is a table, all
-// environments follow the rule together. A lockout is safe for concurrent use.
+// was refused is not sent again for a while. To make that exact, at most two exchanges use
+// one credential at the same time, and one while it is not proven: as many could fail at
+// once. If there is a table, all environments follow the rule together. A lockout is safe
+// for concurrent use.
 type lockout struct {
 	runtime
 
 	clients sync.Map // client name to *credentials
 }
 
+// logonSlots is how many exchanges may use a proven credential at the same time.
+const logonSlots = 2
+
 // credentials are those of one client.
 type credentials struct {
-	// exchange holds one element while an exchange is under way. It guards refusals.
-	exchange chan struct{}
+	// slots hold one element each while an exchange is under way in them.
+	slots [logonSlots]chan struct{}
+
+	mu sync.Mutex
 	// refusals are by version: an old version may become current again by a label that is
-	// moved back.
+	// moved back. Guarded by mu.
 	refusals map[string]refusal
 }
 
-// logon is the permission to send one version of a client's credential once. It ends with
-// proven, refused or release.
-type logon struct {
-	l       *lockout
-	c       *credentials
-	version string
-	lease   *fleet.Lease
+func (l *lockout) client(name string) *credentials {
+	if known, ok := l.clients.Load(name); ok {
+		return known.(*credentials)
+	}
+	c := &credentials{refusals: make(map[string]refusal)}
+	for i := range c.slots {
+		c.slots[i] = make(chan struct{}, 1)
+	}
+	known, _ := l.clients.LoadOrStore(name, c)
+	return known.(*credentials)
 }
 
-// begin waits until no other exchange of the client is under way in this environment.
-// waiting is called meanwhile, every two seconds; nil: begin does not wait. The logon is nil
-// if another exchange is still under way.
-func (l *lockout) begin(ctx context.Context, client, version string, waiting func()) *logon {
-	c, _ := l.clients.LoadOrStore(client, &credentials{exchange: make(chan struct{}, 1), refusals: make(map[string]refusal)})
-	g := &logon{l: l, c: c.(*credentials), version: version}
-	select {
-	case g.c.exchange <- struct{}{}:
+// locked returns the lockout of a version that must not be sent now, as far as this
+// environment knows; nil: it may be sent.
+func (l *lockout) locked(client, version string) *refusal {
+	if r, ok := l.refusal(client, version); ok && l.now().Before(r.until) {
+		return &r
+	}
+	return nil
+}
+
+// refusal returns the last failed logon of a version that this environment knows of.
+func (l *lockout) refusal(client, version string) (refusal, bool) {
+	c := l.client(client)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.refusals[version]
+	return r, ok
+}
+
+// logon is the permission to send one version of a client's credential once. It ends with
+// proven, lock or release.
+type logon struct {
+	l               *lockout
+	c               *credentials
+	client, version string
+	slot            int
+	lease           *fleet.Lease
+}
+
+// begin waits until a slot of the client is free in this environment: the first slot only,
+// if the exchange must be alone. It returns nil if none becomes free before until. waiting
+// is called meanwhile, every second; nil: begin does not wait.
+func (l *lockout) begin(ctx context.Context, client, version string, alone bool, until time.Time, waiting func()) *logon {
+	g := &logon{l: l, c: l.client(client), client: client, version: version}
+	first, second := g.c.slots[0], g.c.slots[1]
+	if alone {
+		second = nil
+	}
+	// The environments of a fleet use both slots.
+	if g.try(int(l.rand()*logonSlots), alone) || g.try(0, alone) || g.try(1, alone) {
 		return g
-	default:
 	}
 	if waiting == nil {
 		return nil
 	}
-	ticker := time.NewTicker(renewInterval)
+	ticker, timer := time.NewTicker(renewInterval), time.NewTimer(until.Sub(l.now()))
 	defer ticker.Stop()
+	defer timer.Stop()
 	for {
 		select {
-		case g.c.exchange <- struct{}{}:
+		case first <- struct{}{}:
+			g.slot = 0
+			return g
+		case second <- struct{}{}:
+			g.slot = 1
 			return g
 		case <-ticker.C:
 			waiting()
+		case <-timer.C:
+			return nil
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// lockedOut returns the error of a version that must not be sent now, as far as this
-// environment knows; nil: it may be sent.
-func (g *logon) lockedOut() *failure {
-	if r, ok := g.c.refusals[g.version]; ok && g.l.now().Before(r.until) {
-		return r.error()
+// try takes a slot if it is free.
+func (g *logon) try(slot int, alone bool) bool {
+	if alone && slot > 0 {
+		return false
 	}
-	return nil
+	select {
+	case g.c.slots[slot] <- struct{}{}:
+		g.slot = slot
+		return true
+	default:
+		return false
+	}
 }
 
-// lead waits for the permission of the fleet. row names the credential in the table.
-// cached means that the caller has a token and does not wait; busy is then true if another
-// environment's exchange is under way. The error says that the credential is locked out.
-func (g *logon) lead(ctx context.Context, session *fleet.Session, row string, cached bool, waiting func()) (busy bool, err error) {
-	a := session.Acquire(ctx, fleet.LogonRow, row, fleet.Want{Cached: cached, Waiting: waiting, Accept: func([]byte) bool { return false }})
+// lead waits for the permission of the fleet until the time until. cached means that the
+// caller has a token and does not wait. busy means that another environment's exchange is
+// under way. The error says that the credential is locked out.
+func (g *logon) lead(ctx context.Context, session *fleet.Session, cached bool, until time.Time, waiting func()) (busy bool, err error) {
+	a := session.Acquire(ctx, fleet.LogonRow, g.row(), fleet.Want{
+		Cached: cached, Waiting: waiting, Patience: max(until.Sub(g.l.now()), time.Millisecond), Accept: func([]byte) bool { return false },
+	})
 	switch a.State {
 	case fleet.Failed:
 		e, _ := readNote(a.Row.Note)
@@ -119,31 +179,55 @@ func (g *logon) lead(ctx context.Context, session *fleet.Session, row string, ca
 	return false, nil
 }
 
+// row names the credential and the slot in the table.
+func (g *logon) row() string {
+	row := g.client + "\x00" + g.version
+	if g.slot > 0 {
+		row += "\x00second"
+	}
+	return row
+}
+
 // proven ends the logon: the credential obtained a token.
 func (g *logon) proven(ctx context.Context) {
+	g.c.mu.Lock()
 	delete(g.c.refusals, g.version)
+	g.c.mu.Unlock()
 	g.lease.Finish(ctx, fleet.Result{Until: g.l.now()})
 	g.free()
 }
 
-// refused returns the lockout that follows from a failed logon.
-func (g *logon) refused(e *fault.Error) refusal {
-	g.l.count(CountFailedLogon)
+// refused returns the lockout that follows from a failed logon. first is how long the first
+// one lasts.
+func (g *logon) refused(e *fault.Error, first time.Duration) refusal {
 	times := 1
-	if r, ok := g.c.refusals[g.version]; ok && g.l.now().Before(r.until.Add(refusalMemory)) {
+	r, ok := g.l.refusal(g.client, g.version)
+	if ok && g.l.now().Before(r.until.Add(refusalMemory)) {
 		times = 1 + r.times
 	}
 	if g.lease.Valid() {
 		// Another environment may have logged on since.
 		times = 1 + g.lease.Failures
 	}
-	r := refusal{fault: e, until: g.l.now().Add(lockoutTime(times)), times: times}
+	duration := lockoutTime(times)
+	if times == 1 {
+		duration = first
+	}
+	r = refusal{fault: e, until: g.l.now().Add(duration), times: times}
 	g.remember(r)
 	return r
 }
 
 // lock ends the logon with the lockout r.
 func (g *logon) lock(ctx context.Context, r refusal) {
+	g.lease.Finish(ctx, fleet.Result{Until: r.until, Failures: r.times, Note: noteOf(r.error()), Keep: r.until.Add(refusalMemory)})
+	g.free()
+}
+
+// count ends the logon with a failed logon that is not known to be the credential's fault.
+func (g *logon) count(ctx context.Context, r refusal) {
+	r.until = g.l.now()
+	g.remember(r)
 	g.lease.Finish(ctx, fleet.Result{Until: r.until, Failures: r.times, Note: noteOf(r.error()), Keep: r.until.Add(refusalMemory)})
 	g.free()
 }
@@ -155,11 +239,13 @@ func (g *logon) release(ctx context.Context) {
 	g.free()
 }
 
-// free lets the next exchange of the client begin.
-func (g *logon) free() { <-g.c.exchange }
+// free lets the next exchange in the slot begin.
+func (g *logon) free() { <-g.c.slots[g.slot] }
 
 // remember keeps a lockout, and forgets those that are long over.
 func (g *logon) remember(r refusal) {
+	g.c.mu.Lock()
+	defer g.c.mu.Unlock()
 	now := g.l.now()
 	maps.DeleteFunc(g.c.refusals, func(_ string, r refusal) bool { return !now.Before(r.until.Add(refusalMemory)) })
 	g.c.refusals[g.version] = r

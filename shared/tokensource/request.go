@@ -23,6 +23,8 @@ type Request struct {
 	MinTTL time.Duration
 	// Rejected is the fingerprint of a token that a resource server refused; empty: none.
 	Rejected string
+	// Caller is the principal that asks. Each has its share of the new asks of a client.
+	Caller string
 	// CorrelationID names the request in the authorization server's log; empty: none.
 	CorrelationID string
 }
@@ -30,13 +32,12 @@ type Request struct {
 // key identifies a token in the cache and in the table.
 type key [sha256.Size]byte
 
-// key hashes everything that decides which token an exchange brings.
+// key hashes everything that decides whether a token serves: the client's terms and the ask,
+// but not the credential, because a token that another version of it obtained serves as well.
 func (r *Request) key() key {
 	const usual = 512 // bytes, so that the buffer need not grow
-	b, c := make([]byte, 0, usual), r.Client
-	for _, field := range [...]string{c.Name, c.Version, string(c.Method), c.OAuth.TokenEndpoint()} {
-		b = ask.AppendField(b, field)
-	}
+	b := ask.AppendField(make([]byte, 0, usual), r.Client.Name)
+	b = ask.AppendField(b, r.Client.Terms)
 	return sha256.Sum256(r.Ask.AppendKey(b))
 }
 
@@ -65,7 +66,8 @@ func (r *Request) acceptor(now func() time.Time) func(*Token) bool {
 // load is one load of a token into the cache.
 type load struct {
 	Request
-	key key
+	key   key
+	begun time.Time
 	// accept is [Request.acceptor].
 	accept func(*Token) bool
 	// cached is the last token (nil: none); usable means that it can still be handed out.
@@ -73,6 +75,34 @@ type load struct {
 	usable bool
 	// failed means that the last exchange for it failed.
 	failed bool
+	// known means that there was a token for the same key.
+	known bool
+	// chosen means that a caller chose parameters, so that the server's answer may be about
+	// these and not about the credential; untried, that they never obtained a token.
+	chosen, untried bool
+}
+
+// wanes reports whether the cached token is due to be replaced, whatever obtained it, or is
+// gone.
+func (l *load) wanes(now time.Time) bool { return !l.usable || !now.Before(l.cached.RefreshPoint()) }
+
+// foreign reports whether a usable token is cached that another credential obtained.
+func (l *load) foreign(c *registry.Client) bool { return l.usable && !l.cached.ObtainedBy(c) }
+
+// cachedUntil returns when the cached token is due to be replaced, at the latest at limit.
+func (l *load) cachedUntil(limit time.Time) time.Time {
+	if until := l.cached.RefreshPoint(); until.Before(limit) {
+		return until
+	}
+	return limit
+}
+
+// attributes describe the cached token for a log.
+func (l *load) attributes() []any {
+	if l.cached == nil {
+		return nil
+	}
+	return []any{"cachedVersion", l.cached.version, "cachedTokenEnds", l.cached.End().UTC().Format(time.RFC3339)}
 }
 
 // accepts reports whether t will do.

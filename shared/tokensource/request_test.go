@@ -9,23 +9,22 @@ import (
 
 	"tokenvendor/shared/ask"
 	"tokenvendor/shared/ask/asktest"
-	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
 
 // fields are everything that decides which token an exchange brings, in an order
 // in which neighbours also stand side by side in the key.
 type fields struct {
-	name, version, method, endpoint string
-	scope, audience, format         string
-	resource                        []string
-	parameterName, parameterValue   string
-	otherParameter, otherValue      string
+	name, terms                   string
+	scope, audience, format       string
+	resource                      []string
+	parameterName, parameterValue string
+	otherParameter, otherValue    string
 }
 
 // strings returns the single fields, to be changed.
 func (f *fields) strings() []*string {
-	return []*string{&f.name, &f.version, &f.scope, &f.audience, &f.format, &f.resource[0], &f.resource[1],
+	return []*string{&f.name, &f.terms, &f.scope, &f.audience, &f.format, &f.resource[0], &f.resource[1],
 		&f.parameterName, &f.parameterValue, &f.otherParameter, &f.otherValue}
 }
 
@@ -36,7 +35,7 @@ func (f fields) clone() fields {
 
 // equal tells apart what must have different keys.
 func (f fields) equal(g fields) bool {
-	return f.name == g.name && f.version == g.version && f.method == g.method && f.endpoint == g.endpoint && f.scope == g.scope &&
+	return f.name == g.name && f.terms == g.terms && f.scope == g.scope &&
 		f.audience == g.audience && f.format == g.format && slices.Equal(f.resource, g.resource) && maps.Equal(f.parameters(), g.parameters())
 }
 
@@ -51,31 +50,9 @@ func (f fields) parameters() map[string]string {
 	return p
 }
 
-// keyer makes keys; clients are costly, so it keeps them by endpoint.
-type keyer struct {
-	clients map[string]*oauth.Client
-}
-
-func (k *keyer) client(t *testing.T, endpoint string) *oauth.Client {
-	t.Helper()
-	if client := k.clients[endpoint]; client != nil {
-		return client
-	}
-	client, err := oauth.NewClient(oauth.Config{ID: "id", TokenEndpoint: endpoint, Authenticator: oauth.SecretPost{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if k.clients == nil {
-		k.clients = make(map[string]*oauth.Client)
-	}
-	k.clients[endpoint] = client
-	return client
-}
-
-func (k *keyer) key(t *testing.T, f fields) key {
-	t.Helper()
+func (f fields) key() key {
 	r := Request{
-		Client: &registry.Client{Name: f.name, Version: f.version, Method: oauth.Method(f.method), OAuth: k.client(t, f.endpoint)},
+		Client: &registry.Client{Name: f.name, Terms: f.terms},
 		Ask:    ask.Ask{Scope: []string{f.scope}, Audience: f.audience, TokenFormat: f.format, Resource: f.resource, Parameters: f.parameters()},
 	}
 	return r.key()
@@ -83,7 +60,7 @@ func (k *keyer) key(t *testing.T, f fields) key {
 
 func someFields() fields {
 	return fields{
-		name: "billing", version: "v1", method: "client_secret_post", endpoint: "https://a.example/t",
+		name: "billing", terms: "terms",
 		scope: "read write", audience: "aud", format: "jwt", resource: []string{"urn:a", "urn:b"},
 		parameterName: "p", parameterValue: "1", otherParameter: "q", otherValue: "2",
 	}
@@ -92,8 +69,7 @@ func someFields() fields {
 // TestEachMemberOfAskChangesKey: a key without one would give a caller another request's
 // token.
 func TestEachMemberOfAskChangesKey(t *testing.T) {
-	var k keyer
-	client := Request{Client: &registry.Client{Name: "billing", OAuth: k.client(t, "https://a.example/t")}}
+	client := Request{Client: &registry.Client{Name: "billing"}}
 	asktest.EachChangesKey(t, func(a ask.Ask) key {
 		client.Ask = a
 		return client.key()
@@ -103,11 +79,10 @@ func TestEachMemberOfAskChangesKey(t *testing.T) {
 // TestKeyHasEveryField: a key without one of them would give a caller another
 // request's token.
 func TestKeyHasEveryField(t *testing.T) {
-	var k keyer
 	seen := make(map[key]string)
 	check := func(what string, f fields) {
 		t.Helper()
-		key := k.key(t, f)
+		key := f.key()
 		if other, ok := seen[key]; ok {
 			t.Errorf("%s has the key of %s", what, other)
 		}
@@ -115,11 +90,6 @@ func TestKeyHasEveryField(t *testing.T) {
 	}
 	check("the original", someFields())
 	f := someFields()
-	f.method = "client_secret_basic"
-	check("another method", f)
-	f = someFields()
-	f.endpoint = "https://b.example/t"
-	check("another server", f)
 	for i := range f.strings() {
 		for _, change := range []func(string) string{
 			func(s string) string { return s + "x" },
@@ -150,7 +120,6 @@ func TestKeyHasEveryField(t *testing.T) {
 // another key, whatever the bytes.
 func TestKeyKeepsNeighboursApart(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	var k keyer
 	collisions := 0
 	for range 100_000 {
 		a := someFields()
@@ -159,7 +128,7 @@ func TestKeyKeepsNeighboursApart(t *testing.T) {
 		}
 		b := a.clone()
 		moveBytes(random, b.strings())
-		equalKeys := k.key(t, a) == k.key(t, b)
+		equalKeys := a.key() == b.key()
 		if equalKeys != a.equal(b) {
 			collisions++
 			t.Errorf("%q and %q: equal keys: %v", a, b, equalKeys)

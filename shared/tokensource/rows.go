@@ -11,6 +11,10 @@ import (
 	"tokenvendor/shared/oauth"
 )
 
+// maxClockAhead is how far ahead of this environment's clock a token of another one may have
+// been issued. The end of a token that was issued further ahead is not known.
+const maxClockAhead = 5 * time.Second
+
 // rows keeps tokens in the table of the fleet.
 type rows struct {
 	runtime
@@ -19,10 +23,11 @@ type rows struct {
 
 // tokenValue is the value of a token's row.
 type tokenValue struct {
-	Client  string    `json:"client"`
-	Version string    `json:"version"`
-	Token   []byte    `json:"token"`
-	Forced  time.Time `json:"forced,omitzero"`
+	Client     string    `json:"client"`
+	Version    string    `json:"version"`
+	Credential string    `json:"credential"`
+	Token      []byte    `json:"token"`
+	Forced     time.Time `json:"forced,omitzero"`
 }
 
 // entry returns t for the cache.
@@ -41,18 +46,24 @@ func (r *rows) later(t *Token, d time.Duration) cache.Entry[*Token] {
 }
 
 // acquire takes the lease of the token's row; or it returns what another environment did
-// about the token: an entry or an error. All are nil if the table cannot be used.
-func (r *rows) acquire(ctx context.Context, session *fleet.Session, l *load) (*fleet.Lease, *cache.Entry[*Token], error) {
+// about the token: an entry or an error. All are nil if the table cannot be used. tested
+// means that it is known whether the authorization server accepts the client's credential;
+// if not, a usable token of another one is no reason not to make an exchange.
+func (r *rows) acquire(ctx context.Context, session *fleet.Session, l *load, tested bool) (*fleet.Lease, *cache.Entry[*Token], error) {
 	var found *Token
 	accept := func(value []byte) bool {
-		t := readToken(value, l.Client.Name, l.Client.Version)
-		ok := l.accepts(t, r.now())
-		if ok {
-			found = t
+		t := r.read(value, l.Client.Name)
+		l.known = l.known || t != nil
+		if !l.accepts(t, r.now()) || l.usable && !tested && !t.ObtainedBy(l.Client) {
+			return false
 		}
-		return ok
+		found = t
+		return true
 	}
-	a := session.Acquire(ctx, fleet.TokenRow, string(l.key[:]), fleet.Want{Cached: l.usable, Reserve: exchangeReserve, Accept: accept})
+	a := session.Acquire(ctx, fleet.TokenRow, string(l.key[:]), fleet.Want{
+		Cached: l.usable, RetryPatience: permitTime, Reserve: exchangeReserve, Accept: accept,
+		Retry: func(note []byte) bool { return otherVersion(noteVersion(note), l.Client) },
+	})
 	switch {
 	case a.State == fleet.Acquired && !l.usable && accept(a.Value(ctx)):
 		// The token is only due to be replaced. The next caller does that, and this one
@@ -61,25 +72,57 @@ func (r *rows) acquire(ctx context.Context, session *fleet.Session, l *load) (*f
 		e := r.later(found, 0)
 		return nil, &e, nil
 	case a.State == fleet.Acquired, a.State == fleet.Alone:
+		r.inherit(ctx, &a, l)
 		return a.Lease, nil, nil
+	}
+	e, err := r.elsewhere(&a, l, found, tested)
+	return nil, e, err
+}
+
+// elsewhere returns what another environment did about a token.
+func (r *rows) elsewhere(a *fleet.Acquisition, l *load, found *Token, tested bool) (*cache.Entry[*Token], error) {
+	switch {
 	case a.State == fleet.Done && (!l.usable || found.Issued().After(l.cached.Issued())):
 		e := r.entry(found)
 		if now := r.now(); !e.Refresh.IsZero() && !now.Before(e.Refresh) {
 			e.Refresh = now.Add(r.jitter(refreshPoll, 0.5))
 		}
-		return nil, &e, nil
+		if !tested && !found.ObtainedBy(l.Client) {
+			e.Refresh = r.now() // the next caller finds out whether the newer credential works
+		}
+		return &e, nil
 	case l.usable:
 		e := r.later(l.cached, refreshPoll)
 		if !a.Row.Leased && a.Row.Until.After(e.Refresh) {
 			e.Refresh = a.Row.Until
 		}
-		return nil, &e, nil
+		return &e, nil
+	case a.State == fleet.Busy:
+		return nil, underWay("another request is asking the authorization server again, which failed a moment ago")
 	}
-	return nil, nil, r.failedElsewhere(a.Row)
+	f := r.failedElsewhere(a.Row)
+	f.client, f.version = l.Client.Name, noteVersion(a.Row.Note)
+	return nil, f
+}
+
+// inherit takes over what the row said of failures before the lease.
+func (r *rows) inherit(ctx context.Context, a *fleet.Acquisition, l *load) {
+	switch {
+	case !a.Lease.Valid() || a.Lease.Failures == 0:
+	case otherVersion(noteVersion(a.Row.Note), l.Client):
+		a.Lease.Failures = 0
+	default:
+		a.Lease.Renew(ctx) // so that other environments do not wait long for what failed before
+	}
+}
+
+// underWay returns the error of a request that does not wait for another one.
+func underWay(why string) *failure {
+	return &failure{fault: &fault.Error{Kind: fault.Unavailable, Description: why, RetryAfter: minRetryAfter}, backoff: minRetryAfter}
 }
 
 // failedElsewhere returns the error of an exchange that another environment made.
-func (r *rows) failedElsewhere(row fleet.Row) error {
+func (r *rows) failedElsewhere(row fleet.Row) *failure {
 	e, fuse := readNote(row.Note)
 	if fuse {
 		return refusal{fault: e, until: row.Until, times: row.Failures}.error()
@@ -98,10 +141,12 @@ func (r *rows) finish(ctx context.Context, lease *fleet.Lease, l *load, got resu
 	switch {
 	case got.err != nil:
 		return e, r.fail(ctx, lease, l, failureOf(got.err))
+	case !got.keep.IsZero():
+		e = cache.Entry[*Token]{Value: l.cached, Refresh: got.keep, Expire: l.cached.End()}
 	case got.retry > 0:
 		e = r.later(l.cached, got.retry)
 	default:
-		t := &Token{Token: got.token, client: l.Client.Name, version: l.Client.Version, fingerprint: Fingerprint(got.token)}
+		t := &Token{Token: got.token, client: l.Client.Name, version: got.by.Version, credential: got.by.Credential, fingerprint: Fingerprint(got.token)}
 		if l.Rejected != "" {
 			t.forced = r.now()
 		}
@@ -118,7 +163,7 @@ func (r *rows) put(ctx context.Context, lease *fleet.Lease, e cache.Entry[*Token
 		return
 	}
 	t := e.Value
-	value := encode(tokenValue{Client: t.client, Version: t.version, Token: t.Record(), Forced: t.forced})
+	value := encode(tokenValue{Client: t.client, Version: t.version, Credential: t.credential, Token: t.Record(), Forced: t.forced})
 	until := e.Refresh
 	if until.IsZero() {
 		until = e.Expire
@@ -129,21 +174,22 @@ func (r *rows) put(ctx context.Context, lease *fleet.Lease, e cache.Entry[*Token
 }
 
 // fail ends the lease with a failure for all environments that want this token, unless it
-// is about this environment or this caller alone.
+// is about this environment alone.
 func (r *rows) fail(ctx context.Context, lease *fleet.Lease, l *load, f *failure) error {
 	kind := f.fault.Kind
+	if f.client = l.Client.Name; !kind.Temporary() {
+		f.version = l.Client.Version
+	}
 	switch {
-	case !lease.Valid():
+	case !lease.Valid() || f.alone || kind == fault.Internal:
 		lease.Release(ctx)
 	case f.refusal != nil:
 		lease.Finish(ctx, fleet.Result{Until: f.refusal.until, Failures: max(f.refusal.times, 1), Note: noteOf(f)})
-	case kind.Temporary() || kind == fault.Misconfigured:
+	default:
 		if f.backoff == 0 {
 			f.backoff = r.backoff(f.fault, lease.Failures+1, l.usable)
 		}
 		lease.Finish(ctx, fleet.Result{Until: r.now().Add(f.backoff), Failures: lease.Failures + 1, Note: noteOf(f)})
-	default:
-		lease.Finish(ctx, fleet.Result{Until: r.now()})
 	}
 	return f
 }
@@ -156,7 +202,7 @@ func (r *rows) publish(ctx context.Context, k key, t *Token) {
 	}
 	accept := func(value []byte) bool {
 		// A token that lives as long serves as well, and may have been promised.
-		other := readToken(value, t.client, t.version)
+		other := r.read(value, t.client)
 		return other != nil && !other.Expiry().Before(t.Expiry())
 	}
 	a := r.fleet.Session(ctx).Acquire(ctx, fleet.TokenRow, string(k[:]), fleet.Want{Cached: true, Accept: accept})
@@ -171,18 +217,18 @@ func (r *rows) publish(ctx context.Context, k key, t *Token) {
 	}
 }
 
-// readToken reads the value of a token's row; nil: there is no token of that client and
-// version. The row was sealed for the token's key, so a difference is a bug of ours.
-func readToken(value []byte, client, version string) *Token {
+// read reads the value of a token's row; nil: there is no token of that client whose end is
+// known. The row was sealed for the token's key, so another client is a bug of ours.
+func (r *rows) read(value []byte, client string) *Token {
 	var v tokenValue
-	if len(value) == 0 || json.Unmarshal(value, &v) != nil || v.Client != client || v.Version != version {
+	if len(value) == 0 || json.Unmarshal(value, &v) != nil || v.Client != client {
 		return nil
 	}
 	t, err := oauth.ReadRecord(v.Token)
-	if err != nil {
+	if err != nil || t.Issued().After(r.now().Add(maxClockAhead)) {
 		return nil
 	}
-	found := &Token{Token: t, client: v.Client, version: v.Version, fingerprint: Fingerprint(t), forced: v.Forced, shared: true}
+	found := &Token{Token: t, client: v.Client, version: v.Version, credential: v.Credential, fingerprint: Fingerprint(t), forced: v.Forced, shared: true}
 	found.published.Store(true)
 	return found
 }

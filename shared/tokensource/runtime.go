@@ -2,16 +2,18 @@ package tokensource
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"tokenvendor/shared/fault"
 )
 
 const (
-	// firstBackoff is the longest backoff after a first exchange that failed, doubling to
-	// coldBackoff with further ones.
-	firstBackoff = 5 * time.Second
-	coldBackoff  = 30 * time.Second
+	// firstBackoff is the longest backoff after a first exchange that failed, doubling with
+	// further ones to coldBackoff, or to permanentBackoff if the failure is not temporary.
+	firstBackoff     = 5 * time.Second
+	coldBackoff      = 30 * time.Second
+	permanentBackoff = 2 * time.Minute
 	// refreshBackoff is the shortest backoff after a refresh that failed, doubling to
 	// longBackoff: an authorization server that is down is not called by every caller all
 	// the time.
@@ -22,6 +24,9 @@ const (
 	// exchangeReserve is what a load must have left to go on alone after it waited for
 	// another environment's exchange; and a lease, for an exchange to begin.
 	exchangeReserve = 5500 * time.Millisecond
+	// permitTime is how long a request waits for the permission to make an exchange, because
+	// a request that waits holds an execution environment.
+	permitTime = 2 * time.Second
 	// refreshPoll is how soon an environment looks again for the token that another one
 	// fetches, while it has a cached token.
 	refreshPoll = 2 * time.Second
@@ -39,6 +44,13 @@ const (
 	CountThrottled = "ExchangesWithheld"
 	// CountAlone: an exchange was permitted without the table.
 	CountAlone = "BudgetAlone"
+	// CountCandidate: an authorization server refused a credential that never obtained a
+	// token, while another one did.
+	CountCandidate = "CandidateRefused"
+	// CountParameters: parameters that a caller chose caused a failed logon.
+	CountParameters = "ParametersRefused"
+	// CountAsks: a new ask was refused, because the client or the caller had too many.
+	CountAsks = "AsksRefused"
 	// CountShadowGood and CountShadowBad: a shadow credential was tried.
 	CountShadowGood = "ShadowSucceeded"
 	CountShadowBad  = "ShadowFailed"
@@ -59,14 +71,17 @@ func (r *runtime) jitter(d time.Duration, least float64) time.Duration {
 // backoff returns how long nothing needs to be tried again that failed so often in a row
 // with e; cached means that there is a token to go on with.
 func (r *runtime) backoff(e *fault.Error, failures int, cached bool) time.Duration {
-	d := r.jitter(firstBackoff, 0.2)
+	doublings := min(failures-1, 10)
+	d, limit := r.jitter(firstBackoff, 0.2)<<doublings, coldBackoff
 	switch {
-	case !e.Kind.Temporary() && !cached:
 	case cached:
-		d = min(refreshBackoff<<min(failures-1, 10), longBackoff)
+		d, limit = refreshBackoff<<doublings, longBackoff
+	case !e.Kind.Temporary():
+		limit = permanentBackoff
+	}
+	d = min(d, limit)
+	if cached {
 		d += time.Duration(float64(d) * backoffJitter * r.rand())
-	default:
-		d = min(d<<min(failures-1, 10), coldBackoff)
 	}
 	return max(d, e.RetryAfter)
 }
@@ -81,4 +96,13 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return fault.TimedOut()
 	}
+}
+
+// encode returns the JSON of a value of this package.
+func encode(value any) []byte {
+	text, err := json.Marshal(value)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return text
 }

@@ -31,11 +31,11 @@ type server struct {
 	Next int64 `json:"next,omitempty"`
 	silence
 	// Clients are those that asked last, and those that are silenced.
-	Clients []clientState `json:"clients,omitempty"`
+	Clients []clientBudget `json:"clients,omitempty"`
 }
 
-// clientState is what is known of one client of a server.
-type clientState struct {
+// clientBudget is what is known of one client of a server.
+type clientBudget struct {
 	// ID is a hash of the client's name.
 	ID uint64 `json:"id"`
 	// Next is that of a [RateLimiter] with half of the server's budget.
@@ -196,7 +196,7 @@ func (s *server) wanted(now time.Time, id uint64) bool {
 	return false
 }
 
-func (s *server) find(id uint64) *clientState {
+func (s *server) find(id uint64) *clientBudget {
 	for i := range s.Clients {
 		if s.Clients[i].ID == id {
 			return &s.Clients[i]
@@ -207,12 +207,12 @@ func (s *server) find(id uint64) *clientState {
 
 // client returns the state of a client, which may take the place of one that is not silenced
 // and has not asked for longest.
-func (s *server) client(now time.Time, id uint64) *clientState {
+func (s *server) client(now time.Time, id uint64) *clientBudget {
 	if c := s.find(id); c != nil {
 		return c
 	}
 	if len(s.Clients) < maxServerClients {
-		s.Clients = append(s.Clients, clientState{ID: id})
+		s.Clients = append(s.Clients, clientBudget{ID: id})
 		return &s.Clients[len(s.Clients)-1]
 	}
 	oldest := &s.Clients[0]
@@ -222,11 +222,11 @@ func (s *server) client(now time.Time, id uint64) *clientState {
 			oldest = c
 		}
 	}
-	*oldest = clientState{ID: id}
+	*oldest = clientBudget{ID: id}
 	return oldest
 }
 
-func (c *clientState) want(now time.Time) {
+func (c *clientBudget) want(now time.Time) {
 	if now.Sub(time.UnixMilli(c.Wanted)).Abs() >= wantNote {
 		c.Wanted = now.UnixMilli()
 	}

@@ -76,12 +76,11 @@ func (s *shadow) try(ctx context.Context, r *Request) {
 // is a table, no environment goes without its lease: a table that is down is no reason for
 // one failed logon per environment.
 func (s *shadow) begin(ctx context.Context, c *registry.Client) *logon {
-	g := s.exchange.lockout.begin(ctx, c.Name+shadowSuffix, c.Shadow.Version, nil)
-	if g == nil {
+	if s.exchange.lockout.locked(c.Name+shadowSuffix, c.Shadow.Version) != nil {
 		return nil
 	}
-	if g.lockedOut() != nil {
-		g.free()
+	g := s.exchange.lockout.begin(ctx, c.Name+shadowSuffix, c.Shadow.Version, true, time.Time{}, nil)
+	if g == nil {
 		return nil
 	}
 	if s.fleet == nil {

@@ -8,6 +8,7 @@ package tokensource
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,15 +45,22 @@ const (
 // Config configures a [Source]. All members but Fleet and Environments are required.
 type Config struct {
 	Exchanger *oauth.Exchanger
+	// Previous returns a client with the credential of the version before; its errors mean
+	// that there is none; see [registry.Registry.LoadPrevious].
+	Previous func(context.Context, *registry.Client) (*registry.Client, error)
 	// Fleet is what this environment shares with the others; nil: nothing.
 	Fleet *fleet.Fleet
 	// Environments is how many there may be at once, which share the budget of a server
 	// while the table cannot be used; 0: that is not known.
 	Environments int
+	// Newer reports whether there is a newer version of a client's document than that one.
+	Newer func(context.Context, *registry.Client) bool
 	// Shadow is told the result of a second credential.
 	Shadow func(ShadowResult)
-	// Count is told of what operators should see, by the names of the Count constants.
+	// Count is told of what operators should see, by the names of the Count constants, and
+	// Log why.
 	Count func(name string)
+	Log   *slog.Logger
 	// Now is the clock, without a monotonic reading: that stops while a function is frozen.
 	Now func() time.Time
 	// Rand returns a number in [0, 1) for jitter.
@@ -62,21 +70,24 @@ type Config struct {
 // Source returns tokens. It is safe for concurrent use.
 type Source struct {
 	runtime
-	cache    *cache.Cache[key, *Token]
-	rows     *rows
-	exchange *exchanger
-	shadow   *shadow
+	cache      *cache.Cache[key, *Token]
+	rows       *rows
+	candidates *candidates
+	shadow     *shadow
+	log        *slog.Logger
+	versions   sync.Map // client name to the version that renewed saw last
 }
 
 // New returns a Source with an empty cache.
 func New(cfg Config) *Source {
 	rt := runtime{now: cfg.Now, rand: cfg.Rand, count: cfg.Count}
-	x := newExchanger(rt, cfg)
+	c := &candidates{runtime: rt, exchange: newExchanger(rt, cfg), previous: cfg.Previous, log: cfg.Log}
 	s := &Source{
-		runtime:  rt,
-		rows:     &rows{runtime: rt, fleet: cfg.Fleet},
-		exchange: x,
-		shadow:   &shadow{runtime: rt, fleet: cfg.Fleet, exchange: x, report: cfg.Shadow},
+		runtime:    rt,
+		rows:       &rows{runtime: rt, fleet: cfg.Fleet},
+		candidates: c,
+		shadow:     &shadow{runtime: rt, fleet: cfg.Fleet, exchange: c.exchange, report: cfg.Shadow},
+		log:        cfg.Log,
 	}
 	s.cache = cache.New[key](cache.Config[*Token]{
 		Size: (*Token).Size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
@@ -91,41 +102,76 @@ func New(cfg Config) *Source {
 // version of the document may do better.
 func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
 	k, accept := r.key(), r.acceptor(s.now)
-	if t, outcome, ok := s.cache.Lookup(k, accept); ok {
-		return t, outcomeOf(outcome, t), nil
+	t, outcome, ok := s.cache.Lookup(k, accept)
+	if !ok || t.credential != r.Client.Credential && s.renewed(r.Client) {
+		return s.miss(ctx, r, k, accept)
 	}
-	return s.miss(ctx, r, k, accept)
+	return t, s.outcomeOf(outcome, t, r.Client), nil
 }
 
 // miss is Get for a token that is not simply there.
 func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token) bool) (*Token, Outcome, error) {
-	var fetched atomic.Bool
-	t, outcome, err := s.cache.Get(ctx, k, accept, func(ctx context.Context, last cache.Last[*Token]) (cache.Entry[*Token], error) {
-		e, err := s.load(ctx, &load{Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, failed: last.Failures > 0})
+	var fetched, kept atomic.Bool
+	load := func(ctx context.Context, last cache.Last[*Token]) (cache.Entry[*Token], error) {
+		var e cache.Entry[*Token]
+		err := fault.Catch(s.log, &r.CorrelationID, func() (err error) {
+			e, err = s.load(ctx, &load{
+				Request: r, key: k, begun: s.now(), accept: accept, cached: last.Value, usable: last.Serves, failed: last.Failures > 0, known: last.Value != nil,
+			})
+			return err
+		})
+		kept.Store(err == nil && e.Value == last.Value)
 		fetched.Store(err == nil && e.Value != last.Value && !e.Value.shared)
 		return e, err
-	})
+	}
+	t, outcome, err := s.cache.Get(ctx, k, accept, load)
+	if err != nil && otherVersion(failureOf(err).version, r.Client) {
+		s.cache.Expedite(func(t *Token, err error) bool {
+			f := failureOf(err)
+			return t == nil && f.client == r.Client.Name && otherVersion(f.version, r.Client)
+		})
+		t, outcome, err = s.cache.Get(ctx, k, accept, load)
+	}
 	if err != nil {
 		return nil, "", fault.From(err).InBackoff(err, s.now())
 	}
 	if outcome == cache.Refreshed && fetched.Load() {
 		s.shadow.try(ctx, &r)
 	}
-	return t, outcomeOf(outcome, t), nil
+	if kept.Load() {
+		outcome = cache.Hit
+	}
+	return t, s.outcomeOf(outcome, t, r.Client), nil
+}
+
+// renewed makes the tokens of a client due to be replaced if the client has a new version that
+// was not tried yet. It returns whether it did; it does so once for each version.
+func (s *Source) renewed(client *registry.Client) bool {
+	if s.candidates.tested(client) {
+		return false
+	}
+	if before, ok := s.versions.Swap(client.Name, client.Version); ok && before == client.Version {
+		return false
+	}
+	s.cache.Expedite(func(t *Token, _ error) bool { return t != nil && t.client == client.Name })
+	return true
 }
 
 // load fetches a token: from the table if another environment has it, else by an exchange
 // for all environments.
 func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error) {
 	session := s.rows.fleet.Session(ctx)
-	lease, found, err := s.rows.acquire(ctx, session, l)
+	lease, found, err := s.rows.acquire(ctx, session, l, s.candidates.tested(l.Client))
 	switch {
 	case err != nil:
 		return cache.Entry[*Token]{}, err
 	case found != nil:
+		if found.Value.ObtainedBy(l.Client) {
+			s.candidates.learn(found.Value.Issued(), l)
+		}
 		return *found, nil
 	}
-	got := s.exchange.exchange(ctx, session, lease, l)
+	got := s.candidates.fetch(ctx, session, lease, l)
 	var all sync.WaitGroup
 	if got.end != nil {
 		all.Go(func() { got.end(ctx) })
@@ -143,13 +189,21 @@ func (s *Source) Forget(client string) {
 }
 
 // LockedOut returns the error with which Get would refuse to send the client's credential,
-// as far as this environment knows; nil: there is none. It calls no server.
-func (s *Source) LockedOut(ctx context.Context, c *registry.Client) error {
-	return s.exchange.lockedOut(ctx, c)
+// as far as this environment knows; nil: there is none, or a cached token or the previous
+// version stands in. It calls no authorization server.
+func (s *Source) LockedOut(ctx context.Context, r Request) error {
+	if _, _, ok := s.cache.Lookup(r.key(), nil); ok {
+		return nil
+	}
+	return s.candidates.lockedOut(ctx, r.Client)
 }
 
-// outcomeOf returns the outcome of a token that the cache handed out.
-func outcomeOf(o cache.Outcome, t *Token) Outcome {
+// outcomeOf returns the outcome of a token that the cache handed out. A token of another
+// credential is stale until the client's own one has obtained a token.
+func (s *Source) outcomeOf(o cache.Outcome, t *Token, client *registry.Client) Outcome {
+	if t.credential != client.Credential && !s.candidates.proven(client) {
+		return Stale
+	}
 	switch {
 	case o == cache.Hit:
 		return Hit

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 )
 
 const (
@@ -23,8 +24,9 @@ const (
 // for what is known of the table.
 type Token struct {
 	*oauth.Token
-	client, version string
-	fingerprint     string
+	// client, version and credential are those that obtained it.
+	client, version, credential string
+	fingerprint                 string
 	// forced is when a caller's "rejected" brought it; zero: it came without.
 	forced time.Time
 	// shared means that another environment of the fleet fetched it.
@@ -39,6 +41,9 @@ func (t *Token) Fingerprint() string { return t.fingerprint }
 
 // Version returns the version of the client's secret that obtained the token.
 func (t *Token) Version() string { return t.version }
+
+// ObtainedBy reports whether the client's present credential obtained the token.
+func (t *Token) ObtainedBy(c *registry.Client) bool { return t.credential == c.Credential }
 
 // Published reports whether the other environments can have the token; false: that is not
 // known.
@@ -58,7 +63,10 @@ func (t *Token) End() time.Time {
 	if t.Expiry().IsZero() {
 		return time.Time{}
 	}
-	return t.Expiry().Add(-min(30*time.Second, t.Life()/20))
+	// At least a second is left, because expires_in is in whole seconds, and a client may
+	// take 0 for a token that never expires.
+	margin := max(time.Second, min(30*time.Second, t.Life()/20))
+	return t.Expiry().Add(-min(margin, t.Life()/2))
 }
 
 // RefreshPoint returns when the token should be replaced. No caller needs to ask again

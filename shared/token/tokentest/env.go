@@ -35,6 +35,8 @@ type Env struct {
 	mu      sync.Mutex
 	offset  time.Duration            // the clock is ahead by this; guarded by mu
 	secrets map[string]secret.Secret // by client name; guarded by mu
+	created time.Time                // of new versions; zero: that is not known; guarded by mu
+	older   map[string]secret.Secret // the versions before; guarded by mu
 	readErr error                    // guarded by mu
 	reads   int                      // guarded by mu
 	counts  map[string]int           // guarded by mu
@@ -54,7 +56,7 @@ func Run(t *testing.T, test func(t *testing.T, e *Env)) {
 
 // New returns an Env. t must be that of a bubble.
 func New(t *testing.T) *Env {
-	e := &Env{T: t, network: newNetwork(), secrets: make(map[string]secret.Secret), counts: make(map[string]int)}
+	e := &Env{T: t, network: newNetwork(), secrets: make(map[string]secret.Secret), older: make(map[string]secret.Secret), counts: make(map[string]int)}
 	// Loads have deadlines of their own, and may outlive the test's last request.
 	t.Cleanup(func() { time.Sleep(time.Minute) })
 	e.Server = oauthtest.NewServer(t, oauthtest.Config{Listener: e.network})
@@ -82,7 +84,7 @@ func (e *Env) Config() token.Config {
 
 // Registry returns the configuration of the vendor's registry.
 func (e *Env) Registry() registry.Config {
-	return registry.Config{Secrets: e, Addresses: oauth.AddressPolicy{Private: true, Dial: e.network.Dial}}
+	return registry.Config{Secrets: e, Previous: secret.ReaderFunc(e.readPrevious), Addresses: oauth.AddressPolicy{Private: true, Dial: e.network.Dial}}
 }
 
 // Now is the clock of the vendor.
@@ -141,6 +143,28 @@ func (e *Env) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret,
 	return s, nil
 }
 
+// DateVersions makes Secrets Manager say when new versions were written.
+func (e *Env) DateVersions() {
+	now := e.Now()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.created = now
+}
+
+func (e *Env) readPrevious(_ context.Context, name string, _ bool) (secret.Secret, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reads++
+	s, ok := e.older[name]
+	switch {
+	case e.readErr != nil:
+		return secret.Secret{}, e.readErr
+	case !ok:
+		return s, secret.ErrNotFound
+	}
+	return s, nil
+}
+
 // Put stores the document of a client with the right secret, changed by members.
 func (e *Env) Put(name, version string, members map[string]any) {
 	document := map[string]any{"token_endpoint": e.Server.TokenEndpoint(), "client_id": "id", "client_secret": "good", "ca_certificates": string(e.Server.CAPEM())}
@@ -156,9 +180,13 @@ func (e *Env) Put(name, version string, members map[string]any) {
 func (e *Env) PutText(name, version, text string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.secrets[name] = secret.Secret{Text: []byte(text), Version: version}
+	if old, ok := e.secrets[name]; ok && old.Version != version {
+		e.older[name] = old
+	}
+	e.secrets[name] = secret.Secret{Text: []byte(text), Version: version, Created: e.created}
 	if text == "" {
 		delete(e.secrets, name)
+		delete(e.older, name)
 	}
 }
 

@@ -1,0 +1,263 @@
+package tokensource
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/registry"
+)
+
+const (
+	// New asks of a client take a permit of a bucket with room for newAskBurst, which gains
+	// one every newAskInterval. One caller may take two thirds of that.
+	newAskBurst       = 30
+	newAskInterval    = 5 * time.Second
+	callerAskBurst    = newAskBurst * 2 / 3
+	callerAskInterval = newAskInterval * 3 / 2
+	// Parameters that callers choose may cause maxParameterFailures failed logons within
+	// parameterWindow, and those of one caller one of them, so that a single caller does not
+	// use up what the others may need.
+	maxParameterFailures = 2
+	parameterWindow      = time.Hour
+	// maxProven and maxCallers bound what is kept of a client.
+	maxProven  = 4
+	maxCallers = 64
+)
+
+// clientState is what is known of a client apart from its tokens, here or in the table.
+// Times are in Unix milliseconds.
+type clientState struct {
+	// Proofs say which credentials the authorization server accepts, the newest last.
+	Proofs []proof `json:"proofs,omitempty"`
+	// Reference is the ask that obtained a token, so that its parameters are known to be
+	// good; nil: there is none.
+	Reference *ask.Ask `json:"reference,omitempty"`
+	// Suspect is a failed logon with parameters that a caller chose, of a credential that is
+	// not proven: either may be at fault. nil: there is none.
+	Suspect *suspect `json:"suspect,omitempty"`
+	// Failures are the failed logons that parameters of callers caused.
+	Failures []parameterFailure `json:"failures,omitempty"`
+	// Asks is the bucket of new asks, as a moment (see [RateLimiter]), and Callers the
+	// share of each caller.
+	Asks    int64            `json:"asks,omitempty"`
+	Callers map[string]int64 `json:"callers,omitempty"`
+}
+
+// proof is what the authorization server said of a credential.
+type proof struct {
+	// Credential is that of [proofOf].
+	Credential string `json:"credential"`
+	At         int64  `json:"at"`
+	// Refused means that it accepts the credential no more.
+	Refused bool `json:"refused,omitempty"`
+}
+
+// parameterFailure is a failed logon that the parameters of a caller caused.
+type parameterFailure struct {
+	At     int64  `json:"at"`
+	Caller string `json:"caller"`
+}
+
+// suspect is a failed logon whose cause is not known.
+type suspect struct {
+	// Version is that of the client's secret.
+	Version string `json:"version"`
+	// Caller chose the parameters. Until then, no exchange is made for this caller.
+	Caller string `json:"caller"`
+	Until  int64  `json:"until"`
+	// Note is the failure, in the encoding of a row's note.
+	Note []byte `json:"note"`
+}
+
+// suspected returns the suspect of a version; nil: there is none.
+func (s *clientState) suspected(version string) *suspect {
+	if s.Suspect == nil || s.Suspect.Version != version {
+		return nil
+	}
+	return s.Suspect
+}
+
+// proofOf identifies a client's credential in a proof: what a server says of it holds for the
+// client_id and the endpoint, too.
+func proofOf(c *registry.Client) string { return c.Terms + c.Credential }
+
+// prove notes that a credential obtained a token by a.
+func (s *clientState) prove(now time.Time, c *registry.Client, a *ask.Ask) {
+	if !s.proven(c) {
+		s.add(proof{Credential: proofOf(c), At: now.UnixMilli()})
+		s.Reference, s.Suspect = a, nil
+	}
+}
+
+// refuse notes that a credential that obtained a token before was refused.
+func (s *clientState) refuse(now time.Time, c *registry.Client) {
+	if s.proven(c) {
+		s.add(proof{proofOf(c), now.UnixMilli(), true})
+	}
+}
+
+// add replaces what is known of a credential, if p is newer.
+func (s *clientState) add(p proof) {
+	proofs := slices.Clone(s.Proofs)
+	for i, old := range proofs {
+		if old.Credential == p.Credential {
+			if old.At >= p.At {
+				return
+			}
+			proofs = slices.Delete(proofs, i, i+1)
+			break
+		}
+	}
+	s.Proofs = append(proofs, p)
+	slices.SortStableFunc(s.Proofs, func(a, b proof) int { return cmp.Compare(a.At, b.At) })
+	s.Proofs = s.Proofs[max(0, len(s.Proofs)-maxProven):]
+}
+
+// proven reports whether the authorization server accepted the credential last.
+func (s *clientState) proven(c *registry.Client) bool {
+	credential := proofOf(c)
+	return slices.ContainsFunc(s.Proofs, func(p proof) bool { return p.Credential == credential && !p.Refused })
+}
+
+// spent returns how long parameters of a caller that never worked must not be tried; 0: they
+// may be.
+func (s *clientState) spent(now time.Time, caller string) (wait time.Duration) {
+	for i, f := range s.Failures {
+		if f.Caller == caller || len(s.Failures)-i == maxParameterFailures {
+			wait = max(wait, time.UnixMilli(f.At).Add(parameterWindow).Sub(now))
+		}
+	}
+	return wait
+}
+
+// fail notes a failed logon that the parameters of a caller caused.
+func (s *clientState) fail(now time.Time, caller string) {
+	s.Failures = append(slices.Clip(s.Failures), parameterFailure{now.UnixMilli(), caller})
+}
+
+// admit takes a permit for a new ask; wait is how long there is none, 0: it was taken.
+func (s *clientState) admit(now time.Time, caller string) (wait time.Duration) {
+	all, own := RateLimiter{time.UnixMilli(s.Asks)}, RateLimiter{time.UnixMilli(s.Callers[caller])}
+	if wait, ok := own.Reserve(now, callerAskBurst, callerAskInterval, 0); !ok {
+		return wait
+	}
+	if wait, ok := all.Reserve(now, newAskBurst, newAskInterval, 0); !ok {
+		return wait
+	}
+	callers := maps.Clone(s.Callers)
+	maps.DeleteFunc(callers, func(_ string, full int64) bool { return full <= now.UnixMilli() })
+	if callers == nil || len(callers) >= maxCallers {
+		callers = make(map[string]int64)
+	}
+	callers[caller] = own.full.UnixMilli()
+	s.Asks, s.Callers = all.full.UnixMilli(), callers
+	return 0
+}
+
+// merge adds what other knows: a row that was deleted must not make the fleet forget. It
+// forgets failures that are too old to matter.
+func (s *clientState) merge(other *clientState, now time.Time) {
+	for _, p := range other.Proofs {
+		s.add(p)
+	}
+	if s.Reference == nil {
+		s.Reference = other.Reference
+	}
+	if s.Suspect == nil {
+		s.Suspect = other.Suspect
+	}
+	s.Failures = slices.Concat(s.Failures, other.Failures)
+	slices.SortFunc(s.Failures, func(a, b parameterFailure) int {
+		return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.Caller, b.Caller))
+	})
+	s.Failures = slices.DeleteFunc(slices.Compact(s.Failures), func(f parameterFailure) bool {
+		age := now.Sub(time.UnixMilli(f.At))
+		return age >= parameterWindow || age < -time.Minute // of a clock that is ahead
+	})
+	s.Asks = max(s.Asks, other.Asks)
+	for caller, full := range other.Callers {
+		if full > max(s.Callers[caller], now.UnixMilli()) && len(s.Callers) < maxCallers {
+			if s.Callers == nil {
+				s.Callers = make(map[string]int64)
+			}
+			s.Callers[caller] = full
+		}
+	}
+}
+
+// clientStates are the states of all clients. They are shared with the fleet as far as the
+// table can be used, and safe for concurrent use.
+type clientStates struct {
+	runtime
+
+	clients sync.Map // client name to *sharedState
+}
+
+// sharedState is the state of one client.
+type sharedState struct {
+	mu    sync.Mutex
+	state clientState // replaced, never changed; guarded by mu
+	last  *fleet.Last // guarded by mu
+}
+
+func (s *clientStates) client(name string) *sharedState {
+	if known, ok := s.clients.Load(name); ok {
+		return known.(*sharedState)
+	}
+	known, _ := s.clients.LoadOrStore(name, &sharedState{})
+	return known.(*sharedState)
+}
+
+// get returns what this environment knows.
+func (s *clientStates) get(name string) clientState {
+	c := s.client(name)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+// read returns what this environment and the table know.
+func (s *clientStates) read(ctx context.Context, session *fleet.Session, name string) clientState {
+	return s.update(ctx, session, name, func(*clientState) {})
+}
+
+// update applies change, which may be called several times, to what this environment and the
+// table know together, and returns the result. Without the table it applies to this
+// environment. No lock is held while the table is called.
+func (s *clientStates) update(ctx context.Context, session *fleet.Session, name string, change func(*clientState)) clientState {
+	c, now := s.client(name), s.now()
+	c.mu.Lock()
+	own, last := c.state, c.last
+	c.mu.Unlock()
+	var next clientState
+	apply := func(note []byte) []byte {
+		next = clientState{}
+		if json.Unmarshal(note, &next) != nil {
+			next = clientState{}
+		}
+		next.merge(&own, now)
+		change(&next)
+		if text := encode(next); string(text) != "{}" {
+			return text
+		}
+		return nil
+	}
+	last, ok := session.Change(ctx, fleet.ClientRow, name, last, apply)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !ok {
+		own = c.state // another request may have changed it meanwhile
+		apply(nil)
+		last = c.last
+	}
+	c.state, c.last = next, last
+	return next
+}

@@ -1,0 +1,68 @@
+package tokensource
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/ask"
+	"tokenvendor/shared/registry"
+)
+
+func TestClientStateForgetsFailuresAfterAnHour(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var s clientState
+	s.fail(now, "a")
+	if s.spent(now, "a") != time.Hour || s.spent(now, "b") != 0 {
+		t.Errorf("after one failure: got %v and %v", s.spent(now, "a"), s.spent(now, "b"))
+	}
+	s.fail(now.Add(time.Minute), "c")
+	if got := s.spent(now.Add(2*time.Minute), "b"); got != 58*time.Minute {
+		t.Errorf("after two failures: got %v, want 58m", got)
+	}
+	s.merge(&clientState{}, now.Add(time.Hour))
+	if len(s.Failures) != 1 || s.spent(now.Add(time.Hour), "a") != 0 {
+		t.Errorf("after an hour: %v", s.Failures)
+	}
+}
+
+// TestMergeLosesNothing: A row that was deleted, or is older, must not make the fleet forget.
+func TestMergeLosesNothing(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	known := clientState{Suspect: &suspect{Version: "v2", Caller: "a"}}
+	known.prove(now, &registry.Client{Credential: "c1"}, &ask.Ask{Scope: []string{"read"}})
+	known.fail(now, "a")
+	if wait := known.admit(now, "a"); wait != 0 {
+		t.Fatalf("wait %v", wait)
+	}
+	var row clientState
+	row.merge(&known, now)
+	row.merge(&known, now)
+	got, _ := json.Marshal(row)
+	want, _ := json.Marshal(known)
+	if string(got) != string(want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestClientStateIsBounded(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	var s clientState
+	for i := range 1000 {
+		now = now.Add(7 * time.Second)
+		s.prove(now, &registry.Client{Credential: fmt.Sprint(i)}, &ask.Ask{})
+		s.admit(now, fmt.Sprint(i))
+		s.fail(now, fmt.Sprint(i))
+		var next clientState
+		next.merge(&s, now)
+		s = next
+	}
+	text, err := json.Marshal(s)
+	if err != nil || len(text) > 40_000 || len(s.Proofs) != maxProven || len(s.Callers) > maxCallers {
+		t.Errorf("%d bytes, %d proven, %d callers, error %v", len(text), len(s.Proofs), len(s.Callers), err)
+	}
+	if !s.proven(&registry.Client{Credential: "999"}) {
+		t.Error("the newest credential is forgotten")
+	}
+}
