@@ -3,7 +3,7 @@ package registry
 import "testing"
 
 // The budget of a server must not be multiplied by spellings of its name.
-func TestHostOf(t *testing.T) {
+func TestOneServerHasOneHost(t *testing.T) {
 	for url, want := range map[string]string{
 		"https://AS.example/token":          "as.example",
 		"https://as.example./token":         "as.example",

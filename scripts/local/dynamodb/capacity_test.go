@@ -7,13 +7,16 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	local "tokenvendor/scripts/local/dynamodb"
 )
 
 // An item of 300 KB allows three writes a second, or failed conditions, and 40 reads, or twice
 // as many that are not consistent. Another item is not affected.
-func TestLimitsOfOneItem(t *testing.T) {
+func TestLimitsOfOneItem(t *testing.T) { synctest.Test(t, testLimits) } // where no time passes
+
+func testLimits(t *testing.T) {
 	value := base64.StdEncoding.EncodeToString(make([]byte, 300<<10))
 	for _, limits := range []bool{false, true} {
 		s := local.New(local.Config{Region: "eu-central-1", Account: "123456789012", Limits: limits})
