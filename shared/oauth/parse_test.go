@@ -24,8 +24,15 @@ func TestParseTokenKeepsMembers(t *testing.T) {
 	if token.Scope() != "b a" || !token.Issued().Equal(start) || !token.Expiry().Equal(start.Add(time.Hour)) {
 		t.Errorf("got scope %q, issued %v, expiry %v", token.Scope(), token.Issued(), token.Expiry())
 	}
-	if late := string(token.AppendJSON(nil, start.Add(2*time.Hour))); !strings.Contains(late, `"expires_in":0,`) {
-		t.Errorf("after the expiry: got %s, want expires_in 0", late)
+	// x/oauth2 reads 0 as "never expires".
+	for _, late := range []time.Duration{time.Hour - time.Millisecond, time.Hour, 2 * time.Hour} {
+		if got := string(token.AppendJSON(nil, start.Add(late))); !strings.HasSuffix(got, `,"expires_in":1,"expires_at":1800003600}`) {
+			t.Errorf("after %v: got %s, want expires_in 1", late, got)
+		}
+	}
+	// The clock was set back by two hours.
+	if got := string(token.AppendJSON(nil, start.Add(-2*time.Hour))); !strings.HasSuffix(got, `,"expires_in":3600,"expires_at":1799996400}`) {
+		t.Errorf("after the clock was set back: got %s, want the token's lifetime", got)
 	}
 }
 
@@ -44,6 +51,8 @@ func TestParseTokenLimitsExpiry(t *testing.T) {
 		{"over a day", `,"expires_in":864000`, 24 * time.Hour},
 		{"overflows a Duration", `,"expires_in":3600000000000000000`, 24 * time.Hour},
 		{"overflows a float", `,"expires_in":1e400`, 24 * time.Hour},
+		{"one", `,"expires_in":1`, time.Second},
+		{"below one", `,"expires_in":0.9`, -1},
 		{"zero", `,"expires_in":0`, -1},
 		{"negative", `,"expires_in":-1`, -1},
 		{"minus infinity", `,"expires_in":-1e400`, -1},

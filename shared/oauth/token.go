@@ -21,6 +21,8 @@ const (
 	maxToken = 64 << 10
 	// maxLifetime limits expires_in.
 	maxLifetime = 24 * time.Hour
+
+	byteOrderMark = "\ufeff"
 )
 
 // Token is an access token as the server issued it (RFC 6749 section 5.1). It is immutable
@@ -63,15 +65,17 @@ func (t *Token) CorrelationID() string { return t.correlationID }
 func (t *Token) Size() int { return len(t.access.Expose()) + len(t.members.Expose()) + 256 }
 
 // AppendJSON appends the token as JSON: the server's members and, if Expiry is not zero,
-// expires_in as the seconds left at now and expires_at in Unix seconds.
+// expires_in as the seconds left at now and expires_at in Unix seconds. expires_in is at
+// least 1, because x/oauth2 reads 0 as "never expires". It is at most the token's lifetime,
+// also if the clock was set back since the token was issued.
 func (t *Token) AppendJSON(dst []byte, now time.Time) []byte {
 	dst = append(dst, t.members.Expose()...)
 	if !t.expiry.IsZero() {
-		left := max(0, t.expiry.Sub(now))
+		left := min(t.expiry.Sub(now), t.expiry.Sub(t.issued))
 		dst = append(dst, `,"expires_in":`...)
-		dst = strconv.AppendInt(dst, int64(left/time.Second), 10)
+		dst = strconv.AppendInt(dst, max(1, int64(left/time.Second)), 10)
 		dst = append(dst, `,"expires_at":`...)
-		dst = strconv.AppendInt(dst, t.expiry.Unix(), 10)
+		dst = strconv.AppendInt(dst, now.Add(left).Unix(), 10)
 	}
 	return append(dst, '}')
 }
@@ -81,7 +85,7 @@ func answerLimits() strictjson.Limits { return strictjson.Limits{Depth: 32, Memb
 // readObject reads an answer of the token endpoint.
 func readObject(body []byte) (map[string]json.RawMessage, error) {
 	// RFC 8259 section 8.1 allows a reader to ignore a byte order mark.
-	return strictjson.Object(bytes.TrimPrefix(body, []byte("\ufeff")), answerLimits())
+	return strictjson.Object(bytes.TrimPrefix(body, []byte(byteOrderMark)), answerLimits())
 }
 
 // parseToken reads a success answer. detail says why the answer contains no usable token,
@@ -152,7 +156,8 @@ func parseExpiry(raw json.RawMessage, start time.Time) (expiry time.Time, detail
 	}
 	// Compared as a float, because a large number of seconds overflows a Duration.
 	seconds = min(seconds, maxLifetime.Seconds())
-	if seconds <= 0 {
+	if seconds < 1 {
+		// expires_in is a whole number for callers, and 0 would mean "never expires".
 		return time.Time{}, "the token is already expired"
 	}
 	return start.Add(time.Duration(seconds * float64(time.Second))), ""
