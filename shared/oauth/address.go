@@ -57,8 +57,11 @@ type AddressPolicy struct {
 	Private bool
 	// Prefixes also allows these networks.
 	Prefixes []netip.Prefix
-	// Dial connects in place of the network and is not subject to the policy; nil: a
-	// net.Dialer within the policy.
+	// Lookup returns the addresses of a name in the order of preference; nil: those of the
+	// system's resolver. They are subject to the policy.
+	Lookup func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Dial connects in place of the network and is not subject to the policy; nil: TCP to
+	// the allowed addresses.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 

@@ -31,7 +31,7 @@ const (
 func NewHTTPClient(roots *x509.CertPool, certificate *tls.Certificate, addresses AddressPolicy) *http.Client {
 	dial := addresses.Dial
 	if dial == nil {
-		dial = (&net.Dialer{Timeout: dialTimeout, ControlContext: addresses.control}).DialContext
+		dial = addresses.dialer().connect
 	}
 	return &http.Client{
 		Transport: &http.Transport{
