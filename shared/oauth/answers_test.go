@@ -22,6 +22,7 @@ import (
 // rawServer is an authorization server that answers with given bytes. It counts the secrets
 // that it receives.
 type rawServer struct {
+	*httptest.Server
 	client  *oauth.Client
 	secrets atomic.Int64
 }
@@ -48,8 +49,14 @@ func newRawServer(t *testing.T, secret, answer string, keep bool) *rawServer {
 		_ = connection.Close()
 	}))
 	t.Cleanup(func() { close(done); s.Close() })
-	w.client = clientOf(t, s, oauth.ClientSecretPost, oauth.SecretPost{Secret: oauth.NewSecret(secret)}, nil)
+	w.Server = s
+	w.client = w.clientWith(t, oauth.SecretPost{Secret: oauth.NewSecret(secret)})
 	return w
+}
+
+func (w *rawServer) clientWith(t *testing.T, auth oauth.Authenticator) *oauth.Client {
+	t.Helper()
+	return clientOf(t, w.Server, "", auth, nil)
 }
 
 func poolOf(s *httptest.Server) *x509.CertPool {

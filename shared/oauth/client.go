@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"sync/atomic"
+	"time"
 )
 
 // Config describes a client as it is registered at an authorization server.
@@ -28,8 +30,7 @@ type Config struct {
 
 // Client is a registered client that is ready to authenticate. It has its own connections
 // and TLS state, because both carry the identity of its certificate: two clients, or two
-// versions of a client's credential, never share a [Client]. It is immutable and safe for
-// concurrent use.
+// versions of a client's credential, never share a [Client]. It is safe for concurrent use.
 type Client struct {
 	id        string
 	url       string // of the token endpoint
@@ -37,6 +38,7 @@ type Client struct {
 	mutualTLS bool
 	auth      Authenticator
 	http      *http.Client
+	used      atomic.Int64 // when the last request began, in Unix nanoseconds
 }
 
 // NewClient returns the client that cfg describes. The error says which field is invalid.
@@ -66,3 +68,12 @@ func (c *Client) TokenEndpoint() string { return c.url }
 // Close closes the idle connections of a client that is no longer used. Exchanges in
 // progress are not affected.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// dropIdle closes the connections that were idle for idleTimeout on the wall clock, before a
+// request. The timer of net/http stops while a Lambda function is frozen, and after it thaws
+// the connections may be dead.
+func (c *Client) dropIdle(now time.Time) {
+	if last := c.used.Swap(now.UnixNano()); now.Sub(time.Unix(0, last)) >= idleTimeout {
+		c.http.CloseIdleConnections()
+	}
+}

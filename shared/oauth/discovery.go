@@ -55,6 +55,7 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 	u := url.URL{Scheme: base.Scheme, Host: base.Host, Path: path}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
+	ctx, trace := traceAttempt(ctx, false)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, 0, errors.New("issuer is not a URL")
@@ -63,7 +64,7 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 	req.Header.Set("User-Agent", defaultUserAgent)
 	resp, err := client.Do(req)
 	if err != nil {
-		failure := new(attemptTrace).transportError(err)
+		failure := trace.transportError(err)
 		if failure.Temporary() {
 			return nil, 0, fmt.Errorf("%w: %v", ErrDiscovery, failure)
 		}

@@ -55,13 +55,19 @@ type Error struct {
 	// CorrelationID identifies the request in the server's log: X-Ids-Id of SAP Cloud
 	// Identity Services, X-Vcap-Request-Id of XSUAA.
 	CorrelationID string
-	// ClockSkew is the server's Date minus the local clock. It is set for a failed logon,
-	// because a wrong clock makes valid assertions fail.
+	// ClockSkew is the server's Date minus the local clock; 0: not known. It is set for a
+	// failed logon and for a refused assertion, because a wrong clock makes valid
+	// assertions fail, which some servers answer with 500.
 	ClockSkew time.Duration
 	// temporary: NoProof wrapped ErrTemporary.
 	temporary bool
-	// final: the server saw the credential, so that a retry could count as a failed logon.
-	final bool
+	// proven is that of the [Request].
+	proven bool
+	// ambiguous: the answer contains invalid_client, which may be what the request sent.
+	ambiguous bool
+	// shown: the connection broke after the server had requested the certificate that
+	// authenticates the client.
+	shown bool
 }
 
 // Error implements error.
@@ -84,21 +90,24 @@ func (e *Error) Error() string {
 
 // FailedLogon reports whether the server may have counted the exchange as a failed logon.
 // SAP Cloud Identity Services answers invalid_client with 400 or 401, older XSUAA answers
-// 401 with the code "unauthorized", and gateways are known to change the status to 200 or
-// 503. A 401 whose code is about the request is no failed logon: the client was
-// authenticated, and a caller's invalid scope must not lock it out.
+// 401 with the code "unauthorized", Auth0 401 with access_denied, Keycloak 401 with
+// unauthorized_client, Salesforce 400 with invalid_client_id, and gateways are known to
+// change the status to 200 or 503. A 401 whose code is about the request is no failed
+// logon: the client was authenticated, and a caller's invalid scope must not lock it out.
+// A 403 is a failed logon unless [Request].Proven: Keycloak before version 12 refuses a
+// wrong secret by it, other servers a client that lacks a permission.
 func (e *Error) FailedLogon() bool {
 	if e.Reason != Refused && e.Reason != Unusable {
 		return e.Reason == CertificateRefused
 	}
 	switch e.Code {
-	case "invalid_client":
+	case "invalid_client", "invalid_client_id":
 		return true
-	case "invalid_scope", "invalid_target", "unsupported_grant_type", "unauthorized_client":
+	case "invalid_scope", "invalid_target", "unsupported_grant_type":
 		// They imply that the client was authenticated (RFC 6749 section 5.2, RFC 8707 section 2).
 		return false
 	}
-	return e.Status == 401
+	return e.Status == 401 || e.Status == 403 && !e.proven
 }
 
 // Temporary reports whether the same exchange may succeed later without a change of the
@@ -113,11 +122,15 @@ func (e *Error) Temporary() bool {
 	return e.temporary
 }
 
-// retriable reports whether the exchange may be retried now without the risk of a failed
-// logon.
-func (e *Error) retriable() bool {
-	if e.final || e.FailedLogon() {
+// retriable reports whether the exchange may be retried after the given attempt without
+// the risk of a failed logon. Some servers refuse a client certificate by closing the
+// connection, so only a certificate that is known to be good is sent again, and only once.
+func (e *Error) retriable(attempt int) bool {
+	switch {
+	case e.FailedLogon() || e.ambiguous || e.shown && (attempt > 1 || !e.proven):
 		return false
+	case e.Reason == Unreachable:
+		return true
 	}
-	return e.Reason == Unreachable || e.Reason == Refused && slices.Contains([]int{429, 502, 503, 504}, e.Status)
+	return e.Reason == Refused && slices.Contains([]int{429, 502, 503, 504}, e.Status)
 }

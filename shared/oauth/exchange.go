@@ -34,9 +34,12 @@ type Request struct {
 	// Ask contains the parameters. Its Parameters cannot replace those that the exchange
 	// sends itself.
 	ask.Ask
-	Proven bool
 	// MaxAttempts limits the attempts; zero: three.
 	MaxAttempts int
+	// Proven says that the client's credential has obtained a token before; false: that is
+	// not known. It decides whether a 403 is a failed logon, and whether a certificate is
+	// sent again after a connection broke.
+	Proven bool
 	// CorrelationID is sent as X-CorrelationID, which SAP's servers log; empty: none.
 	CorrelationID string
 }
@@ -83,7 +86,7 @@ func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token,
 			x.budget.refill(c.host)
 			return token, nil
 		}
-		if attempt == attempts || !failure.retriable() || !x.backoff(ctx, c.host, attempt, failure) {
+		if attempt == attempts || !failure.retriable(attempt) || !x.backoff(ctx, c.host, attempt, failure) {
 			return nil, failure
 		}
 	}
@@ -127,16 +130,19 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	// assertion must be used only once.
 	req.GetBody = nil
 	// The token's lifetime starts before the request, on the local clock.
-	start := x.now()
+	s := sent{start: x.now(), url: c.url, form: form, header: header, credentials: sentCredentials(form, header), proven: r.Proven}
+	c.dropIdle(s.start)
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, trace.transportError(err)
+		failure := trace.transportError(err)
+		failure.proven = r.Proven
+		return nil, failure
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode < http.StatusOK {
 		return nil, protocolSwitched()
 	}
-	return readResponse(resp, start, sentCredentials(form, header))
+	return readResponse(resp, s)
 }
 
 // form returns the body of RFC 6749 section 4.4.2. It always contains client_id, which SAP

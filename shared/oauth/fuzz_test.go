@@ -1,7 +1,9 @@
 package oauth
 
 import (
+	"bytes"
 	"encoding/json"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -27,6 +29,25 @@ func FuzzParseToken(f *testing.F) {
 		}
 		if !token.Expiry().IsZero() && !token.Expiry().After(start) {
 			t.Error("the token is already expired")
+		}
+	})
+}
+
+// FuzzReadError: the code is safe to log, and invalid_client is not found in a text that is
+// no JSON object if the request contained it.
+func FuzzReadError(f *testing.F) {
+	for _, seed := range []string{`{"error":"invalid_client"}}`, `<html>invalid_client`, `{"error":{"code":"invalid_client"}}`, "\ufeff{", `{"a":1,"error":"x"`} {
+		f.Add([]byte(seed))
+	}
+	s := sent{form: url.Values{"scope": {"invalid_client"}}, credentials: []string{"canary-0123"}}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		e := &Error{Reason: Refused, Status: 400}
+		e.readError(body, s)
+		if strings.ContainsFunc(e.Code, notTokenByte) || len(e.Code) > 64 || strings.Contains(e.Code, "canary-0") || strings.ContainsFunc(e.Description, notNQSCHAR) {
+			t.Errorf("got code %q, description %q", e.Code, e.Description)
+		}
+		if e.FailedLogon() && !bytes.Contains(body, []byte("{")) {
+			t.Error("got a failed logon from a text that repeats the request")
 		}
 	})
 }

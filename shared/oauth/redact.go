@@ -5,9 +5,36 @@ import (
 	"html"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
+
+// sent is what an attempt sent. Servers are known to repeat it in their answers.
+type sent struct {
+	start       time.Time // on the local clock
+	url         string
+	form        url.Values
+	header      http.Header
+	credentials []string // see sentCredentials
+	proven      bool     // that of the Request
+}
+
+// contains reports whether the attempt sent word, which is in lower case, also where a
+// server would find it only after it decoded a value.
+func (s sent) contains(word string) bool {
+	texts := append([]string{s.url}, s.credentials...)
+	for _, values := range []map[string][]string{s.form, s.header} {
+		for name, value := range values {
+			texts = append(append(texts, name), value...)
+		}
+	}
+	return slices.ContainsFunc(texts, func(text string) bool {
+		text = html.UnescapeString(unescape(unescape(text)))
+		return strings.Contains(strings.ToLower(text), word)
+	})
+}
 
 // sentCredentials returns the forms in which an attempt sent the client's credential, to
 // recognise an answer that repeats it.

@@ -2,6 +2,7 @@ package oauth
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -14,29 +15,29 @@ import (
 // MaxRetryAfter is the longest pause that a server may ask for; a longer one is cut.
 const MaxRetryAfter = 5 * time.Minute
 
-// readResponse returns the token or the error of an answer. start is when the request
-// began. sent are the credentials that the answer may repeat.
-func readResponse(resp *http.Response, start time.Time, sent []string) (*Token, *Error) {
+// readResponse returns the token or the error of an answer to s.
+func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	failure := &Error{Status: resp.StatusCode, CorrelationID: correlationID(resp.Header, sent)}
+	failure := &Error{Status: resp.StatusCode, CorrelationID: correlationID(resp.Header, s.credentials), proven: s.proven}
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		failure.Reason = Redirected
 	case resp.StatusCode < 200 || resp.StatusCode >= 400:
 		// The status is valid even if the body broke off.
-		failure.refused(resp.Header, body, start, sent)
+		failure.refused(resp.Header, body, s)
 	case err != nil:
 		failure.Reason, failure.Detail = Unusable, "the answer broke off"
 	case len(body) > maxBody:
 		failure.Reason, failure.Detail = Unusable, "the answer is larger than 1 MiB"
 	default:
-		token, detail := parseToken(body, start)
+		token, detail := parseToken(body, s.start)
 		if detail == "" {
-			token.correlationID = correlationID(resp.Header, append(sent, token.access.Expose()))
+			token.correlationID = correlationID(resp.Header, append(s.credentials, token.access.Expose()))
 			return token, nil
 		}
 		failure.Reason, failure.Detail = Unusable, detail
-		failure.readError(body, sent)
+		failure.readError(body, s)
+		failure.readClock(resp.Header, s)
 		failure.Description = ""
 	}
 	// A server may end its answer properly when the client gives up.
@@ -48,45 +49,90 @@ func readResponse(resp *http.Response, start time.Time, sent []string) (*Token, 
 
 // refused reads an error answer (RFC 6749 section 5.2). The body may also be HTML (XSUAA's
 // proxy at 429, SAP's landscape at 404), empty or huge.
-func (e *Error) refused(header http.Header, body []byte, start time.Time, sent []string) {
+func (e *Error) refused(header http.Header, body []byte, s sent) {
 	e.Reason = Refused
 	if e.Status == 429 || e.Status == 503 {
-		e.RetryAfter = retryAfter(header.Get("Retry-After"), start)
-	}
-	e.readError(body, sent)
-	if e.FailedLogon() {
-		// The description of a failed logon is about the credential. SAP's repeats only
-		// the code.
-		e.Description = ""
-		if date, err := http.ParseTime(header.Get("Date")); err == nil {
-			e.ClockSkew = date.Sub(start)
+		now, ok := date(header)
+		if !ok {
+			now = s.start
 		}
+		e.RetryAfter = retryAfter(header.Get("Retry-After"), now)
+	}
+	e.readError(body, s)
+	if e.FailedLogon() && e.Status != 403 {
+		// The description of a failed logon is about the credential. SAP's repeats only
+		// the code. That of a 403 says which permission the client lacks.
+		e.Description = ""
+	}
+	e.readClock(header, s)
+}
+
+// readClock sets ClockSkew if a wrong clock may be why the server refused the request. A
+// 429 is about the number of requests.
+func (e *Error) readClock(header http.Header, s sent) {
+	if !e.FailedLogon() && (e.Status == 429 || !s.form.Has("client_assertion")) {
+		return
+	}
+	if now, ok := date(header); ok {
+		e.ClockSkew = now.Sub(s.start)
 	}
 }
 
-// readError reads error and error_description. A body that is not valid JSON (another
-// encoding, a stray brace, a duplicate member, a body that broke off) may still contain
-// invalid_client. It must be recognised, because four more failed logons lock the client.
-func (e *Error) readError(body []byte, sent []string) {
+// date returns the server's clock. An answer from a cache, which has an Age (RFC 9111
+// section 5.1), does not contain it.
+func date(header http.Header) (now time.Time, ok bool) {
+	now, err := http.ParseTime(header.Get("Date"))
+	return now, err == nil && header.Get("Age") == ""
+}
+
+// readError reads error and error_description. In answers of SAP's administration API,
+// error is an object and not a code. An answer without a code may still contain
+// invalid_client (a page, another member of a gateway's JSON). It must be recognised,
+// because four more failed logons lock the client. It must not be a caller's scope that a
+// page repeats.
+func (e *Error) readError(body []byte, s sent) {
+	const invalidClient = "invalid_client"
 	members, err := readObject(body)
-	if err != nil {
-		if bytes.Contains(body, []byte("invalid_client")) {
-			e.Code = "invalid_client"
-		}
-		return
-	}
-	// In answers of SAP's administration API, error is an object and not a code.
 	code, _ := strictjson.String(members["error"])
-	e.Code = errorCode(code, sent)
+	if err != nil {
+		code = looseCode(body)
+	}
+	if code == "" && bytes.Contains(body, []byte(invalidClient)) {
+		if e.ambiguous = s.contains(invalidClient); !e.ambiguous {
+			code = invalidClient
+		}
+	}
+	e.Code = errorCode(code, s.credentials)
 	description, _ := strictjson.String(members["error_description"])
-	e.Description = Printable(redactEcho(description, sent))
+	e.Description = Printable(redactEcho(description, s.credentials))
+}
+
+// looseCode returns the member error of a body that starts as a JSON object and is not
+// valid: another encoding, a stray brace, a duplicate member, a body that broke off.
+func looseCode(body []byte) string {
+	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte(byteOrderMark))))
+	if start, err := d.Token(); err != nil || start != json.Delim('{') {
+		return ""
+	}
+	for d.More() {
+		name, err := d.Token()
+		var value any
+		if err != nil || d.Decode(&value) != nil {
+			break
+		}
+		if name == "error" {
+			code, _ := value.(string)
+			return code
+		}
+	}
+	return ""
 }
 
 // errorCode returns code if it is an [identifier], else "". The code is logged, and RFC 6749
 // section 5.2 would allow any sentence or ARN.
 func errorCode(code string, sent []string) string {
 	switch code {
-	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+	case "invalid_request", "invalid_client", "invalid_client_id", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
 		"invalid_scope", "invalid_target", "unauthorized":
 		return code // even if the secret contains it
 	}

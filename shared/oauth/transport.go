@@ -19,7 +19,7 @@ const (
 	dialTimeout = 2 * time.Second
 	tlsTimeout  = 3 * time.Second
 	// There is one exchange in a token's lifetime, so that a pooled connection is useful
-	// only for a retry. After a frozen function thaws, an older connection may be dead.
+	// only for a retry. An older one may be dead; see also Client.dropIdle.
 	idleTimeout = 10 * time.Second
 
 	maxHeaderBytes = 64 << 10
@@ -77,7 +77,8 @@ func tlsConfig(roots *x509.CertPool, certificate *tls.Certificate) *tls.Config {
 type attemptTrace struct {
 	mutualTLS bool
 	answered  atomic.Bool // the first byte of the answer has arrived
-	requested atomic.Bool // the server requested the client certificate
+	requested atomic.Bool // the server requested the client certificate in the handshake
+	shaken    atomic.Bool // a TLS handshake of this attempt succeeded
 }
 
 type attemptTraceKey struct{}
@@ -85,7 +86,10 @@ type attemptTraceKey struct{}
 // traceAttempt returns a context for one request, and its trace.
 func traceAttempt(ctx context.Context, mutualTLS bool) (context.Context, *attemptTrace) {
 	t := &attemptTrace{mutualTLS: mutualTLS}
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotFirstResponseByte: func() { t.answered.Store(true) }})
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { t.shaken.Store(err == nil) },
+		GotFirstResponseByte: func() { t.answered.Store(true) },
+	})
 	return context.WithValue(ctx, attemptTraceKey{}, t), t
 }
 
@@ -95,9 +99,12 @@ func noteCertificateRequest(ctx context.Context) {
 	}
 }
 
-// showedCertificate reports whether the server saw the certificate that authenticates the
-// client.
-func (t *attemptTrace) showedCertificate() bool { return t.mutualTLS && t.requested.Load() }
+// showedCertificate reports whether the server may have seen the certificate that
+// authenticates the client. After a handshake that did not request it, the server may have
+// requested it by a renegotiation, which crypto/tls makes without the context.
+func (t *attemptTrace) showedCertificate() bool {
+	return t.mutualTLS && (t.requested.Load() || t.shaken.Load())
+}
 
 // protocolSwitched is the error for an answer 101: net/http returns the connection as the
 // body, which could be read without end.
@@ -106,7 +113,8 @@ func protocolSwitched() *Error {
 }
 
 // transportError classifies the error of a request without an answer. It drops the text of
-// err, which may contain the URL or bytes that the server sent.
+// err, which may contain the URL or bytes that the server sent. After the first byte of the
+// answer it does not search the text either.
 func (t *attemptTrace) transportError(err error) *Error {
 	var op *net.OpError
 	isOp := errors.As(err, &op)
@@ -115,25 +123,26 @@ func (t *attemptTrace) transportError(err error) *Error {
 		return &Error{Reason: AddressRefused}
 	case isOp && op.Op == "remote error":
 		return t.alertError(op.Err.Error())
+	case t.answered.Load() && !isTimeout(err):
+		// The server has read the credential and may have counted a failed logon.
+		return &Error{Reason: Unusable, Detail: "the answer's head is malformed, too large or broke off"}
+	case t.answered.Load():
+		return &Error{Reason: TimedOut}
 	case untrusted(err):
 		return &Error{Reason: Untrusted, Detail: untrustedDetail(err)}
 	case isOp && op.Op == "local error":
 		return &Error{Reason: Untrusted, Detail: "the TLS handshake failed"}
 	case isOp && op.Op == "dial", strings.Contains(err.Error(), "TLS handshake timeout"):
 		return &Error{Reason: Unreachable, Detail: dialDetail(err)}
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), isTimeout(err):
+	case isTimeout(err):
 		return &Error{Reason: TimedOut}
-	case t.answered.Load():
-		// The server has read the credential and may have counted a failed logon.
-		return &Error{Reason: Unusable, Detail: "the answer's head is malformed, too large or broke off"}
 	}
 	return t.broken()
 }
 
-// broken is the error for a connection that ended before an answer. Some servers refuse a
-// client certificate by closing the connection, so the certificate is not sent again.
+// broken is the error for a connection that ended before an answer.
 func (t *attemptTrace) broken() *Error {
-	return &Error{Reason: Unreachable, Detail: "the connection broke before an answer", final: t.showedCertificate()}
+	return &Error{Reason: Unreachable, Detail: "the connection broke before an answer", shown: t.showedCertificate()}
 }
 
 // alertError classifies an alert of the server (RFC 8446 section 6) by the text that
@@ -168,7 +177,7 @@ func untrustedDetail(err error) string {
 	case errors.As(err, &host):
 		return "its certificate is for another host"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "its certificate is expired or not yet valid"
+		return "its certificate is expired or not yet valid by the local clock"
 	case errors.As(err, &invalid):
 		return "its certificate is not valid"
 	case errors.As(err, &authority):
@@ -190,5 +199,5 @@ func dialDetail(err error) string {
 
 func isTimeout(err error) bool {
 	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &t) && t.Timeout()
 }

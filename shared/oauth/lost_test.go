@@ -1,0 +1,97 @@
+package oauth_test
+
+import (
+	"crypto/tls"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/oauth/oauthtest"
+)
+
+// losingServer closes the connection of a request without an answer where lose says so.
+// request counts from 1.
+func losingServer(t *testing.T, clientAuth tls.ClientAuthType, lose func(request int64, r *http.Request) bool) (*httptest.Server, *atomic.Int64) {
+	t.Helper()
+	var requests atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if lose(requests.Add(1), r) {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(rw, `{"access_token":"t","token_type":"Bearer","expires_in":60}`)
+	}))
+	s.TLS = &tls.Config{ClientAuth: clientAuth}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s, &requests
+}
+
+// TestLostConnectionWithCertificate: a certificate that has obtained a token is sent again
+// once after a lost connection. Another one is not, because some servers refuse a
+// certificate in this way, also after a renegotiation, of which the first handshake shows
+// nothing.
+func TestLostConnectionWithCertificate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		auth     tls.ClientAuthType
+		r        oauth.Request
+		lost     int64
+		requests int64
+		ok       bool
+	}{
+		"proven":                        {tls.RequireAnyClientCert, oauth.Request{Proven: true}, 1, 2, true},
+		"proven, lost twice":            {tls.RequireAnyClientCert, oauth.Request{Proven: true}, 2, 2, false},
+		"proven, one attempt":           {tls.RequireAnyClientCert, oauth.Request{Proven: true, MaxAttempts: 1}, 1, 1, false},
+		"not proven":                    {tls.RequireAnyClientCert, oauth.Request{}, 1, 1, false},
+		"proven, none in the handshake": {tls.NoClientCert, oauth.Request{Proven: true}, 1, 2, true},
+		"none in the handshake":         {tls.NoClientCert, oauth.Request{}, 1, 1, false},
+	} {
+		s, requests := losingServer(t, tt.auth, func(n int64, _ *http.Request) bool { return n <= tt.lost })
+		_, err := exchanger().Exchange(t.Context(), certificateClient(t, s), tt.r)
+		if (err == nil) != tt.ok || requests.Load() != tt.requests {
+			t.Errorf("%s: got error %v, %d requests, want %d", name, err, requests.Load(), tt.requests)
+		}
+		if err != nil && !failureOf(t, err).Temporary() {
+			t.Errorf("%s: got %v, want a temporary error", name, err)
+		}
+	}
+}
+
+// TestIdleConnectionsAreDroppedAfterThaw: after a frozen function thaws, the connections of
+// the pool may be dead. The timers did not run meanwhile, only the wall clock shows it.
+func TestIdleConnectionsAreDroppedAfterThaw(t *testing.T) {
+	var used sync.Map
+	s, requests := losingServer(t, tls.NoClientCert, func(_ int64, r *http.Request) bool {
+		_, again := used.LoadOrStore(r.RemoteAddr, true)
+		return again
+	})
+	now := time.Now()
+	x := oauth.NewExchanger(oauth.ExchangerConfig{Now: func() time.Time { return now }, Rand: func() float64 { return 0 }})
+	client := clientOf(t, s, oauth.ClientSecretPost, oauth.SecretPost{}, nil)
+	for _, tt := range []struct {
+		idle     time.Duration
+		requests int64
+		ok       bool
+	}{{0, 1, true}, {time.Minute, 2, true}, {9 * time.Second, 3, false}, {10 * time.Second, 4, true}} {
+		now = now.Add(tt.idle)
+		if _, err := x.Exchange(t.Context(), client, oauth.Request{MaxAttempts: 1}); (err == nil) != tt.ok || requests.Load() != tt.requests {
+			t.Errorf("idle for %v: got error %v, %d requests, want %d", tt.idle, err, requests.Load(), tt.requests)
+		}
+	}
+	// Within the timeout, a dead connection costs one attempt, with a certificate too.
+	certificate := selfSigned(t, oauthtest.Leaf{CommonName: "c"}).TLS()
+	again := clientOf(t, s, oauth.TLSClientAuth, oauth.Certificate{NotAfter: now.Add(time.Hour)}, &certificate)
+	for range 2 {
+		if _, err := exchanger().Exchange(t.Context(), again, oauth.Request{}); err != nil {
+			t.Error(err)
+		}
+	}
+	if requests.Load() != 7 {
+		t.Errorf("got %d requests, want 7", requests.Load())
+	}
+}
