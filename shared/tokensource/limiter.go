@@ -17,7 +17,7 @@ const (
 	// were not used are kept for aloneBurst; for loneBurst if there never was a table.
 	aloneInterval = time.Second * 2 / 13
 	aloneBurst    = 10 * time.Second
-	loneBurst     = 30 * time.Second
+	loneBurst     = 25 * time.Second
 	// defaultEnvironments is the default of ReservedConcurrency in template.yaml.
 	defaultEnvironments = 50
 	// probePoll is how soon a caller looks again for the result of another one's probe.

@@ -114,7 +114,7 @@ func demand(all []*member, d time.Duration, client func(i int) string) {
 		wait.Go(func() {
 			for time.Now().Before(end) {
 				if m.exchange(client(i)) != nil {
-					time.Sleep(time.Duration(rand.IntN(int(500 * time.Millisecond))))
+					time.Sleep(time.Duration(rand.IntN(int(time.Second))))
 				}
 			}
 		})
@@ -183,11 +183,11 @@ func TestBudgetAtAnyLatency(t *testing.T) {
 			runCrowd(t, func(c *crowd) {
 				c.table.Misbehave(tt.before)
 				all := c.joinAll(environments, tt.table, tt.reserved)
-				demand(all, 50*time.Second, oneClient)
+				demand(all, 30*time.Second, oneClient)
 				c.table.Misbehave(tt.then)
-				demand(all, 150*time.Second, oneClient)
+				demand(all, 70*time.Second, oneClient)
 				most, all2 := c.most(), len(c.asked)
-				t.Logf("%d exchanges in the busiest minute, %d in 200 s, %d without the table, %d withheld, %d calls of the table", most, all2, c.counts[CountAlone], c.counts[CountThrottled], c.table.Calls())
+				t.Logf("%d exchanges in the busiest minute, %d in 100 s, %d without the table, %d withheld, %d calls of the table", most, all2, c.counts[CountAlone], c.counts[CountThrottled], c.table.Calls())
 				if most >= 600 || most < tt.most {
 					t.Errorf("got %d exchanges in a minute, want %d to 599", most, tt.most)
 				}
@@ -212,7 +212,7 @@ func TestIdleFleetSharesBudgetAlone(t *testing.T) {
 			m.fleet.Session(c.Context())
 		}
 		c.table.Misbehave(fleettest.Down)
-		demand(all, 2*time.Minute, oneClient)
+		demand(all, 70*time.Second, oneClient)
 		if most := c.most(); most >= 600 || most < 300 {
 			t.Errorf("got %d exchanges in a minute, want 300 to 599", most)
 		}
