@@ -401,3 +401,27 @@ func TestSize(t *testing.T) {
 		})
 	}
 }
+
+// TestGrowingFleetIsReadOften: the first environment must not take itself for the only one.
+func TestGrowingFleetIsReadOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Hour)
+		env := &environments{}
+		first := env.fleet(nil)
+		first.Open(t.Context())
+		calls := env.table.Calls()
+		for i := range 60 {
+			if i%2 == 0 {
+				env.fleet(nil).Open(t.Context())
+			}
+			time.Sleep(5 * time.Second)
+			session(t, first)
+		}
+		if n, _ := first.Size(); n < 26 || n > 34 {
+			t.Errorf("got %d of 31 environments", n)
+		}
+		if n := env.table.Calls() - calls; n > 300 {
+			t.Errorf("%d calls of the table", n)
+		}
+	})
+}

@@ -437,6 +437,57 @@ func TestSilenceSurvivesWipedTable(t *testing.T) {
 	})
 }
 
+// TestSilenceOfDeadTableIsPublished: the table could not be used when the 429 came.
+func TestSilenceOfDeadTableIsPublished(t *testing.T) {
+	for _, host := range []string{"h", "t.accounts.ondemand.com"} {
+		runCrowd(t, func(c *crowd) {
+			one, two := c.join(true, 0), c.join(true, 0)
+			ask := func(m *member, client string) error {
+				_, err := m.limiter.admit(c.Context(), m.fleet.Session(c.Context()), permitFor{host: host, client: client})
+				return err
+			}
+			c.table.Misbehave(fleettest.Down)
+			one.limiter.report(c.Context(), one.fleet.Session(c.Context()), host, "a", throttled(time.Minute))
+			c.table.Misbehave(nil)
+			one.limiter.report(c.Context(), one.fleet.Session(c.Context()), host, "a", nil) // that began before the silence
+			if err := ask(two, "a"); err == nil {
+				t.Errorf("%s: another environment does not know of the silence", host)
+			}
+			if err := ask(two, "b"); (err == nil) != (host == "h") {
+				t.Errorf("%s: another client: %v", host, err)
+			}
+		})
+	}
+}
+
+// TestPermitsWithoutTableAreMadeUpFor: when it is back, other environments have that many fewer.
+func TestPermitsWithoutTableAreMadeUpFor(t *testing.T) {
+	runCrowd(t, func(c *crowd) {
+		ask := func(m *member) bool {
+			_, err := m.limiter.admit(c.Context(), m.fleet.Session(c.Context()), permitFor{host: "h", client: "a"})
+			return err == nil
+		}
+		burst := func(m *member) (n int) {
+			for ask(m) {
+				n++
+			}
+			return n
+		}
+		two, three := c.join(true, 0), c.join(true, 0)
+		c.table.Misbehave(fleettest.Down)
+		one := c.join(true, 1)
+		alone := burst(one)
+		c.table.Misbehave(nil)
+		time.Sleep(31 * time.Second)
+		if alone != environmentBurst || !ask(one) {
+			t.Fatalf("%d permits without the table", alone)
+		}
+		if n := burst(two) + burst(three); n > fleetBurst-alone {
+			t.Errorf("%d permits at once after %d without the table", n, alone)
+		}
+	})
+}
+
 // TestLotsSaveCalls: permits are taken ahead in lots, so that an exchange
 // costs less than one call of the table for its permit.
 func TestLotsSaveCalls(t *testing.T) {
