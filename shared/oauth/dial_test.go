@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,6 +21,7 @@ type route struct {
 // fakeDialer dials over routes. An address without one never answers.
 func fakeDialer(ips []string, routes map[string]route) (d dialer, dialled *[]string) {
 	dialled = new([]string)
+	var mu sync.Mutex
 	d.lookup = func(context.Context, string) (addrs []netip.Addr, err error) {
 		for _, ip := range ips {
 			addrs = append(addrs, netip.MustParseAddr(ip))
@@ -28,7 +30,9 @@ func fakeDialer(ips []string, routes map[string]route) (d dialer, dialled *[]str
 	}
 	d.dial = func(ctx context.Context, _, address string) (net.Conn, error) {
 		host, _, _ := net.SplitHostPort(address)
+		mu.Lock()
 		*dialled = append(*dialled, host)
+		mu.Unlock()
 		r, ok := routes[host]
 		if !ok {
 			<-ctx.Done()

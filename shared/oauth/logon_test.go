@@ -42,7 +42,7 @@ func TestFailedLogon(t *testing.T) {
 		{"Apigee", 401, `{"fault":{"detail":{"errorcode":"oauth.v2.InvalidClientIdentifier"}}}`, true, true},
 		{"nested code", 400, `{"error":{"code":"invalid_client"}}`, true, true},
 		{"no body", 401, "", true, true},
-		{"no body", 403, "", true, false},
+		{"Glewlwyd, no scope", 403, "", true, false},
 		{"firewall", 403, "<html>", true, false},
 		{"scope", 403, code("invalid_scope"), false, false},
 		{"scope", 401, code("invalid_scope"), false, false},
