@@ -26,6 +26,7 @@ type event struct {
 	version, method      string
 	path, rawPath        string // of v1, of v2
 	judged               string // requestContext.path: what IAM judged
+	stage, route         []byte // as JSON: requestContext.stage; resource of v1, routeKey of v2
 	parameters           bool   // there are pathParameters
 	clientParameter      string // pathParameters.client
 	query                bool   // there is a query string
@@ -72,27 +73,71 @@ func (e *event) from(ctx context.Context) audit.Origin {
 	return o
 }
 
-// client returns the name in the path. IAM judged the path as it was sent, so
-// the name that we use must stand there byte for byte: "%70ayroll" is another
-// path than "payroll".
+// client returns the name in the path. IAM judged the path as it was sent, so the path must
+// consist of /token/ and the name, byte for byte: "%70ayroll" is another path than "payroll",
+// and a pattern for the clients team-a-* matches /token/team-a-x/token/payroll too.
 func (e *event) client() (string, error) {
 	raw := e.path + e.rawPath // one of them is empty
 	name := e.clientParameter
 	if e.v2 && !e.parameters {
-		// A Function URL has no routes.
+		// A Function URL has no routes, and neither has the route $default.
 		name = raw[strings.LastIndexByte(raw, '/')+1:]
 	}
-	suffix := "/token/" + name
-	if !registry.ValidName(name) || !leadsTo(raw, suffix) || e.judged != "" && !leadsTo(e.judged, suffix) {
+	if !registry.ValidName(name) || !e.leadsTo(raw, name) || e.judged != "" && !e.leadsTo(e.judged, name) {
 		return "", fault.Invalid("the path must be /token/ and a client's name")
 	}
 	return name, nil
 }
 
-// leadsTo reports whether path ends in suffix. An empty segment makes it another
-// path to IAM, though a router may not see it.
-func leadsTo(path, suffix string) bool {
-	return strings.HasSuffix(path, suffix) && !strings.Contains(path, "//")
+// leadsTo reports whether path is that of a client, behind the prefix that API Gateway adds.
+// In v1 this is the stage or a custom domain's base path, or nothing. In v2 it is the stage,
+// unless that is $default, also behind a custom domain.
+//
+// Source: docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
+func (e *event) leadsTo(path, name string) bool {
+	prefix, ok := strings.CutSuffix(path, name)
+	if ok {
+		prefix, ok = strings.CutSuffix(prefix, "/token/")
+	}
+	staged := len(e.stage) > 2 && string(e.stage) != `"$default"`
+	switch {
+	case !ok:
+		return false
+	case staged && strings.HasPrefix(prefix, "/") && prefix[1:] == string(e.stage[1:len(e.stage)-1]):
+		return true
+	case prefix == "" && (!staged || !e.v2):
+		return true
+	}
+	return e.routed() && basePath(prefix)
+}
+
+// routed reports whether API Gateway matched the whole path against /token/{client}, so that
+// what precedes it cannot be the caller's choice.
+func (e *event) routed() bool {
+	switch string(e.route) {
+	case `"/token/{client}"`:
+		return !e.v2
+	case `"POST /token/{client}"`, `"ANY /token/{client}"`:
+		return e.v2 && e.parameters
+	}
+	return false
+}
+
+// basePath reports whether prefix can be the base path of a custom domain. An empty segment
+// or one of dots makes it another path to IAM, though a router may not see it, and /token/
+// would make two clients of one path.
+func basePath(prefix string) bool {
+	segments := strings.Split(prefix, "/")
+	for _, segment := range segments[1:] {
+		if strings.Trim(segment, ".") == "" || segment == "token" || strings.ContainsFunc(segment, notBasePathByte) {
+			return false
+		}
+	}
+	return segments[0] == "" && len(segments) > 1
+}
+
+func notBasePathByte(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("$-_.+!*'()", r)
 }
 
 // gate decides whether an HTTP event is believed. Whoever may invoke the

@@ -295,3 +295,58 @@ func TestClientIsTheLastSegmentOfAFunctionURL(t *testing.T) {
 		}
 	}
 }
+
+// IAM judges the whole path, and its patterns match slashes: team-a-* covers
+// /token/team-a-x/token/payroll. So nothing may precede /token/ but what API Gateway adds.
+func TestPathIsTheOneThatIAMJudged(t *testing.T) {
+	f := handlerHarness(newEnv(t), gate{})
+	const v1, v2, free = "REST API role", "HTTP API role", "function URL role" // free has no path parameters
+	for _, test := range []struct {
+		shape, path, judged, stage, route string
+		want                              int
+	}{
+		{free, "/token/team-a-x/token/billing", "", "$default", "$default", 400},
+		{free, "/v1/token/team-a-x/token/billing", "", "v1", "$default", 400},
+		{free, "/x/token/billing", "", "$default", "$default", 400},
+		{free, "/token/billing", "", "$default", "$default", 200},
+		{free, "/v1/token/billing", "", "v1", "$default", 200},
+		{free, "/v1/token/billing", "", "$default", "$default", 400},
+		{free, "/$default/token/billing", "", "$default", "$default", 400},
+		{free, "/v1/v1/token/billing", "", "v1", "$default", 400},
+		{free, "/v2/token/billing", "", "v1", "$default", 400},
+		{free, "xv1/token/billing", "", "v1", "$default", 400},
+		// The stage precedes each path, so this one is "/billing" to IAM.
+		{free, "/token/billing", "", "token", "$default", 400},
+		{free, "/token/team-a-x%2Ftoken%2Fbilling", "", "$default", "$default", 400},
+		{free, "/token/billing/", "", "$default", "$default", 400},
+		{free, "/token/team-a-x/../billing", "", "$default", "$default", 400},
+		{free, "/v1/token/team-a-x/token/billing", "", "v1", "POST /token/{client}", 400},
+		{v2, "/v1/token/billing", "", "v1", "POST /token/{client}", 200},
+		{v2, "/base/nested/token/billing", "", "v1", "ANY /token/{client}", 200},
+		{v2, "/token/team-a-x/token/billing", "", "$default", "POST /token/{client}", 400},
+		{v2, "/x/token/billing", "", "$default", "POST /{any}/token/{client}", 400},
+		{v2, "/x/token/billing", "", "$default", "POST /{proxy+}", 400},
+		{v1, "/token/billing", "/v1/token/billing", "v1", "/token/{client}", 200},
+		{v1, "/token/billing", "/v2/token/billing", "v1", "/{any}/{client}", 400},
+		{v1, "/v1/token/billing", "/v1/token/billing", "v1", "/token/{client}", 200}, // HTTP API, format 1.0
+		{v1, "/base/nested/token/billing", "/base/nested/token/billing", "v1", "/token/{client}", 200},
+		{v1, "/base/token/billing", "/base/token/billing", "v1", "/{any}/token/{client}", 400},
+		{v1, "/token/billing", "/token/team-a-x/token/billing", "v1", "/token/{client}", 400},
+		{v1, "/token/team-a-x/token/billing", "/token/team-a-x/token/billing", "v1", "/token/{client}", 400},
+		{v1, "/base/../token/billing", "/v1/token/billing", "v1", "/token/{client}", 400},
+		{v1, "/base//token/billing", "/v1/token/billing", "v1", "/token/{client}", 400},
+		{v1, "/ba%2Fse/token/billing", "/v1/token/billing", "v1", "/token/{client}", 400},
+	} {
+		s := shapes()[test.shape]
+		text := func(s string) json.RawMessage { return json.RawMessage(fmt.Sprintf("%q", s)) }
+		s.Set = map[string]json.RawMessage{"rawPath": text(test.path), "routeKey": text(test.route), "requestContext.stage": text(test.stage)}
+		if test.shape == v1 {
+			s.Set = map[string]json.RawMessage{
+				"path": text(test.path), "resource": text(test.route), "requestContext.stage": text(test.stage), "requestContext.path": text(test.judged),
+			}
+		}
+		if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != test.want {
+			t.Errorf("%+v: got %d %s", test, a.status, a.text)
+		}
+	}
+}

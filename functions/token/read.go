@@ -30,6 +30,8 @@ func readEvent(payload []byte) (e event) {
 			e.text(&e.method, value)
 		case `"body"`:
 			e.text(&e.body, value)
+		case `"resource"`, `"routeKey"`:
+			e.route = value
 		case `"isBase64Encoded"`:
 			e.base64 = value[0] == 't'
 			e.mistyped = e.mistyped || !slices.Contains([]string{"true", "false", "null"}, string(value))
@@ -71,6 +73,8 @@ func (e *event) context(name, value []byte) {
 	switch string(name) {
 	case `"path"`:
 		e.text(&e.judged, value)
+	case `"stage"`:
+		e.stage = value
 	case `"elb"`:
 		e.elb = true
 	case `"identity"`:
@@ -79,14 +83,7 @@ func (e *event) context(name, value []byte) {
 		e.v2 = value[0] != 'n'
 		// Two methods are those of two shapes at once.
 		e.mistyped = e.mistyped || e.method != ""
-		e.members(value, func(name, value []byte) {
-			switch string(name) {
-			case `"method"`:
-				e.text(&e.method, value)
-			case `"sourceIp"`:
-				e.note(&e.origin.SourceIP, value)
-			}
-		})
+		e.members(value, e.call)
 	case `"authorizer"`:
 		e.members(value, func(name, value []byte) {
 			if string(name) == `"iam"` {
@@ -103,6 +100,16 @@ func (e *event) context(name, value []byte) {
 		}
 	case `"domainName"`:
 		e.note(&e.domain, value)
+	}
+}
+
+// call takes the members of requestContext.http, of v2.
+func (e *event) call(name, value []byte) {
+	switch string(name) {
+	case `"method"`:
+		e.text(&e.method, value)
+	case `"sourceIp"`:
+		e.note(&e.origin.SourceIP, value)
 	}
 }
 
