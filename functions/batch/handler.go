@@ -45,7 +45,7 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 }
 
 func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) {
-	members, err := strictjson.Object(payload, strictjson.Limits{Outer: true, Depth: maxDepth})
+	members, err := strictjson.Object(payload, strictjson.Limits{Outer: true, Depth: maxDepth, Members: invocation.MaxMembers})
 	if err != nil {
 		return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is "+err.Error()))
 	}

@@ -144,7 +144,7 @@ func parseOrder(o *token.Order, raw []byte) error {
 	if len(raw) > token.MaxBody {
 		return fault.New(fault.TooLarge, "the request is larger than 8 KiB")
 	}
-	members, err := strictjson.Object(raw, strictjson.Limits{Outer: true, Depth: maxDepth})
+	members, err := strictjson.Object(raw, strictjson.Limits{Outer: true, Depth: maxDepth, Members: invocation.MaxMembers})
 	if err != nil {
 		return fault.Invalid("the request is " + err.Error())
 	}

@@ -48,7 +48,8 @@ func (w *deliverer) schedule(ctx context.Context, members map[string]json.RawMes
 }
 
 func parseSchedule(members map[string]json.RawMessage, requestID string) (list []json.RawMessage, id string, due time.Time, err error) {
-	if err := json.Unmarshal(members["schedule"], &list); err != nil || len(list) == 0 || len(list) > maxEntries {
+	list, ok := strictjson.Elements(members["schedule"], maxEntries)
+	if !ok {
 		return nil, "", due, fault.Invalid("schedule must be a list of 1 to 100 entries")
 	}
 	id = requestID
@@ -99,7 +100,7 @@ func (w *deliverer) entry(ctx context.Context, raw []byte, id string, due time.T
 
 // parse reads an entry.
 func (e *entry) parse(raw []byte) error {
-	members, err := strictjson.Object(raw, strictjson.Limits{Outer: true, Depth: maxDepth})
+	members, err := strictjson.Object(raw, strictjson.Limits{Outer: true, Depth: maxDepth, Members: invocation.MaxMembers})
 	if err != nil {
 		return fault.Invalid("the entry is " + err.Error())
 	}

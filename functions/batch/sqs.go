@@ -11,6 +11,7 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/strictjson"
 	"tokenvendor/shared/token"
 )
 
@@ -37,6 +38,11 @@ type failure struct {
 	ID string `json:"itemIdentifier"`
 }
 
+// maxRecords is the largest batch of a queue.
+//
+// Source: docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
+const maxRecords = 10_000
+
 // queueEvent does the messages of an event of SQS.
 type queueEvent struct {
 	orders
@@ -53,12 +59,13 @@ type queue interface {
 
 // all does each message for itself.
 func (q *queueEvent) all(ctx context.Context, raw json.RawMessage) ([]byte, error) {
-	var records []record
-	if err := json.Unmarshal(raw, &records); err != nil || len(records) == 0 || len(records) > 10_000 {
+	list, ok := strictjson.Elements(raw, maxRecords)
+	if !ok {
 		return nil, q.refuseEvent(ctx, audit.SQS, fault.Invalid("Records is not a list of messages"))
 	}
-	for _, r := range records {
-		if !validID(r.MessageID) {
+	records := make([]record, len(list))
+	for i := range records {
+		if json.Unmarshal(list[i], &records[i]) != nil || !validID(records[i].MessageID) {
 			// A message without a name cannot be said to have failed.
 			return nil, q.refuseEvent(ctx, audit.SQS, fault.Invalid("Records holds a message without a messageId"))
 		}

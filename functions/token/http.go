@@ -112,11 +112,15 @@ func wrongMedia(description string) error {
 
 // bytes returns the body as bytes of UTF-8.
 func (e *event) bytes() ([]byte, error) {
+	limit := token.MaxBody
+	if e.base64 {
+		limit = base64.StdEncoding.EncodedLen(token.MaxBody)
+	}
+	if len(e.body) > limit {
+		return nil, errTooLarge()
+	}
 	body := []byte(e.body)
 	if e.base64 {
-		if base64.StdEncoding.DecodedLen(len(body)) > token.MaxBody+2 {
-			return nil, errTooLarge()
-		}
 		decoded, err := base64.StdEncoding.Strict().DecodeString(e.body)
 		// The decoder skips line breaks, which API Gateway never makes.
 		if err != nil || strings.ContainsAny(e.body, "\r\n") {

@@ -18,7 +18,7 @@ func readEvent(payload []byte) (e event) {
 	if !json.Valid(payload) {
 		return e
 	}
-	eachMember(bytes.TrimSpace(payload), func(name, value []byte) {
+	strictjson.Each(bytes.TrimSpace(payload), func(name, value []byte) {
 		switch string(name) {
 		case `"version"`:
 			e.text(&e.version, value)
@@ -140,11 +140,17 @@ func (e *event) iam(name, value []byte) {
 // note sets dst to a text that is only written down, if it has the form of an
 // identifier of AWS's or of an address.
 func (e *event) note(dst *string, value []byte) {
-	text, _ := strictjson.String(value)
-	if *dst = ""; len(text) <= 128 && !strings.ContainsFunc(text, notNoteByte) {
+	*dst = ""
+	if len(value) > 6*maxNote {
+		return
+	}
+	if text, _ := strictjson.String(value); len(text) <= maxNote && !strings.ContainsFunc(text, notNoteByte) {
 		*dst = text
 	}
 }
+
+// maxNote is longer than these are, in bytes.
+const maxNote = 128
 
 func notNoteByte(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.=:@+,/", r)
@@ -162,6 +168,10 @@ func (e *event) header(name, value []byte) {
 	default:
 		return
 	}
+	if len(value) > maxHeaders || len(*list) > maxValues {
+		e.mistyped = true
+		return
+	}
 	values, ok := strictjson.Strings(value)
 	e.mistyped = e.mistyped || !ok
 	for _, v := range values {
@@ -170,6 +180,16 @@ func (e *event) header(name, value []byte) {
 		}
 	}
 }
+
+const (
+	// maxHeaders is more than API Gateway takes of all headers together, in bytes. A direct
+	// invoke can have any event, and its headers are read before it is refused.
+	//
+	// Source: docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+	maxHeaders = 16 << 10
+	// maxValues is more values than a header may have that is needed once.
+	maxValues = 8
+)
 
 // text sets dst to a JSON string; null counts as empty.
 func (e *event) text(dst *string, value []byte) {
@@ -186,74 +206,8 @@ func (e *event) textNamed(want string, dst *string) func(name, value []byte) {
 	}
 }
 
-// members is eachMember for a member that must be an object or null.
+// members is strictjson.Each for a member that must be an object or null.
 func (e *event) members(value []byte, member func(name, value []byte)) {
 	e.mistyped = e.mistyped || value[0] != '{' && value[0] != 'n'
-	eachMember(value, member)
-}
-
-// eachMember calls member with the name, in its quotes, and the value of each
-// member of the object in text; for another value it does nothing. text must be
-// valid JSON, as it is where encoding/json hands it on. It allocates nothing.
-func eachMember(text []byte, member func(name, value []byte)) {
-	if len(text) == 0 || text[0] != '{' {
-		return
-	}
-	text = bytes.TrimLeft(text[1:], space)
-	for len(text) > 0 && text[0] == '"' {
-		n := valueEnd(text)
-		name := text[:n]
-		text = bytes.TrimLeft(text[n:], space+":")
-		n = valueEnd(text)
-		member(name, text[:n])
-		text = bytes.TrimLeft(text[n:], space+",")
-	}
-}
-
-const space = " \t\r\n"
-
-// valueEnd returns where the JSON value that text begins with ends.
-func valueEnd(text []byte) int {
-	switch text[0] {
-	case '"':
-		return stringEnd(text)
-	case '{', '[':
-		return nestedEnd(text)
-	}
-	if end := bytes.IndexAny(text, space+",}]"); end >= 0 {
-		return end
-	}
-	return len(text)
-}
-
-func stringEnd(text []byte) int {
-	for i := 1; i < len(text); {
-		n := bytes.IndexByte(text[i:], '"')
-		if n < 0 {
-			break
-		}
-		escape := bytes.IndexByte(text[i:i+n], '\\')
-		if escape < 0 {
-			return i + n + 1
-		}
-		i += escape + 2
-	}
-	return len(text)
-}
-
-func nestedEnd(text []byte) int {
-	depth := 0
-	for i := 0; i < len(text); i++ {
-		switch text[i] {
-		case '"':
-			i += stringEnd(text[i:]) - 1
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		}
-	}
-	return len(text)
+	strictjson.Each(value, member)
 }

@@ -14,6 +14,9 @@ import (
 const (
 	// MaxRequests is how many requests one payload may hold.
 	MaxRequests = 100
+	// MaxMembers is more members than the outermost object of a payload has, of a request or
+	// of an event.
+	MaxMembers = 128
 	// MaxParallel is how many of them are answered at once.
 	MaxParallel = 8
 	// maxAnswer keeps a list of answers below Lambda's 6 MB.
@@ -32,7 +35,7 @@ type List struct {
 // a state machine of AWS Step Functions takes 262144 bytes. A payload without requests is a
 // single request. The error is a [*fault.Error].
 func ParseList(payload []byte) (List, error) {
-	members, err := strictjson.Object(payload, strictjson.Limits{Outer: true, Depth: 16})
+	members, err := strictjson.Object(payload, strictjson.Limits{Outer: true, Depth: 16, Members: MaxMembers})
 	var duplicate *strictjson.DuplicateError
 	switch {
 	case errors.As(err, &duplicate):
@@ -54,7 +57,7 @@ func ParseList(payload []byte) (List, error) {
 		list.MaxBytes = n
 		delete(members, "max_bytes")
 	}
-	if len(members) > 0 || json.Unmarshal(raw, &list.Requests) != nil || len(list.Requests) == 0 || len(list.Requests) > MaxRequests {
+	if list.Requests, ok = strictjson.Elements(raw, MaxRequests); !ok || len(members) > 0 {
 		return List{}, fault.Invalid("requests must be a list of 1 to 100 requests, and the only member beside max_bytes")
 	}
 	return list, nil

@@ -22,8 +22,9 @@ import (
 type Limits struct {
 	// Depth is the number of nested objects and arrays, including the outermost object.
 	Depth int
-	// Outer limits the search for duplicate members to the outermost object, for a list
-	// whose elements are parsed one by one.
+	// Outer limits the search for duplicate members and the count of Members to the outermost
+	// object, for a list whose elements are parsed one by one. The rest of text is checked
+	// without memory for it.
 	Outer bool
 	// Members is the number of members in all objects together.
 	Members int
@@ -48,6 +49,9 @@ func Object(text []byte, limits Limits) (map[string]json.RawMessage, error) {
 	if !utf8.Valid(text) || badEscape(text) {
 		return nil, ErrSyntax
 	}
+	if limits.Outer {
+		return outermost(bytes.TrimLeft(text, space), limits)
+	}
 	w := walker{dec: json.NewDecoder(bytes.NewReader(text)), limits: limits}
 	// Without UseNumber, a number that does not fit into a float64 is an error.
 	w.dec.UseNumber()
@@ -57,13 +61,42 @@ func Object(text []byte, limits Limits) (map[string]json.RawMessage, error) {
 	}
 	members := make(map[string]json.RawMessage)
 	err = w.object(1, func(name string, start, end int64) {
-		members[name] = bytes.TrimLeft(text[start:end], " \t\r\n:")
+		members[name] = bytes.TrimLeft(text[start:end], space+":")
 	})
 	if err != nil {
 		return nil, err
 	}
 	if _, err := w.dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, ErrSyntax
+	}
+	return members, nil
+}
+
+// outermost is Object with limits.Outer.
+func outermost(text []byte, limits Limits) (map[string]json.RawMessage, error) {
+	switch {
+	case limits.Depth > 0 && deeper(text, limits.Depth):
+		return nil, ErrLimit
+	case !json.Valid(text) || text[0] != '{':
+		return nil, ErrSyntax
+	}
+	members := make(map[string]json.RawMessage)
+	var err error
+	Each(text, func(quoted, value []byte) {
+		if err == nil && limits.Members > 0 && len(members) == limits.Members {
+			err = ErrLimit
+		}
+		if err != nil {
+			return
+		}
+		name, _ := String(quoted)
+		if _, ok := members[name]; ok {
+			err = &DuplicateError{Name: name}
+		}
+		members[name] = value
+	})
+	if err != nil {
+		return nil, err
 	}
 	return members, nil
 }
@@ -89,7 +122,7 @@ func (w *walker) object(depth int, member func(name string, start, end int64)) e
 			return nil
 		}
 		name, _ := token.(string) // the decoder accepts only strings as names
-		if seen[name] && (depth == 1 || !w.limits.Outer) {
+		if seen[name] {
 			return &DuplicateError{Name: name}
 		}
 		seen[name] = true

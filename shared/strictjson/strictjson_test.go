@@ -148,7 +148,14 @@ func FuzzObject(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		members, err := strictjson.Object(text, limits())
+		outer, outerErr := strictjson.Object(text, strictjson.Limits{Depth: limits().Depth, Outer: true})
+		if err == nil && outerErr != nil {
+			t.Fatalf("Outer: got error %v, want none as without", outerErr)
+		}
 		if err != nil {
+			members = outer
+		}
+		if err != nil && outerErr != nil {
 			return
 		}
 		var loose map[string]json.RawMessage
@@ -159,6 +166,9 @@ func FuzzObject(f *testing.F) {
 			t.Fatalf("got %d members, want %d as in encoding/json", len(members), len(loose))
 		}
 		for name, value := range loose {
+			if outerErr == nil && string(outer[name]) != string(value) {
+				t.Fatalf("Outer: got member %q, want %q as in encoding/json", outer[name], value)
+			}
 			if string(members[name]) != string(value) {
 				t.Fatalf("got member %q, want %q as in encoding/json", members[name], value)
 			}
