@@ -97,7 +97,7 @@ func ExampleDocumentError() {
 		}
 	}
 	// Output:
-	// rules[0].callers has an element that matches no caller; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME, direct:ALIAS or deliver:SECRET
+	// rules[0].callers has an element that matches no caller; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME, direct:ALIAS, deliver:SECRET, source:queue/NAME, source:bus or source:schedule
 	// rules[0].scope is not known here
 	// rules[1].clients must not be empty
 	// rules[1].name is the name of another rule too

@@ -130,7 +130,7 @@ func callerID(text string) (pattern, string) {
 	return pattern(text), ""
 }
 
-const callerForm = "; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME, direct:ALIAS or deliver:SECRET"
+const callerForm = "; write aws:111122223333:role/NAME, arn:aws:iam::111122223333:role/NAME, direct:ALIAS, deliver:SECRET, source:queue/NAME, source:bus or source:schedule"
 
 // callerPattern parses a pattern of callers: normalized callers or IAM ARNs.
 func callerPattern(text string) (pattern, string) {
@@ -162,7 +162,8 @@ func possible(p pattern) (pattern, string) {
 	switch parts := strings.Split(string(p), ":"); len(parts) {
 	case 2:
 		ok = parts[1] != "" && (parts[0] == "direct" && only(parts[1], letters+digits+"_-*") ||
-			parts[0] == "deliver" && only(parts[1], letters+digits+"_+=.@/*-"))
+			parts[0] == "deliver" && only(parts[1], letters+digits+"_+=.@/*-") ||
+			parts[0] == "source" && sourceForm(parts[1]))
 	case 3:
 		ok = partitionForm(parts[0]) && accountForm(parts[1]) && principalForm(parts[2])
 	}
@@ -170,6 +171,12 @@ func possible(p pattern) (pattern, string) {
 		return "", "has an element that matches no caller" + callerForm
 	}
 	return p, ""
+}
+
+// sourceForm reports whether a pattern can match a source of orders.
+func sourceForm(text string) bool {
+	queue, ok := strings.CutPrefix(text, "queue/")
+	return text == "bus" || text == "schedule" || ok && queue != "" && only(queue, letters+digits+"_-.*")
 }
 
 // partitionForm reports whether a pattern can match aws, aws-cn and the like.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/url"
 	"reflect"
@@ -23,10 +24,16 @@ import (
 	"tokenvendor/shared/token/tokentest"
 )
 
+// allowed returns the member of a document that lets callers and orders choose parameters.
+func allowed(parameters ...string) map[string]any {
+	return map[string]any{"allow_parameters": parameters}
+}
+
 // TestClaimBringsTheFetchedToken: Another environment hands it out without an exchange,
 // with the life that was ordered.
 func TestClaimBringsTheFetchedToken(t *testing.T) {
 	tokentest.RunFleet(t, 3, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", allowed("scope"))
 		announced := env.Announce(0, token.Request{MinTTL: 20 * time.Minute, Ask: ask.Ask{Scope: []string{"read"}}}, token.Order{ID: "message-1"})
 		promised := time.Unix(announced.GoodUntil, 0).Sub(env.Now())
 		if announced.ID != "message-1" || announced.Client != "billing" || announced.MinTTL != 1200 || len(announced.Scope) != 1 || promised.Round(time.Minute) != 40*time.Minute {
@@ -52,7 +59,7 @@ func TestClaimBringsTheFetchedToken(t *testing.T) {
 func TestRedeemAsksForWhatWasOrdered(t *testing.T) {
 	tokentest.RunFleet(t, 3, func(t *testing.T, env *tokentest.Fleet) {
 		full := asktest.Full(t)
-		env.Put("billing", "v1", map[string]any{"allow_parameters": slices.Collect(maps.Keys(full.Parameters))})
+		env.Put("billing", "v1", allowed(append(slices.Collect(maps.Keys(full.Parameters)), "scope", "resource", "audience", "token_format", "app_tid")...))
 		asks := asktest.Each(t)
 		asks["all"] = full
 		exchanges := 0
@@ -175,6 +182,7 @@ func TestPolicyDecidesClaims(t *testing.T) {
 			cfg.Audit = func(e *audit.Event) error { lines = append(lines, *e); return nil }
 		})
 		env.Vendors = append(env.Vendors, v)
+		env.Put("billing", "v1", allowed("scope"))
 		read := env.Announce(1, token.Request{Origin: audit.Origin{Source: audit.SQS, MessageID: "m-1"}, Ask: ask.Ask{Scope: []string{"read"}}}, token.Order{ID: "m-1"})
 		if e := lines[0]; !e.Allowed || e.ClaimID != "m-1" || e.Origin.MessageID != "m-1" || e.TokenSHA256 == "" {
 			t.Errorf("the line is %+v", e)
@@ -204,6 +212,7 @@ func TestPolicyDecidesClaims(t *testing.T) {
 // environments.
 func TestSameOrderMakesSameClaim(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", allowed("scope", "app_tid"))
 		order := token.Order{ID: "m", Time: env.Now().Add(-time.Hour)}
 		r := token.Request{MinTTL: time.Minute, Ask: ask.Ask{Scope: []string{"b", "a"}, AppTID: "t"}}
 		first := env.Announce(0, r, order)
@@ -282,6 +291,7 @@ func TestClaimExcludesAsk(t *testing.T) {
 // server, also after midnight. If the table cannot be used, there is no good_until.
 func TestTokenIsThereUntilGoodUntil(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", allowed("scope"))
 		order := token.Order{ID: "m", Time: env.Now()}
 		env.Table.Misbehave(fleettest.Down)
 		if first := env.Announce(0, token.Request{}, order); first.GoodUntil != 0 {
@@ -355,4 +365,60 @@ func TestClaimOfOldOrderCanBeRedeemed(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestOrderCarriesWhatTheDocumentStates: The sender of an order needs no leave for the client,
+// so it chooses nothing that the document leaves open. The policy may let a source choose the
+// targets, as it may a caller.
+func TestOrderCarriesWhatTheDocumentStates(t *testing.T) {
+	const rules = `{"effect": "%s", "rules": [
+		{"name": "queue", "callers": ["source:queue/orders*"], "clients": ["billing"], "scopes": ["read"], "resources": ["urn:a"]},
+		{"name": "job", "callers": ["aws:111122223333:role/job"], "clients": ["*"]}]}`
+	order := func(a ask.Ask) func(*token.Order) error {
+		return func(o *token.Order) error {
+			o.Request.Client, o.Request.Ask, o.ID = "billing", a, "m"
+			return nil
+		}
+	}
+	read, targets := ask.Ask{Scope: []string{"read"}}, ask.Ask{Scope: []string{"read"}, Resource: []string{"urn:a"}}
+	for _, test := range []struct {
+		name, effect, source string
+		ask                  ask.Ask
+		names                string // the member in the error; empty: none
+	}{
+		{"nothing asked", "", "source:queue/orders", ask.Ask{}, ""},
+		{"scope", "", "source:queue/orders", read, "scope"},
+		{"resource", "", "source:bus", ask.Ask{Resource: []string{"urn:a"}}, "resource"},
+		{"audience", "", "source:bus", ask.Ask{Audience: "a"}, "audience"},
+		{"token_format", "", "direct:jobs", ask.Ask{TokenFormat: "jwt"}, "token_format"},
+		{"app_tid", "", "direct:jobs", ask.Ask{AppTID: "t"}, "app_tid"},
+		{"parameter", "", "source:bus", ask.Ask{Parameters: map[string]string{"extra": "1"}}, "extra"},
+		{"permitted", "enforce", "source:queue/orders.fifo", targets, ""},
+		{"permitted to another source", "enforce", "source:bus", read, "scope"},
+		{"permitted to a queue below", "enforce", "source:queue/orders/x", read, "scope"},
+		{"more than is permitted", "enforce", "source:queue/orders", ask.Ask{Scope: []string{"read", "write"}}, "scope"},
+		{"another audience", "enforce", "source:queue/orders", ask.Ask{Audience: "urn:b"}, "audience"},
+		{"token_format, which no rule covers", "enforce", "source:queue/orders", ask.Ask{TokenFormat: "jwt"}, "token_format"},
+		{"audited only", "audit", "source:bus", read, "scope"},
+	} {
+		tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+			v := env.Environment(func(cfg *token.Config) {
+				if test.effect != "" {
+					cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
+						return policy.Parse(fmt.Appendf(nil, rules, test.effect))
+					}
+				}
+			})
+			_, err := v.Announce(t.Context(), func(o *token.Order) error {
+				o.Caller = test.source
+				return order(test.ask)(o)
+			})
+			switch {
+			case test.names == "" && err != nil:
+				t.Errorf("%s: got error %v, want none", test.name, err)
+			case test.names != "" && (err == nil || !strings.Contains(err.Error(), test.names) || fault.From(err).Kind.Status() != 400):
+				t.Errorf("%s: got error %v, want one that names %s", test.name, err, test.names)
+			}
+		})
+	}
 }

@@ -34,6 +34,8 @@ type decision struct {
 	permitted bool
 	// prefetch means that no caller gets the token.
 	prefetch bool
+	// order means that the sender of an order chose the Ask.
+	order bool
 	// client is nil until its document was read. resolved is then what its authorization
 	// server is asked for.
 	client   *registry.Client
@@ -62,7 +64,7 @@ func (d *decision) authorize(ctx context.Context, p *policies) (err error) {
 // the policy allow it.
 func (d *decision) resolve(client *registry.Client) (err error) {
 	d.client = client
-	if d.resolved, err = resolve(&d.Ask, client); err != nil {
+	if d.resolved, err = d.ask(client); err != nil {
 		return err
 	}
 	return d.allow(&d.resolved, d.resolved.Scope)

@@ -10,6 +10,7 @@ import (
 	"tokenvendor/shared/ask"
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
+	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
 )
 
@@ -48,25 +49,55 @@ func (r *Request) Key() [sha256.Size]byte {
 	return sha256.Sum256(r.AppendKey(ask.AppendField(nil, r.Client)))
 }
 
-// resolve joins the ask of a caller with the client's document. A value in the document is a
-// bound for the caller as well as a default, unless allow_parameters names the parameter; if
-// the document has none, the caller is free.
-func resolve(a *ask.Ask, c *registry.Client) (want ask.Ask, err error) {
+// ask returns what to ask the authorization server for. An order may carry only what the
+// client's document states, because its sender needs no leave for the client; the policy may
+// let its source choose scope, resource and audience like a caller.
+func (d *decision) ask(c *registry.Client) (ask.Ask, error) {
+	if !d.order {
+		return resolve(&d.Ask, c, byCaller)
+	}
+	want, err := resolve(&d.Ask, c, byOrder)
+	if err == nil || d.policy == nil {
+		return want, err
+	}
+	verdict := d.policy.Decide(policy.Query{Caller: d.Caller, Client: d.Client, Scope: d.Scope, Resource: d.Targets()})
+	if verdict.Rule == "" {
+		return want, err
+	}
+	return resolve(&d.Ask, c, byPermittedOrder)
+}
+
+// chooser is who chose the values of an ask.
+type chooser int
+
+const (
+	byCaller chooser = iota
+	// byOrder is the sender of an order, and byPermittedOrder one whose source the policy
+	// permits the targets.
+	byOrder
+	byPermittedOrder
+)
+
+// resolve joins an ask with the client's document. A value in the document is a bound as well
+// as a default, unless allow_parameters names the parameter; if the document has none, who
+// decides. app_tid selects a customer's tenant and is nobody's choice without the document.
+func resolve(a *ask.Ask, c *registry.Client, who chooser) (want ask.Ask, err error) {
 	var ok bool
-	if want.Scope, ok = within(a.Scope, c.Scope, c.Allow["scope"]); !ok {
+	targets := who != byOrder // may be chosen where the document states none
+	if want.Scope, ok = within(a.Scope, c.Scope, c.Allow["scope"], targets); !ok {
 		return want, fault.New(fault.InvalidScope, "scope goes beyond the client's document")
 	}
-	if want.Resource, ok = within(a.Resource, c.Resource, c.Allow["resource"]); !ok {
+	if want.Resource, ok = within(a.Resource, c.Resource, c.Allow["resource"], targets); !ok {
 		return want, fault.New(fault.InvalidTarget, "resource goes beyond the client's document")
 	}
-	if want.Audience, ok = bounded(a.Audience, c.Audience, c.Allow["audience"]); !ok {
+	if want.Audience, ok = bounded(a.Audience, c.Audience, c.Allow["audience"], targets); !ok {
 		return want, fault.New(fault.InvalidTarget, "audience differs from the client's document")
 	}
-	if want.TokenFormat, ok = bounded(a.TokenFormat, c.TokenFormat, c.Allow["token_format"]); !ok {
+	if want.TokenFormat, ok = bounded(a.TokenFormat, c.TokenFormat, c.Allow["token_format"], who == byCaller); !ok {
 		return want, fault.Invalid("token_format differs from the client's document")
 	}
-	if want.AppTID, ok = bounded(a.AppTID, c.Parameters["app_tid"], c.Allow["app_tid"]); !ok {
-		return want, fault.Invalid("app_tid differs from the client's document")
+	if want.AppTID, ok = bounded(a.AppTID, c.Parameters["app_tid"], c.Allow["app_tid"], false); !ok {
+		return want, fault.Invalid("app_tid differs from the client's document, or its allow_parameters must name it")
 	}
 	want.Parameters, err = merge(a.Parameters, c)
 	return want, err
@@ -93,12 +124,13 @@ func merge(asked map[string]string, c *registry.Client) (map[string]string, erro
 }
 
 // within returns what to ask for: asked, or the document's list if nothing is asked for. ok
-// is false if asked goes beyond a list of the document.
-func within(asked, document []string, allowed bool) (list []string, ok bool) {
+// is false if asked goes beyond the document's list. free means that it may be anything where
+// there is none, and allowed that it may be anything.
+func within(asked, document []string, allowed, free bool) (list []string, ok bool) {
 	if len(asked) == 0 {
 		return sortedSet(document), true
 	}
-	if len(document) == 0 || allowed {
+	if allowed || free && len(document) == 0 {
 		return asked, true
 	}
 	for _, item := range asked {
@@ -110,11 +142,11 @@ func within(asked, document []string, allowed bool) (list []string, ok bool) {
 }
 
 // bounded is within for a single value.
-func bounded(asked, document string, allowed bool) (value string, ok bool) {
+func bounded(asked, document string, allowed, free bool) (value string, ok bool) {
 	if asked == "" {
 		return document, true
 	}
-	return asked, document == "" || asked == document || allowed
+	return asked, allowed || asked == document || free && document == ""
 }
 
 func sortedSet(list []string) []string {

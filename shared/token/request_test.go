@@ -11,7 +11,7 @@ import (
 )
 
 // TestResolve: A value of the document is the default and the bound. Without one the
-// caller is free. allow_parameters lifts the bound.
+// caller is free, but for app_tid, and an order is not. allow_parameters lifts the bound.
 func TestResolve(t *testing.T) {
 	free := registry.Client{}
 	bound := registry.Client{
@@ -27,39 +27,54 @@ func TestResolve(t *testing.T) {
 		body   string
 		want   ask.Ask
 		kind   fault.Kind
+		who    chooser
 	}{
-		{"free, nothing asked", free, `{}`, ask.Ask{}, noKind},
-		{"free, all asked", free, `{"scope":"b a","resource":["urn:b","urn:a"],"audience":"x","token_format":"opaque","app_tid":"t"}`,
-			ask.Ask{Scope: strings.Fields("a b"), Resource: []string{"urn:a", "urn:b"}, Audience: "x", TokenFormat: "opaque", AppTID: "t"}, noKind},
-		{"defaults", bound, `{}`, defaults, noKind},
-		{"the defaults asked for", bound, `{"scope":"write read","resource":["urn:b","urn:a"],"audience":"inside","token_format":"jwt","app_tid":"tenant"}`, defaults, noKind},
+		{"free, nothing asked", free, `{}`, ask.Ask{}, noKind, byCaller},
+		{"free, all asked", free, `{"scope":"b a","resource":["urn:b","urn:a"],"audience":"x","token_format":"opaque"}`,
+			ask.Ask{Scope: strings.Fields("a b"), Resource: []string{"urn:a", "urn:b"}, Audience: "x", TokenFormat: "opaque"}, noKind, byCaller},
+		{"defaults", bound, `{}`, defaults, noKind, byCaller},
+		{"the defaults asked for", bound, `{"scope":"write read","resource":["urn:b","urn:a"],"audience":"inside","token_format":"jwt","app_tid":"tenant"}`, defaults, noKind, byCaller},
 		{"less", bound, `{"scope":"read","resource":"urn:b"}`,
-			ask.Ask{Scope: strings.Fields("read"), Resource: []string{"urn:b"}, Audience: "inside", TokenFormat: "jwt", AppTID: "tenant", Parameters: map[string]string{"fixed": "1"}}, noKind},
-		{"more scope", bound, `{"scope":"read admin"}`, ask.Ask{}, fault.InvalidScope},
-		{"part of a scope", bound, `{"scope":"rea"}`, ask.Ask{}, fault.InvalidScope},
-		{"scope in another case", bound, `{"scope":"Read"}`, ask.Ask{}, fault.InvalidScope},
-		{"more resource", bound, `{"resource":["urn:a","urn:c"]}`, ask.Ask{}, fault.InvalidTarget},
-		{"resource below one", bound, `{"resource":"urn:a:b"}`, ask.Ask{}, fault.InvalidTarget},
-		{"other audience", bound, `{"audience":"outside"}`, ask.Ask{}, fault.InvalidTarget},
-		{"other token_format", bound, `{"token_format":"opaque"}`, ask.Ask{}, fault.Malformed},
-		{"other app_tid", bound, `{"app_tid":"other"}`, ask.Ask{}, fault.Malformed},
-		{"unknown parameter", bound, `{"extra":"1"}`, ask.Ask{}, fault.Malformed},
-		{"fixed parameter", bound, `{"fixed":"2"}`, ask.Ask{}, fault.Malformed},
-		{"fixed parameter as it is", bound, `{"fixed":"1"}`, ask.Ask{}, fault.Malformed},
-		{"unknown parameter of a free document", free, `{"extra":"1"}`, ask.Ask{}, fault.Malformed},
+			ask.Ask{Scope: strings.Fields("read"), Resource: []string{"urn:b"}, Audience: "inside", TokenFormat: "jwt", AppTID: "tenant", Parameters: map[string]string{"fixed": "1"}}, noKind, byCaller},
+		{"more scope", bound, `{"scope":"read admin"}`, ask.Ask{}, fault.InvalidScope, byCaller},
+		{"part of a scope", bound, `{"scope":"rea"}`, ask.Ask{}, fault.InvalidScope, byCaller},
+		{"scope in another case", bound, `{"scope":"Read"}`, ask.Ask{}, fault.InvalidScope, byCaller},
+		{"more resource", bound, `{"resource":["urn:a","urn:c"]}`, ask.Ask{}, fault.InvalidTarget, byCaller},
+		{"resource below one", bound, `{"resource":"urn:a:b"}`, ask.Ask{}, fault.InvalidTarget, byCaller},
+		{"other audience", bound, `{"audience":"outside"}`, ask.Ask{}, fault.InvalidTarget, byCaller},
+		{"other token_format", bound, `{"token_format":"opaque"}`, ask.Ask{}, fault.Malformed, byCaller},
+		{"other app_tid", bound, `{"app_tid":"other"}`, ask.Ask{}, fault.Malformed, byCaller},
+		{"unknown parameter", bound, `{"extra":"1"}`, ask.Ask{}, fault.Malformed, byCaller},
+		{"fixed parameter", bound, `{"fixed":"2"}`, ask.Ask{}, fault.Malformed, byCaller},
+		{"fixed parameter as it is", bound, `{"fixed":"1"}`, ask.Ask{}, fault.Malformed, byCaller},
+		{"unknown parameter of a free document", free, `{"extra":"1"}`, ask.Ask{}, fault.Malformed, byCaller},
 		{"lifted", lifted, `{"scope":"admin","resource":"urn:c","audience":"outside","token_format":"opaque","app_tid":"other","extra":"2","fixed":"3"}`,
 			ask.Ask{Scope: strings.Fields("admin"), Resource: []string{"urn:c"}, Audience: "outside", TokenFormat: "opaque",
-				AppTID: "other", Parameters: map[string]string{"extra": "2", "fixed": "3"}}, noKind},
-		{"lifted, nothing asked", lifted, `{}`, defaults, noKind},
-		{"lifted, another parameter", lifted, `{"extra2":"2"}`, ask.Ask{}, fault.Malformed},
-		{"allowed name in another case", lifted, `{"Extra":"2"}`, ask.Ask{}, fault.Malformed},
+				AppTID: "other", Parameters: map[string]string{"extra": "2", "fixed": "3"}}, noKind, byCaller},
+		{"lifted, nothing asked", lifted, `{}`, defaults, noKind, byCaller},
+		{"lifted, another parameter", lifted, `{"extra2":"2"}`, ask.Ask{}, fault.Malformed, byCaller},
+		{"app_tid of no document", free, `{"app_tid":"t"}`, ask.Ask{}, fault.Malformed, byCaller},
+		{"order of nothing", free, `{}`, ask.Ask{}, noKind, byOrder},
+		{"order of the defaults", bound, `{"scope":"write read","resource":["urn:b","urn:a"],"audience":"inside","token_format":"jwt","app_tid":"tenant"}`, defaults, noKind, byOrder},
+		{"order of a lifted document", lifted, `{"scope":"admin","resource":"urn:c","audience":"outside","token_format":"opaque","app_tid":"other","extra":"2","fixed":"3"}`,
+			ask.Ask{Scope: strings.Fields("admin"), Resource: []string{"urn:c"}, Audience: "outside", TokenFormat: "opaque",
+				AppTID: "other", Parameters: map[string]string{"extra": "2", "fixed": "3"}}, noKind, byOrder},
+		{"order of a scope", free, `{"scope":"a"}`, ask.Ask{}, fault.InvalidScope, byOrder},
+		{"order of a resource", free, `{"resource":"urn:a"}`, ask.Ask{}, fault.InvalidTarget, byOrder},
+		{"order of an audience", free, `{"audience":"x"}`, ask.Ask{}, fault.InvalidTarget, byOrder},
+		{"order of a token_format", free, `{"token_format":"jwt"}`, ask.Ask{}, fault.Malformed, byOrder},
+		{"order of an app_tid", free, `{"app_tid":"t"}`, ask.Ask{}, fault.Malformed, byOrder},
+		{"permitted order", free, `{"scope":"a","resource":"urn:a","audience":"x"}`, ask.Ask{Scope: []string{"a"}, Resource: []string{"urn:a"}, Audience: "x"}, noKind, byPermittedOrder},
+		{"permitted order of a token_format", free, `{"token_format":"jwt"}`, ask.Ask{}, fault.Malformed, byPermittedOrder},
+		{"permitted order beyond the document", bound, `{"scope":"admin"}`, ask.Ask{}, fault.InvalidScope, byPermittedOrder},
+		{"allowed name in another case", lifted, `{"Extra":"2"}`, ask.Ask{}, fault.Malformed, byCaller},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r, err := parseJSON("billing", []byte(test.body))
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := resolve(&r.Ask, &test.client)
+			got, err := resolve(&r.Ask, &test.client, test.who)
 			if test.kind != noKind {
 				if err == nil || kindOf(t, err) != test.kind {
 					t.Errorf("got %v, want kind %d", err, test.kind)
@@ -84,7 +99,7 @@ func TestResolveDoesNotChangeTheDocument(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := resolve(&r.Ask, &client)
+		want, err := resolve(&r.Ask, &client, byCaller)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +137,7 @@ func TestEqualAsksHaveOneKey(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%q: %v", body, err)
 			}
-			want, err := resolve(&r.Ask, client)
+			want, err := resolve(&r.Ask, client, byCaller)
 			if err != nil {
 				t.Fatalf("%q: %v", body, err)
 			}

@@ -38,7 +38,7 @@ func TestTokenIsCached(t *testing.T) {
 
 func TestParametersNeverShareAToken(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
-		env.Put("billing", "v1", map[string]any{"allow_parameters": []string{"x"}})
+		env.Put("billing", "v1", map[string]any{"allow_parameters": []string{"x", "app_tid"}})
 		env.Put("other", "v1", nil)
 		requests := []token.Request{
 			{}, {Client: "other"}, {Ask: ask.Ask{Scope: []string{"a"}}}, {Ask: ask.Ask{Scope: []string{"a", "b"}}}, {Ask: ask.Ask{Resource: []string{"urn:a"}}}, {Ask: ask.Ask{Resource: []string{"urn:a", "urn:b"}}},

@@ -52,12 +52,13 @@ func (v *Vendor) Vend(ctx context.Context, read func(*Request) error) (Grant, er
 }
 
 // Announce reads an order, as [Vendor.Vend] reads a request, and fetches its token into what
-// the environments share. No caller gets it now, so that of the policy only freeze counts.
+// the environments share. No caller gets it now, so that of the policy only freeze counts,
+// and what it lets the source ask for beyond the client's document.
 // The error is a [*fault.Error].
 func (v *Vendor) Announce(ctx context.Context, read func(*Order) error) (Announcement, error) {
 	var o Order
 	var a Announcement
-	_, err := v.decide(ctx, &decision{prefetch: true}, func(r *Request) error {
+	_, err := v.decide(ctx, &decision{prefetch: true, order: true}, func(r *Request) error {
 		o.Request = r
 		return read(&o)
 	}, func(v *Vendor, ctx context.Context, d *decision) (grant Grant, err error) {
