@@ -79,7 +79,7 @@ type delivery struct {
 // with the entry.
 func (w *deliverer) deliver(ctx context.Context, e *entry, problem error) (delivery, error) {
 	if problem != nil {
-		return delivery{}, w.refuse(ctx, asked(ctx, audit.Schedule, e.ID), problem)
+		return delivery{}, w.refuse(ctx, w.asked(ctx, audit.Schedule, e.ID, ""), problem)
 	}
 	r := *e.Request
 	r.MinTTL = max(r.MinTTL, leastLife)

@@ -187,7 +187,7 @@ func entryFor(a ask.Ask) string {
 func TestEachMemberOfAskReplacesDelivery(t *testing.T) {
 	run(t, func(t *testing.T, r *harness) {
 		full := asktest.Full(t)
-		r.client("billing", map[string]any{"allow_parameters": slices.Collect(maps.Keys(full.Parameters))})
+		r.client("billing", map[string]any{"allow_parameters": append(slices.Collect(maps.Keys(full.Parameters)), "app_tid")})
 		target := r.target("x")
 		deliver := func(a ask.Ask, want int) {
 			t.Helper()

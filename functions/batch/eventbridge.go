@@ -24,7 +24,7 @@ func (w *orders) event(ctx context.Context, members map[string]json.RawMessage) 
 	if !validID(id) {
 		return w.refuseEvent(ctx, audit.Bus, fault.Invalid("id is not that of an event"))
 	}
-	r := asked(ctx, audit.Bus, id)
+	r := w.asked(ctx, audit.Bus, id, "")
 	if kind, _ := strictjson.String(members["detail-type"]); kind != eventTokenRequested {
 		return w.refuse(ctx, r, fault.Invalid("detail-type is not "+eventTokenRequested))
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,6 +24,7 @@ func aliasPayloads() []aliasPayload {
 		{audit.Schedule, `{"id":"cnry-run","schedule":[{"client":"billing"}]}`, announced},
 		// A payload that looks like a direct invoke, too, is an event of a source.
 		{audit.Bus, `{"client":"billing",` + busEvent("cnry-event", "TokenRequested", `{"client":"billing"}`)[1:], announced},
+		{audit.SQS, `{"schedule":[{"client":"billing","deliver_to":"` + aliasTarget + `"}],` + queueEventOf(message("cnry-message", `{"client":"billing"}`, 1))[1:], announced},
 		{audit.Direct, `{"client":"billing"}`, answered},
 		{audit.Direct, `{"requests":[{"client":"billing"}]}`, answered},
 	}
@@ -35,18 +37,26 @@ type aliasPayload struct {
 	done func(r *harness, answer string) bool
 }
 
-// With SOURCES_ALIAS, events of sources are accepted through that alias only, and direct
+// closedGate returns the gate as the template configures it.
+func closedGate() gate {
+	return gate{sources: map[audit.Source]string{audit.SQS: "queue", audit.Bus: "bus", audit.Schedule: "schedule"}}
+}
+
+// With an alias for each source, its events are accepted through that alias only, and direct
 // invokes through every other. A forged event has no effect, and its audit line repeats
 // nothing of it.
 func TestSourcesAreAcceptedThroughTheirAliasOnly(t *testing.T) {
-	for _, g := range []gate{{}, {alias: "sources"}, {alias: "sources", samLocal: true}} {
-		for _, alias := range []string{"", "jobs", "sources", "other", "Sources"} {
+	local := closedGate()
+	local.samLocal = true
+	for _, g := range []gate{{}, closedGate(), local} {
+		for _, alias := range []string{"", "jobs", "queue", "bus", "schedule", "other", "Queue"} {
 			for _, p := range aliasPayloads() {
 				run(t, func(t *testing.T, r *harness) {
 					r.target("mine")
 					r.h.gate = g
 					answer, kind, _ := r.invokeAlias(r.h, alias, p.payload)
-					if g.alias == "" || g.samLocal || (alias == "sources") == (p.source != audit.Direct) {
+					own := g.sources[p.source]
+					if !g.closed() || alias == own || own == "" && !slices.Contains([]string{"queue", "bus", "schedule"}, alias) {
 						if kind != "" || !p.done(r, answer) || r.Counted(token.CountForged) != 0 {
 							t.Errorf("%+v, alias %q, %s: got error %q, want it done", g, alias, p.payload, kind)
 						}
@@ -83,12 +93,51 @@ func (r *harness) wantForged(source audit.Source, alias string) {
 // A forged message must not keep the real one with the same id from being done.
 func TestForgedMessageDoesNotTakeAnID(t *testing.T) {
 	run(t, func(t *testing.T, r *harness) {
-		r.h.gate = gate{alias: "sources"}
+		r.h.gate = closedGate()
 		if _, kind, _ := r.invokeAlias(r.h, "jobs", queueEventOf(message("m-1", `{"client":"stock"}`, 1))); kind != "access_denied" {
 			t.Errorf("got error %q, want access_denied", kind)
 		}
-		if _, kind, _ := r.invokeAlias(r.h, "sources", queueEventOf(message("m-1", `{"client":"billing"}`, 1))); kind != "" || len(r.bus.events) != 1 || r.bus.events[0].Client != "billing" {
+		if _, kind, _ := r.invokeAlias(r.h, "queue", queueEventOf(message("m-1", `{"client":"billing"}`, 1))); kind != "" || len(r.bus.events) != 1 || r.bus.events[0].Client != "billing" {
 			t.Errorf("got error %q, announcements %+v, want one for billing", kind, r.bus.events)
 		}
 	})
+}
+
+// What is no event at all is forged, too, where only a source may send.
+func TestUnknownEventThroughTheAliasOfASource(t *testing.T) {
+	for _, payload := range []string{`{"x":1}`, `rubbish`, ``, `[]`} {
+		run(t, func(t *testing.T, r *harness) {
+			r.target("mine")
+			r.h.gate = closedGate()
+			if _, kind, _ := r.invokeAlias(r.h, "jobs", payload); kind != "invalid_request" || r.Counted(token.CountForged) != 0 {
+				t.Errorf("%q through jobs: got error %q, want invalid_request", payload, kind)
+			}
+			if _, kind, _ := r.invokeAlias(r.h, "schedule", payload); kind != "access_denied" || r.Counted(token.CountForged) != 1 {
+				t.Errorf("%q through schedule: got error %q, want access_denied", payload, kind)
+			}
+		})
+	}
+}
+
+// The policy and the audit line name the source of an order, if only that can have sent it.
+func TestOrdersNameTheirSource(t *testing.T) {
+	for _, test := range []struct{ alias, payload, closed, open string }{
+		{"queue", queueEventOf(message("m", `{"client":"billing"}`, 1)), "source:queue/cnry-queue", "sqs"},
+		{"queue", `{"Records":[{"messageId":"m","eventSource":"aws:sqs","eventSourceARN":"x","body":"{\"client\":\"billing\"}"}]}`, "source:queue/", "sqs"},
+		{"bus", busEvent("e", "TokenRequested", `{"client":"billing"}`), "source:bus", "event"},
+		{"schedule", `{"schedule":[{"client":"billing"}]}`, "source:schedule", "schedule"},
+		{"jobs", `{"client":"billing"}`, "direct:jobs", "direct:jobs"},
+	} {
+		for want, g := range map[string]gate{test.closed: closedGate(), test.open: {}} {
+			run(t, func(t *testing.T, r *harness) {
+				r.h.gate = g
+				if _, kind, text := r.invokeAlias(r.h, test.alias, test.payload); kind != "" {
+					t.Fatalf("%s: got error %s %s, want none", test.payload, kind, text)
+				}
+				if events := r.Events(); len(events) != 1 || events[0].Caller != want || !events[0].Allowed {
+					t.Errorf("%s: got audit lines %+v, want one with the caller %s", test.payload, events, want)
+				}
+			})
+		}
+	}
 }

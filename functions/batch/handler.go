@@ -17,7 +17,6 @@ import (
 // handler answers events. It is safe for concurrent use.
 type handler struct {
 	orders
-	gate    gate
 	targets targets
 	// dead and maxReceives are those of [queueEvent].
 	dead        queue
@@ -28,8 +27,11 @@ type handler struct {
 // newHandler returns the handler of a function.
 func newHandler(a *app.App, j *jobs.Jobs) *handler {
 	h := &handler{
-		orders: orders{vendor: a.Vendor, fleet: a.Fleet, bus: j.Bus, count: a.Metrics.Count, log: a.Log, now: time.Now},
-		gate:   gate{alias: a.Environment.SourcesAlias, samLocal: a.Environment.SAMLocal}, targets: j.Targets,
+		orders: orders{
+			vendor: a.Vendor, fleet: a.Fleet, bus: j.Bus, count: a.Metrics.Count, log: a.Log, now: time.Now,
+			gate: gate{sources: a.Environment.SourceAliases, samLocal: a.Environment.SAMLocal},
+		},
+		targets:     j.Targets,
 		maxReceives: a.Environment.MaxReceives, flush: a.Metrics.Flush,
 	}
 	if j.DeadLetters != nil {
@@ -46,12 +48,12 @@ func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 
 func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) {
 	members, err := strictjson.Object(payload, strictjson.Limits{Outer: true, Depth: maxDepth, Members: invocation.MaxMembers})
-	if err != nil {
-		return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is "+err.Error()))
-	}
 	source := sourceOf(members)
-	if source != audit.Unknown && !h.gate.believes(ctx, source) {
+	switch {
+	case !h.gate.believes(ctx, source):
 		return nil, h.forged(ctx, source)
+	case err != nil:
+		return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is "+err.Error()))
 	}
 	switch source {
 	case audit.SQS:
@@ -79,7 +81,7 @@ func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 	id := invocation.RequestID(ctx)
 	one := func(i int, raw json.RawMessage) ([]byte, error) {
 		announced, err := h.fetch(ctx, func(o *token.Order) error {
-			*o.Request, o.ID, o.Time = asked(ctx, audit.Direct, ""), itemID(id, i), h.now()
+			*o.Request, o.ID, o.Time = h.asked(ctx, audit.Direct, "", ""), itemID(id, i), h.now()
 			return parseOrder(o, raw)
 		})
 		if err != nil {
@@ -96,7 +98,7 @@ func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 // forged records that an event is not believed. Only the alias is known of its sender; the
 // event's own ids are the sender's choice.
 func (h *handler) forged(ctx context.Context, source audit.Source) error {
-	r := asked(ctx, source, "")
+	r := h.asked(ctx, source, "", "")
 	r.Caller, r.Origin.Forged = invocation.DirectCaller(r.Origin.Alias), true
 	return h.record(ctx, r, fault.Refusal(fault.Denied, "an event through an alias that its source does not use"))
 }

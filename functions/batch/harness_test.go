@@ -54,7 +54,7 @@ func newHarness(t *testing.T) *harness {
 	r.targets = &memoryTargets{now: r.Now, secrets: make(map[string]*targetSecret)}
 	r.Server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
 	for _, name := range []string{"billing", "orders", "stock"} {
-		r.client(name, nil)
+		r.client(name, map[string]any{"allow_parameters": []string{"scope", "app_tid"}})
 	}
 	r.h = r.environment()
 	return r

@@ -66,20 +66,30 @@ type orders struct {
 	count  func(name string)
 	log    *slog.Logger
 	now    func() time.Time
+	gate   gate
 }
 
 // refuseEvent records that an event was refused as a whole.
 func (w *orders) refuseEvent(ctx context.Context, source audit.Source, refusal error) error {
-	return w.refuse(ctx, asked(ctx, source, ""), refusal)
+	return w.refuse(ctx, w.asked(ctx, source, "", ""), refusal)
 }
 
 // asked is what is known of a request before it is read. The sender of a message or an event
-// is not known.
-func asked(ctx context.Context, source audit.Source, messageID string) token.Request {
+// is not known; what the policy may name instead is its source, such as source:bus, if only
+// the source can have invoked the function. queue is the name of a queue.
+func (w *orders) asked(ctx context.Context, source audit.Source, messageID, queue string) token.Request {
 	r := invocation.Request(ctx, source)
 	r.Origin.MessageID = messageID
-	if r.Caller == "" {
+	switch {
+	case r.Caller != "":
+	case !w.gate.closed():
 		r.Caller = string(source)
+	case source == audit.SQS:
+		r.Caller = "source:queue/" + queue
+	case source == audit.Bus:
+		r.Caller = "source:bus"
+	default:
+		r.Caller = "source:" + string(source)
 	}
 	return r
 }

@@ -74,7 +74,7 @@ func parseSchedule(members map[string]json.RawMessage, requestID string) (list [
 
 // entry does one entry and returns its result.
 func (w *deliverer) entry(ctx context.Context, raw []byte, id string, due time.Time) ([]byte, error) {
-	r := asked(ctx, audit.Schedule, id)
+	r := w.asked(ctx, audit.Schedule, id, "")
 	e := entry{Order: token.Order{Request: &r, ID: id, Time: due}}
 	err := e.parse(raw)
 	if e.delivery {

@@ -20,6 +20,7 @@ type record struct {
 	MessageID  string `json:"messageId"`
 	Body       string `json:"body"`
 	Source     string `json:"eventSource"`
+	QueueARN   string `json:"eventSourceARN"`
 	Attributes struct {
 		Receives string `json:"ApproximateReceiveCount"`
 		Sent     string `json:"SentTimestamp"`
@@ -85,7 +86,7 @@ func (q *queueEvent) all(ctx context.Context, raw json.RawMessage) ([]byte, erro
 // message announces the token that a message orders, or puts the message into the
 // dead-letter queue.
 func (q *queueEvent) message(ctx context.Context, r *record, confirm func() bool) error {
-	request := asked(ctx, audit.SQS, r.MessageID)
+	request := q.asked(ctx, audit.SQS, r.MessageID, r.queue())
 	if r.Source != "aws:sqs" {
 		return q.refuse(ctx, request, fault.Invalid("eventSource is not aws:sqs"))
 	}
@@ -104,6 +105,16 @@ func (q *queueEvent) message(ctx context.Context, r *record, confirm func() bool
 func (q *queueEvent) last(r *record) bool {
 	n, err := strconv.Atoi(r.Attributes.Receives)
 	return err == nil && n >= q.maxReceives
+}
+
+// queue returns the name of the message's queue; empty if the ARN is not that of a queue.
+func (r *record) queue() string {
+	// arn:aws:sqs:region:account:name
+	parts := strings.Split(r.QueueARN, ":")
+	if len(r.QueueARN) > 256 || len(parts) != 6 || parts[2] != "sqs" || !validID(parts[5]) {
+		return ""
+	}
+	return parts[5]
 }
 
 // sent returns when the message was sent; zero: that is not known.

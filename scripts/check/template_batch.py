@@ -8,6 +8,8 @@ from template_read import condition, environment, identity_statements, logical, 
 BATCH = "BatchFunction"
 TARGETS = f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:token-vendor/tokens/*"
 DELIVERY = {"secretsmanager:" + a for a in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage")}
+# The alias of each source, and the variable that names it.
+SOURCES = {"queue": "QUEUE_ALIAS", "bus": "BUS_ALIAS", "schedule": "SCHEDULE_ALIAS"}
 # Only the batch function may do this, and only if it was chosen.
 TAKING = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 GRANTS = ("sqs:", "events:", "scheduler:", "lambda:", "states:")
@@ -33,39 +35,41 @@ def aliases(resources):
 
 
 def calls(resources):
-    """Yields (where, called reference) for every resource that starts the batch function: queue, rule and schedule."""
+    """Yields (where, called reference, source) for every resource that starts the batch function: queue, rule and schedule."""
     for name, mapping in of(resources, "AWS::Lambda::EventSourceMapping"):
-        yield name, mapping.get("FunctionName")
+        yield name, mapping.get("FunctionName"), "queue"
     for name, rule in of(resources, "AWS::Events::Rule"):
-        yield from ((name, target.get("Arn")) for target in many(rule.get("Targets")))
+        yield from ((name, target.get("Arn"), "bus") for target in many(rule.get("Targets")))
     for name, schedule in of(resources, "AWS::Scheduler::Schedule"):
-        yield name, schedule.get("Target", {}).get("Arn")
+        yield name, schedule.get("Target", {}).get("Arn"), "schedule"
     for name, permission in of(resources, "AWS::Lambda::Permission"):
         if permission.get("Principal") == "events.amazonaws.com":
-            yield name, permission.get("FunctionName")
+            yield name, permission.get("FunctionName"), "bus"
     for where, statement, services in identity_statements(resources):
         if services == {"scheduler.amazonaws.com"}:
-            yield from ((where, resource) for resource in many(statement.get("Resource")))
+            yield from ((where, resource, "schedule") for resource in many(statement.get("Resource")))
 
 
 def sources_have_an_alias(resources):
     functions = dict(of(resources, "AWS::Lambda::Function"))
     if BATCH not in functions:
         return
-    own, trusted_alias = aliases(resources), environment(functions[BATCH]).get("SOURCES_ALIAS")
-    if sorted(a["Name"] for a in own.values()) != ["jobs", "sources"]:
-        yield f"{BATCH}: its aliases are not jobs and sources"
-    if trusted_alias != "sources":
-        # An empty value would trust every caller, and state machines are granted jobs.
-        yield f"{BATCH}: SOURCES_ALIAS is not the alias for which no role is granted an invoke"
+    own, variables = aliases(resources), environment(functions[BATCH])
+    if sorted(a["Name"] for a in own.values()) != sorted(["jobs", *SOURCES]):
+        yield f"{BATCH}: its aliases are not jobs and one for each source"
+    for source, variable in SOURCES.items():
+        if variables.get(variable) != source:
+            # An empty value would trust every caller, and state machines are granted jobs.
+            yield f"{BATCH}: {variable} is not the alias of its source"
     if len({str(a.get("FunctionVersion")) for a in own.values()}) != 1 or any(".Version" not in str(a.get("FunctionVersion")) for a in own.values()):
         yield f"{BATCH}: its aliases do not point to the same published version"
     configs = [c for _, c in of(resources, "AWS::Lambda::EventInvokeConfig") if logical(c.get("FunctionName")) == BATCH]
-    if not any(c.get("Qualifier") == "sources" and c.get("MaximumRetryAttempts") == 2 for c in configs):
-        yield f"{BATCH}: does not state how often events are retried"
-    for where, called in calls(resources):
-        if own.get(logical(called), {}).get("Name") != "sources":
-            yield f"{where}: does not call the alias that SOURCES_ALIAS names"
+    for source in ("bus", "schedule"):  # a queue invokes synchronously
+        if not any(c.get("Qualifier") == source and c.get("MaximumRetryAttempts") == 2 for c in configs):
+            yield f"{BATCH}: does not state how often events of the {source} are retried"
+    for where, called, source in calls(resources):
+        if own.get(logical(called), {}).get("Name") != source:
+            yield f"{where}: does not call the alias that {SOURCES[source]} names"
 
 
 def exists_if_chosen(resources):
@@ -182,7 +186,7 @@ def queues_are_sealed(resources):
 
 RULES = {
     "batch": ("the batch function and its sources exist only if they are chosen, and no message is lost", exists_if_chosen),
-    "sources": ("queue, bus and schedule have an alias of their own, and the batch function trusts only this alias", sources_have_an_alias),
+    "sources": ("queue, bus and schedule have an alias each, and the batch function trusts only these", sources_have_an_alias),
     "batch-role": ("only the batch function and its schedule may use queues and bus and call functions", permissions),
     "deliveries": ("tokens are delivered only to secrets with the tag for it, and only if that is chosen", delivers_to_tagged_secrets),
     "queues": ("queues are encrypted and accept nothing without TLS, and the function's own events do not return to it", queues_are_sealed),

@@ -30,7 +30,7 @@ VARIABLES = {
     "WEB_IDENTITY_AUDIENCES", "METRICS_NAMESPACE", "SSL_CERT_DIR", "RESERVED_CONCURRENCY",
 }
 ONLY_TOKEN = {"HTTP_ALIAS", "URL_ALIAS", "ENVELOPE_PROOF"}
-ONLY_BATCH = {"SOURCES_ALIAS", "EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
+ONLY_BATCH = {"QUEUE_ALIAS", "BUS_ALIAS", "SCHEDULE_ALIAS", "EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
 # The services whose actions a role may be granted. Other rules limit the actions and resources.
 SERVICES = {"dynamodb", "events", "kms", "lambda", "logs", "secretsmanager", "sqs", "xray"}
 # The properties of a function. Missing on purpose: Layers (foreign code), FileSystemConfigs and VpcConfig.

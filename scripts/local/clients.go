@@ -62,6 +62,7 @@ func (s *stack) plain() (client, error) {
 	c.register = oauthtest.Client{ID: "demo-client", Methods: []string{c.method}, Secrets: []string{password}}
 	c.document = map[string]any{
 		"token_endpoint": s.issuer.TokenEndpoint(), "client_id": c.register.ID, "client_secret": password, "ca_certificates": s.ca(),
+		"allow_parameters": []string{"scope"}, // also for orders
 	}
 	return c, nil
 }

@@ -18,10 +18,10 @@ import (
 const (
 	batchName  = "token-vendor-batch"
 	batchAlias = "jobs"
-	// sourcesAlias is the alias that only the queue, the bus and schedules may use.
-	sourcesAlias = "sources"
-	ordersQueue  = "token-vendor-orders"
-	deadQueue    = "token-vendor-dead-letters"
+	// These aliases are for the queue, the bus and schedules, and for nobody else.
+	queueAlias, busAlias, scheduleAlias = "queue", "bus", "schedule"
+	ordersQueue                         = "token-vendor-orders"
+	deadQueue                           = "token-vendor-dead-letters"
 	// readyQueue gets the announcements on the bus, so that the AWS CLI can read them.
 	readyQueue = "token-vendor-ready"
 	jobsBus    = "token-vendor-tokens"
@@ -56,7 +56,7 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 		invoke := func(ctx context.Context, event []byte) (kind, message string) { return j.invoke(ctx, alias, event) }
 		eventbridge.Async{Invoke: invoke, Wait: time.Second, Failed: j.deadLetter}.Run(ctx, event)
 	}
-	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous(sourcesAlias, event) }})
+	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous(busAlias, event) }})
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenReady", Target: func(event []byte) { j.queues.Send(readyQueue, string(event), nil) }})
 	j.schedules = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) { asynchronous(aliasOf(arn), input) }})
 	if j.queueURL, err = s.serve(j.queues); err == nil {
@@ -89,9 +89,9 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 func (s *stack) startBatch(log io.Writer, concurrency int) (err error) {
 	s.jobs.batch, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: s.binary("batch"),
-		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(), "SOURCES_ALIAS="+sourcesAlias,
+		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(), "QUEUE_ALIAS="+queueAlias, "BUS_ALIAS="+busAlias, "SCHEDULE_ALIAS="+scheduleAlias,
 			"AWS_ENDPOINT_URL_SQS="+s.jobs.queueURL, "AWS_ENDPOINT_URL_EVENTBRIDGE="+s.jobs.busURL),
-		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, PrivateAliases: []string{sourcesAlias},
+		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, PrivateAliases: []string{queueAlias, busAlias, scheduleAlias},
 		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: log, Stderr: log,
 	})
 	if err == nil {
@@ -104,7 +104,7 @@ func (s *stack) deadURL() string { return s.jobs.queueURL + "/" + account + "/" 
 
 // deliver invokes the function for the event source mapping.
 func (j *jobs) deliver(ctx context.Context, event []byte) (answer []byte, failed bool) {
-	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: sourcesAlias})
+	result, err := j.batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: queueAlias})
 	return result.Payload, err != nil || result.FunctionError != ""
 }
 

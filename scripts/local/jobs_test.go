@@ -118,12 +118,12 @@ func TestForgedSourcesAreRefused(t *testing.T) {
 	}
 }
 
-func TestSourcesAliasTakesNoRequests(t *testing.T) {
+func TestScheduleAliasTakesNoRequests(t *testing.T) {
 	s, schedule := sourcesStack(t, io.Discard)
-	if kind, _ := s.jobs.invoke(t.Context(), sourcesAlias, []byte(`{"client":"`+firstClient+`"}`)); kind != "access_denied" {
-		t.Errorf("a request by %s: got the error %q, want access_denied", sourcesAlias, kind)
+	if kind, _ := s.jobs.invoke(t.Context(), scheduleAlias, []byte(`{"client":"`+firstClient+`"}`)); kind != "access_denied" {
+		t.Errorf("a request by %s: got the error %q, want access_denied", scheduleAlias, kind)
 	}
-	for alias, status := range map[string]int{batchAlias: http.StatusOK, sourcesAlias: http.StatusForbidden} {
+	for alias, status := range map[string]int{batchAlias: http.StatusOK, scheduleAlias: http.StatusForbidden} {
 		url := s.jobs.batch.URL() + "/2015-03-31/functions/" + batchName + "/invocations?Qualifier=" + alias
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(schedule))
 		if err != nil {
@@ -138,7 +138,7 @@ func TestSourcesAliasTakesNoRequests(t *testing.T) {
 			t.Errorf("by the Invoke API and %s: got status %d and the delivery %t, want %d and none", alias, answer.StatusCode, s.delivered(t), status)
 		}
 	}
-	if kind, message := s.jobs.invoke(t.Context(), sourcesAlias, []byte(schedule)); kind != "" || !s.delivered(t) {
-		t.Errorf("the schedule by %s: got %s %s, want a delivery", sourcesAlias, kind, message)
+	if kind, message := s.jobs.invoke(t.Context(), scheduleAlias, []byte(schedule)); kind != "" || !s.delivered(t) {
+		t.Errorf("the schedule by %s: got %s %s, want a delivery", scheduleAlias, kind, message)
 	}
 }

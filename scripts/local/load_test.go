@@ -76,7 +76,7 @@ func (l *load) run(t *testing.T, environments, concurrency int, disturb func(*ru
 	ended := make(chan struct{})
 	mapping := sqs.Mapping{Server: l.jobs.queues, Queue: loadQueue, Concurrency: environments * concurrency, Invoke: func(ctx context.Context, event []byte) ([]byte, bool) {
 		batch := batches[int(events.Add(1))%len(batches)]
-		result, err := batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: sourcesAlias})
+		result, err := batch.Invoke(ctx, runtimeapi.Invocation{Payload: event, Qualifier: queueAlias})
 		return result.Payload, err != nil || result.FunctionError != ""
 	}}
 	go func() { defer close(ended); mapping.Run(ctx) }()

@@ -63,7 +63,7 @@ func (s *stack) jobCommands(curl string) string {
 		"  " + aws + "events put-events --endpoint-url " + j.busURL + ` --entries 'EventBusName=` + jobsBus + `,Source=my.jobs,DetailType=TokenRequested,Detail="{\"client\":\"` + firstClient + `\"}"'` + "\n" +
 		"  " + aws + "secretsmanager create-secret --endpoint-url " + s.secretsURL + " --name " + target + "\n" +
 		"  " + aws + "scheduler create-schedule --endpoint-url " + j.scheduleURL + ` --name tokens --schedule-expression 'rate(20 seconds)' --flexible-time-window Mode=OFF ` +
-		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + sourcesAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/scheduler",` +
+		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + scheduleAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/scheduler",` +
 		`"Input":"{\"schedule\":[{\"client\":\"` + firstClient + `\",\"deliver_to\":\"` + target + `\"}]}"}'` + "\n" +
 		"Read the announcements, the orders that failed with their reasons, and the delivered token:\n" +
 		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + readyQueue + " --wait-time-seconds 5\n" +

@@ -18,8 +18,8 @@ import (
 const (
 	ordersQueue, deadQueue, readyQueue = "peers-orders", "peers-dead-letters", "peers-ready"
 	jobsBus                            = "peers-tokens"
-	// directAlias is for callers that get claims, sourcesAlias for queue, bus and schedule.
-	directAlias, sourcesAlias = "jobs", "sources"
+	// directAlias is for callers that get claims, the others for queue, bus and schedule.
+	directAlias, queueAlias, busAlias, scheduleAlias = "jobs", "queue", "bus", "schedule"
 	// deliveryPrefix begins the names of the secrets that the function may write.
 	deliveryPrefix = "token-vendor/tokens/"
 )
@@ -111,7 +111,7 @@ func (e *env) startJobs(binary string, r row) (*jobs, error) {
 	j.batch, err = runtimeapi.Start(runtimeapi.Config{
 		Binary: binary, FunctionName: "token-vendor-batch", Region: region, Account: account, Alias: directAlias, Timeout: answerTime,
 		Stdout: &lineWriter{each: e.audit}, Stderr: io.Discard,
-		Env: append(e.vars(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+j.queue[deadQueue], "SOURCES_ALIAS="+sourcesAlias,
+		Env: append(e.vars(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+j.queue[deadQueue], "QUEUE_ALIAS="+queueAlias, "BUS_ALIAS="+busAlias, "SCHEDULE_ALIAS="+scheduleAlias,
 			"AWS_ENDPOINT_URL_SQS="+external.url, "AWS_ENDPOINT_URL_EVENTBRIDGE="+external.url),
 	})
 	if err == nil {
@@ -201,7 +201,7 @@ func (j *jobs) fromBus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := j.invoke(ctx, sourcesAlias, string(text)); err != nil {
+	if _, err := j.invoke(ctx, busAlias, string(text)); err != nil {
 		return err
 	}
 	_, err = j.announced(1)
@@ -249,7 +249,7 @@ func (j *jobs) deliver(ctx context.Context) error {
 
 // schedule has a token delivered. Afterwards the secret must have one version.
 func (j *jobs) schedule(ctx context.Context) error {
-	if _, err := j.invoke(ctx, sourcesAlias, `{"id":"`+rand.Text()+`","schedule":[{"client":"`+j.row.client+`","deliver_to":"`+j.secret+`"}]}`); err != nil {
+	if _, err := j.invoke(ctx, scheduleAlias, `{"id":"`+rand.Text()+`","schedule":[{"client":"`+j.row.client+`","deliver_to":"`+j.secret+`"}]}`); err != nil {
 		return err
 	}
 	var secret struct{ SecretString string }

@@ -75,7 +75,7 @@ func (j *jobs) sendBatch(ctx context.Context, messages []message) error {
 	if err != nil {
 		return err
 	}
-	answer, err := j.invoke(ctx, sourcesAlias, string(text))
+	answer, err := j.invoke(ctx, queueAlias, string(text))
 	if err != nil {
 		return err
 	}

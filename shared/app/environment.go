@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 )
@@ -24,9 +25,10 @@ type Environment struct {
 	HTTPAlias string
 	// URLAlias is the alias with a Function URL; empty: none.
 	URLAlias string
-	// SourcesAlias is the only alias at which the batch function accepts queues, events and
-	// schedules, and it accepts nothing else there; empty: all are.
-	SourcesAlias string
+	// SourceAliases are the only aliases at which the batch function accepts queues, events
+	// and schedules, one for each, and it accepts nothing else there. If it is empty, all
+	// aliases are accepted.
+	SourceAliases map[audit.Source]string
 	// PolicySecretID is the secret with the policy; empty: IAM alone decides.
 	PolicySecretID string
 	// SAMLocal means that the SAM CLI runs the function on a developer's machine, where
@@ -89,7 +91,6 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
 		HTTPAlias:          getenv("HTTP_ALIAS"),
 		URLAlias:           getenv("URL_ALIAS"),
-		SourcesAlias:       getenv("SOURCES_ALIAS"),
 		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
 		CacheTable:         getenv("CACHE_TABLE"),
 		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),
@@ -122,7 +123,7 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		// The event of a Function URL would pass without the proof.
 		problems = append(problems, errors.New("URL_ALIAS must differ from HTTP_ALIAS"))
 	}
-	problems = append(problems, env.setPolicy(getenv("POLICY_MODE"), getenv("POLICY_SECRET_ID")))
+	problems = append(problems, env.setSourceAliases(getenv), env.setPolicy(getenv("POLICY_MODE"), getenv("POLICY_SECRET_ID")))
 	return env, errors.Join(problems...)
 }
 
@@ -210,6 +211,31 @@ func (env *Environment) setAddresses(value string) bool {
 
 func (env *Environment) setLogLevel(value string) bool {
 	return env.LogLevel.UnmarshalText([]byte(value)) == nil
+}
+
+// setSourceAliases requires all aliases or none, so that a forgotten one does not open the
+// function, and a different one for each source: an event in another source's shape must not
+// pass for one of that source.
+func (env *Environment) setSourceAliases(getenv func(string) string) error {
+	aliases, seen := make(map[audit.Source]string), make(map[string]bool)
+	for name, source := range map[string]audit.Source{"QUEUE_ALIAS": audit.SQS, "BUS_ALIAS": audit.Bus, "SCHEDULE_ALIAS": audit.Schedule} {
+		if alias := getenv(name); alias != "" {
+			aliases[source], seen[alias] = alias, true
+		}
+	}
+	switch {
+	case getenv("SOURCES_ALIAS") != "":
+		// Ignored, it would leave a function open whose operator has closed it.
+		return errors.New("SOURCES_ALIAS is replaced by QUEUE_ALIAS, BUS_ALIAS and SCHEDULE_ALIAS")
+	case len(aliases) == 0:
+		return nil
+	case len(aliases) < 3:
+		return errors.New("QUEUE_ALIAS, BUS_ALIAS and SCHEDULE_ALIAS must be set together")
+	case len(seen) < 3:
+		return errors.New("QUEUE_ALIAS, BUS_ALIAS and SCHEDULE_ALIAS must differ")
+	}
+	env.SourceAliases = aliases
+	return nil
 }
 
 // setPolicy sets PolicySecretID in the mode document.

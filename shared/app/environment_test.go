@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"tokenvendor/shared/audit"
 	"tokenvendor/shared/oauth"
 )
 
@@ -19,7 +20,7 @@ func TestEnvironmentDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SourcesAlias != "" || env.SAMLocal ||
+	if env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SourceAliases != nil || env.SAMLocal ||
 		env.Addresses.Private || env.Addresses.Prefixes != nil || env.LogLevel != slog.LevelInfo {
 		t.Errorf("got %+v, want the defaults", env)
 	}
@@ -33,7 +34,7 @@ func TestEnvironmentAcceptsValues(t *testing.T) {
 		{"CLIENT_SECRET_PREFIX", "a/B_1+=.@-/", func(e Environment) bool { return e.ClientSecretPrefix == "a/B_1+=.@-/" }},
 		{"ENVELOPE_PROOF", "x y", func(e Environment) bool { return e.EnvelopeProof.Expose() == "x y" }},
 		{"HTTP_ALIAS", "http", func(e Environment) bool { return e.HTTPAlias == "http" }},
-		{"SOURCES_ALIAS", "sources", func(e Environment) bool { return e.SourcesAlias == "sources" }},
+		{"QUEUE_ALIAS", "", func(e Environment) bool { return e.SourceAliases == nil }},
 		{"AWS_SAM_LOCAL", "true", func(e Environment) bool { return e.SAMLocal }},
 		{"AWS_SAM_LOCAL", "1", func(e Environment) bool { return !e.SAMLocal }},
 		{"URL_ALIAS", "url", func(e Environment) bool { return e.URLAlias == "url" }},
@@ -77,6 +78,8 @@ func TestEnvironmentErrorNamesVariableButNotValue(t *testing.T) {
 		// If an unknown mode meant the default, it would allow what the operator wants to
 		// deny.
 		{"POLICY_MODE", "IAM"},
+		{"SOURCES_ALIAS", "cnry"},
+		{"QUEUE_ALIAS", "cnry"},
 		{"POLICY_MODE", "cnry"},
 		{"PREFETCH_CLIENTS", "billing,Cnry"},
 		{"PREFETCH_CLIENTS", "cnry,"},
@@ -124,6 +127,8 @@ func TestEnvironmentRefusesCombinations(t *testing.T) {
 		want      string
 		variables map[string]string
 	}{
+		{"SCHEDULE_ALIAS must be set together", map[string]string{"QUEUE_ALIAS": "queue", "BUS_ALIAS": "bus"}},
+		{"SCHEDULE_ALIAS must differ", map[string]string{"QUEUE_ALIAS": "queue", "BUS_ALIAS": "bus", "SCHEDULE_ALIAS": "queue"}},
 		// Without a key, a reader of the table would find tokens.
 		{"CACHE_KMS_KEY_ID", map[string]string{"CACHE_TABLE": "cnry"}},
 		{"URL_ALIAS", map[string]string{"URL_ALIAS": "cnry", "HTTP_ALIAS": "cnry"}},
@@ -168,5 +173,12 @@ func TestEnvironmentPrintsNoProof(t *testing.T) {
 		if strings.Contains(fmt.Sprintf(verb, env), "cnry") {
 			t.Errorf("%s: got the proof, want [redacted]", verb)
 		}
+	}
+}
+
+func TestEnvironmentHasAnAliasForEachSource(t *testing.T) {
+	env, err := readEnvironment(getenv(map[string]string{"QUEUE_ALIAS": "queue", "BUS_ALIAS": "bus", "SCHEDULE_ALIAS": "schedule"}))
+	if err != nil || env.SourceAliases[audit.SQS] != "queue" || env.SourceAliases[audit.Bus] != "bus" || env.SourceAliases[audit.Schedule] != "schedule" {
+		t.Errorf("got %v, %v; want an alias for each source", env.SourceAliases, err)
 	}
 }
