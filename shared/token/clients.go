@@ -36,6 +36,8 @@ const (
 	// before, and asks again right after.
 	unknownBackoff = 10 * time.Second
 	unknownTries   = 3
+	// inspectLife is how long a document that was read for a dry run is not read again.
+	inspectLife = 10 * time.Second
 	// loadBackoff is the longest one after any other failure.
 	loadBackoff = 5 * time.Second
 
@@ -57,6 +59,8 @@ type clients struct {
 	cache *cache.Cache[string, *registry.Client]
 	// older are the clients with the credential of the version before, by name and version.
 	older *cache.Cache[[2]string, *registry.Client]
+	// inspected has the documents that only dry runs have read.
+	inspected *cache.Cache[string, *registry.Client]
 	// forget drops the tokens of a client that is gone.
 	forget func(client string)
 
@@ -77,7 +81,8 @@ func newClients(cfg Config, forget func(client string)) *clients {
 		}
 		return cache.Reaction{Backoff: loadBackoff}
 	}})
-	c.cache = cache.New[string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: cfg.Now, OnError: c.afterError})
+	documents := cache.Config[*registry.Client]{MaxEntries: maxClients, Now: cfg.Now, OnError: c.afterError}
+	c.cache, c.inspected = cache.New[string](documents), cache.New[string](documents)
 	return c
 }
 
@@ -120,14 +125,18 @@ func (c *clients) newer(ctx context.Context, old *registry.Client, atFault, call
 }
 
 // inspect returns a client from memory, or reads its document without calling the
-// authorization server.
+// authorization server. What it reads has a cache of its own: get must not find a client
+// whose token endpoint is not known.
 func (c *clients) inspect(ctx context.Context, name string) (*registry.Client, error) {
 	if client, ok := c.cache.Peek(name); ok {
 		return client, nil
 	}
-	client, err := c.cfg.Clients.Inspect(ctx, name)
+	client, _, err := c.inspected.Get(ctx, name, nil, func(ctx context.Context, _ cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
+		client, err := c.cfg.Clients.Inspect(ctx, name)
+		return cache.Entry[*registry.Client]{Value: client, Expire: c.cfg.Now().Add(inspectLife)}, err
+	})
 	if err != nil {
-		return nil, documentFault(err)
+		return nil, documentFault(err).InBackoff(err, c.cfg.Now())
 	}
 	return client, nil
 }

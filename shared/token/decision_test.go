@@ -412,3 +412,39 @@ func TestServersTextIsNotLogged(t *testing.T) {
 		})
 	}
 }
+
+// TestDryRunsReadSecretsOnce: A dry run reads the document of a name as rarely as a request
+// does, also that of an unknown client.
+func TestDryRunsReadSecretsOnce(t *testing.T) {
+	for name, most := range map[string]int{"billing": 1, "nothing": 3} {
+		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+			cfg := env.Config()
+			counted := &countedClients{Clients: cfg.Clients}
+			cfg.Clients = counted
+			env.Vendor = token.New(cfg)
+			for range 50 {
+				if got := env.Explain(token.Request{Client: name}); got["allowed"] != (name == "billing") {
+					t.Fatalf("%s: got %v", name, got)
+				}
+			}
+			if counted.inspected != most {
+				t.Errorf("%s: got %d reads for 50 dry runs, want %d", name, counted.inspected, most)
+			}
+			env.Pass(11 * time.Second)
+			env.Explain(token.Request{Client: name})
+			if counted.inspected != most+1 {
+				t.Errorf("%s: got %d reads after the backoff, want %d", name, counted.inspected, most+1)
+			}
+		})
+	}
+}
+
+type countedClients struct {
+	token.Clients
+	inspected int
+}
+
+func (c *countedClients) Inspect(ctx context.Context, name string) (*registry.Client, error) {
+	c.inspected++
+	return c.Clients.Inspect(ctx, name)
+}
