@@ -69,6 +69,9 @@ func (e *event) source() audit.Source {
 func (e *event) from(ctx context.Context) audit.Origin {
 	o := e.origin
 	o.Source, o.Alias = e.source(), invocation.Alias(ctx)
+	if o.TraceID = invocation.TraceRoot(o.TraceID); o.TraceID == "" {
+		o.TraceID = invocation.TraceID(ctx)
+	}
 	o.CallerID, o.Session, _ = strings.Cut(e.callerID, ":")
 	return o
 }

@@ -153,18 +153,29 @@ func (e *event) note(dst *string, value []byte) {
 const maxNote = 128
 
 func notNoteByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.=:@+,/", r)
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.=:;@+,/", r)
 }
 
-// header takes the two headers that say what the body is. A name may be in the
+// header takes the headers that say what the body is, and those that name the trace. A name may be in the
 // caller's spelling, and in headers as well as in multiValueHeaders.
 func (e *event) header(name, value []byte) {
+	first := func(dst *string) {
+		if *dst == "" && value[0] == '"' {
+			e.note(dst, value)
+		}
+	}
 	var list *[]string
 	switch {
 	case bytes.EqualFold(name, []byte(`"content-type"`)):
 		list = &e.contentType
 	case bytes.EqualFold(name, []byte(`"content-encoding"`)):
 		list = &e.contentEncoding
+	case bytes.EqualFold(name, []byte(`"x-amzn-trace-id"`)):
+		first(&e.origin.TraceID)
+		return
+	case bytes.EqualFold(name, []byte(`"traceparent"`)):
+		first(&e.origin.Traceparent)
+		return
 	default:
 		return
 	}

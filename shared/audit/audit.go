@@ -68,6 +68,9 @@ type Origin struct {
 	GatewayRequestID, ExtendedRequestID string
 	// GatewayTime is when API Gateway received the request, by its clock.
 	GatewayTime time.Time
+	// TraceID is the root of the request's X-Amzn-Trace-Id, and Traceparent is that of the
+	// W3C Trace Context. The caller may choose both.
+	TraceID, Traceparent string
 	// Forged means that the event's shape is that of a service that did not send it.
 	Forged bool
 }
@@ -104,18 +107,21 @@ type Event struct {
 	Outcome string
 	// Status, Error and Detail belong to the response to the caller, UpstreamStatus and
 	// UpstreamError to the response of the authorization server.
-	Status              int
-	Error, Detail       string
-	UpstreamStatus      int
-	UpstreamError       string
-	CorrelationID       string // id in the authorization server's log
-	FuseUntil           time.Time
-	IssuerHost, Method  string
-	TokenSHA256         string
-	GrantedScope        []string
-	ExpiresAt           time.Time
-	RefreshAfter        time.Duration
+	Status             int
+	Error, Detail      string
+	UpstreamStatus     int
+	UpstreamError      string
+	CorrelationID      string // id in the authorization server's log
+	FuseUntil          time.Time
+	IssuerHost, Method string
+	TokenSHA256        string
+	GrantedScope       []string
+	ExpiresAt          time.Time
+	RefreshAfter       time.Duration
+	// SecretVersion is the version of the credential that the token was obtained with, and
+	// DocumentVersion that of the document that was read, if it is another.
 	SecretVersion       string
+	DocumentVersion     string
 	CertificateBound    bool
 	CertificateNotAfter time.Time
 	Duration            time.Duration

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,10 @@ func TestWriteLineFormat(t *testing.T) {
 	}
 }
 
-// checkLine checks that line is one JSON object of at most 4 KiB on one line, and returns
+// maxLine is less than the 256 KiB at which log services truncate a line.
+const maxLine = 104 << 10
+
+// checkLine checks that line is one JSON object of at most maxLine bytes on one line, and returns
 // its members.
 func checkLine(t *testing.T, line string) map[string]any {
 	t.Helper()
@@ -69,8 +73,8 @@ func checkLine(t *testing.T, line string) map[string]any {
 	if err := json.Unmarshal([]byte(line), &members); err != nil {
 		t.Fatalf("%.300q: %v", line, err)
 	}
-	if len(line) > 4096 || strings.IndexByte(line, '\n') != len(line)-1 || strings.ContainsFunc(line[:len(line)-1], func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x2028 || r == 0x85 || r == 0x202e }) {
-		t.Errorf("got %d bytes %.300q, want at most 4096 bytes without control characters", len(line), line)
+	if len(line) > maxLine || strings.IndexByte(line, '\n') != len(line)-1 || strings.ContainsFunc(line[:len(line)-1], func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x2028 || r == 0x85 || r == 0x202e }) {
+		t.Errorf("got %d bytes %.300q, want at most maxLine without control characters", len(line), line)
 	}
 	for _, name := range []string{"schema", "type", "time", "request_id", "source", "caller", "client", "allowed", "outcome"} {
 		if _, ok := members[name]; !ok {
@@ -129,5 +133,45 @@ func BenchmarkWrite(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = log.Write(&e)
+	}
+}
+
+// TestLargestAskIsRecordedInFull: No request has more than 8 KiB, and a line holds all of it.
+func TestLargestAskIsRecordedInFull(t *testing.T) {
+	list := func(item string, n int) (all []string) {
+		for i := range n {
+			all = append(all, item+strings.Repeat("x", 60)+string(rune('a'+i%26))+string(rune('a'+i/26)))
+		}
+		return all
+	}
+	parameters := make(map[string]string)
+	for i := range 60 {
+		parameters["p"+string(rune('a'+i%26))+string(rune('a'+i/26))] = strings.Repeat("ü", 64)
+	}
+	for name, a := range map[string]ask.Ask{
+		"scopes":     {Scope: list("scope.", 64), AppTID: strings.Repeat("t", 64)},
+		"resources":  {Resource: list("urn:", 16), Audience: strings.Repeat("ü", 1000)},
+		"long texts": {Resource: []string{"urn:" + strings.Repeat("r", 2000), "urn:" + strings.Repeat("s", 2000)}, Audience: strings.Repeat("\"", 2000)},
+		"parameters": {Parameters: parameters},
+		"one text":   {Parameters: map[string]string{"x": strings.Repeat("ü", 2048), "y": strings.Repeat("\\", 4000)}},
+	} {
+		granted := list("granted.", 500)
+		var got struct {
+			Scope      []string          `json:"scope_asked"`
+			Granted    []string          `json:"scope_granted"`
+			Resource   []string          `json:"resource"`
+			Audience   string            `json:"audience"`
+			AppTID     string            `json:"app_tid"`
+			Parameters map[string]string `json:"parameters"`
+		}
+		line := lineOf(t, Event{Ask: a, GrantedScope: granted})
+		checkLine(t, line)
+		if err := json.Unmarshal([]byte(line), &got); err != nil {
+			t.Fatal(err)
+		}
+		recorded := ask.Ask{Scope: got.Scope, Resource: got.Resource, Audience: got.Audience, AppTID: got.AppTID, Parameters: got.Parameters}
+		if recorded.Key() != a.Key() || !slices.Equal(got.Granted, granted) {
+			t.Errorf("%s: the line does not have all of the ask or of the granted scope, in order: %.300s", name, line)
+		}
 	}
 }

@@ -8,25 +8,30 @@ import (
 	"unicode/utf8"
 )
 
-// A line is shorter than 4 KiB, so that no log service truncates it. maxText bounds one
-// escaped text, maxList one list, and maxTexts all texts of a line, in bytes. Long texts
-// that callers choose come last, so that they cannot displace other fields.
+// Limits in bytes. All texts but those of the ask and the granted scope together have at most
+// maxTexts, each at most maxText. A request has at most 8 KiB and its text grows threefold by
+// escapes at most, so maxAsk truncates no ask. The granted scope is the server's text, and is
+// truncated at maxGranted. A line then has less than the 256 KiB at which log services
+// truncate. Long texts that callers choose come last, so that they cannot displace others.
+//
+// Source: docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
 const (
-	maxText  = 256
-	maxList  = 512
-	maxTexts = 2700
+	maxText    = 256
+	maxTexts   = 2700
+	maxAsk     = 32 << 10
+	maxGranted = 64 << 10
 )
 
 // line is a JSON object under construction.
 type line struct {
 	text []byte
-	// room is the number of bytes left for texts.
-	room int
+	// room is the number of bytes left for texts, and longest is the limit of one text.
+	room, longest int
 }
 
 // json returns the event as a JSON object with a newline.
 func (e *Event) json(version string) []byte {
-	l := line{text: make([]byte, 0, 1024), room: maxTexts}
+	l := line{text: make([]byte, 0, 1024), room: maxTexts, longest: maxText}
 	l.text = strconv.AppendInt(append(l.text, `{"schema":`...), Schema, 10)
 	l.always("type", string(e.Type))
 	l.always("time", stamp(e.Time))
@@ -49,14 +54,16 @@ func (e *Event) json(version string) []byte {
 	l.result(e)
 	l.number("duration_ms", e.Duration.Milliseconds())
 	l.given("version", version)
-	l.given("token_format", e.TokenFormat)
 	l.given("detail", e.Detail)
+	l.room, l.longest = maxAsk, maxAsk
+	l.given("token_format", e.TokenFormat)
 	l.given("audience", e.Audience)
 	l.given("app_tid", e.AppTID)
 	l.list("scope_asked", e.Scope)
-	l.list("scope_granted", e.GrantedScope)
 	l.list("resource", e.Resource)
 	l.pairs("parameters", e.Parameters)
+	l.room, l.longest = maxGranted, maxGranted
+	l.list("scope_granted", e.GrantedScope)
 	return append(l.text, '}', '\n')
 }
 
@@ -73,6 +80,8 @@ func (l *line) origin(o *Origin) {
 	l.given("vpce", o.VPCE)
 	l.given("alias", o.Alias)
 	l.given("message_id", o.MessageID)
+	l.given("trace_id", o.TraceID)
+	l.given("traceparent", o.Traceparent)
 }
 
 // result appends the result of the request.
@@ -91,6 +100,7 @@ func (l *line) result(e *Event) {
 	}
 	l.number("refresh_after", int64(e.RefreshAfter/time.Second))
 	l.given("secret_version", e.SecretVersion)
+	l.given("document_version", e.DocumentVersion)
 	l.flag("certificate_bound", e.CertificateBound)
 	l.date("certificate_not_after", e.CertificateNotAfter)
 }
@@ -102,7 +112,7 @@ func (l *line) name(name string) {
 
 func (l *line) always(name, value string) {
 	l.name(name)
-	l.quote(value, maxText)
+	l.quote(value)
 }
 
 func (l *line) given(name, value string) {
@@ -139,16 +149,15 @@ func (l *line) list(name string, values []string) {
 	}
 	l.name(name)
 	l.text = append(l.text, '[')
-	from := len(l.text)
 	for i, value := range values {
 		if i > 0 {
 			l.text = append(l.text, ',')
 		}
-		if room := maxList - (len(l.text) - from); i > 0 && min(room, l.room) < len(value) {
+		if i > 0 && l.room < len(value) {
 			l.text = append(append(append(l.text, `"+`...), strconv.Itoa(len(values)-i)...), '"')
 			break
 		}
-		l.quote(value, maxText)
+		l.quote(value)
 	}
 	l.text = append(l.text, ']')
 }
@@ -163,25 +172,25 @@ func (l *line) pairs(name string, values map[string]string) {
 	from := len(l.text)
 	for i, key := range slices.Sorted(maps.Keys(values)) {
 		l.text = append(l.text, ',')
-		if room := maxList - (len(l.text) - from); min(room, l.room) < len(key)+len(values[key]) {
+		if l.room < len(key)+len(values[key]) {
 			l.text = append(strconv.AppendInt(append(l.text, `"+":"`...), int64(len(values)-i), 10), '"')
 			break
 		}
-		l.quote(key, maxText)
+		l.quote(key)
 		l.text = append(l.text, ':')
-		l.quote(values[key], maxText)
+		l.quote(values[key])
 	}
 	l.text[from] = '{'
 	l.text = append(l.text, '}')
 }
 
-// quote appends a text as a JSON string, truncated to limit bytes and to the room left for
-// texts. Invalid UTF-8, control characters and all others outside ASCII up to U+FFFF are
+// quote appends a text as a JSON string, truncated to the limit of one text and to the room
+// left. Invalid UTF-8, control characters and all others outside ASCII up to U+FFFF are
 // escaped: a viewer could take one for a line break or a command, and a caller could forge
 // a line.
-func (l *line) quote(text string, limit int) {
+func (l *line) quote(text string) {
 	const hex = "0123456789abcdef"
-	limit = min(limit, l.room)
+	limit := min(l.longest, l.room)
 	dst := append(l.text, '"')
 	from := len(dst)
 	for i := 0; i < len(text); {

@@ -58,8 +58,28 @@ func RequestID(ctx context.Context) string {
 func Alias(ctx context.Context) string {
 	if lc, ok := lambdacontext.FromContext(ctx); ok {
 		// arn:aws:lambda:region:account:function:name[:alias]
-		if parts := strings.Split(lc.InvokedFunctionArn, ":"); len(parts) == 8 {
-			return parts[7]
+		if arn := lc.InvokedFunctionArn; strings.Count(arn, ":") == 7 {
+			return arn[strings.LastIndexByte(arn, ':')+1:]
+		}
+	}
+	return ""
+}
+
+// TraceID returns the root of the trace that the invocation belongs to; empty: none.
+func TraceID(ctx context.Context) string {
+	header, _ := ctx.Value("x-amzn-trace-id").(string) // the key of aws-lambda-go
+	return TraceRoot(header)
+}
+
+// TraceRoot returns the root in a header X-Amzn-Trace-Id, such as
+// 1-6b041242-5d2f8b7e6a1c4f3098b7d6e5; empty: there is none of that form.
+//
+// Source: docs.aws.amazon.com/xray/latest/devguide/xray-concepts.html
+func TraceRoot(header string) string {
+	for field := range strings.SplitSeq(header, ";") {
+		root, ok := strings.CutPrefix(strings.TrimSpace(field), "Root=")
+		if ok && len(root) == 35 && strings.Trim(root, "0123456789abcdef-") == "" {
+			return root
 		}
 	}
 	return ""
@@ -68,7 +88,7 @@ func Alias(ctx context.Context) string {
 // Request returns what is known of a request before its event is read. Caller is set for a
 // direct invoke only.
 func Request(ctx context.Context, source audit.Source) token.Request {
-	r := token.Request{RequestID: RequestID(ctx), Origin: audit.Origin{Source: source, Alias: Alias(ctx)}}
+	r := token.Request{RequestID: RequestID(ctx), Origin: audit.Origin{Source: source, Alias: Alias(ctx), TraceID: TraceID(ctx)}}
 	if source == audit.Direct {
 		r.Caller = DirectCaller(r.Origin.Alias)
 	}

@@ -67,6 +67,9 @@ func describe(e *audit.Event, c *registry.Client) {
 func granted(e *audit.Event, g *Grant) {
 	t := g.Token
 	e.Allowed = true
+	if v := t.Version(); v != e.SecretVersion {
+		e.SecretVersion, e.DocumentVersion = v, e.SecretVersion
+	}
 	e.TokenSHA256, e.ExpiresAt, e.CorrelationID = t.Fingerprint(), t.Expiry(), t.CorrelationID()
 	if t.Scope() != "" {
 		e.GrantedScope = strings.Fields(t.Scope())
