@@ -4,8 +4,10 @@
 package awsapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"time"
 
@@ -89,6 +91,17 @@ type limitedTransport struct{ *http.Transport }
 
 // RoundTrip implements http.RoundTripper.
 func (t limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	// The SDK closes the request's body as soon as there is a response. net/http may still be
+	// about to find the body's end, and would close the connection in the middle of the
+	// response.
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
 	response, err := t.Transport.RoundTrip(r)
 	if err == nil {
 		response.Body = http.MaxBytesReader(nil, response.Body, maxBody)

@@ -1,6 +1,7 @@
 package awsapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -75,6 +76,26 @@ func TestTableBehavesAsTableInMemory(t *testing.T) {
 	}
 	if got, err := table.Get(t.Context(), "absent"); got != nil || err != nil {
 		t.Errorf("got %+v, %v, want no row", got, err)
+	}
+}
+
+// A response is read whole although net/http has not seen the end of the request's body.
+func TestLargeRowIsRead(t *testing.T) {
+	table, _ := newTable(t)
+	row := fleet.Item{Name: "row", Until: 1, State: []byte("s"), Value: bytes.Repeat([]byte("v"), 380<<10)}
+	if _, ok, err := table.Update(t.Context(), row, fleet.Condition{Any: true}); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	for i := range 100 {
+		if i%10 == 0 {
+			if _, ok, err := table.Update(t.Context(), row, fleet.Condition{OwnedBy: "x"}); ok || err != nil {
+				t.Fatal(ok, err)
+			}
+		}
+		got, err := table.Get(t.Context(), "row")
+		if err != nil || !reflect.DeepEqual(got, &row) {
+			t.Fatalf("read %d: %v", i, err)
+		}
 	}
 }
 
