@@ -91,7 +91,8 @@ func (e *Error) Error() string {
 // FailedLogon reports whether the server may have counted the exchange as a failed logon.
 // SAP Cloud Identity Services answers invalid_client with 400 or 401, older XSUAA answers
 // 401 with the code "unauthorized", Auth0 401 with access_denied, Keycloak 401 with
-// unauthorized_client, Salesforce 400 with invalid_client_id, and gateways are known to
+// unauthorized_client, Salesforce 400 with invalid_client_id, Zoho 200 with
+// invalid_client_secret, and gateways are known to
 // change the status to 200 or 503. A 401 whose code is about the request is no failed
 // logon: the client was authenticated, and a caller's invalid scope must not lock it out.
 // A 403 is a failed logon unless [Request].Proven: Keycloak before version 12 refuses a
@@ -101,7 +102,7 @@ func (e *Error) FailedLogon() bool {
 		return e.Reason == CertificateRefused
 	}
 	switch e.Code {
-	case "invalid_client", "invalid_client_id":
+	case "invalid_client", "invalid_client_id", "invalid_client_secret":
 		return true
 	case "invalid_scope", "invalid_target", "unsupported_grant_type":
 		// They imply that the client was authenticated (RFC 6749 section 5.2, RFC 8707 section 2).

@@ -36,6 +36,7 @@ func TestFailedLogon(t *testing.T) {
 		{"Keycloak", 401, code("unauthorized_client"), true, true},
 		{"Keycloak before 12", 403, code("unauthorized_client"), true, false},
 		{"Salesforce, unknown client", 400, code("invalid_client_id"), true, true},
+		{"Zoho", 200, code("invalid_client_secret"), true, true},
 		{"Slack, LinkedIn", 200, code("invalid_client_id"), true, true},
 		{"Salesforce, wrong secret", 400, code("invalid_client"), true, true},
 		{"Apigee", 500, `{"ErrorCode":"invalid_client","Error":"ClientId is Invalid"}`, true, true},

@@ -1,13 +1,17 @@
 package oauth_test
 
 import (
+	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tokenvendor/shared/oauth"
@@ -94,4 +98,41 @@ func TestIdleConnectionsAreDroppedAfterThaw(t *testing.T) {
 	if requests.Load() != 7 {
 		t.Errorf("got %d requests, want 7", requests.Load())
 	}
+}
+
+// TestCertificateIsNotSentAgainAfterSilence: a server may have refused the certificate, and
+// not say so before the handshake times out.
+func TestCertificateIsNotSentAgainAfterSilence(t *testing.T) {
+	var shown atomic.Int64
+	issued := selfSigned(t, oauthtest.Leaf{
+		CommonName: "as", Hosts: []string{"as.test"}, NotBefore: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), // synctest begins in 2000
+	})
+	roots, certificate := x509.NewCertPool(), issued.TLS()
+	roots.AddCert(issued.Chain[0])
+	synctest.Test(t, func(t *testing.T) {
+		config := &tls.Config{
+			Certificates: []tls.Certificate{certificate}, MaxVersion: tls.VersionTLS12, ClientAuth: tls.RequireAnyClientCert,
+			VerifyConnection: func(tls.ConnectionState) error {
+				shown.Add(1)
+				time.Sleep(time.Minute)
+				return nil
+			},
+		}
+		client, err := oauth.NewClient(oauth.Config{
+			ID: "c", TokenEndpoint: "https://as.test/t", RootCAs: roots, Method: oauth.TLSClientAuth, Certificate: &certificate,
+			Authenticator: oauth.Certificate{NotAfter: time.Now().AddDate(100, 0, 0)},
+			Addresses: oauth.AddressPolicy{Dial: func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				go func() { _ = tls.Server(theirs, config).Handshake(); _ = theirs.Close() }()
+				return ours, nil
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := exchangeError(t, client); e.Reason != oauth.Unreachable || shown.Load() != 1 {
+			t.Errorf("got %v, the certificate was sent %d times, want Unreachable, 1", e, shown.Load())
+		}
+		time.Sleep(2 * time.Minute)
+	})
 }

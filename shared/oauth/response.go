@@ -132,7 +132,7 @@ func looseCode(body []byte) string {
 // section 5.2 would allow any sentence or ARN.
 func errorCode(code string, sent []string) string {
 	switch code {
-	case "invalid_request", "invalid_client", "invalid_client_id", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
+	case "invalid_request", "invalid_client", "invalid_client_id", "invalid_client_secret", "invalid_grant", "unauthorized_client", "unsupported_grant_type",
 		"invalid_scope", "invalid_target", "unauthorized":
 		return code // even if the secret contains it
 	}

@@ -133,7 +133,9 @@ func (t *attemptTrace) transportError(err error) *Error {
 	case isOp && op.Op == "local error":
 		return &Error{Reason: Untrusted, Detail: "the TLS handshake failed"}
 	case isOp && op.Op == "dial", strings.Contains(err.Error(), "TLS handshake timeout"):
-		return &Error{Reason: Unreachable, Detail: dialDetail(err)}
+		// A server may have refused the certificate, and not say so before the handshake's time
+		// is over (TLS 1.2).
+		return &Error{Reason: Unreachable, Detail: dialDetail(err), shown: t.showedCertificate()}
 	case isTimeout(err):
 		return &Error{Reason: TimedOut}
 	}
