@@ -131,6 +131,9 @@ func (a *attempt) logOn(ctx context.Context) result {
 	x, l, g := a.x, a.load, a.logon
 	if locked := x.lockout.locked(g.client, g.version); locked != nil {
 		x.count(CountFuse)
+		// The table's writer may have deleted the row that keeps the other environments from
+		// trying it.
+		a.session.Guard(ctx, fleet.LogonRow, g.row())
 		return result{err: locked.error(), end: g.release}
 	}
 	if retry, err := x.limiter.admit(ctx, a.session, a.permit(l.usable)); retry > 0 || err != nil {

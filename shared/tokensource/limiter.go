@@ -13,11 +13,10 @@ import (
 )
 
 const (
-	// aloneInterval is that of all environments together without the table. Permits that
-	// were not used are kept for aloneBurst; for loneBurst if there never was a table.
+	// aloneInterval is that of all environments together while the table cannot be used.
+	// Permits that were not used are kept for aloneBurst.
 	aloneInterval = time.Second * 2 / 13
 	aloneBurst    = 10 * time.Second
-	loneBurst     = 25 * time.Second
 	// defaultEnvironments is the default of ReservedConcurrency in template.yaml.
 	defaultEnvironments = 50
 	// probePoll is how soon a caller looks again for the result of another one's probe.
@@ -184,8 +183,10 @@ func (l *limiter) recheck(ctx context.Context, session *fleet.Session, h *host, 
 func (l *limiter) share() share {
 	n, current := l.fleet.Size()
 	switch {
-	case l.fleet == nil: // and no environment ever knows of another
-		return share{interval: time.Duration(l.environments) * aloneInterval, burst: loneBurst}
+	case l.fleet == nil:
+		// The operator chose that the environments share nothing. The share of one among as
+		// many as there may be is too small for a few that serve many clients.
+		return share{}
 	case !current:
 		n = max(n, cmp.Or(l.environments, defaultEnvironments))
 	}

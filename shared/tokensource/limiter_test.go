@@ -157,32 +157,29 @@ func TestBudgetAtAnyLatency(t *testing.T) {
 		return late(15 * time.Millisecond)(ctx)
 	}
 	for name, tt := range map[string]struct {
-		table        bool
 		before, then fleettest.Fault
 		reserved     int
 		most         int // in a minute, at least
 		alone        bool
 	}{
-		"0 ms":                 {table: true, most: 400},
-		"15 ms":                {table: true, then: late(15 * time.Millisecond), most: 400},
-		"30 ms":                {table: true, then: late(30 * time.Millisecond), most: 400},
-		"100 ms":               {table: true, then: late(100 * time.Millisecond), most: 300},
-		"500 ms":               {table: true, then: late(500 * time.Millisecond), most: 300, alone: true},
-		"gone":                 {table: true, then: fleettest.Down, most: 300, alone: true},
-		"hangs":                {table: true, then: fleettest.Hang, most: 300, alone: true},
-		"gone at first":        {table: true, before: fleettest.Down, then: fleettest.Down, reserved: environments, most: 300, alone: true},
-		"comes back":           {table: true, before: fleettest.Down, reserved: environments, most: 400, alone: true},
-		"every other call":     {table: true, then: half, most: 200, alone: true},
-		"no table":             {reserved: environments, most: 300},
-		"unknown size, gone":   {table: true, before: fleettest.Down, then: fleettest.Down, most: 100, alone: true},
-		"one of many, gone":    {table: true, before: fleettest.Down, then: fleettest.Down, reserved: 1000, most: 1, alone: true},
-		"no table, a thousand": {reserved: 1000, most: 1},
+		"0 ms":               {most: 400},
+		"15 ms":              {then: late(15 * time.Millisecond), most: 400},
+		"30 ms":              {then: late(30 * time.Millisecond), most: 400},
+		"100 ms":             {then: late(100 * time.Millisecond), most: 300},
+		"500 ms":             {then: late(500 * time.Millisecond), most: 300, alone: true},
+		"gone":               {then: fleettest.Down, most: 300, alone: true},
+		"hangs":              {then: fleettest.Hang, most: 300, alone: true},
+		"gone at first":      {before: fleettest.Down, then: fleettest.Down, reserved: environments, most: 300, alone: true},
+		"comes back":         {before: fleettest.Down, reserved: environments, most: 400, alone: true},
+		"every other call":   {then: half, most: 200, alone: true},
+		"unknown size, gone": {before: fleettest.Down, then: fleettest.Down, most: 100, alone: true},
+		"one of many, gone":  {before: fleettest.Down, then: fleettest.Down, reserved: 1000, most: 1, alone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			runCrowd(t, func(c *crowd) {
 				c.table.Misbehave(tt.before)
-				all := c.joinAll(environments, tt.table, tt.reserved)
+				all := c.joinAll(environments, true, tt.reserved)
 				demand(all, 30*time.Second, oneClient)
 				c.table.Misbehave(tt.then)
 				demand(all, 70*time.Second, oneClient)
