@@ -70,7 +70,7 @@ func (e *env) document(t testing.TB, more map[string]any) string {
 	members := map[string]any{
 		"token_endpoint": e.server.URL + "/oauth2/token", "client_id": "id", "client_secret": testSecret,
 		"ca_certificates":  string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: e.server.Certificate().Raw})),
-		"allow_parameters": []string{"x_extra"},
+		"allow_parameters": []string{"x_extra", "app_tid"},
 	}
 	maps.Copy(members, more)
 	text, err := json.Marshal(members)
