@@ -46,6 +46,7 @@ func (s *Server) use(t *table, key string, reads, writes float64) *awsjson.Error
 	u = usage{at: now, reads: max(0, u.reads-passed*readUnits), writes: max(0, u.writes-passed*writeUnits)}
 	defer func() { t.used[key] = u }()
 	if reads > 0 && u.reads+reads > readUnits || writes > 0 && u.writes+writes > writeUnits {
+		s.throttled++
 		return fail(throughputExceeded, "The level of configured provisioned throughput for the table was exceeded")
 	}
 	u.reads, u.writes = u.reads+reads, u.writes+writes

@@ -61,5 +61,11 @@ func testLimits(t *testing.T) {
 		if got := throttled(60, "GetItem", fmt.Sprintf(get, true)); got != limits {
 			t.Errorf("limits %v: reads throttled: %v", limits, got)
 		}
+		if got := s.Throttled() > 0; got != limits {
+			t.Errorf("limits %v: throttled calls counted: %v", limits, got)
+		}
+		if s.Clear("leases"); len(s.Items("leases")) != 0 {
+			t.Error("items are left")
+		}
 	}
 }

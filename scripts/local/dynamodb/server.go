@@ -39,6 +39,8 @@ type Server struct {
 
 	mu     sync.Mutex
 	tables map[string]*table // by name; guarded by mu
+	// throttled is guarded by mu.
+	throttled int
 }
 
 // table is a table with its items.
@@ -131,6 +133,22 @@ func (s *Server) Items(table string) []Item {
 		return nil
 	}
 	return t.sorted()
+}
+
+// Clear deletes all items of a table. Its used capacity stays.
+func (s *Server) Clear(table string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tables[table]; t != nil {
+		clear(t.items)
+	}
+}
+
+// Throttled returns how many calls were throttled because of Config.Limits.
+func (s *Server) Throttled() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.throttled
 }
 
 func (t *table) sorted() []Item {
