@@ -80,7 +80,7 @@ func (f *fleetRun) start(ctx context.Context) error {
 		slots <- struct{}{}
 		all.Go(func() {
 			defer func() { <-slots }()
-			p, err := spawn(ctx, f.env.binary, f.env.vars)
+			p, err := spawn(ctx, f.env.binary, f.env.vars, nil)
 			f.instances[i], errs[i] = &instance{p: p}, err
 		})
 	}

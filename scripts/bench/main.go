@@ -54,6 +54,7 @@ func main() {
 // run runs the subcommand that args begin with.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	subcommands := map[string]func(context.Context, []string, io.Writer) error{
+		"crowd":    crowd,
 		"faults":   faults,
 		"fleet":    fleet,
 		"soak":     soak,
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		"troubles": troubles,
 	}
 	if len(args) == 0 || subcommands[args[0]] == nil {
-		return errors.New("usage: bench speed | fleet | troubles | faults | soak [flags]; -h shows the flags")
+		return errors.New("usage: bench speed | fleet | troubles | faults | soak | crowd [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
 }

@@ -27,8 +27,9 @@ type process struct {
 	answer   bytes.Buffer
 }
 
-// spawn starts a process, whose output is discarded, and waits for its first poll.
-func spawn(ctx context.Context, binary string, env []string) (*process, error) {
+// spawn starts a process and waits for its first poll. Its output goes to out; nil: it is
+// discarded.
+func spawn(ctx context.Context, binary string, env []string, out io.Writer) (*process, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -39,6 +40,7 @@ func spawn(ctx context.Context, binary string, env []string) (*process, error) {
 		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
 		"AWS_REGION=eu-central-1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 	}, env...)
+	cmd.Stdout, cmd.Stderr = out, out
 	p := &process{cmd: cmd, listener: listener}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, listener.Close())
@@ -98,6 +100,12 @@ func (p *process) send(event []byte, id string) (took time.Duration, failed bool
 	p.answer.Reset()
 	p.answer.Write(answer)
 	return took, strings.HasSuffix(path, "/error"), err
+}
+
+// handle sends an event and returns the answer.
+func (p *process) handle(event []byte, id string) (answer []byte, failed bool, err error) {
+	_, failed, err = p.send(event, id)
+	return bytes.Clone(p.answer.Bytes()), failed, err
 }
 
 // memory returns a field of a process's status file that is given in kB, in bytes; 0 where

@@ -74,7 +74,7 @@ func round(ctx context.Context, e *env, variants []*variant, event []byte, calls
 	}()
 	for _, i := range rand.Perm(len(variants)) {
 		begin := time.Now()
-		if processes[i], err = spawn(ctx, filepath.Join(e.dir, variants[i].name), vars); err != nil {
+		if processes[i], err = spawn(ctx, filepath.Join(e.dir, variants[i].name), vars, nil); err != nil {
 			return err
 		}
 		if _, err := processes[i].call(event); err != nil {
