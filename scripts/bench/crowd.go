@@ -42,7 +42,6 @@ type crowdRun struct {
 	binary string // follows the clock of its environment
 	plain  string // the function as it is; empty unless long
 	long   bool
-	again  int // how many attempts of the drill this machine was too slow for
 }
 
 // env starts the environment of a drill.
@@ -145,15 +144,15 @@ type crowdReport struct {
 
 // run runs a drill, up to twice again if its problems may be those of a slow machine.
 func (r *crowdReport) run(ctx context.Context, all crowdRun, d drill) {
-	for all.again = 0; ; all.again++ {
+	for attempt := range 3 {
 		*r = crowdReport{name: d.name}
-		if r.attempt(ctx, all, d); len(r.problems) == 0 || !r.slow || all.again == 2 || ctx.Err() != nil {
+		if r.attempt(ctx, all, d, attempt); len(r.problems) == 0 || !r.slow || ctx.Err() != nil {
 			return
 		}
 	}
 }
 
-func (r *crowdReport) attempt(ctx context.Context, all crowdRun, d drill) {
+func (r *crowdReport) attempt(ctx context.Context, all crowdRun, d drill, before int) {
 	begin := time.Now()
 	fmt.Fprintf(&r.text, "\n%s: %s\n", d.name, d.title)
 	if err := d.run(ctx, all, r); err != nil {
@@ -163,8 +162,8 @@ func (r *crowdReport) attempt(ctx context.Context, all crowdRun, d drill) {
 	if len(r.problems) > 0 {
 		result = "NOT OK"
 	}
-	if all.again > 0 {
-		result += fmt.Sprintf(", in attempt %d: this machine was too slow for the table before", all.again+1)
+	if before > 0 {
+		result += fmt.Sprintf(", in attempt %d: this machine was too slow for the table before", before+1)
 	}
 	r.figure("result", "%s, after %.1f s", result, time.Since(begin).Seconds())
 }

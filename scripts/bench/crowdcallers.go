@@ -123,16 +123,28 @@ func greedyCaller(ctx context.Context, run crowdRun, r *crowdReport) (err error)
 	baseTravel, baseKnown := travel.percentile(0.99), known.percentile(0.99)
 	r.party("without it, another server", travel)
 	r.party("without it, known scopes", known)
-	for _, rate := range []int{5, 12} {
-		attacker := e.party("attacker")
+	for _, rate := range []int{12, 5} {
+		attacker, fresh := e.party(fmt.Sprint("attacker", rate)), e.party(fmt.Sprint("fresh", rate))
 		begin := time.Now()
+		var other sync.WaitGroup
+		other.Go(func() {
+			if sleep(ctx, length/2) {
+				fresh.ask(ctx, crowdClient, fmt.Sprint("scope=fresh", rate))
+			}
+		})
 		travel, known := e.innocents(ctx, length, attacker, rate)
+		other.Wait()
 		r.figure(fmt.Sprintf("with %d new scopes a second", rate), "%d exchanges", len(e.a.seen(begin, nil)))
 		r.party("another server", travel)
 		r.party("known scopes", known)
+		r.party("a new scope of another caller", fresh)
 		r.party("the greedy caller", attacker)
 		r.answered(rate, "another server", travel, baseTravel)
 		r.answered(rate, "known scopes", known, baseKnown)
+		// What the attacker used up comes back.
+		if err := e.clock.Advance(maxStep); err != nil {
+			return err
+		}
 	}
 	r.finish(e)
 	return nil

@@ -27,6 +27,15 @@
 // runs a fleet while credentials change, servers are down and tokens expire, and compares
 // the memory, file descriptors and goroutines of the idle processes at the start and at
 // the end.
+//
+//	go run ./scripts/bench crowd [-only wrong-secret,greedy] [-long]
+//
+// makes one party's mistakes in front of a pool of processes that behaves as Lambda, two
+// authorization servers, and a table with DynamoDB's limits: a wrong secret, a right one
+// during an outage, parameters that the server refuses, one client's 429, a caller with new
+// scopes, a slow table, and the start of many processes. It fails if other callers or the
+// servers suffer from it. In the drills of minutes and hours the processes follow a clock
+// that is set ahead while they are idle; with -long those of secrets wait instead.
 package main
 
 import (

@@ -115,7 +115,7 @@ type usage struct{ megabytes, files, goroutines int }
 // measure waits until every process has every token and has been idle for a while, and
 // measures them. It ends one process to count its goroutines.
 func (r *faultRun) measure(ctx context.Context, idle time.Duration, ended int) (u usage) {
-	r.recover(ctx)
+	r.recover(ctx, 1)
 	sleep(ctx, idle)
 	for _, function := range r.fleet {
 		open, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", function.PID()))
