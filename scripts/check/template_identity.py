@@ -10,7 +10,7 @@ from template_read import condition, environment, identity_statements, many, of
 CLIENT_KEYS = f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/*"
 SIGNING = {"kms:Sign", "kms:GetPublicKey"}
 IDENTITY = {"sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"}
-ALARMS = {"FuseBlown", "DocumentsFailed", "PolicyFailed", "ForgedEvents", "AuditFailures"}
+ALARMS = {"FuseBlown", "CandidateRefused", "TableRowsLost", "DocumentsFailed", "PolicyFailed", "ForgedEvents", "AuditFailures"}
 
 
 def actions(statement):

@@ -45,7 +45,7 @@ const (
 	// CountAlone: an exchange was permitted without the table.
 	CountAlone = "BudgetAlone"
 	// CountCandidate: an authorization server refused a credential that never obtained a
-	// token, while another one did.
+	// token; and then each token of another one that is handed out instead.
 	CountCandidate = "CandidateRefused"
 	// CountParameters: parameters that a caller chose caused a failed logon.
 	CountParameters = "ParametersRefused"

@@ -202,6 +202,9 @@ func (s *Source) LockedOut(ctx context.Context, r Request) error {
 // credential is stale until the client's own one has obtained a token.
 func (s *Source) outcomeOf(o cache.Outcome, t *Token, client *registry.Client) Outcome {
 	if t.credential != client.Credential && !s.candidates.proven(client) {
+		if s.candidates.tested(client) {
+			s.count(CountCandidate)
+		}
 		return Stale
 	}
 	switch {
