@@ -84,7 +84,7 @@ func (w *deliverer) deliver(ctx context.Context, e *entry, problem error) (deliv
 	r := *e.Request
 	r.MinTTL = max(r.MinTTL, leastLife)
 	// Any principal that can read the secret gets the token, so the secret is the caller.
-	r.Caller = "deliver:" + strings.TrimPrefix(e.target, targetPrefix)
+	r.Caller, r.Order = "deliver:"+strings.TrimPrefix(e.target, targetPrefix), true
 	a := w.acquire(ctx, "deliver "+e.target)
 	if a.State != fleet.Acquired && a.State != fleet.Alone {
 		// Another environment does the same, as when a schedule comes twice, or the secret

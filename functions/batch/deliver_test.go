@@ -187,7 +187,7 @@ func entryFor(a ask.Ask) string {
 func TestEachMemberOfAskReplacesDelivery(t *testing.T) {
 	run(t, func(t *testing.T, r *harness) {
 		full := asktest.Full(t)
-		r.client("billing", map[string]any{"allow_parameters": append(slices.Collect(maps.Keys(full.Parameters)), "app_tid")})
+		r.client("billing", map[string]any{"allow_parameters": append(slices.Collect(maps.Keys(full.Parameters)), "scope", "resource", "audience", "token_format", "app_tid")})
 		target := r.target("x")
 		deliver := func(a ask.Ask, want int) {
 			t.Helper()
@@ -210,6 +210,33 @@ func TestEachMemberOfAskReplacesDelivery(t *testing.T) {
 			deliver(full, writes)
 		}
 	})
+}
+
+// A delivery is an order: it asks for what the document states, unless a rule of the policy
+// covers it. In the mode iam there is no rule.
+func TestDeliveryCarriesWhatTheDocumentStates(t *testing.T) {
+	const entry, rule = `{"client":"billing","scope":"read","deliver_to":"token-vendor/tokens/x"}`, `{"rules":[{"name":"d","callers":["deliver:x"],"clients":["billing"],"scopes":["read"]}]}`
+	for _, test := range []struct {
+		document map[string]any
+		policy   string
+		want     any
+	}{
+		{nil, "", "invalid_scope"},
+		{map[string]any{"scope": "write"}, "", "invalid_scope"},
+		{map[string]any{"scope": "read write"}, "", nil},
+		{map[string]any{"allow_parameters": []string{"scope"}}, "", nil},
+		{nil, rule, nil},
+		{map[string]any{"scope": "write"}, rule, "invalid_scope"},
+	} {
+		run(t, func(t *testing.T, r *harness) {
+			r.client("billing", test.document)
+			target := r.target("x")
+			r.policy = test.policy
+			if result := r.results(r.environment(), entry)[0]; result["error"] != test.want || (target.writes == 1) != (test.want == nil) {
+				t.Errorf("%v, policy %q: got %v, want error %v", test.document, test.policy, result, test.want)
+			}
+		})
+	}
 }
 
 // parseEntry parses an entry of a schedule.

@@ -24,6 +24,7 @@ type record struct {
 	Attributes struct {
 		Receives string `json:"ApproximateReceiveCount"`
 		Sent     string `json:"SentTimestamp"`
+		Trace    string `json:"AWSTraceHeader"` // the sender's
 	} `json:"attributes"`
 }
 
@@ -87,6 +88,9 @@ func (q *queueEvent) all(ctx context.Context, raw json.RawMessage) ([]byte, erro
 // dead-letter queue.
 func (q *queueEvent) message(ctx context.Context, r *record, confirm func() bool) error {
 	request := q.asked(ctx, audit.SQS, r.MessageID, r.queue())
+	if root := invocation.TraceRoot(r.Attributes.Trace); root != "" {
+		request.Origin.TraceID = root
+	}
 	if r.Source != "aws:sqs" {
 		return q.refuse(ctx, request, fault.Invalid("eventSource is not aws:sqs"))
 	}

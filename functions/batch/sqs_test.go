@@ -202,6 +202,21 @@ func TestMessagesAreDoneWhileTheTableIsDown(t *testing.T) {
 	})
 }
 
+// The audit line names the sender's trace, which SQS keeps with the message.
+func TestMessageKeepsItsTrace(t *testing.T) {
+	run(t, func(t *testing.T, r *harness) {
+		const root = "1-6b041242-5d2f8b7e6a1c4f3098b7d6e5"
+		for i, header := range []string{"Root=" + root + ";Sampled=1", "cnry"} {
+			m := message(fmt.Sprint("m-", i), `{"client":"billing"}`, 1)
+			r.deliver(r.h, strings.Replace(m, `"attributes":{`, `"attributes":{"AWSTraceHeader":"`+header+`",`, 1))
+		}
+		if events := r.Events(); len(events) != 2 || events[0].Origin.TraceID != root || events[1].Origin.TraceID != "" {
+			t.Errorf("got audit lines %+v, want the trace in the first one", events)
+		}
+		r.wantQuiet()
+	})
+}
+
 // Messages for which there was no time are delivered again.
 func TestMessagesFailBeforeTheDeadline(t *testing.T) {
 	run(t, func(t *testing.T, r *harness) {

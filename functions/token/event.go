@@ -69,7 +69,7 @@ func (e *event) source() audit.Source {
 func (e *event) from(ctx context.Context) audit.Origin {
 	o := e.origin
 	o.Source, o.Alias = e.source(), invocation.Alias(ctx)
-	if o.TraceID = invocation.TraceRoot(o.TraceID); o.TraceID == "" {
+	if o.TraceID == "" {
 		o.TraceID = invocation.TraceID(ctx)
 	}
 	o.CallerID, o.Session, _ = strings.Cut(e.callerID, ":")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/strictjson"
 )
 
@@ -153,17 +154,12 @@ func (e *event) note(dst *string, value []byte) {
 const maxNote = 128
 
 func notNoteByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.=:;@+,/", r)
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.=:@+,/", r)
 }
 
-// header takes the headers that say what the body is, and those that name the trace. A name may be in the
-// caller's spelling, and in headers as well as in multiValueHeaders.
+// header takes the headers that say what the body is, and those that name the trace. A name
+// may be in the caller's spelling, and in headers as well as in multiValueHeaders.
 func (e *event) header(name, value []byte) {
-	first := func(dst *string) {
-		if *dst == "" && value[0] == '"' {
-			e.note(dst, value)
-		}
-	}
 	var list *[]string
 	switch {
 	case bytes.EqualFold(name, []byte(`"content-type"`)):
@@ -171,10 +167,10 @@ func (e *event) header(name, value []byte) {
 	case bytes.EqualFold(name, []byte(`"content-encoding"`)):
 		list = &e.contentEncoding
 	case bytes.EqualFold(name, []byte(`"x-amzn-trace-id"`)):
-		first(&e.origin.TraceID)
+		e.trace(&e.origin.TraceID, invocation.TraceRoot, value)
 		return
 	case bytes.EqualFold(name, []byte(`"traceparent"`)):
-		first(&e.origin.Traceparent)
+		e.trace(&e.origin.Traceparent, traceparent, value)
 		return
 	default:
 		return
@@ -190,6 +186,29 @@ func (e *event) header(name, value []byte) {
 			*list = append(*list, v)
 		}
 	}
+}
+
+// maxTrace is more than a header that names a trace has, in bytes.
+const maxTrace = 1 << 10
+
+// trace sets dst to what read finds in a header. Its value is a list in multiValueHeaders.
+func (e *event) trace(dst *string, read func(string) string, value []byte) {
+	if *dst != "" || len(value) > maxTrace {
+		return
+	}
+	if text, ok := strictjson.String(value); ok {
+		*dst = read(text)
+	}
+}
+
+// traceparent returns a header of that name; empty: it has another form.
+//
+// Source: W3C Trace Context, section 3.2.2
+func traceparent(text string) string {
+	if len(text) != 55 || text[2] != '-' || text[35] != '-' || text[52] != '-' || strings.Count(text, "-") != 3 || strings.Trim(text, "0123456789abcdef-") != "" {
+		return ""
+	}
+	return text
 }
 
 const (

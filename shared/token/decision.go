@@ -34,8 +34,6 @@ type decision struct {
 	permitted bool
 	// prefetch means that no caller gets the token.
 	prefetch bool
-	// order means that the sender of an order chose the Ask.
-	order bool
 	// client is nil until its document was read. resolved is then what its authorization
 	// server is asked for.
 	client   *registry.Client

@@ -42,6 +42,8 @@ type Request struct {
 	// DryRun asks whether there would be a token, and by which rule, instead of for the
 	// token.
 	DryRun bool
+	// Order means that the sender of an order chose the Ask. [Vendor.Announce] sets it.
+	Order bool
 }
 
 // Key identifies what is asked for: the client and the Ask.
@@ -53,7 +55,7 @@ func (r *Request) Key() [sha256.Size]byte {
 // client's document states, because its sender needs no leave for the client; the policy may
 // let its source choose scope, resource and audience like a caller.
 func (d *decision) ask(c *registry.Client) (ask.Ask, error) {
-	if !d.order {
+	if !d.Order {
 		return resolve(&d.Ask, c, byCaller)
 	}
 	want, err := resolve(&d.Ask, c, byOrder)
@@ -85,22 +87,30 @@ func resolve(a *ask.Ask, c *registry.Client, who chooser) (want ask.Ask, err err
 	var ok bool
 	targets := who != byOrder // may be chosen where the document states none
 	if want.Scope, ok = within(a.Scope, c.Scope, c.Allow["scope"], targets); !ok {
-		return want, fault.New(fault.InvalidScope, "scope goes beyond the client's document")
+		return want, fault.New(fault.InvalidScope, "scope "+beyond(len(c.Scope) > 0))
 	}
 	if want.Resource, ok = within(a.Resource, c.Resource, c.Allow["resource"], targets); !ok {
-		return want, fault.New(fault.InvalidTarget, "resource goes beyond the client's document")
+		return want, fault.New(fault.InvalidTarget, "resource "+beyond(len(c.Resource) > 0))
 	}
 	if want.Audience, ok = bounded(a.Audience, c.Audience, c.Allow["audience"], targets); !ok {
-		return want, fault.New(fault.InvalidTarget, "audience differs from the client's document")
+		return want, fault.New(fault.InvalidTarget, "audience "+beyond(c.Audience != ""))
 	}
 	if want.TokenFormat, ok = bounded(a.TokenFormat, c.TokenFormat, c.Allow["token_format"], who == byCaller); !ok {
-		return want, fault.Invalid("token_format differs from the client's document")
+		return want, fault.Invalid("token_format " + beyond(c.TokenFormat != ""))
 	}
 	if want.AppTID, ok = bounded(a.AppTID, c.Parameters["app_tid"], c.Allow["app_tid"], false); !ok {
-		return want, fault.Invalid("app_tid differs from the client's document, or its allow_parameters must name it")
+		return want, fault.Invalid("app_tid " + beyond(c.Parameters["app_tid"] != ""))
 	}
 	want.Parameters, err = merge(a.Parameters, c)
 	return want, err
+}
+
+// beyond is the problem of a member, which the client's document states or does not.
+func beyond(stated bool) string {
+	if stated {
+		return "goes beyond the client's document"
+	}
+	return "is neither in the client's document nor in its allow_parameters"
 }
 
 // merge returns the document's parameters with those of the caller, which the document must

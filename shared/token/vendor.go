@@ -58,9 +58,11 @@ func (v *Vendor) Vend(ctx context.Context, read func(*Request) error) (Grant, er
 func (v *Vendor) Announce(ctx context.Context, read func(*Order) error) (Announcement, error) {
 	var o Order
 	var a Announcement
-	_, err := v.decide(ctx, &decision{prefetch: true, order: true}, func(r *Request) error {
+	_, err := v.decide(ctx, &decision{prefetch: true}, func(r *Request) error {
 		o.Request = r
-		return read(&o)
+		err := read(&o)
+		r.Order = true
+		return err
 	}, func(v *Vendor, ctx context.Context, d *decision) (grant Grant, err error) {
 		if d.DryRun || d.Claim != "" || d.Rejected != "" {
 			return grant, fault.Invalid("a token that is fetched ahead has neither claim nor rejected nor dry_run")
