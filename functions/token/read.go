@@ -167,10 +167,10 @@ func (e *event) header(name, value []byte) {
 	case bytes.EqualFold(name, []byte(`"content-encoding"`)):
 		list = &e.contentEncoding
 	case bytes.EqualFold(name, []byte(`"x-amzn-trace-id"`)):
-		e.trace(&e.origin.TraceID, invocation.TraceRoot, value)
+		setTrace(&e.origin.TraceID, invocation.TraceRoot, value)
 		return
 	case bytes.EqualFold(name, []byte(`"traceparent"`)):
-		e.trace(&e.origin.Traceparent, traceparent, value)
+		setTrace(&e.origin.Traceparent, traceparent, value)
 		return
 	default:
 		return
@@ -191,8 +191,8 @@ func (e *event) header(name, value []byte) {
 // maxTrace is more than a header that names a trace has, in bytes.
 const maxTrace = 1 << 10
 
-// trace sets dst to what read finds in a header. Its value is a list in multiValueHeaders.
-func (e *event) trace(dst *string, read func(string) string, value []byte) {
+// setTrace sets dst to what read finds in a header. Its value is a list in multiValueHeaders.
+func setTrace(dst *string, read func(string) string, value []byte) {
 	if *dst != "" || len(value) > maxTrace {
 		return
 	}
