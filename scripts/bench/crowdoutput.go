@@ -37,19 +37,19 @@ func (o *crowdOutput) writer() io.Writer { return &lineWriter{line: o.line} }
 
 // lineWriter calls line for each line.
 type lineWriter struct {
-	line func([]byte)
-	rest []byte
+	line    func([]byte)
+	partial []byte
 }
 
 func (w *lineWriter) Write(text []byte) (int, error) {
-	w.rest = append(w.rest, text...)
+	w.partial = append(w.partial, text...)
 	for {
-		line, rest, found := bytes.Cut(w.rest, []byte("\n"))
+		line, after, found := bytes.Cut(w.partial, []byte("\n"))
 		if !found {
 			return len(text), nil
 		}
 		w.line(line)
-		w.rest = rest
+		w.partial = after
 	}
 }
 

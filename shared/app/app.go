@@ -108,7 +108,12 @@ func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bo
 		if err != nil {
 			return nil, err
 		}
-		return policy.Parse(secret.Text)
+		parsed, err := policy.Parse(secret.Text)
+		var document *policy.DocumentError
+		if errors.As(err, &document) {
+			document.Version = secret.Version
+		}
+		return parsed, err
 	}
 }
 

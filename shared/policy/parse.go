@@ -21,7 +21,12 @@ const (
 
 // DocumentError lists all problems of a policy document, sorted. It contains names of
 // members but no values.
-type DocumentError struct{ Problems []string }
+type DocumentError struct {
+	Problems []string
+	// Version is the version of the secret that holds the document; empty: not known. Parse does
+	// not set it.
+	Version string
+}
 
 // Error implements error.
 func (e *DocumentError) Error() string { return "bad policy: " + strings.Join(e.Problems, "; ") }

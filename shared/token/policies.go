@@ -74,7 +74,12 @@ func (p *policies) load(ctx context.Context, last cache.Last[*reading]) (cache.E
 	if err != nil {
 		if !errors.Is(err, secret.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 			p.cfg.Count(CountPolicy)
-			p.cfg.Log.Warn("policy not usable", "problem", policyFault(err).Detail)
+			var document *policy.DocumentError
+			version := ""
+			if errors.As(err, &document) {
+				version = document.Version
+			}
+			p.cfg.Log.Warn("policy not usable", "version", version, "problem", policyFault(err).Detail)
 		}
 		if last.Value == nil || now.Sub(last.Value.read) >= policyKeep(err) {
 			return cache.Entry[*reading]{}, err
