@@ -81,6 +81,9 @@ func TestTableBehavesAsTableInMemory(t *testing.T) {
 
 // A response is read whole although net/http has not seen the end of the request's body.
 func TestLargeRowIsRead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("megabytes take longer than a call may with the race detector")
+	}
 	table, _ := newTable(t)
 	row := fleet.Item{Name: "row", Until: 1, State: []byte("s"), Value: bytes.Repeat([]byte("v"), 380<<10)}
 	if _, ok, err := table.Update(t.Context(), row, fleet.Condition{Any: true}); !ok || err != nil {

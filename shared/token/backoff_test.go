@@ -466,7 +466,11 @@ func TestRefreshAfterDiffersByCaller(t *testing.T) {
 func TestNoExpiredTokenInRandomHistories(t *testing.T) {
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
-	for range 15 {
+	histories := 15
+	if testing.Short() {
+		histories = 3
+	}
+	for range histories {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			for version := 0; version < 60; {
 				switch random.IntN(5) {

@@ -44,6 +44,9 @@ func oneAsk(int) token.Request { return token.Request{} }
 // TestColdStartMakesOneExchange: the token has 8 KB, and the exchange takes 3 s.
 func TestColdStartMakesOneExchange(t *testing.T) {
 	for _, size := range []int{8 << 10, 60 << 10} {
+		if size > 8<<10 && testing.Short() {
+			continue
+		}
 		tokentest.RunFleet(t, 0, func(t *testing.T, env *tokentest.Fleet) {
 			long := oauthtest.Members(map[string]any{"access_token": strings.Repeat("t", size)})
 			late := oauthtest.Late(3 * time.Second)
