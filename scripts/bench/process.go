@@ -83,6 +83,8 @@ func (p *process) send(event []byte, id string) (took time.Duration, failed bool
 	head := fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nLambda-Runtime-Aws-Request-Id: %s\r\n"+
 		"Lambda-Runtime-Deadline-Ms: %d\r\nLambda-Runtime-Invoked-Function-Arn: arn:aws:lambda:eu-central-1:123456789012:function:bench\r\nContent-Length: %d\r\n\r\n",
 		id, time.Now().Add(25*time.Second).UnixMilli(), len(event))
+	// The deadline of the poll may be over: the process was idle since.
+	_ = p.conn.SetDeadline(time.Now().Add(30 * time.Second))
 	begin := time.Now()
 	if _, err := p.conn.Write(append([]byte(head), event...)); err != nil {
 		return 0, false, err
