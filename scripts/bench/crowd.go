@@ -137,8 +137,8 @@ type crowdReport struct {
 	name     string
 	text     bytes.Buffer
 	problems []string
-	// slow: environments gave up on a table that answers at once, because their processes
-	// got no processor.
+	// slow: environments gave up on a table that answers at once, or answers came late. The
+	// processes may have got no processor.
 	slow bool
 }
 
@@ -150,7 +150,7 @@ func (r *crowdReport) run(ctx context.Context, all crowdRun, d drill) {
 		if r.attempt(ctx, all, d); len(r.problems) == 0 || !r.slow || all.long || ctx.Err() != nil {
 			return
 		}
-		fmt.Fprintf(&r.text, "  again, because this machine was too slow for the table\n")
+		fmt.Fprintf(&r.text, "  again, because this machine may have been too slow\n")
 	}
 }
 

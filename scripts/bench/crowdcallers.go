@@ -157,6 +157,7 @@ func knownScope(n int) string { return fmt.Sprintf("scope=known%d", n%3) }
 func (r *crowdReport) answered(rate int, what string, p *party, base time.Duration) {
 	r.require(200*p.failed() <= p.calls(), "%d new scopes a second, %s: %d of %d calls failed, want at most 0.5 %%", rate, what, p.failed(), p.calls())
 	limit := max(3*base, p99Floor)
+	r.slow = r.slow || p.percentile(0.99) > limit // other programs of this machine may have begun to work
 	r.require(p.percentile(0.99) <= limit, "%d new scopes a second, %s: p99 %v, want at most %v", rate, what,
 		p.percentile(0.99).Round(time.Millisecond), limit.Round(time.Millisecond))
 }
