@@ -146,8 +146,8 @@ type crowdReport struct {
 func (r *crowdReport) run(ctx context.Context, all crowdRun, d drill) {
 	r.name = d.name
 	fmt.Fprintf(&r.text, "\n%s: %s\n", d.name, d.title)
-	for range 3 {
-		if r.attempt(ctx, all, d); len(r.problems) == 0 || !r.slow || all.long || ctx.Err() != nil {
+	for attempt := 1; ; attempt++ {
+		if r.attempt(ctx, all, d); len(r.problems) == 0 || !r.slow || attempt == 3 || all.long || ctx.Err() != nil {
 			return
 		}
 		fmt.Fprintf(&r.text, "  again, because this machine may have been too slow\n")

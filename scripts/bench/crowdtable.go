@@ -26,9 +26,9 @@ const (
 	// silenceGrace is how long after an answer with 429 requests may still arrive that were
 	// admitted before it.
 	silenceGrace = time.Second
-	// tokenSize is that of a token at the cold start: with fewer environments than the 250 that
-	// DynamoDB's limits must bear, each call of its row costs more.
-	tokenSize = 40 << 10
+	// tokenSize is that of a token at the cold start, in bytes: a write of its row costs nine
+	// units.
+	tokenSize = 8 << 10
 )
 
 // budget returns how many exchanges a window may have.
