@@ -26,6 +26,7 @@ type drill struct {
 func drills() []drill {
 	return []drill{
 		{"wrong-secret", "a wrong secret is pasted while tokens live", false, wrongSecret},
+		{"revoked-secret", "the same, and the secret before it is refused too", false, wrongSecretRevoked},
 		{"wiped-table", "the same, and all rows of the table are deleted", false, wrongSecretWiped},
 		{"wrong-secret-alone", "the same without the table", false, wrongSecretAlone},
 		{"good-rotation", "a right secret is pasted while the server answers 503", false, goodRotation},

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"time"
 
@@ -28,6 +29,10 @@ func wrongSecretWiped(ctx context.Context, run crowdRun, r *crowdReport) error {
 	return pasteWrong(ctx, run, r, secretDrill{table: true, wipe: true})
 }
 
+func wrongSecretRevoked(ctx context.Context, run crowdRun, r *crowdReport) error {
+	return pasteWrong(ctx, run, r, secretDrill{table: true, revoke: true})
+}
+
 func wrongSecretAlone(ctx context.Context, run crowdRun, r *crowdReport) error {
 	return pasteWrong(ctx, run, r, secretDrill{})
 }
@@ -36,6 +41,9 @@ func wrongSecretAlone(ctx context.Context, run crowdRun, r *crowdReport) error {
 type secretDrill struct {
 	table bool // the function shares a table
 	wipe  bool // the table loses its rows after five minutes
+	// revoke: the server refuses the secret before it, too, so that new scopes fail. Callers
+	// ask for some of them at the same moment.
+	revoke bool
 }
 
 // failedLogons returns how many there may be if so many environments saw the wrong secret.
@@ -86,11 +94,19 @@ func pasteWrong(ctx context.Context, run crowdRun, r *crowdReport, d secretDrill
 		return err
 	}
 	pasted, started := time.Now(), envsStarted(e)
+	if d.revoke {
+		if err := e.a.SetSecrets(crowdClient, secondSecret); err != nil {
+			return err
+		}
+	}
 	err = errors.Join(e.paste(e.a, crowdClient, "wrong"), e.pass(ctx, 10*time.Minute, 30*time.Second, func(i int) error {
 		if i == 10 && d.wipe {
 			e.table.Clear(tableName)
 		}
-		if i == 10 {
+		switch {
+		case d.revoke:
+			newScope.wave(ctx, crowdWarm, crowdClient, func(n int) string { return fmt.Sprintf("scope=reports%d-%d", i%4, n) })
+		case i == 10:
 			newScope.ask(ctx, crowdClient, "scope=reports")
 		}
 		return waves(ctx, e, innocent)
@@ -102,7 +118,11 @@ func pasteWrong(ctx context.Context, run crowdRun, r *crowdReport, d secretDrill
 	r.party("10 minutes after the paste", innocent)
 	r.lost("after the paste", innocent)
 	r.party("a new scope in this time", newScope)
-	r.lost("a new scope after the paste", newScope)
+	if d.revoke {
+		r.require(newScope.failed() == newScope.calls(), "%d tokens by refused secrets", newScope.calls()-newScope.failed())
+	} else {
+		r.lost("a new scope after the paste", newScope)
+	}
 	failed := len(e.a.seen(pasted, tokenRequest.failedLogon))
 	most := d.failedLogons(crowdWarm + envsStarted(e) - started)
 	r.figure("failed logons", "%d, at most %d", failed, most)
