@@ -27,6 +27,10 @@ const (
 	// use up what the others may need.
 	maxParameterFailures = 2
 	parameterWindow      = time.Hour
+	// After maxFailedLogons within logonWindow, no exchange is made only to find out whether
+	// the credential or a caller's parameters are at fault.
+	maxFailedLogons = 2
+	logonWindow     = 10 * time.Minute
 	// maxProven and maxCallers bound what is kept of a client.
 	maxProven  = 4
 	maxCallers = 64
@@ -43,6 +47,8 @@ type clientState struct {
 	// Suspect is a failed logon with parameters that a caller chose, of a credential that is
 	// not proven: either may be at fault. nil: there is none.
 	Suspect *suspect `json:"suspect,omitempty"`
+	// Logons are the failed logons of all causes within logonWindow.
+	Logons []int64 `json:"logons,omitempty"`
 	// Failures are the failed logons that parameters of callers caused.
 	Failures []parameterFailure `json:"failures,omitempty"`
 	// Asks is the bucket of new asks, as a moment (see [RateLimiter]), and Callers the
@@ -127,6 +133,11 @@ func (s *clientState) proven(c *registry.Client) bool {
 	return slices.ContainsFunc(s.Proofs, func(p proof) bool { return p.Credential == credential && !p.Refused })
 }
 
+// failLogon notes a failed logon.
+func (s *clientState) failLogon(now time.Time) {
+	s.Logons = append(slices.Clip(s.Logons), now.UnixMilli())
+}
+
 // spent returns how long parameters of a caller that never worked must not be tried; 0: they
 // may be.
 func (s *clientState) spent(now time.Time, caller string) (wait time.Duration) {
@@ -181,6 +192,11 @@ func (s *clientState) merge(other *clientState, now time.Time) {
 	s.Failures = slices.DeleteFunc(slices.Compact(s.Failures), func(f parameterFailure) bool {
 		age := now.Sub(time.UnixMilli(f.At))
 		return age >= parameterWindow || age < -time.Minute // of a clock that is ahead
+	})
+	s.Logons = slices.Concat(s.Logons, other.Logons)
+	slices.Sort(s.Logons)
+	s.Logons = slices.DeleteFunc(slices.Compact(s.Logons), func(at int64) bool {
+		return now.Sub(time.UnixMilli(at)).Abs() >= logonWindow
 	})
 	s.Asks = max(s.Asks, other.Asks)
 	for caller, full := range other.Callers {

@@ -66,7 +66,7 @@ type attempt struct {
 // refused, here or in the fleet, or the limiter withholds it. If a usable token is cached,
 // exchange does not wait for other callers. lease is the token's.
 func (x *exchanger) exchange(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load, client *registry.Client, firstLockout func() time.Duration) (r result) {
-	a := &attempt{x: x, session: session, lease: lease, load: l, client: client, firstLockout: firstLockout, until: l.begun.Add(permitTime)}
+	a := &attempt{x: x, session: session, lease: lease, load: l, client: client, firstLockout: firstLockout, until: l.begun.Add(l.patience())}
 	waiting := func() { a.renew(ctx) }
 	if l.usable {
 		waiting = nil
@@ -159,7 +159,7 @@ func (a *attempt) logOn(ctx context.Context) result {
 		return result{token: token, by: a.client, end: a.proven(&l.Ask)}
 	case !failed.FailedLogon():
 		return result{err: exchangeFault(failed), end: g.release}
-	case l.chosen && proven:
+	case l.chosen && proven && a.client == l.Client:
 		return a.verify(ctx, failed)
 	case l.untried:
 		return a.suspect(ctx, failed)
@@ -194,7 +194,7 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 	switch {
 	case proven || suspect == nil:
 		return result{}, false
-	case suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
+	case len(state.Logons) >= maxFailedLogons, suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
 		return a.suspected(suspect), true
 	case l.chosen:
 		return a.prove(ctx)
@@ -239,10 +239,15 @@ func (a *attempt) prove(ctx context.Context) (result, bool) {
 // suspect keeps the credential from being sent again for the same caller for a while, and
 // from being sent with parameters that other callers chose before it is proven.
 func (a *attempt) suspect(ctx context.Context, failed *oauth.Error) result {
-	a.x.count(CountFailedLogon)
 	r := a.logon.refused(exchangeFault(failed), a.firstLockout())
 	s := suspect{Version: a.client.Version, Caller: a.load.Caller, Until: r.until.UnixMilli(), Note: noteOf(r.error())}
-	a.x.states.update(ctx, a.session, a.client.Name, func(c *clientState) { c.Suspect = &s })
+	a.failedLogon(ctx, func(c *clientState) {
+		if c.proven(a.client) {
+			c.fail(a.x.now(), a.load.Caller)
+		} else {
+			c.Suspect = &s
+		}
+	})
 	return result{err: r.error(), end: func(ctx context.Context) { a.logon.count(ctx, r) }}
 }
 
@@ -258,23 +263,29 @@ func (a *attempt) proven(ask *ask.Ask) func(context.Context) {
 
 // refused locks the credential out.
 func (a *attempt) refused(ctx context.Context, failed *oauth.Error) result {
-	a.x.count(CountFailedLogon)
 	r := a.logon.refused(exchangeFault(failed), a.firstLockout())
-	if a.state().proven(a.client) {
-		a.x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.refuse(a.x.now(), a.client) })
-	}
+	a.failedLogon(ctx, func(s *clientState) { s.refuse(a.x.now(), a.client) })
 	return result{err: r.error(), end: func(ctx context.Context) { a.logon.lock(ctx, r) }}
+}
+
+// failedLogon counts a failed logon, here and in what is known of the client.
+func (a *attempt) failedLogon(ctx context.Context, change func(*clientState)) {
+	a.x.count(CountFailedLogon)
+	a.x.states.update(ctx, a.session, a.client.Name, func(s *clientState) {
+		s.failLogon(a.x.now())
+		change(s)
+	})
 }
 
 // verify finds out whether a failed logon is the fault of the credential or of parameters
 // that a caller chose, by an exchange with parameters that the caller did not choose.
 func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 	x, l := a.x, a.load
-	x.count(CountFailedLogon)
+	a.failedLogon(ctx, func(*clientState) {})
 	if x.newer(ctx, l.Client) {
 		// Nothing needs to be found out about a credential that has been replaced. The other
 		// environments learn that by the lockout.
-		r := a.logon.refused(exchangeFault(failed), replacedLockout)
+		r := a.logon.refused(exchangeFault(failed), lockoutTime(1))
 		return result{err: r.error(), end: func(ctx context.Context) { a.logon.lock(ctx, r) }}
 	}
 	reference := a.state().Reference

@@ -44,7 +44,7 @@ type permitFor struct {
 	host, client string
 	// cached means that the caller has a token and does not wait.
 	cached bool
-	// patience is how long the caller can wait; more than two seconds count as two.
+	// patience is how long the caller can wait.
 	patience time.Duration
 }
 
@@ -67,7 +67,7 @@ func (l *limiter) host(name string) *host {
 // is no permit in time.
 func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor) (retry time.Duration, err error) {
 	h, id := l.host(p.host), clientID(p.client)
-	patience := min(p.patience, maxWait)
+	patience := p.patience
 	if deadline, ok := ctx.Deadline(); ok {
 		patience = min(patience, time.Until(deadline)-exchangeReserve)
 	}
@@ -75,7 +75,8 @@ func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor
 		patience = 0
 	}
 	for begun := l.now(); ; {
-		got := l.reserve(ctx, session, h, id, max(0, patience-l.now().Sub(begun)))
+		// A request that waits for longer reserves no permit that others may need before.
+		got := l.reserve(ctx, session, h, id, max(0, min(maxWait, patience-l.now().Sub(begun))))
 		if got.ok && got.wait > 0 {
 			if err := pause(ctx, got.wait); err != nil {
 				return 0, err
@@ -88,7 +89,7 @@ func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor
 		case p.cached:
 			l.count(CountThrottled)
 			return max(got.wait, refreshPoll), nil
-		case !got.probing && !got.contended:
+		case !got.probing && !got.contended && (patience <= maxWait || got.silent > 0):
 			l.count(CountThrottled)
 			return 0, got.refusal()
 		case l.now().Sub(begun) >= patience:

@@ -22,8 +22,6 @@ const (
 	// a moment before the authorization server knows it.
 	newLockout = 2 * time.Minute
 	newVersion = time.Minute
-	// replacedLockout is that of a credential that was refused and has a newer version.
-	replacedLockout = 30 * time.Second
 )
 
 // lockoutTime returns how long a version of a credential is not sent after it was refused so

@@ -25,6 +25,9 @@ type Request struct {
 	Rejected string
 	// Caller is the principal that asks. Each has its share of the new asks of a client.
 	Caller string
+	// Patient means that no caller waits, as for an order: the request may wait longer for
+	// the permission to make an exchange.
+	Patient bool
 	// CorrelationID names the request in the authorization server's log; empty: none.
 	CorrelationID string
 }
@@ -80,6 +83,14 @@ type load struct {
 	// chosen means that a caller chose parameters, so that the server's answer may be about
 	// these and not about the credential; untried, that they never obtained a token.
 	chosen, untried bool
+}
+
+// patience is how long the request waits for the permission to make an exchange.
+func (l *load) patience() time.Duration {
+	if l.Patient {
+		return patientTime
+	}
+	return permitTime
 }
 
 // wanes reports whether the cached token is due to be replaced, whatever obtained it, or is

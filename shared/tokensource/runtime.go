@@ -27,6 +27,8 @@ const (
 	// permitTime is how long a request waits for the permission to make an exchange, because
 	// a request that waits holds an execution environment.
 	permitTime = 2 * time.Second
+	// patientTime is how long an order waits: it would use up the receives of its message.
+	patientTime = 12 * time.Second
 	// refreshPoll is how soon an environment looks again for the token that another one
 	// fetches, while it has a cached token.
 	refreshPoll = 2 * time.Second
