@@ -32,8 +32,10 @@ const (
 	maxFailedLogons = 2
 	logonWindow     = 10 * time.Minute
 	// maxProven and maxCallers bound what is kept of a client.
-	maxProven  = 4
-	maxCallers = 64
+	maxProven = 4
+	// updateTries is how often the row is changed again while other environments change it.
+	updateTries = 5
+	maxCallers  = 64
 )
 
 // clientState is what is known of a client apart from its tokens, here or in the table.
@@ -266,7 +268,12 @@ func (s *clientStates) update(ctx context.Context, session *fleet.Session, name 
 		}
 		return nil
 	}
-	last, ok := session.Change(ctx, fleet.ClientRow, name, last, apply)
+	ok := false
+	for try := 0; try < updateTries; try++ { // the other environments may be faster for long
+		if last, ok = session.Change(ctx, fleet.ClientRow, name, last, apply); ok || last == nil {
+			break
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !ok {

@@ -2,7 +2,6 @@ package tokensource
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"tokenvendor/shared/ask"
@@ -339,15 +338,5 @@ func (a *attempt) call(ctx context.Context, ask *ask.Ask) (*oauth.Token, *oauth.
 	x.count(CountExchange)
 	token, failed := exchangeWith(exchanging, x.oauth, a.client.OAuth, r)
 	x.limiter.report(ctx, a.session, a.client.IssuerHost, a.client.Name, failed)
-	return token, failed
-}
-
-// exchangeWith returns every error as an [oauth.Error].
-func exchangeWith(ctx context.Context, x *oauth.Exchanger, c *oauth.Client, r oauth.Request) (*oauth.Token, *oauth.Error) {
-	token, err := x.Exchange(ctx, c, r)
-	var failed *oauth.Error
-	if err != nil && !errors.As(err, &failed) {
-		failed = &oauth.Error{Reason: oauth.NoProof}
-	}
 	return token, failed
 }

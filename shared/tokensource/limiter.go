@@ -68,11 +68,10 @@ func (l *limiter) host(name string) *host {
 func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor) (retry time.Duration, err error) {
 	h, id := l.host(p.host), clientID(p.client)
 	patience := p.patience
-	if deadline, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(deadline)-exchangeReserve)
-	}
 	if p.cached {
 		patience = 0
+	} else if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)-exchangeReserve)
 	}
 	for begun := l.now(); ; {
 		// A request that waits for longer reserves no permit that others may need before.
@@ -89,7 +88,7 @@ func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor
 		case p.cached:
 			l.count(CountThrottled)
 			return max(got.wait, refreshPoll), nil
-		case !got.probing && !got.contended && (patience <= maxWait || got.silent > 0):
+		case got.final(patience):
 			l.count(CountThrottled)
 			return 0, got.refusal()
 		case l.now().Sub(begun) >= patience:
@@ -102,6 +101,11 @@ func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor
 			return 0, fault.TimedOut()
 		}
 	}
+}
+
+// final reports whether a longer wait within patience would bring no permit.
+func (p permit) final(patience time.Duration) bool {
+	return !p.probing && !p.contended && (patience <= maxWait || p.silent > 0)
 }
 
 // refusal is the error of an exchange that was not made, to spare the server.

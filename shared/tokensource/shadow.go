@@ -2,6 +2,7 @@ package tokensource
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"tokenvendor/shared/fault"
@@ -135,4 +136,14 @@ func (s *shadow) note(r *Request, failed *oauth.Error) {
 	}
 	s.count(name)
 	s.report(result)
+}
+
+// exchangeWith returns every error as an [oauth.Error].
+func exchangeWith(ctx context.Context, x *oauth.Exchanger, c *oauth.Client, r oauth.Request) (*oauth.Token, *oauth.Error) {
+	token, err := x.Exchange(ctx, c, r)
+	var failed *oauth.Error
+	if err != nil && !errors.As(err, &failed) {
+		failed = &oauth.Error{Reason: oauth.NoProof}
+	}
+	return token, failed
 }
