@@ -31,9 +31,10 @@ func faults(ctx context.Context, args []string, out io.Writer) (err error) {
 	fmt.Fprintf(out, "%d requests, %d processes with %d events each, -seed %d\n", *requests, cfg.processes, cfg.concurrency, cfg.seed)
 	r.sendRequests(ctx, *requests)
 	r.recover(ctx, 1)
-	// Two versions of the secret are refused. With the table each costs the fleet one failed
-	// logon, and without it, which happens here, each process.
-	return r.report(out, 2*cfg.processes)
+	// Two versions of the secret are refused: a wrong one, and one that worked before, which
+	// costs a second failed logon to find out that a caller's scope is not at fault. With the
+	// table that costs the fleet three, and without it, which happens here, each process.
+	return r.report(out, 3*cfg.processes)
 }
 
 // sendRequests sends the requests while faults are injected. In the middle the secret is
