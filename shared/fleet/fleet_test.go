@@ -42,11 +42,21 @@ func (env *environments) counted(name string) int {
 	return env.counts[name]
 }
 
+// readNote returns the note of a client's row; ok is false if the table could not be used.
+func readNote(t *testing.T, f *fleet.Fleet, client string) (note []byte, ok bool) {
+	t.Helper()
+	_, ok = session(t, f).Change(t.Context(), 0, fleet.ClientRow, client, nil, func(present []byte) []byte {
+		note = present
+		return present
+	})
+	return note, ok
+}
+
 func session(t *testing.T, f *fleet.Fleet) *fleet.Session {
 	t.Helper()
 	v := f.Session(t.Context())
 	if v == nil {
-		t.Fatal("the table can't be visited")
+		t.Fatal("the table cannot be used")
 	}
 	return v
 }
@@ -568,7 +578,7 @@ func TestConcurrentChangesAreNotLost(t *testing.T) {
 				var last *fleet.Last
 				for range 10 {
 					var ok bool
-					last, ok = session(t, f).Change(t.Context(), fleet.ServerRow, "host", last, func(note []byte) []byte {
+					last, ok = session(t, f).Change(t.Context(), time.Second, fleet.ServerRow, "host", last, func(note []byte) []byte {
 						return append(bytes.Clone(note), 'x')
 					})
 					if !ok {
@@ -579,7 +589,7 @@ func TestConcurrentChangesAreNotLost(t *testing.T) {
 		}
 		all.Wait()
 		var n int
-		session(t, env.fleet(nil)).Change(t.Context(), fleet.ServerRow, "host", nil, func(note []byte) []byte {
+		session(t, env.fleet(nil)).Change(t.Context(), time.Second, fleet.ServerRow, "host", nil, func(note []byte) []byte {
 			n = len(note)
 			return note
 		})
@@ -587,7 +597,7 @@ func TestConcurrentChangesAreNotLost(t *testing.T) {
 			t.Errorf("%d changes are there, want 80", n)
 		}
 		env.poison(t, func(i *fleet.Item) { i.State = []byte("poison") })
-		session(t, env.fleet(nil)).Change(t.Context(), fleet.ServerRow, "host", nil, func(note []byte) []byte {
+		session(t, env.fleet(nil)).Change(t.Context(), time.Second, fleet.ServerRow, "host", nil, func(note []byte) []byte {
 			if note != nil {
 				t.Error("poison was believed")
 			}
@@ -605,7 +615,7 @@ func TestNilFleet(t *testing.T) {
 		t.Error("there is something")
 	}
 	lease.Finish(context.Background(), fleet.Result{})
-	if _, ok := v.Change(t.Context(), fleet.ServerRow, "a", nil, nil); ok {
+	if _, ok := v.Change(t.Context(), time.Second, fleet.ServerRow, "a", nil, nil); ok {
 		t.Error("there is something")
 	}
 }

@@ -191,24 +191,24 @@ func TestNoteOfWipedTableIsWrittenBack(t *testing.T) {
 		env := &environments{}
 		one, two := env.fleet(nil), env.fleet(nil)
 		add := func(f *fleet.Fleet, text string) {
-			session(t, f).Change(t.Context(), fleet.ClientRow, "c", nil, func(note []byte) []byte { return append(note, text...) })
+			session(t, f).Change(t.Context(), time.Second, fleet.ClientRow, "c", nil, func(note []byte) []byte { return append(note, text...) })
 		}
 		add(one, "1")
 		old := env.table.Items()
 		add(two, "2")
 		add(one, "3")
 		env.wipe()
-		if note, ok := session(t, two).Note(t.Context(), fleet.ClientRow, "c"); !ok || string(note) != "12" {
+		if note, ok := readNote(t, two, "c"); !ok || string(note) != "12" {
 			t.Errorf("got %q, %v, want what this environment saw last", note, ok)
 		}
-		if note, _ := session(t, one).Note(t.Context(), fleet.ClientRow, "c"); string(note) != "12" {
+		if note, _ := readNote(t, one, "c"); string(note) != "12" {
 			t.Errorf("got %q", note) // written after what it saw
 		}
 		env.wipe()
 		for _, item := range old {
 			env.table.Put(item)
 		}
-		if note, _ := session(t, one).Note(t.Context(), fleet.ClientRow, "c"); string(note) != "12" {
+		if note, _ := readNote(t, one, "c"); string(note) != "12" {
 			t.Errorf("got %q, an older note", note)
 		}
 		if env.counted(fleet.CountLost) != 2 {
@@ -216,7 +216,7 @@ func TestNoteOfWipedTableIsWrittenBack(t *testing.T) {
 		}
 		time.Sleep(25 * time.Hour)
 		env.wipe()
-		if note, _ := session(t, one).Note(t.Context(), fleet.ClientRow, "c"); note != nil || env.counted(fleet.CountLost) != 2 {
+		if note, _ := readNote(t, one, "c"); note != nil || env.counted(fleet.CountLost) != 2 {
 			t.Errorf("got %q of a row that has expired", note)
 		}
 	})
@@ -292,7 +292,7 @@ func TestUnchangedNoteIsNotWritten(t *testing.T) {
 		env := &environments{}
 		one, two := env.fleet(nil), env.fleet(nil)
 		set := func(f *fleet.Fleet, last *fleet.Last, text string) *fleet.Last {
-			last, ok := session(t, f).Change(t.Context(), fleet.ClientRow, "c", last, func([]byte) []byte { return []byte(text) })
+			last, ok := session(t, f).Change(t.Context(), time.Second, fleet.ClientRow, "c", last, func([]byte) []byte { return []byte(text) })
 			if !ok {
 				t.Fatal("not changed")
 			}
@@ -302,20 +302,20 @@ func TestUnchangedNoteIsNotWritten(t *testing.T) {
 		set(two, nil, "b")
 		before := env.table.Updates()
 		var seen []string
-		if _, ok := session(t, one).Change(t.Context(), fleet.ClientRow, "c", last, func(note []byte) []byte {
+		if _, ok := session(t, one).Change(t.Context(), time.Second, fleet.ClientRow, "c", last, func(note []byte) []byte {
 			seen = append(seen, string(note))
 			return note
 		}); !ok || seen[len(seen)-1] != "b" {
 			t.Errorf("saw %q", seen)
 		}
-		if note, ok := session(t, one).Note(t.Context(), fleet.ClientRow, "none"); note != nil || !ok {
+		if note, ok := readNote(t, one, "none"); note != nil || !ok {
 			t.Errorf("got %q", note)
 		}
 		if n := env.table.Updates() - before; n != 0 {
 			t.Errorf("%d writes of what did not change", n)
 		}
 		env.table.Misbehave(fleettest.Down)
-		if last, ok := one.Session(t.Context()).Change(t.Context(), fleet.ClientRow, "c", nil, nil); last != nil || ok {
+		if last, ok := one.Session(t.Context()).Change(t.Context(), time.Second, fleet.ClientRow, "c", nil, nil); last != nil || ok {
 			t.Error("the table is down")
 		}
 	})

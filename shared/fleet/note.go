@@ -11,8 +11,6 @@ const (
 	// doubling to longConflict; each is jittered down to half.
 	firstConflict = 10 * time.Millisecond
 	longConflict  = 160 * time.Millisecond
-	// conflictTime is how long a change is tried again.
-	conflictTime = time.Second
 )
 
 // Last is a row as [Session.Change] left it.
@@ -24,17 +22,12 @@ type Last struct{ row *Row }
 // changed the row since; nil: the row is read first.
 //
 // It returns false and nil if the table could not be used, and false and the row if other
-// environments changed it for a second each time before this one could.
-func (s *Session) Change(ctx context.Context, kind Kind, id string, last *Last, change func(note []byte) []byte) (*Last, bool) {
-	return s.ChangeWithin(ctx, conflictTime, kind, id, last, change)
-}
-
-// ChangeWithin is Change that gives way to other environments for at most patience.
-func (s *Session) ChangeWithin(ctx context.Context, patience time.Duration, kind Kind, id string, last *Last, change func(note []byte) []byte) (*Last, bool) {
+// environments changed it for all of patience each time before this one could.
+func (s *Session) Change(ctx context.Context, patience time.Duration, kind Kind, id string, last *Last, change func(note []byte) []byte) (*Last, bool) {
 	if s == nil {
 		return nil, false
 	}
-	c := changer{s: s, kind: kind, name: s.name(kind, id), purpose: changing, patience: min(patience, conflictTime), change: change}
+	c := changer{s: s, kind: kind, name: s.name(kind, id), purpose: changing, patience: patience, change: change}
 	return c.run(ctx, last)
 }
 
@@ -61,17 +54,6 @@ func (c *changer) run(ctx context.Context, last *Last) (*Last, bool) {
 		}
 		backoff = min(2*backoff, longConflict)
 	}
-}
-
-// Note returns the note of a row as it is now; nil: none. It returns false if the table could
-// not be used.
-func (s *Session) Note(ctx context.Context, kind Kind, id string) ([]byte, bool) {
-	var found []byte
-	_, ok := s.Change(ctx, kind, id, nil, func(note []byte) []byte {
-		found = note
-		return note
-	})
-	return found, ok
 }
 
 // changer is one call of Change.
@@ -114,7 +96,7 @@ func (c *changer) try(ctx context.Context, current *Item) (*Last, bool) {
 		if c.fresh == current {
 			return &Last{row}, true
 		}
-		// What nobody has to write must not be old.
+		// A result that needs no write must be that of the present row.
 		last := c.read(ctx)
 		if last == nil {
 			return nil, false

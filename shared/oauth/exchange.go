@@ -40,6 +40,8 @@ type Request struct {
 	// not known. It decides whether a 403 is a failed logon, and whether a certificate is
 	// sent again after a connection broke.
 	Proven bool
+	// Permit is asked before each retry; nil: retries need no permit.
+	Permit func(context.Context) bool
 	// CorrelationID is sent as X-CorrelationID, which SAP's servers log; empty: none.
 	CorrelationID string
 }
@@ -74,8 +76,9 @@ func NewExchanger(cfg ExchangerConfig) *Exchanger {
 
 // Exchange exchanges the client's credential for an access token (RFC 6749 section 4.4). It
 // returns after 12 seconds at most, and when ctx is done. It retries after the answers 429,
-// 502, 503 and 504 and after a connection that failed before an answer. Each attempt is
-// authenticated anew. The error is an [*Error].
+// 502, 503 and 504, unless the server asks for a pause of more than two seconds, and after a
+// connection that failed before an answer. Each attempt is authenticated anew. The error is
+// an [*Error].
 func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
 	defer cancel()
@@ -89,11 +92,17 @@ func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token,
 		if attempt == attempts || !failure.retriable(attempt) || !x.backoff(ctx, c.host, attempt, failure) {
 			return nil, failure
 		}
+		if r.Permit != nil && !r.Permit(ctx) {
+			return nil, failure
+		}
 	}
 }
 
 // backoff waits before the next attempt. It returns false if there is none.
 func (x *Exchanger) backoff(ctx context.Context, host string, attempt int, failure *Error) bool {
+	if failure.RetryAfter > maxBackoff {
+		return false // for all callers, so that none of them waits it out
+	}
 	bound := min(maxBackoff, firstBackoff<<attempt)
 	wait := max(failure.RetryAfter, time.Duration(x.rand()*float64(bound)))
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+minAttemptTime {

@@ -191,6 +191,29 @@ func TestSlowServerIsTimedOut(t *testing.T) {
 	}
 }
 
+// TestRetryNeedsPermit: the caller limits the requests, and not only the exchanges.
+func TestRetryNeedsPermit(t *testing.T) {
+	s := secretServer(t)
+	s.Misbehave(oauthtest.Answer(503, "", ""))
+	asked := 0
+	x := oauth.NewExchanger(oauth.ExchangerConfig{Rand: func() float64 { return 0 }})
+	_, err := x.Exchange(t.Context(), secretClient(t, s), oauth.Request{Permit: func(context.Context) bool { asked++; return asked < 2 }})
+	if err == nil || len(s.Requests()) != 2 || asked != 2 {
+		t.Errorf("got error %v, %d requests and %d questions, want 2 and 2", err, len(s.Requests()), asked)
+	}
+}
+
+// TestLongPauseEndsExchange: all callers keep the pause, and do not wait it out at once.
+func TestLongPauseEndsExchange(t *testing.T) {
+	s := secretServer(t)
+	s.Misbehave(oauthtest.HTML429("3"))
+	begun := time.Now()
+	_, err := oauth.NewExchanger(oauth.ExchangerConfig{}).Exchange(t.Context(), secretClient(t, s), oauth.Request{})
+	if err == nil || len(s.Requests()) != 1 || time.Since(begun) > 2*time.Second {
+		t.Errorf("got error %v and %d requests after %v, want 1 at once", err, len(s.Requests()), time.Since(begun))
+	}
+}
+
 // TestRetryBudget: exchanges with a failing server use up its retries.
 func TestRetryBudget(t *testing.T) {
 	s := secretServer(t)

@@ -33,9 +33,9 @@ const (
 	logonWindow     = 10 * time.Minute
 	// maxProven and maxCallers bound what is kept of a client.
 	maxProven = 4
-	// updateTries is how often the row is changed again while other environments change it.
-	updateTries = 5
-	maxCallers  = 64
+	// updateTime is how long the row is changed again while other environments are faster.
+	updateTime = 5 * time.Second
+	maxCallers = 64
 )
 
 // clientState is what is known of a client apart from its tokens, here or in the table.
@@ -268,12 +268,7 @@ func (s *clientStates) update(ctx context.Context, session *fleet.Session, name 
 		}
 		return nil
 	}
-	ok := false
-	for try := 0; try < updateTries; try++ { // the other environments may be faster for long
-		if last, ok = session.Change(ctx, fleet.ClientRow, name, last, apply); ok || last == nil {
-			break
-		}
-	}
+	last, ok := session.Change(ctx, updateTime, fleet.ClientRow, name, last, apply)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !ok {

@@ -222,7 +222,7 @@ func (h *host) change(ctx context.Context, session *fleet.Session, now func() ti
 		last, f = nil, func(*server) {}
 	}
 	var s server
-	last, ok = session.ChangeWithin(ctx, patience, fleet.ServerRow, h.name, last, func(note []byte) []byte {
+	last, ok = session.Change(ctx, patience, fleet.ServerRow, h.name, last, func(note []byte) []byte {
 		s = readServer(note)
 		before := encode(s)
 		s.merge(now(), &own)
