@@ -103,7 +103,7 @@ func TestForgedMessageDoesNotTakeAnID(t *testing.T) {
 	})
 }
 
-// What is no event at all is forged, too, where only a source may send.
+// A payload without the shape of an event is forged as well where only a source may send.
 func TestUnknownEventThroughTheAliasOfASource(t *testing.T) {
 	for _, payload := range []string{`{"x":1}`, `rubbish`, ``, `[]`} {
 		run(t, func(t *testing.T, r *harness) {

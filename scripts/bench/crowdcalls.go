@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// party is somebody who calls, and what the calls were answered. It is safe for concurrent use.
+// party is one caller with the answers to its calls. It is safe for concurrent use.
 type party struct {
 	name string // of the caller's role
 	env  *crowdEnv

@@ -110,8 +110,8 @@ func (e *crowdEnv) hunger(ctx context.Context, p *party, length time.Duration) {
 	all.Wait()
 }
 
-// measureSilence lets the server ask for a silence of a minute, and measures who calls it then
-// and who calls it after a minute. The table is slow.
+// measureSilence lets the server ask for a silence of a minute, and counts the calls during
+// that minute and after it. The table is slow.
 func (e *crowdEnv) measureSilence(ctx context.Context, r *crowdReport) error {
 	e.slowTable(30 * time.Millisecond)
 	// The environments notice that the table is back.

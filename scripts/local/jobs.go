@@ -18,7 +18,7 @@ import (
 const (
 	batchName  = "token-vendor-batch"
 	batchAlias = "jobs"
-	// These aliases are for the queue, the bus and schedules, and for nobody else.
+	// These aliases are for the queue, the bus and schedules only.
 	queueAlias, busAlias, scheduleAlias = "queue", "bus", "schedule"
 	ordersQueue                         = "token-vendor-orders"
 	deadQueue                           = "token-vendor-dead-letters"

@@ -21,8 +21,8 @@ const (
 	// answer, before the result and without the wait for another environment's work. It is long beside
 	// callTime: what the table knows can keep a client from being locked.
 	sessionTime = 500 * time.Millisecond
-	// changeCalls is how much longer the calls of Change may take than others: who changes a
-	// row has time to wait, and would do so again without the table.
+	// changeCalls is how much longer the calls of Change may take than others. Without them an
+	// environment has only its share of a server's budget.
 	changeCalls = 4
 )
 

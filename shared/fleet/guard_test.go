@@ -185,7 +185,7 @@ func TestReplayedRowIsRefused(t *testing.T) {
 	})
 }
 
-// TestNoteOfWipedTableIsWrittenBack: by whoever saw it.
+// TestNoteOfWipedTableIsWrittenBack: an environment that saw the note writes it.
 func TestNoteOfWipedTableIsWrittenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := &environments{}

@@ -24,8 +24,8 @@ func (r *remembered) active(now time.Time) bool {
 }
 
 // memory tells when rows of the table were deleted before their time, or replaced by older
-// ones: whoever can write the table can do that, but can seal no row. It is safe for
-// concurrent use.
+// ones. An attacker that can write the table can do that, but cannot seal a row. It is safe
+// for concurrent use.
 type memory struct {
 	mu   sync.Mutex
 	rows map[string]remembered // by name; guarded by mu

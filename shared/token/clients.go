@@ -76,8 +76,11 @@ type rereads struct{ atFault, failing tokensource.RateLimiter }
 func newClients(cfg Config, forget func(client string)) *clients {
 	c := &clients{cfg: cfg, forget: forget}
 	c.older = cache.New[[2]string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: cfg.Now, OnError: func(err error, _ int, _ bool) cache.Reaction {
-		if errors.Is(err, registry.ErrNoPrevious) {
+		switch {
+		case errors.Is(err, registry.ErrNoPrevious):
 			return cache.Reaction{Backoff: previousLife}
+		case errors.Is(err, secret.ErrDenied):
+			return cache.Reaction{Backoff: deniedBackoff}
 		}
 		return cache.Reaction{Backoff: loadBackoff}
 	}})

@@ -208,10 +208,12 @@ func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
 	for name, bad := range map[string]struct {
 		request token.Request
 		fault   oauthtest.Fault
+		order   bool
 	}{
-		"app_tid": {token.Request{Ask: ask.Ask{AppTID: "nobody"}}, onForm("app_tid", "nobody", oauthtest.RefuseWith(401, "invalid_client", ""))},
-		"scope":   {scoped("", "bad"), onForm("scope", "bad", oauthtest.RefuseWith(401, "invalid_client", ""))},
-		"text":    {scoped("", "invalid_client"), onForm("scope", "invalid_client", oauthtest.Answer(400, "text/html", "<p>unknown scope invalid_client</p>"))},
+		"app_tid": {token.Request{Ask: ask.Ask{AppTID: "nobody"}}, onForm("app_tid", "nobody", oauthtest.RefuseWith(401, "invalid_client", "")), false},
+		"order":   {token.Request{Ask: ask.Ask{AppTID: "nobody"}}, onForm("app_tid", "nobody", oauthtest.RefuseWith(401, "invalid_client", "")), true},
+		"scope":   {scoped("", "bad"), onForm("scope", "bad", oauthtest.RefuseWith(401, "invalid_client", "")), false},
+		"text":    {scoped("", "invalid_client"), onForm("scope", "invalid_client", oauthtest.Answer(400, "text/html", "<p>unknown scope invalid_client</p>")), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -223,7 +225,13 @@ func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
 					request := bad.request
 					request.Caller = "attacker"
 					v := env.Vendors[i%3]
-					if _, err := env.Ask(v, request); err == nil {
+					var err error
+					if bad.order {
+						_, err = env.TryAnnounce(i%3, request, token.Order{ID: fmt.Sprint(i)})
+					} else {
+						_, err = env.Ask(v, request)
+					}
+					if err == nil {
 						t.Fatal("the attacker got a token")
 					}
 					own := token.Request{Caller: "innocent"}

@@ -69,7 +69,7 @@ func (d *decision) ask(c *registry.Client) (ask.Ask, error) {
 	return resolve(&d.Ask, c, byPermittedOrder)
 }
 
-// chooser is who chose the values of an ask.
+// chooser is the party that chose the values of an ask.
 type chooser int
 
 const (
@@ -81,11 +81,12 @@ const (
 )
 
 // resolve joins an ask with the client's document. A value in the document is a bound as well
-// as a default, unless allow_parameters names the parameter; if the document has none, who
-// decides. app_tid selects a customer's tenant and is nobody's choice without the document.
-func resolve(a *ask.Ask, c *registry.Client, who chooser) (want ask.Ask, err error) {
+// as a default, unless allow_parameters names the parameter. If the document has none, it depends
+// on the chooser. app_tid selects a customer's tenant, so that no chooser is free without the
+// document.
+func resolve(a *ask.Ask, c *registry.Client, by chooser) (want ask.Ask, err error) {
 	var ok bool
-	targets := who != byOrder // may be chosen where the document states none
+	targets := by != byOrder // may be chosen where the document states none
 	if want.Scope, ok = within(a.Scope, c.Scope, c.Allow["scope"], targets); !ok {
 		return want, fault.New(fault.InvalidScope, "scope "+beyond(len(c.Scope) > 0))
 	}
@@ -95,7 +96,7 @@ func resolve(a *ask.Ask, c *registry.Client, who chooser) (want ask.Ask, err err
 	if want.Audience, ok = bounded(a.Audience, c.Audience, c.Allow["audience"], targets); !ok {
 		return want, fault.New(fault.InvalidTarget, "audience "+beyond(c.Audience != ""))
 	}
-	if want.TokenFormat, ok = bounded(a.TokenFormat, c.TokenFormat, c.Allow["token_format"], who == byCaller); !ok {
+	if want.TokenFormat, ok = bounded(a.TokenFormat, c.TokenFormat, c.Allow["token_format"], by == byCaller); !ok {
 		return want, fault.Invalid("token_format " + beyond(c.TokenFormat != ""))
 	}
 	if want.AppTID, ok = bounded(a.AppTID, c.Parameters["app_tid"], c.Allow["app_tid"], false); !ok {

@@ -39,8 +39,8 @@ type refusal struct {
 	times int // in a row
 }
 
-// error returns the error of a logon that is not made. What is certain comes first, because
-// a description is cut.
+// error returns the error of a logon that is not made. The end of the lockout precedes the
+// reason, because a description is cut.
 func (r refusal) error() *failure {
 	e := *r.fault
 	e.Fuse = r.until

@@ -162,7 +162,7 @@ func (t *Table) Items() []fleet.Item {
 	return slices.Collect(maps.Values(t.items))
 }
 
-// Put puts a row, as an attacker does who can write the table.
+// Put puts a row, as an attacker that can write the table does.
 func (t *Table) Put(item fleet.Item) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
