@@ -58,6 +58,9 @@ func (c *candidates) fetch(ctx context.Context, session *fleet.Session, lease *f
 
 // standIn makes an exchange with the previous credential after the client's own one failed.
 func (c *candidates) standIn(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load, failed result) result {
+	if c.exchange.newer(ctx, l.Client) {
+		return failed // the previous version may be newer than the client's, too
+	}
 	previous, err := c.previous(ctx, l.Client)
 	if err != nil {
 		return failed

@@ -154,13 +154,28 @@ func (a *attempt) logOn(ctx context.Context) result {
 		return r
 	}
 	token, failed := a.call(ctx, &l.Ask)
-	proven := a.state().proven(a.client)
 	switch {
 	case failed == nil:
 		return result{token: token, by: a.client, end: a.proven(&l.Ask)}
 	case !failed.FailedLogon():
 		return result{err: exchangeFault(failed), end: g.release}
-	case l.chosen && proven && a.client == l.Client:
+	case l.chosen:
+		return a.findFault(ctx, failed)
+	}
+	return a.refused(ctx, failed)
+}
+
+// findFault decides what a failed logon with parameters that a caller chose says of the
+// credential.
+func (a *attempt) findFault(ctx context.Context, failed *oauth.Error) result {
+	x, l := a.x, a.load
+	state := a.state()
+	if !state.proven(a.client) {
+		// Another environment may have found out since that the credential works.
+		*state = x.states.read(ctx, a.session, a.client.Name)
+	}
+	switch {
+	case state.proven(a.client) && a.client == l.Client:
 		return a.verify(ctx, failed)
 	case l.untried:
 		return a.suspect(ctx, failed)
