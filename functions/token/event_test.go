@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -258,6 +259,37 @@ func TestEventsOfSAMAreAcceptedWithSAMLocal(t *testing.T) {
 	s.client = "Billing"
 	if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != 400 {
 		t.Errorf("a bad name got %d, want 400", a.status)
+	}
+}
+
+// SAM CLI sends the template of the route as the judged path. Only with SAMLocal is this
+// accepted: a path that IAM judged must be the one that was sent.
+func TestSampleEventsOfSAMGetTokensWithSAMLocalOnly(t *testing.T) {
+	for _, name := range []string{"sam-rest-v1.json", "sam-http-v2.json"} {
+		payload, err := os.ReadFile(filepath.Join("..", "..", "events", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := closedGate()
+		g.samLocal = true
+		f := handlerHarness(newEnv(t), g)
+		if a := readAnswer(t, f.invoke(t, invoked{payload: payload}), false); a.status != 200 {
+			t.Errorf("%s: got %d %s, want 200", name, a.status, a.text)
+		}
+		staged := bytes.Replace(payload, []byte(`"stage": "$default"`), []byte(`"stage": "v1"`), 1)
+		if a := readAnswer(t, f.invoke(t, invoked{payload: staged}), false); a.status != 200 {
+			t.Errorf("%s with a stage: got %d %s, want 200", name, a.status, a.text)
+		}
+		f = handlerHarness(newEnv(t), gate{})
+		if a := readAnswer(t, f.invoke(t, invoked{payload: payload}), false); a.status == 200 {
+			t.Errorf("%s: got 200 without SAMLocal", name)
+		}
+	}
+	f := handlerHarness(newEnv(t), gate{})
+	s := shapes()["REST API role"]
+	s.Set = map[string]json.RawMessage{"requestContext.path": json.RawMessage(`"/token/{client}"`)}
+	if a := readAnswer(t, f.invoke(t, s.invocation(t)), false); a.status != 400 {
+		t.Errorf("an event of API Gateway with the template as its judged path: got %d, want 400", a.status)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"mime"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"tokenvendor/shared/fault"
@@ -34,6 +35,12 @@ func (h *handler) read(ctx context.Context, e *event, payload []byte, r *token.R
 	}
 	if r.Caller, err = h.gate.caller(e); err != nil {
 		return err
+	}
+	if h.gate.samLocal {
+		// SAM CLI repeats the template of the route as the path that IAM judged, its paths do not
+		// begin with the stage, and its times are in seconds. There is no IAM whose judgement
+		// could differ.
+		e.judged, e.stage, e.origin.GatewayTime = "", nil, time.Time{}
 	}
 	r.Origin = e.from(ctx)
 	return e.request(payload, r)
