@@ -1,116 +1,177 @@
+//go:build unix
+
 package main
 
 import (
-	"bytes"
-	"context"
-	"encoding/json"
-	"errors"
-	"io"
-	"io/fs"
+	"bufio"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
+	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"tokenvendor/scripts/local/workdir"
 )
 
-// output collects what several goroutines write.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
+// stack is a stack that the README's command started, in a process group of its own.
+type stack struct {
+	cmd  *exec.Cmd
+	temp string
+	json string
 }
 
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// startStack runs a stack until the end of the test.
-func startStack(t *testing.T, log io.Writer) *stack {
+// startStack runs the README's command until the stack is up, with its own directory for
+// temporary files.
+func startStack(t *testing.T, temp string, env ...string) *stack {
 	t.Helper()
-	s, err := start(t.Context(), "", io.Discard, log)
+	s := &stack{temp: temp, json: filepath.Join(t.TempDir(), "stack.json")}
+	s.cmd = exec.Command("go", "run", "./scripts/local", "-json", s.json)
+	s.cmd.Dir = filepath.Join("..", "..")
+	s.cmd.Env = append(append(os.Environ(), "TMPDIR="+temp), env...)
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) })
+	up := make(chan bool, 1)
+	go func() {
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "Press Ctrl-C") {
+				up <- true
+			}
 		}
-	})
+		close(up)
+	}()
+	select {
+	case ok := <-up:
+		if !ok {
+			t.Fatal("the stack ended")
+		}
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the stack is not up after two minutes")
+	}
 	return s
 }
 
-func (s *stack) secretsAPI() *secretsmanager.Client {
-	credentials := func(context.Context) (aws.Credentials, error) {
-		return aws.Credentials{AccessKeyID: "x", SecretAccessKey: "x"}, nil
+// processes returns the processes of the stack's group whose name begins with name.
+func (s *stack) processes(t *testing.T, name string) (ids []int) {
+	t.Helper()
+	out, err := exec.Command("ps", "-A", "-o", "pid=,pgid=,comm=").Output()
+	if err != nil {
+		t.Skip("ps is not installed")
 	}
-	return secretsmanager.New(secretsmanager.Options{Region: region, BaseEndpoint: aws.String(s.secretsURL), Credentials: aws.CredentialsProviderFunc(credentials)})
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if len(fields) < 3 || fields[1] != strconv.Itoa(s.cmd.Process.Pid) || !strings.HasPrefix(filepath.Base(fields[2]), name) {
+			continue
+		}
+		id, err := strconv.Atoi(fields[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
 }
 
-// TestOncePrintsTokensAndLeavesNothing runs the first command of the README with -once.
-func TestOncePrintsTokensAndLeavesNothing(t *testing.T) {
-	t.Setenv("TMPDIR", t.TempDir())
-	file := filepath.Join(t.TempDir(), "stack.json")
-	var out bytes.Buffer
-	if err := run(t.Context(), options{once: true, jsonFile: file}, &out, io.Discard); err != nil {
-		t.Fatal(err)
+func (s *stack) kill(t *testing.T, signal syscall.Signal, name string) {
+	t.Helper()
+	ids := s.processes(t, name)
+	if len(ids) == 0 {
+		t.Fatalf("there is no process %q", name)
 	}
-	for _, want := range []string{`"access_token":"`, "client_secret_post", "client_secret_basic", "tls_client_auth", "self_signed_tls_client_auth", "private_key_jwt"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("the output lacks %s", want)
+	for _, id := range ids {
+		if err := syscall.Kill(id, signal); err != nil {
+			t.Fatal(err)
 		}
 	}
-	var d description
-	text, err := os.ReadFile(file)
+}
+
+// TestEveryEndOfTheStackLeavesNothing: after each way to end the stack, the next start has
+// nothing left in the directory for temporary files, and no file describes a stack that does
+// not run.
+func TestEveryEndOfTheStackLeavesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts the stack several times")
+	}
+	cache := t.TempDir() // the go command runs programs from its cache, too
+	for _, test := range []struct {
+		name string
+		end  func(t *testing.T, s *stack)
+		// killed means that only the next start can delete what is left.
+		killed bool
+		env    []string
+	}{
+		{name: "interrupt of the terminal", end: func(_ *testing.T, s *stack) { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGINT) }},
+		{name: "closed terminal", end: func(_ *testing.T, s *stack) { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGHUP) }},
+		{name: "go terminated", end: func(t *testing.T, s *stack) { s.kill(t, syscall.SIGTERM, "go") }},
+		{name: "go killed", end: func(t *testing.T, s *stack) { s.kill(t, syscall.SIGKILL, "go") }, env: []string{"GOTMPDIR=" + cache}},
+		{name: "launcher killed", end: func(t *testing.T, s *stack) { s.kill(t, syscall.SIGKILL, "local") }},
+		{name: "stack killed", end: func(t *testing.T, s *stack) { s.kill(t, syscall.SIGKILL, "stack") }},
+		{name: "all killed", end: func(_ *testing.T, s *stack) { _ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) }, killed: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			temp := t.TempDir()
+			s := startStack(t, temp, test.env...)
+			test.end(t, s)
+			_ = s.cmd.Wait()
+			if test.killed {
+				t.Setenv("TMPDIR", temp)
+				workdir.Clean()
+			}
+			for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+				left, err := os.ReadDir(temp)
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, described := os.Stat(s.json)
+				running := s.processes(t, "")
+				if len(left) == 0 && os.IsNotExist(described) && len(running) == 0 {
+					break
+				}
+				if time.Now().After(deadline) {
+					t.Fatalf("%v exist, the description %v, the processes %v run", left, described, running)
+				}
+			}
+			if left, err := os.ReadDir(cache); err != nil || len(left) != 0 {
+				t.Errorf("%v exist in GOTMPDIR, %v", left, err)
+			}
+		})
+	}
+}
+
+// TestStartDeletesNothingOfAnotherStack: several stacks may run at once.
+func TestStartDeletesNothingOfAnotherStack(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	other, err := workdir.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal(text, &d); err != nil || d.TokenURL == "" || len(d.Principals) != 2 || len(d.Clients) != 9 {
-		t.Errorf("got the description %+v, %v", d, err)
-	}
-	if _, err := os.Stat(filepath.Dir(d.CAFile)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("the temporary directory still exists: %v", err)
-	}
-}
-
-func TestPolicyRefusesOneClientAndOthersGetTokens(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the functions and runs them")
-	}
-	file := filepath.Join(t.TempDir(), "policy.json")
-	policy := `{"rules": [{"name": "developers", "callers": ["arn:aws:iam::123456789012:user/developer"], "clients": ["*"]}], "freeze": ["basic"]}`
-	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
+	file := filepath.Join(t.TempDir(), "stack.json")
+	if err := os.WriteFile(file, []byte(other.Path()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if err := run(t.Context(), options{once: true, policyFile: file}, &out, io.Discard); err != nil {
+	if err := other.OwnFiles(file); err != nil {
 		t.Fatal(err)
 	}
-	if text := out.String(); strings.Count(text, "not allowed") != 1 || !strings.Contains(text, "basic            not allowed") || !strings.Contains(text, "no-credential") {
-		t.Errorf("got %s, want one refusal, of the client basic", text)
+	workdir.Clean()
+	for _, path := range []string{other.Path(), file} {
+		if _, err := os.Stat(path); err != nil {
+			t.Error(err)
+		}
 	}
-}
-
-func TestFailedStartLeavesNothing(t *testing.T) {
-	temp := t.TempDir()
-	t.Setenv("TMPDIR", temp)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // the build fails
-	if _, err := start(ctx, "", io.Discard, io.Discard); err == nil {
-		t.Fatal("got no error from a failed build")
+	if err := other.Remove(); err != nil {
+		t.Fatal(err)
 	}
-	left, err := filepath.Glob(filepath.Join(temp, "token-vendor-local-*"))
-	if err != nil || len(left) != 0 {
-		t.Errorf("%q still exist, %v", left, err)
+	if _, err := os.Stat(file); !os.IsNotExist(err) {
+		t.Errorf("the description outlived its stack: %v", err)
 	}
 }

@@ -77,15 +77,20 @@ type apiError = awsjson.Error
 
 func fail(code, message string) *apiError { return &apiError{Code: code, Message: message} }
 
-// Seed makes text the current value of a secret, and creates the secret if there is none. The
-// error is that of CreateSecret or PutSecretValue.
+// Seed makes text the current value of a secret, and creates the secret if there is none. A
+// secret that is created with an empty text has no value. The error is that of CreateSecret
+// or PutSecretValue.
 func (s *Server) Seed(name, text string) (versionID string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var failure *apiError
 	id := newUUID()
 	if s.secrets[name] == nil {
-		_, failure = s.createSecret(createInput{Name: name, SecretString: &text, ClientRequestToken: id})
+		value := &text
+		if text == "" {
+			value = nil
+		}
+		_, failure = s.createSecret(createInput{Name: name, SecretString: value, ClientRequestToken: id})
 	} else {
 		_, failure = s.putSecretValue(putInput{SecretID: name, SecretString: &text, ClientRequestToken: id})
 	}

@@ -4,10 +4,12 @@ import (
 	"crypto"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 
 	"tokenvendor/shared/oauth/oauthtest"
+	"tokenvendor/shared/policy"
 )
 
 // firstClient is the client whose token is printed. The second principal may use no other
@@ -31,8 +33,11 @@ type client struct {
 
 // seed registers one client of each kind and stores its document.
 func (s *stack) seed() error {
+	plain := func(name string) func() (client, error) {
+		return func() (client, error) { return s.plain(name) }
+	}
 	for _, make := range []func() (client, error){
-		s.plain, s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion, s.signingKey, s.webIdentity,
+		plain(firstClient), plain("billing"), plain("orders"), s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion, s.signingKey, s.webIdentity,
 	} {
 		c, err := make()
 		if err != nil {
@@ -48,18 +53,25 @@ func (s *stack) seed() error {
 		}
 		s.clients = append(s.clients, c)
 	}
+	// The samples of events deliver a token into this secret, which has no value yet.
+	if _, err := s.secrets.Seed(tokensPrefix+"billing", ""); err != nil {
+		return err
+	}
 	return s.writeSpare()
 }
+
+// tokensPrefix precedes the names of secrets that tokens are delivered to.
+const tokensPrefix = "token-vendor/tokens/" // #nosec G101 -- a name
 
 func (s *stack) ca() string { return string(s.issuer.CAPEM()) }
 
 // secret returns a random secret with the special characters of SAP's generated secrets.
 func secret() string { return rand.Text() + "][?:/=._-:" }
 
-func (s *stack) plain() (client, error) {
-	c := client{name: firstClient, format: "native", method: "client_secret_post"}
+func (s *stack) plain(name string) (client, error) {
+	c := client{name: name, format: "native", method: "client_secret_post"}
 	password := secret()
-	c.register = oauthtest.Client{ID: "demo-client", Methods: []string{c.method}, Secrets: []string{password}}
+	c.register = oauthtest.Client{ID: name + "-client", Methods: []string{c.method}, Secrets: []string{password}}
 	c.document = map[string]any{
 		"token_endpoint": s.issuer.TokenEndpoint(), "client_id": c.register.ID, "client_secret": password, "ca_certificates": s.ca(),
 		"allow_parameters": []string{"scope"}, // also for orders
@@ -192,13 +204,28 @@ func (s *stack) webIdentity() (client, error) {
 	return c, nil
 }
 
-// seedPolicy stores the policy of a file. Without a file, only IAM decides.
-func (s *stack) seedPolicy(file string) error {
-	if s.policyMode = "iam"; file == "" {
+// checkPolicy parses the file of the policy, because a broken policy refuses every caller.
+func (s *stack) checkPolicy() error {
+	if s.policyMode = "iam"; s.policy == "" {
 		return nil
 	}
 	s.policyMode = "document"
-	text, err := os.ReadFile(file) // #nosec G304 -- a flag names the file
+	text, err := os.ReadFile(s.policy)
+	if err != nil {
+		return err
+	}
+	if _, err := policy.Parse(text); err != nil {
+		return fmt.Errorf("%s: %w", s.policy, err)
+	}
+	return nil
+}
+
+// seedPolicy stores the policy of the file.
+func (s *stack) seedPolicy() error {
+	if s.policy == "" {
+		return nil
+	}
+	text, err := os.ReadFile(s.policy)
 	if err != nil {
 		return err
 	}
@@ -210,11 +237,11 @@ func (s *stack) wrapped(key map[string]any) map[string]any {
 	return map[string]any{"service_key": key, "ca_certificates": s.ca()}
 }
 
-func (s *stack) sparePath() string { return filepath.Join(s.dir, spareClient+".json") }
+func (s *stack) sparePath() string { return filepath.Join(s.dir.Path(), spareClient+".json") }
 
 // directPath returns the path of an event for a direct invoke. It is a file because
 // versions 1 and 2 of the AWS CLI read a payload on the command line differently.
-func (s *stack) directPath() string { return filepath.Join(s.dir, "direct.json") }
+func (s *stack) directPath() string { return filepath.Join(s.dir.Path(), "direct.json") }
 
 func (s *stack) writeSpare() error {
 	if err := os.WriteFile(s.directPath(), []byte(`{"client": "`+firstClient+`"}`), 0o600); err != nil {

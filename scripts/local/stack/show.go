@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 )
 
 // showCommands prints commands that work without changes.
@@ -78,6 +79,10 @@ type description struct {
 	Region             string                 `json:"region"`
 	Account            string                 `json:"account"`
 	TokenURL           string                 `json:"token_url"` // append a client's name
+	AWSURL             string                 `json:"aws_url"`   // all services of AWS, for AWS_ENDPOINT_URL
+	Log                string                 `json:"log"`       // the functions' log and the access log, a JSON object a line
+	PolicyMode         string                 `json:"policy_mode"`
+	PolicySecret       string                 `json:"policy_secret"`
 	LambdaURL          string                 `json:"lambda_url"`
 	FunctionName       string                 `json:"function_name"`
 	SecretsManagerURL  string                 `json:"secrets_manager_url"`
@@ -126,7 +131,7 @@ type spareDescription struct {
 
 func (s *stack) writeJSON(file string) error {
 	d := description{
-		Region: region, Account: account, TokenURL: s.apiURL, LambdaURL: s.function.URL(), FunctionName: functionName,
+		Region: region, Account: account, TokenURL: s.apiURL, AWSURL: s.awsURL, Log: s.log.path, PolicyMode: s.policyMode, PolicySecret: policyName, LambdaURL: s.function.URL(), FunctionName: functionName,
 		SecretsManagerURL: s.secretsURL, ClientSecretPrefix: prefix,
 		DynamoDBURL: s.tableURL, CacheTable: cacheTable, KMSURL: s.keysURL, CacheKey: "alias/" + cacheKey,
 		BatchName: batchName, BatchURL: s.jobs.batch.URL(), SQSURL: s.jobs.queueURL, OrdersURL: s.jobs.queueURL + "/" + account + "/" + ordersQueue,
@@ -145,10 +150,33 @@ func (s *stack) writeJSON(file string) error {
 	if err != nil {
 		return err
 	}
-	// Programs wait for the file, so it must be complete when it appears.
+	return writeWhole(file, append(text, '\n'))
+}
+
+// writeWhole writes a file for this user alone. Programs wait for the file, so it must be
+// complete when it appears.
+func writeWhole(file string, text []byte) error {
 	part := file + ".part"
-	if err := os.WriteFile(part, append(text, '\n'), 0o600); err != nil {
+	if err := os.WriteFile(part, text, 0o600); err != nil {
 		return err
 	}
 	return os.Rename(part, file)
+}
+
+// writeEnv writes the variables that the commands of the READMEs use, as lines that a shell
+// reads.
+func (s *stack) writeEnv(file string) error {
+	developer := s.principals[0]
+	text := "# Variables of the local stack in " + s.dir.Path() + ", valid while it runs.\n"
+	for _, v := range [...][2]string{
+		{"AWS_REGION", region}, {"AWS_DEFAULT_REGION", region}, {"AWS_PAGER", ""},
+		{"AWS_ACCESS_KEY_ID", developer.AccessKeyID}, {"AWS_SECRET_ACCESS_KEY", developer.SecretAccessKey}, {"AWS_SESSION_TOKEN", ""},
+		{"AWS_ENDPOINT_URL", s.awsURL},
+		{"TOKEN_URL", strings.TrimSuffix(s.apiURL, "/")},
+		{"ORDERS_URL", s.awsURL + "/" + account + "/" + ordersQueue},
+	} {
+		// No value has a quote.
+		text += "export " + v[0] + "='" + v[1] + "'\n"
+	}
+	return writeWhole(file, []byte(text))
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"tokenvendor/scripts/local/apigateway"
@@ -19,6 +17,7 @@ import (
 	"tokenvendor/scripts/local/runtimeapi"
 	"tokenvendor/scripts/local/secretsmanager"
 	"tokenvendor/scripts/local/sts"
+	"tokenvendor/scripts/local/workdir"
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
@@ -38,7 +37,9 @@ const (
 
 // stack is all running servers. Close stops them.
 type stack struct {
-	dir         string // temporary: binaries, CA file, documents
+	config
+	dir         *workdir.Dir
+	log         *logFile
 	caFile      string
 	secrets     *secretsmanager.Server
 	secretsURL  string
@@ -52,31 +53,48 @@ type stack struct {
 	function    *runtimeapi.Runtime
 	jobs        jobs
 	apiURL      string // ends in /token/
+	awsURL      string // all services of AWS behind one address
 	policyMode  string
 	principals  []apigateway.Principal
 	clients     []client
 	closers     []func() error // in the order of the starts
 }
 
-// start starts the servers in the order of their dependencies. policyFile may be empty.
-func start(ctx context.Context, policyFile string, out, log io.Writer) (*stack, error) {
-	s := &stack{principals: demoPrincipals()}
+// config configures a stack.
+type config struct {
+	// policy is the file of a policy; empty: only IAM decides.
+	policy string
+	// keep is a directory that keeps the state; empty: none.
+	keep string
+	// dir is the directory that the launcher made; empty: the stack makes one.
+	dir string
+	// verbose gets a copy of the log; nil: there is none.
+	verbose io.Writer
+	// out is for people, and errOut is for the end of the log of a start that failed.
+	out, errOut io.Writer
+}
+
+// start starts the servers in the order of their dependencies.
+func start(ctx context.Context, cfg config) (*stack, error) {
+	s := &stack{config: cfg, principals: demoPrincipals()}
 	proof := rand.Text()
-	fmt.Fprintln(out, "building the functions …")
 	for _, step := range []func() error{
-		s.makeDir,
-		func() error { return s.build(ctx) },
+		s.checkPolicy,
+		func() error { return s.makeDir(ctx) },
+		s.startLog,
 		s.startIssuer,
 		s.startSecrets,
 		s.startCache,
 		s.startIdentity,
 		s.seed,
-		func() error { return s.seedPolicy(policyFile) },
-		func() error { return s.startFunction(proof, log) },
-		func() error { return s.startGateway(proof, log) },
-		func() error { return s.startJobs(ctx, log) },
+		s.seedPolicy,
+		func() error { return s.startFunction(proof) },
+		func() error { return s.startGateway(proof) },
+		func() error { return s.startJobs(ctx) },
+		s.startAWS,
 	} {
 		if err := step(); err != nil {
+			err = errors.Join(err, s.log.show(cfg.errOut))
 			return nil, errors.Join(err, s.Close())
 		}
 	}
@@ -95,14 +113,18 @@ func (s *stack) Close() error {
 
 func (s *stack) atClose(f func() error) { s.closers = append(s.closers, f) }
 
-func (s *stack) makeDir() error {
-	dir, err := os.MkdirTemp("", "token-vendor-local-")
-	if err != nil {
+// makeDir takes the directory of the launcher, or makes one and compiles the functions.
+func (s *stack) makeDir(ctx context.Context) (err error) {
+	if s.config.dir != "" {
+		s.dir = workdir.Use(s.config.dir)
+		s.atClose(s.dir.Remove)
+		return nil
+	}
+	if s.dir, err = workdir.New(); err != nil {
 		return err
 	}
-	s.dir = dir
-	s.atClose(func() error { return os.RemoveAll(dir) })
-	return nil
+	s.atClose(s.dir.Remove)
+	return workdir.Compile(ctx, s.dir)
 }
 
 func (s *stack) startIssuer() error {
@@ -113,7 +135,7 @@ func (s *stack) startIssuer() error {
 	s.issuer = issuer
 	s.atClose(func() error { issuer.Close(); return nil })
 	// SSL_CERT_DIR names this directory, so it contains nothing but the CA file.
-	s.caFile = filepath.Join(s.dir, "ca", "ca.pem")
+	s.caFile = filepath.Join(s.dir.Path(), "ca", "ca.pem")
 	if err := os.Mkdir(filepath.Dir(s.caFile), 0o700); err != nil {
 		return err
 	}
@@ -175,9 +197,9 @@ func (s *stack) environment() []string {
 // startFunction runs the function token as AWS Lambda does. The seeded documents contain
 // the CA of the authorization server. SSL_CERT_DIR is for documents without it; Go reads
 // it on Linux only.
-func (s *stack) startFunction(proof string, log io.Writer) error {
+func (s *stack) startFunction(proof string) error {
 	function, err := runtimeapi.Start(runtimeapi.Config{
-		Binary:         s.binary("token"),
+		Binary:         s.dir.Binary("token"),
 		Env:            append(s.environment(), "ENVELOPE_PROOF="+proof, "HTTP_ALIAS="+httpAlias),
 		FunctionName:   functionName,
 		Region:         region,
@@ -185,8 +207,8 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 		PrivateAliases: []string{httpAlias},
 		MemoryMB:       256,
 		Timeout:        25 * time.Second,
-		Stdout:         log,
-		Stderr:         log,
+		Stdout:         s.log,
+		Stderr:         s.log,
 	})
 	if err != nil {
 		return err
@@ -196,13 +218,13 @@ func (s *stack) startFunction(proof string, log io.Writer) error {
 	return nil
 }
 
-func (s *stack) startGateway(proof string, log io.Writer) error {
+func (s *stack) startGateway(proof string) error {
 	gateway, err := apigateway.New(apigateway.Config{
 		Region: region, Account: account, APIID: apiID, Stage: stage,
 		StageVariables: map[string]string{"envelopeProof": proof},
 		Principals:     s.principals,
 		Invoke:         s.invoke,
-		AccessLog:      log,
+		AccessLog:      s.log,
 	})
 	if err != nil {
 		return err
@@ -231,12 +253,4 @@ func (s *stack) serve(handler http.Handler) (string, error) {
 	go func() { _ = server.Serve(listener) }()
 	s.atClose(server.Close)
 	return "http://" + listener.Addr().String(), nil
-}
-
-// binary returns the path of a function's binary.
-func (s *stack) binary(name string) string {
-	if runtime.GOOS == "windows" {
-		name += ".exe"
-	}
-	return filepath.Join(s.dir, name)
 }

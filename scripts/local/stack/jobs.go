@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"strings"
 	"sync"
 	"time"
@@ -42,7 +41,7 @@ type jobs struct {
 
 // startJobs starts the batch function and its sources, connected as in template.yaml.
 // Lambda's waits before a retry are seconds here instead of minutes.
-func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
+func (s *stack) startJobs(ctx context.Context) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	j := &s.jobs
@@ -66,7 +65,7 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 		j.scheduleURL, err = s.serve(j.schedules)
 	}
 	if err == nil {
-		err = s.startBatch(log, 1)
+		err = s.startBatch(1)
 	}
 	if err != nil {
 		cancel()
@@ -86,13 +85,13 @@ func (s *stack) startJobs(ctx context.Context, log io.Writer) (err error) {
 
 // startBatch starts an execution environment of the batch function. concurrency is its
 // number of events at a time.
-func (s *stack) startBatch(log io.Writer, concurrency int) (err error) {
+func (s *stack) startBatch(concurrency int) (err error) {
 	s.jobs.batch, err = runtimeapi.Start(runtimeapi.Config{
-		Binary: s.binary("batch"),
+		Binary: s.dir.Binary("batch"),
 		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(), "QUEUE_ALIAS="+queueAlias, "BUS_ALIAS="+busAlias, "SCHEDULE_ALIAS="+scheduleAlias,
 			"AWS_ENDPOINT_URL_SQS="+s.jobs.queueURL, "AWS_ENDPOINT_URL_EVENTBRIDGE="+s.jobs.busURL),
 		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, PrivateAliases: []string{queueAlias, busAlias, scheduleAlias},
-		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: log, Stderr: log,
+		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: s.log, Stderr: s.log,
 	})
 	if err == nil {
 		s.atClose(s.jobs.batch.Close)

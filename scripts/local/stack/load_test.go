@@ -66,7 +66,7 @@ func (l *load) run(t *testing.T, environments, concurrency int, disturb func(*ru
 	t.Helper()
 	var batches []*runtimeapi.Runtime
 	for len(batches) < environments {
-		if err := l.startBatch(l.log, concurrency); err != nil {
+		if err := l.startBatch(concurrency); err != nil {
 			t.Fatal(err)
 		}
 		batches = append(batches, l.jobs.batch)
