@@ -29,7 +29,7 @@ func buildAndRun(m *testing.M) int {
 	if runtime.GOOS == "windows" {
 		binary += ".exe"
 	}
-	out, err := exec.Command("go", "build", "-tags", "lambda.norpc", "-o", binary, "./testdata/function").CombinedOutput()
+	out, err := exec.Command("go", "build", "-buildvcs=false", "-tags", "lambda.norpc", "-o", binary, "./testdata/function").CombinedOutput()
 	if err != nil {
 		panic(fmt.Sprintf("%v\n%s", err, out))
 	}
