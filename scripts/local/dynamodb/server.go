@@ -135,6 +135,20 @@ func (s *Server) Items(table string) []Item {
 	return t.sorted()
 }
 
+// Add adds items to a table, and replaces those with the same key.
+func (s *Server) Add(table string, items ...Item) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, failure := s.find(table)
+	if failure != nil {
+		return failure
+	}
+	for _, item := range items {
+		t.items[item[t.key].Text] = item
+	}
+	return nil
+}
+
 // Clear deletes all items of a table. Its used capacity stays.
 func (s *Server) Clear(table string) {
 	s.mu.Lock()

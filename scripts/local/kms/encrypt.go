@@ -28,10 +28,8 @@ func (k *key) open(ciphertext []byte, context map[string]string) ([]byte, error)
 	return k.aead.Open(nil, nonce, sealed, k.additional(context))
 }
 
-// newAEAD returns AES-GCM with a new key.
-func newAEAD() (cipher.AEAD, error) {
-	material := make([]byte, 32)
-	_, _ = rand.Read(material) // never fails
+// newAEAD returns AES-GCM with a key.
+func newAEAD(material []byte) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(material)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,8 @@ import (
 type key struct {
 	id, spec string
 	created  time.Time
-	aead     cipher.AEAD   // of SYMMETRIC_DEFAULT
+	material []byte        // of SYMMETRIC_DEFAULT
+	aead     cipher.AEAD   // with material
 	signer   crypto.Signer // of all other specs
 	disabled bool          // guarded by the server's mu
 }
@@ -41,7 +42,9 @@ func newKey(spec string) (k *key, err error) {
 	k = &key{id: newUUID(), spec: spec, created: time.Now()}
 	switch spec {
 	case symmetricDefault:
-		k.aead, err = newAEAD()
+		k.material = make([]byte, 32)
+		_, _ = rand.Read(k.material) // never fails
+		k.aead, err = newAEAD(k.material)
 	case "RSA_2048":
 		k.signer, err = rsa.GenerateKey(rand.Reader, 2048)
 	case "RSA_3072":

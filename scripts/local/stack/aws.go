@@ -23,7 +23,7 @@ func (s *stack) startAWS() (err error) {
 		}
 		services[name] = &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }, ErrorLog: log.New(io.Discard, "", 0)}
 	}
-	s.awsURL, err = s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s.awsURL, err = s.serve("aws", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if service := services[serviceOf(r)]; service != nil {
 			service.ServeHTTP(w, r)
 			return

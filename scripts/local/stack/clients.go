@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"tokenvendor/scripts/local/sts"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/policy"
 )
@@ -31,33 +32,50 @@ type client struct {
 	document             map[string]any
 }
 
-// seed registers one client of each kind and stores its document.
+// seed registers one client of each kind and stores its document. Clients of the kept state
+// are registered as they were.
 func (s *stack) seed() error {
 	plain := func(name string) func() (client, error) {
 		return func() (client, error) { return s.plain(name) }
 	}
-	for _, make := range []func() (client, error){
-		plain(firstClient), plain("billing"), plain("orders"), s.basic, s.identityKey, s.xsuaaKey, s.certificate, s.selfSigned, s.assertion, s.signingKey, s.webIdentity,
+	for _, make := range []struct {
+		name   string
+		client func() (client, error)
+	}{
+		{firstClient, plain(firstClient)}, {"billing", plain("billing")}, {"orders", plain("orders")}, {"basic", s.basic},
+		{"sap-identity", s.identityKey}, {"sap-xsuaa", s.xsuaaKey}, {"sap-certificate", s.certificate}, {"own-certificate", s.selfSigned},
+		{"assertion", s.assertion}, {"kms-key", s.signingKey}, {"no-credential", s.webIdentity},
 	} {
-		c, err := make()
+		c, ok, err := s.kept.client(make.name, s.identity)
+		if !ok && err == nil {
+			c, err = make.client()
+			c.name = make.name
+		}
+		if err == nil && !ok {
+			err = s.store(c)
+		}
 		if err != nil {
 			return err
 		}
 		s.issuer.Register(c.register)
-		text, err := json.Marshal(c.document)
-		if err != nil {
-			return err
-		}
-		if _, err := s.secrets.Seed(prefix+c.name, string(text)); err != nil {
-			return err
-		}
 		s.clients = append(s.clients, c)
 	}
 	// The samples of events deliver a token into this secret, which has no value yet.
-	if _, err := s.secrets.Seed(tokensPrefix+"billing", ""); err != nil {
-		return err
+	if target := tokensPrefix + "billing"; !s.secrets.Has(target) {
+		if _, err := s.secrets.Seed(target, ""); err != nil {
+			return err
+		}
 	}
 	return s.writeSpare()
+}
+
+// store stores a client's document.
+func (s *stack) store(c client) error {
+	text, err := json.Marshal(c.document)
+	if err == nil {
+		_, err = s.secrets.Seed(prefix+c.name, string(text))
+	}
+	return err
 }
 
 // tokensPrefix precedes the names of secrets that tokens are delivered to.
@@ -69,7 +87,7 @@ func (s *stack) ca() string { return string(s.issuer.CAPEM()) }
 func secret() string { return rand.Text() + "][?:/=._-:" }
 
 func (s *stack) plain(name string) (client, error) {
-	c := client{name: name, format: "native", method: "client_secret_post"}
+	c := client{format: "native", method: "client_secret_post"}
 	password := secret()
 	c.register = oauthtest.Client{ID: name + "-client", Methods: []string{c.method}, Secrets: []string{password}}
 	c.document = map[string]any{
@@ -80,7 +98,7 @@ func (s *stack) plain(name string) (client, error) {
 }
 
 func (s *stack) basic() (client, error) {
-	c := client{name: "basic", format: "native, issuer's metadata", method: "client_secret_basic"}
+	c := client{format: "native, issuer's metadata", method: "client_secret_basic"}
 	password := secret()
 	c.register = oauthtest.Client{ID: "basic client", Methods: []string{c.method}, Secrets: []string{password}}
 	c.document = map[string]any{
@@ -93,7 +111,7 @@ func (s *stack) basic() (client, error) {
 // identityKey is a service key as SAP BTP creates it, wrapped to add the CA of this
 // machine's server.
 func (s *stack) identityKey() (client, error) {
-	c := client{name: "sap-identity", format: "SAP BTP identity key (secret)", method: "client_secret_post"}
+	c := client{format: "SAP BTP identity key (secret)", method: "client_secret_post"}
 	password := secret()
 	c.register = oauthtest.Client{ID: rand.Text(), Methods: []string{c.method}, Secrets: []string{password}, AppTID: "tenant-1"}
 	c.document = s.wrapped(map[string]any{
@@ -104,7 +122,7 @@ func (s *stack) identityKey() (client, error) {
 }
 
 func (s *stack) xsuaaKey() (client, error) {
-	c := client{name: "sap-xsuaa", format: "SAP BTP xsuaa key (secret)", method: "client_secret_post"}
+	c := client{format: "SAP BTP xsuaa key (secret)", method: "client_secret_post"}
 	password := secret()
 	c.register = oauthtest.Client{ID: "sb-shop!t1|x", Methods: []string{c.method}, Secrets: []string{password}}
 	c.document = s.wrapped(map[string]any{
@@ -117,7 +135,7 @@ func (s *stack) xsuaaKey() (client, error) {
 // certificate is an identity key with a generated certificate. Its chain has a leaf and an
 // intermediate; the server knows only the root.
 func (s *stack) certificate() (client, error) {
-	c := client{name: "sap-certificate", format: "SAP BTP identity key (certificate)", method: "tls_client_auth"}
+	c := client{format: "SAP BTP identity key (certificate)", method: "tls_client_auth"}
 	intermediate, err := s.issuer.CA().Intermediate("oauthtest clients")
 	if err != nil {
 		return c, err
@@ -139,7 +157,7 @@ func (s *stack) certificate() (client, error) {
 }
 
 func (s *stack) selfSigned() (client, error) {
-	c := client{name: "own-certificate", format: "native", method: "self_signed_tls_client_auth"}
+	c := client{format: "native", method: "self_signed_tls_client_auth"}
 	issued, err := oauthtest.SelfSigned(oauthtest.Leaf{CommonName: "self"})
 	if err != nil {
 		return c, err
@@ -157,7 +175,7 @@ func (s *stack) selfSigned() (client, error) {
 }
 
 func (s *stack) assertion() (client, error) {
-	c := client{name: "assertion", format: "native", method: "private_key_jwt"}
+	c := client{format: "native", method: "private_key_jwt"}
 	key, err := oauthtest.NewKey(oauthtest.RSA2048)
 	if err != nil {
 		return c, err
@@ -175,8 +193,8 @@ func (s *stack) assertion() (client, error) {
 
 // signingKey is a client whose private key is in KMS.
 func (s *stack) signingKey() (client, error) {
-	c := client{name: "kms-key", format: "native, key in KMS", method: "private_key_jwt"}
-	alias := "token-vendor/" + c.name
+	c := client{format: "native, key in KMS", method: "private_key_jwt"}
+	alias := "token-vendor/kms-key"
 	if _, err := s.keys.AddKey("ECC_NIST_P256", alias); err != nil {
 		return c, err
 	}
@@ -191,17 +209,23 @@ func (s *stack) signingKey() (client, error) {
 	return c, nil
 }
 
+// clientTag is the tag with the client's name in a token of STS.
+const clientTag = "token-vendor-client"
+
 // webIdentity is a client without a credential: it trusts tokens that STS issues to the
 // function's role.
 func (s *stack) webIdentity() (client, error) {
-	c := client{name: "no-credential", format: "native, without a credential", method: "aws_web_identity"}
-	c.register = oauthtest.Client{ID: "trusted-client", Methods: []string{"private_key_jwt"}, Trust: &oauthtest.Trust{
-		Issuer: s.identity.Issuer(), Subject: s.identity.Subject(), Keys: s.identity.Keys(), Tags: map[string]string{"token-vendor-client": c.name},
-	}}
+	c := client{format: "native, without a credential", method: "aws_web_identity"}
+	c.register = oauthtest.Client{ID: "trusted-client", Methods: []string{"private_key_jwt"}, Trust: trust(s.identity, "no-credential")}
 	c.document = map[string]any{
 		"issuer": s.issuer.Issuer(), "client_id": c.register.ID, "ca_certificates": s.ca(), "token_endpoint_auth_method": c.method,
 	}
 	return c, nil
+}
+
+// trust returns the trust in the tokens of STS for a client.
+func trust(identity *sts.Server, name string) *oauthtest.Trust {
+	return &oauthtest.Trust{Issuer: identity.Issuer(), Subject: identity.Subject(), Keys: identity.Keys(), Tags: map[string]string{clientTag: name}}
 }
 
 // checkPolicy parses the file of the policy, because a broken policy refuses every caller.

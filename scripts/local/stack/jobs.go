@@ -58,11 +58,11 @@ func (s *stack) startJobs(ctx context.Context) (err error) {
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous(busAlias, event) }})
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenReady", Target: func(event []byte) { j.queues.Send(readyQueue, string(event), nil) }})
 	j.schedules = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) { asynchronous(aliasOf(arn), input) }})
-	if j.queueURL, err = s.serve(j.queues); err == nil {
-		j.busURL, err = s.serve(j.bus)
+	if j.queueURL, err = s.serve("sqs", j.queues); err == nil {
+		j.busURL, err = s.serve("eventbridge", j.bus)
 	}
 	if err == nil {
-		j.scheduleURL, err = s.serve(j.schedules)
+		j.scheduleURL, err = s.serve("scheduler", j.schedules)
 	}
 	if err == nil {
 		err = s.startBatch(1)

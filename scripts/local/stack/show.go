@@ -129,6 +129,13 @@ type spareDescription struct {
 	DocumentFile string `json:"document_file"`
 }
 
+func (s *stack) describePrincipals() (all []principalDescription) {
+	for _, p := range s.principals {
+		all = append(all, principalDescription{p.ARN, p.AccessKeyID, p.SecretAccessKey, p.SessionToken, p.Allow})
+	}
+	return all
+}
+
 func (s *stack) writeJSON(file string) error {
 	d := description{
 		Region: region, Account: account, TokenURL: s.apiURL, AWSURL: s.awsURL, Log: s.log.path, PolicyMode: s.policyMode, PolicySecret: policyName, LambdaURL: s.function.URL(), FunctionName: functionName,
@@ -138,10 +145,8 @@ func (s *stack) writeJSON(file string) error {
 		ReadyURL: s.jobs.queueURL + "/" + account + "/" + readyQueue, DeadLettersURL: s.deadURL(),
 		EventBridgeURL: s.jobs.busURL, EventBus: jobsBus, SchedulerURL: s.jobs.scheduleURL,
 		Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
-		Spare: spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
-	}
-	for _, p := range s.principals {
-		d.Principals = append(d.Principals, principalDescription{p.ARN, p.AccessKeyID, p.SecretAccessKey, p.SessionToken, p.Allow})
+		Spare:      spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
+		Principals: s.describePrincipals(),
 	}
 	for _, c := range s.clients {
 		d.Clients = append(d.Clients, clientDescription{c.name, c.method, c.format})

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -57,6 +56,7 @@ type stack struct {
 	policyMode  string
 	principals  []apigateway.Principal
 	clients     []client
+	kept        keptState
 	closers     []func() error // in the order of the starts
 }
 
@@ -82,6 +82,7 @@ func start(ctx context.Context, cfg config) (*stack, error) {
 		s.checkPolicy,
 		func() error { return s.makeDir(ctx) },
 		s.startLog,
+		s.readState,
 		s.startIssuer,
 		s.startSecrets,
 		s.startCache,
@@ -92,6 +93,7 @@ func start(ctx context.Context, cfg config) (*stack, error) {
 		func() error { return s.startGateway(proof) },
 		func() error { return s.startJobs(ctx) },
 		s.startAWS,
+		s.keepState,
 	} {
 		if err := step(); err != nil {
 			err = errors.Join(err, s.log.show(cfg.errOut))
@@ -128,7 +130,15 @@ func (s *stack) makeDir(ctx context.Context) (err error) {
 }
 
 func (s *stack) startIssuer() error {
-	issuer, err := oauthtest.Start(oauthtest.Config{})
+	listener, err := s.listen("issuer")
+	if err != nil {
+		return err
+	}
+	ca, err := s.kept.authority()
+	if err != nil {
+		return err
+	}
+	issuer, err := oauthtest.Start(oauthtest.Config{Listener: listener, CA: ca})
 	if err != nil {
 		return err
 	}
@@ -144,7 +154,12 @@ func (s *stack) startIssuer() error {
 
 func (s *stack) startSecrets() (err error) {
 	s.secrets = secretsmanager.New(secretsmanager.Config{Region: region, Account: account})
-	s.secretsURL, err = s.serve(s.secrets)
+	if s.kept.Secrets != nil {
+		if err := s.secrets.Restore(s.kept.Secrets); err != nil {
+			return err
+		}
+	}
+	s.secretsURL, err = s.serve("secretsmanager", s.secrets)
 	return err
 }
 
@@ -156,13 +171,18 @@ func (s *stack) startCache() (err error) {
 		return err
 	}
 	s.keys = kms.New(kms.Config{Region: region, Account: account})
-	if _, err := s.keys.AddKey("SYMMETRIC_DEFAULT", cacheKey); err != nil {
+	if err := s.restoreCache(); err != nil {
 		return err
 	}
-	if s.tableURL, err = s.serve(s.table); err != nil {
+	if !s.keys.Has(cacheKey) {
+		if _, err := s.keys.AddKey("SYMMETRIC_DEFAULT", cacheKey); err != nil {
+			return err
+		}
+	}
+	if s.tableURL, err = s.serve("dynamodb", s.table); err != nil {
 		return err
 	}
-	s.keysURL, err = s.serve(s.keys)
+	s.keysURL, err = s.serve("kms", s.keys)
 	return err
 }
 
@@ -171,7 +191,7 @@ func (s *stack) startIdentity() (err error) {
 	if s.identity, err = sts.New(sts.Config{Region: region, Account: account, Role: functionName}); err != nil {
 		return err
 	}
-	s.identityURL, err = s.serve(s.identity)
+	s.identityURL, err = s.serve("sts", s.identity)
 	return err
 }
 
@@ -229,7 +249,7 @@ func (s *stack) startGateway(proof string) error {
 	if err != nil {
 		return err
 	}
-	url, err := s.serve(gateway)
+	url, err := s.serve("apigateway", gateway)
 	s.apiURL = url + "/" + stage + "/token/"
 	return err
 }
@@ -243,9 +263,10 @@ func (s *stack) invoke(ctx context.Context, event []byte) ([]byte, error) {
 	return result.Payload, err
 }
 
-// serve serves handler on a free port of 127.0.0.1 and returns its URL.
-func (s *stack) serve(handler http.Handler) (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// serve serves handler on 127.0.0.1 and returns its URL. name identifies the address in the
+// kept state.
+func (s *stack) serve(name string, handler http.Handler) (string, error) {
+	listener, err := s.listen(name)
 	if err != nil {
 		return "", err
 	}

@@ -190,3 +190,64 @@ func readLogs(t *testing.T, log string) (access map[string]int, allowed map[stri
 	}
 	return access, allowed
 }
+
+// TestKeptStateSurvivesARestart: commands, credentials and documents of the first run are
+// valid in the second one, and so are its tokens.
+func TestKeptStateSurvivesARestart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds the functions and runs them")
+	}
+	cfg := config{keep: t.TempDir(), out: io.Discard, errOut: io.Discard}
+	ask := func(s *stack, client string) string {
+		t.Helper()
+		status, body, err := s.call(t.Context(), s.principals[0], client)
+		var answer struct {
+			AccessToken string `json:"access_token"`
+		}
+		if err != nil || status != http.StatusOK || json.Unmarshal(body, &answer) != nil {
+			t.Fatalf("client %s: got status %d, %v", client, status, err)
+		}
+		return answer.AccessToken
+	}
+	first, err := start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := os.ReadFile(first.sparePath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &secretsmanager.CreateSecretInput{Name: aws.String(prefix + spareClient), SecretString: aws.String(string(document))}
+	if _, err := first.secretsAPI().CreateSecret(t.Context(), in); err != nil {
+		t.Fatal(err)
+	}
+	tokens := make(map[string]string)
+	for _, c := range append(first.clients, client{name: spareClient}) {
+		tokens[c.name] = ask(first, c.name)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = second.Close() }()
+	if first.apiURL != second.apiURL || first.awsURL != second.awsURL || first.principals[0].SecretAccessKey != second.principals[0].SecretAccessKey {
+		t.Error("addresses or credentials of the first run are not valid in the second one")
+	}
+	for name, token := range tokens {
+		if ask(second, name) != token {
+			t.Errorf("client %s: got another token than before the restart", name)
+		}
+	}
+	// A new ask needs the kept credentials.
+	for name := range tokens {
+		if status, body, err := second.callWith(t.Context(), second.principals[0], name, "min_ttl=3590"); err != nil || status != http.StatusOK {
+			t.Errorf("client %s: got status %d %s, %v for a new token", name, status, body, err)
+		}
+	}
+	if _, err := start(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "another stack") {
+		t.Errorf("a second stack with the same state: got the error %v", err)
+	}
+}

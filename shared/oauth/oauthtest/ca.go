@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"time"
@@ -88,6 +89,25 @@ func newCA(name string, parent *CA) (*CA, error) {
 		ca.Chain = append([]*x509.Certificate{certificate}, parent.Chain...)
 	}
 	return ca, nil
+}
+
+// PEM returns the certificate and the private key of a root, for [ParseCA].
+func (ca *CA) PEM() (string, error) {
+	key, err := KeyPEM(ca.key)
+	return CertificatePEM(ca.Certificate) + key, err
+}
+
+// ParseCA returns the root that PEM encoded.
+func ParseCA(text string) (*CA, error) {
+	pair, err := tls.X509KeyPair([]byte(text), []byte(text))
+	if err != nil {
+		return nil, err
+	}
+	key, ok := pair.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("the private key cannot sign")
+	}
+	return &CA{Certificate: pair.Leaf, key: key}, nil
 }
 
 // Leaf describes a certificate to issue.

@@ -20,6 +20,8 @@ import (
 type Config struct {
 	// Listener is where the server listens; nil: a free port of 127.0.0.1.
 	Listener net.Listener
+	// CA is the server's own authority; nil: a new one.
+	CA *CA
 	// Certificate is the server's; nil: one of its own authority for 127.0.0.1, ::1 and
 	// localhost.
 	Certificate *tls.Certificate
@@ -75,9 +77,11 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	ca, err := NewCA("oauthtest root")
-	if err != nil {
-		return nil, err
+	ca, err := cfg.CA, error(nil)
+	if ca == nil {
+		if ca, err = NewCA("oauthtest root"); err != nil {
+			return nil, err
+		}
 	}
 	key, err := NewKey(P256)
 	if err != nil {
