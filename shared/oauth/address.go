@@ -63,6 +63,10 @@ type AddressPolicy struct {
 	// Dial connects in place of the network and is not subject to the policy; nil: TCP to
 	// the allowed addresses.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Proxy connects to the servers; nil: there is none. The proxy resolves their names, so
+	// that it decides which addresses are allowed. A server whose URL contains the address
+	// of a metadata service is still refused. The proxy's own address may be any.
+	Proxy *Proxy
 }
 
 // metadataAddress reports whether ip belongs to a metadata service. That of EC2 has a
@@ -79,7 +83,7 @@ var specialPrefixes = [...]string{
 	"64:ff9b::/32", "2002::/16", "2001::/32",
 }
 
-// Allows reports whether ip may be dialled.
+// Allows reports whether a server may have the address ip.
 func (p AddressPolicy) Allows(ip netip.Addr) bool {
 	// IsLoopback is false for ::ffff:127.0.0.1, so unmap first.
 	ip = ip.Unmap().WithZone("")
@@ -88,10 +92,28 @@ func (p AddressPolicy) Allows(ip netip.Addr) bool {
 		return false
 	case slices.ContainsFunc(p.Prefixes, func(prefix netip.Prefix) bool { return prefix.Contains(ip) }):
 		return true
+	case p.Proxy != nil && (ip.Is4() || ip.IsLoopback() || ip.IsPrivate()):
+		return true // An IPv6 address of a special network may stand for one of a metadata service.
 	case ip.IsLoopback() || ip.IsPrivate():
 		return p.Private
 	}
 	return !slices.ContainsFunc(specialPrefixes[:], func(text string) bool { return netip.MustParsePrefix(text).Contains(ip) })
+}
+
+// AllowsHost reports whether the host of a URL may be connected to, as far as that is known
+// without the name's addresses. These are checked each time they are dialled.
+func (p AddressPolicy) AllowsHost(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return p.Allows(ip)
+	}
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return p.Allows(netip.IPv6Loopback())
+	}
+	// No top-level domain begins with a digit, but some resolvers read 127.1, 2130706433
+	// and 0x7f.1 as addresses.
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	return last != "" && (last[0] < '0' || last[0] > '9')
 }
 
 // control checks the resolved address just before it is dialled, so that a DNS answer that

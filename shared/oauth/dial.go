@@ -12,11 +12,14 @@ import (
 // has not answered (RFC 8305 section 5).
 const dialDelay = 250 * time.Millisecond
 
+// dialFunc is a DialContext of [net/http.Transport].
+type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
 // dialer connects to the first address of a host that answers. Unlike [net.Dialer], which
 // gives each address of a family 2 s, it reaches the second one within dialTimeout.
 type dialer struct {
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	dial   func(ctx context.Context, network, address string) (net.Conn, error)
+	dial   dialFunc
 }
 
 // dialer returns the dialer within the policy.
@@ -30,7 +33,7 @@ func (p AddressPolicy) dialer() dialer {
 	return d
 }
 
-// connect is a DialContext of [net/http.Transport].
+// connect is a [dialFunc].
 func (d dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()

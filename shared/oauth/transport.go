@@ -26,29 +26,35 @@ const (
 )
 
 // NewHTTPClient returns an HTTP client for an authorization server: TLS 1.2 or newer,
-// HTTP/1.1, no redirects, no proxy, one renegotiation. roots nil means the system's,
-// certificate nil means none.
+// HTTP/1.1, no redirects, no proxy but that of the policy, one renegotiation. With a server
+// that refuses HTTP/1.1 it speaks HTTP/2. roots nil means the system's, certificate nil means
+// none.
 func NewHTTPClient(roots *x509.CertPool, certificate *tls.Certificate, addresses AddressPolicy) *http.Client {
 	dial := addresses.Dial
-	if dial == nil {
+	switch {
+	case addresses.Proxy != nil:
+		dial = addresses.connector()
+	case dial == nil:
 		dial = addresses.dialer().connect
 	}
 	return &http.Client{
-		Transport: &http.Transport{
-			// A proxy would hide the server's address from the address policy.
-			Proxy:       nil,
-			DialContext: dial,
-			// A custom TLSClientConfig disables HTTP/2, which does not allow
-			// renegotiation.
-			TLSClientConfig:        tlsConfig(roots, certificate),
-			TLSHandshakeTimeout:    tlsTimeout,
-			IdleConnTimeout:        idleTimeout,
-			MaxIdleConnsPerHost:    4,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-		},
+		Transport: newVersions(dial, tlsConfig(roots, certificate)),
 		// A redirect would send the credential to another server (RFC 9700 section
 		// 4.12).
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+func newTransport(dial dialFunc, config *tls.Config) *http.Transport {
+	return &http.Transport{
+		// HTTPS_PROXY is for AWS. It would hide the server's address from the address policy.
+		Proxy:                  nil,
+		DialContext:            dial,
+		TLSClientConfig:        config,
+		TLSHandshakeTimeout:    tlsTimeout,
+		IdleConnTimeout:        idleTimeout,
+		MaxIdleConnsPerHost:    4,
+		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 }
 
@@ -56,6 +62,7 @@ func tlsConfig(roots *x509.CertPool, certificate *tls.Certificate) *tls.Config {
 	cfg := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		RootCAs:    roots,
+		NextProtos: []string{"http/1.1"},
 		// SAP Cloud Identity Services may request the client certificate only after the
 		// handshake.
 		Renegotiation: tls.RenegotiateOnceAsClient,
@@ -79,6 +86,8 @@ type attemptTrace struct {
 	answered  atomic.Bool // the first byte of the answer has arrived
 	requested atomic.Bool // the server requested the client certificate in the handshake
 	shaken    atomic.Bool // a TLS handshake of this attempt succeeded
+	unnamed   atomic.Bool // the server named no HTTP version in that handshake
+	atProxy   atomic.Bool // the proxy has not connected to the server yet
 }
 
 type attemptTraceKey struct{}
@@ -87,17 +96,24 @@ type attemptTraceKey struct{}
 func traceAttempt(ctx context.Context, mutualTLS bool) (context.Context, *attemptTrace) {
 	t := &attemptTrace{mutualTLS: mutualTLS}
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		TLSHandshakeDone:     func(_ tls.ConnectionState, err error) { t.shaken.Store(err == nil) },
+		TLSHandshakeDone: func(state tls.ConnectionState, err error) {
+			t.shaken.Store(err == nil)
+			t.unnamed.Store(err == nil && state.NegotiatedProtocol == "")
+		},
 		GotFirstResponseByte: func() { t.answered.Store(true) },
 	})
 	return context.WithValue(ctx, attemptTraceKey{}, t), t
 }
 
-func noteCertificateRequest(ctx context.Context) {
+// traceOf returns the trace of a request. Without [traceAttempt] it is one that nobody reads.
+func traceOf(ctx context.Context) *attemptTrace {
 	if t, ok := ctx.Value(attemptTraceKey{}).(*attemptTrace); ok {
-		t.requested.Store(true)
+		return t
 	}
+	return new(attemptTrace)
 }
+
+func noteCertificateRequest(ctx context.Context) { traceOf(ctx).requested.Store(true) }
 
 // showedCertificate reports whether the server may have seen the certificate that
 // authenticates the client. After a handshake that did not request it, the server may have
@@ -118,6 +134,9 @@ func protocolSwitched() *Error {
 func (t *attemptTrace) transportError(err error) *Error {
 	var op *net.OpError
 	isOp := errors.As(err, &op)
+	if failure := t.proxyFailure(err); failure != nil {
+		return failure
+	}
 	switch {
 	case errors.Is(err, errAddress):
 		return &Error{Reason: AddressRefused}

@@ -101,7 +101,7 @@ func checkURL(t text, base bool, allowed oauth.AddressPolicy, problems *report) 
 		problems.add(t.name, "is not usable: "+err.Error())
 	case base && (u.RawQuery != "" || u.ForceQuery):
 		problems.add(t.name, "must not have a query")
-	case !allowsHost(u, allowed):
+	case !allowed.AllowsHost(u.Hostname()):
 		problems.add(t.name, "has a host that is not allowed")
 	default:
 		return true

@@ -5,25 +5,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
-
-	"tokenvendor/shared/oauth"
 )
-
-// allowsHost checks a host that is an address, so that a bad document is reported at once. A
-// name is checked each time it is dialled.
-func allowsHost(u *url.URL, allowed oauth.AddressPolicy) bool {
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	if ip, err := netip.ParseAddr(host); err == nil {
-		return allowed.Allows(ip)
-	}
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
-		return allowed.Allows(netip.IPv6Loopback())
-	}
-	// No top-level domain begins with a digit, but some resolvers read 127.1, 2130706433
-	// and 0x7f.1 as addresses.
-	last := host[strings.LastIndexByte(host, '.')+1:]
-	return last != "" && (last[0] < '0' || last[0] > '9')
-}
 
 // isSAP reports whether an issuer is a tenant of SAP Cloud Identity Services. Its token
 // endpoint is not discovered, because older tenants name themselves without "https://" in

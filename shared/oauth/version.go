@@ -1,0 +1,115 @@
+package oauth
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+)
+
+// versions speaks HTTP/1.1, and HTTP/2 with a server that refuses HTTP/1.1. HTTP/1.1 is the
+// first choice, because HTTP/2 allows no renegotiation (RFC 9113 section 9.2.1). If both were
+// offered, most servers would choose HTTP/2.
+type versions struct {
+	one, two *http.Transport
+	useTwo   atomic.Bool // the server speaks HTTP/2 only
+	noTwo    atomic.Bool // the server does not speak HTTP/2
+}
+
+var errNoHTTP2 = errors.New("the server does not speak HTTP/2")
+
+func newVersions(dial dialFunc, config *tls.Config) *versions {
+	second := config.Clone()
+	second.NextProtos = []string{"h2"}
+	second.Renegotiation = tls.RenegotiateNever
+	// This happens before the client certificate is sent. Without it, net/http speaks
+	// HTTP/1.1 to a server that names no version.
+	second.VerifyConnection = func(state tls.ConnectionState) error {
+		if state.NegotiatedProtocol != "h2" {
+			return errNoHTTP2
+		}
+		return nil
+	}
+	v := &versions{one: newTransport(dial, config), two: newTransport(dial, second)}
+	v.two.Protocols = new(http.Protocols)
+	v.two.Protocols.SetHTTP2(true)
+	return v
+}
+
+// RoundTrip implements [http.RoundTripper]. A server that speaks HTTP/2 only cannot have read
+// the request of HTTP/1.1, so that the same request may be sent again.
+func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
+	if v.useTwo.Load() {
+		resp, err := v.two.RoundTrip(req)
+		if refusesHTTP2(err) {
+			v.useTwo.Store(false)
+		}
+		return resp, err
+	}
+	again := req
+	if req.Body != nil {
+		body, err := io.ReadAll(req.Body)
+		_ = req.Body.Close()
+		if err != nil {
+			return nil, err
+		}
+		req, again = withBody(req, body), withBody(req, body)
+	}
+	resp, err := v.one.RoundTrip(req)
+	trace := traceOf(req.Context())
+	if v.noTwo.Load() || !trace.refusesHTTP1(resp, err) {
+		return resp, err
+	}
+	answered, shaken := trace.answered.Swap(false), trace.shaken.Swap(false)
+	second, secondErr := v.two.RoundTrip(again)
+	if !trace.shaken.Load() {
+		trace.answered.Store(answered)
+		trace.shaken.Store(shaken)
+		v.noTwo.Store(refusesHTTP2(secondErr))
+		return resp, err
+	}
+	v.useTwo.Store(true)
+	if resp != nil {
+		_ = resp.Body.Close()
+	}
+	return second, secondErr
+}
+
+func withBody(req *http.Request, body []byte) *http.Request {
+	r := req.WithContext(req.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	return r
+}
+
+// refusesHTTP1 reports whether the result of a request by HTTP/1.1 may be that of a server
+// which speaks HTTP/2 only. Such a server ends the handshake, or names no version in it (Go and
+// Python do) and then sends bytes of HTTP/2, ends the connection, or answers 505.
+func (t *attemptTrace) refusesHTTP1(resp *http.Response, err error) bool {
+	var op *net.OpError
+	switch {
+	case resp != nil:
+		return t.unnamed.Load() && resp.StatusCode == http.StatusHTTPVersionNotSupported
+	case isTimeout(err):
+		return false
+	case errors.As(err, &op) && op.Op == "remote error":
+		return noCommonVersion(op)
+	}
+	return t.unnamed.Load()
+}
+
+func refusesHTTP2(err error) bool {
+	var op *net.OpError
+	return errors.Is(err, errNoHTTP2) || errors.As(err, &op) && noCommonVersion(op)
+}
+
+// noCommonVersion recognises the alert no_application_protocol (RFC 7301 section 3.2).
+func noCommonVersion(op *net.OpError) bool { return op.Err.Error() == "tls: no application protocol" }
+
+// CloseIdleConnections is called by [http.Client.CloseIdleConnections].
+func (v *versions) CloseIdleConnections() {
+	v.one.CloseIdleConnections()
+	v.two.CloseIdleConnections()
+}

@@ -1,0 +1,191 @@
+package oauth_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/oauth/oauthtest"
+)
+
+// versionServer records the HTTP version and the certificate of each request.
+type versionServer struct {
+	*httptest.Server
+	mu           sync.Mutex
+	connections  int      // guarded by mu
+	versions     []string // of requests; guarded by mu
+	certificates int      // in requests; guarded by mu
+	only2        bool     // other requests get the answer 505
+	accept       func(*tls.Conn)
+}
+
+func (s *versionServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	s.versions = append(s.versions, r.Proto)
+	s.certificates += len(r.TLS.PeerCertificates)
+	s.mu.Unlock()
+	_, _ = io.Copy(io.Discard, r.Body)
+	if s.only2 && r.ProtoMajor != 2 {
+		w.WriteHeader(http.StatusHTTPVersionNotSupported)
+		return
+	}
+	_, _ = io.WriteString(w, `{"access_token":"t","token_type":"Bearer","expires_in":60}`)
+}
+
+func startVersionServer(t *testing.T, change func(*versionServer)) *versionServer {
+	t.Helper()
+	s := &versionServer{}
+	s.Server = httptest.NewUnstartedServer(s)
+	s.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.Config.ConnState = func(conn net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			s.mu.Lock()
+			s.connections++
+			s.mu.Unlock()
+			if s.accept != nil {
+				s.accept(conn.(*tls.Conn))
+			}
+		}
+	}
+	change(s)
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+// onlyHTTP2 makes Go's server end a connection that is not of HTTP/2 after the handshake.
+func onlyHTTP2(s *versionServer) {
+	s.EnableHTTP2, s.Config.Protocols = true, new(http.Protocols)
+	s.Config.Protocols.SetHTTP2(true)
+}
+
+// offer makes the server offer the versions to clients that do not offer HTTP/2.
+func (s *versionServer) offer(versions ...string) {
+	s.TLS.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.Contains(hello.SupportedProtos, "h2") && s.EnableHTTP2 {
+			return nil, nil
+		}
+		config := s.TLS.Clone()
+		config.NextProtos, config.GetConfigForClient = versions, nil
+		return config, nil
+	}
+}
+
+// sendFrame begins a connection as HTTP/2 does if no version was named in the handshake.
+func sendFrame(conn *tls.Conn) {
+	if conn.Handshake() != nil || conn.ConnectionState().NegotiatedProtocol != "" {
+		return
+	}
+	_, _ = io.WriteString(conn, "\x00\x00\x00\x04\x00\x00\x00\x00\x00") // SETTINGS
+	_, _ = conn.Read(make([]byte, 4096))
+	_ = conn.Close()
+}
+
+// TestHTTPVersion: HTTP/1.1 is the first choice. A server that speaks HTTP/2 only gets each
+// request once, and with the client's certificate.
+func TestHTTPVersion(t *testing.T) {
+	servers := map[string]struct {
+		change      func(*versionServer)
+		requests    []string
+		connections int
+	}{
+		"both":                  {func(s *versionServer) { s.EnableHTTP2, s.TLS.NextProtos = true, []string{"h2", "http/1.1"} }, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
+		"HTTP/1.1":              {func(*versionServer) {}, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
+		"names no version":      {func(s *versionServer) { s.offer() }, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
+		"2, ends connection":    {onlyHTTP2, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
+		"2, alert":              {func(s *versionServer) { onlyHTTP2(s); s.offer("other") }, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
+		"2, sends its own":      {func(s *versionServer) { onlyHTTP2(s); s.accept = sendFrame }, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
+		"2, answers status 505": {func(s *versionServer) { s.EnableHTTP2, s.only2 = true, true }, []string{"HTTP/1.1", "HTTP/2.0", "HTTP/2.0"}, 2},
+	}
+	for name, tt := range servers {
+		for _, mutual := range []bool{false, true} {
+			s := startVersionServer(t, tt.change)
+			client := clientOf(t, s.Server, oauth.ClientSecretPost, oauth.SecretPost{}, nil)
+			if mutual {
+				client = certificateClient(t, s.Server)
+			}
+			for range 2 {
+				if _, err := exchanger().Exchange(t.Context(), client, oauth.Request{MaxAttempts: 1}); err != nil {
+					t.Errorf("%s, mutual TLS %v: %v", name, mutual, err)
+				}
+			}
+			s.mu.Lock()
+			if !slices.Equal(s.versions, tt.requests) || s.connections != tt.connections || (s.certificates == len(tt.requests)) != mutual {
+				t.Errorf("%s, mutual TLS %v: got requests %v, %d connections, %d certificates", name, mutual, s.versions, s.connections, s.certificates)
+			}
+			s.mu.Unlock()
+			client.Close()
+		}
+	}
+}
+
+// TestServerWithoutHTTP2IsAskedOnce: after a broken connection, the vendor asks once whether
+// the server speaks HTTP/2, and does not show the certificate for that.
+func TestServerWithoutHTTP2IsAskedOnce(t *testing.T) {
+	var shown atomic.Int64
+	s := startVersionServer(t, func(s *versionServer) {
+		s.offer()
+		s.TLS.VerifyConnection = func(state tls.ConnectionState) error {
+			shown.Add(int64(len(state.PeerCertificates)))
+			return nil
+		}
+		s.accept = func(conn *tls.Conn) {
+			_ = conn.Handshake()
+			_ = conn.Close()
+		}
+	})
+	client := certificateClient(t, s.Server)
+	for range 3 {
+		_, err := exchanger().Exchange(t.Context(), client, oauth.Request{})
+		if e := failureOf(t, err); e.Reason != oauth.Unreachable || e.Detail != "the connection broke before an answer" {
+			t.Errorf("got %v, want the first error", e)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.connections != 4 || shown.Load() != 3 {
+		t.Errorf("got %d connections, the certificate in %d of them, want 4, 3", s.connections, shown.Load())
+	}
+}
+
+// TestIPv6Only: the server has no IPv4 address, and one that does not answer.
+func TestIPv6Only(t *testing.T) {
+	listener, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("the machine has no IPv6")
+	}
+	s := oauthtest.NewServer(t, oauthtest.Config{Listener: listener})
+	s.Register(oauthtest.Client{ID: "c", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
+	server := netip.MustParseAddrPort(listener.Addr().String())
+	policy := private()
+	policy.Lookup = func(_ context.Context, host string) ([]netip.Addr, error) {
+		if host == "localhost" {
+			return []netip.Addr{netip.MustParseAddr("127.0.0.67"), server.Addr()}, nil
+		}
+		return []netip.Addr{netip.MustParseAddr(host)}, nil
+	}
+	for _, endpoint := range []string{s.TokenEndpoint(), "https://localhost:" + strconv.Itoa(int(server.Port())) + oauthtest.TokenPath} {
+		client, err := oauth.NewClient(oauth.Config{
+			ID: "c", TokenEndpoint: endpoint, RootCAs: s.CAPool(), Addresses: policy, Authenticator: oauth.SecretPost{Secret: oauth.NewSecret("good")},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := exchanger().Exchange(t.Context(), client, oauth.Request{MaxAttempts: 1}); err != nil {
+			t.Errorf("%s: %v", endpoint, err)
+		}
+		client.Close()
+	}
+}
