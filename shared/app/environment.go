@@ -56,7 +56,17 @@ type Environment struct {
 	ReservedConcurrency int
 	// MetricsNamespace is the namespace of the CloudWatch metrics.
 	MetricsNamespace string
-	// Addresses are the network addresses that authorization servers may have.
+	// Addresses are the network addresses that authorization servers may have, and the proxy
+	// that connects to them.
+	//
+	// EGRESS_PROXY is the URL of that proxy, such as http://proxy.example.com:3128 or, with
+	// percent-encoded credentials, http://user:password@proxy.example.com:3128 (https is a TLS
+	// connection to the proxy); empty: no proxy. Exchanges and the requests for metadata go
+	// through it by CONNECT, and TLS is between the vendor and the authorization server. The
+	// proxy resolves the server's name and decides which addresses are allowed:
+	// ALLOW_PRIVATE_ENDPOINTS has no effect. HTTP_PROXY, HTTPS_PROXY and NO_PROXY have an
+	// effect on the calls of AWS only, where they keep the meaning that the AWS SDK gives them,
+	// and EGRESS_PROXY has no effect there.
 	Addresses oauth.AddressPolicy
 	// LogLevel is the lowest level that is logged.
 	LogLevel slog.Level
@@ -109,6 +119,7 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		{"RESERVED_CONCURRENCY", env.setReservedConcurrency, "must be a whole number from 0 to 100000"},
 		{"METRICS_NAMESPACE", text(&env.MetricsNamespace, 255, ".-_/#:"), "is not a namespace of CloudWatch"},
 		{"ALLOW_PRIVATE_ENDPOINTS", env.setAddresses, "must be true, false or a list of networks such as 10.0.0.0/8"},
+		{"EGRESS_PROXY", env.setProxy, "must be the http or https URL of a proxy with a host and a port; special characters of its user and password are percent-encoded"},
 		{"LOG_LEVEL", env.setLogLevel, "must be debug, info, warn or error"},
 	} {
 		if value := getenv(v.name); value != "" && !v.set(value) {
@@ -207,6 +218,12 @@ func (env *Environment) setAddresses(value string) bool {
 		env.Addresses.Prefixes = append(env.Addresses.Prefixes, prefix)
 	}
 	return true
+}
+
+func (env *Environment) setProxy(value string) bool {
+	proxy, err := oauth.ParseProxy(value)
+	env.Addresses.Proxy = proxy
+	return err == nil
 }
 
 func (env *Environment) setLogLevel(value string) bool {

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"tokenvendor/shared/audit"
-	"tokenvendor/shared/oauth"
 )
 
 // getenv returns a function that reads variables from a map.
@@ -54,6 +53,9 @@ func TestEnvironmentAcceptsValues(t *testing.T) {
 		{"RESERVED_CONCURRENCY", "", func(e Environment) bool { return e.environments() == 0 }},
 		{"RESERVED_CONCURRENCY", "0", func(e Environment) bool { return e.environments() == 0 }},
 		{"RESERVED_CONCURRENCY", "50", func(e Environment) bool { return e.environments() == 70 }},
+		{"EGRESS_PROXY", "", func(e Environment) bool { return e.Addresses.Proxy == nil }},
+		{"EGRESS_PROXY", "http://user:p%40ss@proxy.example:3128", func(e Environment) bool { return e.Addresses.Proxy != nil && !e.Addresses.Private }},
+		{"HTTPS_PROXY", "http://proxy.example:3128", func(e Environment) bool { return e.Addresses.Proxy == nil }},
 		{"LOG_LEVEL", "debug", func(e Environment) bool { return e.LogLevel == slog.LevelDebug }},
 		{"LOG_LEVEL", "WARN", func(e Environment) bool { return e.LogLevel == slog.LevelWarn }},
 		{"ALLOW_PRIVATE_ENDPOINTS", "false", func(e Environment) bool { return !e.Addresses.Private }},
@@ -95,6 +97,9 @@ func TestEnvironmentErrorNamesVariableButNotValue(t *testing.T) {
 		{"MAX_RECEIVES", "-77"},
 		{"MAX_RECEIVES", "77777"},
 		{"MAX_RECEIVES", "cnry"},
+		{"EGRESS_PROXY", "cnry.example:3128"},
+		{"EGRESS_PROXY", "http://cnry-user:cnry%zz@cnry.example:3128"},
+		{"EGRESS_PROXY", "http://cnry-user:cnry-password@cnry.example"},
 		{"LOG_LEVEL", "cnry"},
 		{"ALLOW_PRIVATE_ENDPOINTS", "yes"},
 		{"ALLOW_PRIVATE_ENDPOINTS", "cnry.example"},
@@ -167,11 +172,16 @@ func TestEnvironmentReportsAllProblems(t *testing.T) {
 	}
 }
 
-func TestEnvironmentPrintsNoProof(t *testing.T) {
-	env := Environment{EnvelopeProof: oauth.NewSecret("cnry-proof")}
+func TestEnvironmentPrintsNoSecret(t *testing.T) {
+	env, err := readEnvironment(getenv(map[string]string{"ENVELOPE_PROOF": "cnry-proof", "EGRESS_PROXY": "http://cnry-user:cnry-password@proxy.example:3128"}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		if strings.Contains(fmt.Sprintf(verb, env), "cnry") {
-			t.Errorf("%s: got the proof, want [redacted]", verb)
+		for _, value := range []any{env, &env, env.Addresses} {
+			if text := fmt.Sprintf(verb, value); strings.Contains(text, "cnry") || strings.Contains(text, "Y25ye") {
+				t.Errorf("%s of %T: got a secret, want none", verb, value)
+			}
 		}
 	}
 }
