@@ -159,12 +159,12 @@ func TestBinaryPrefetchesTokens(t *testing.T) {
 // A function with a wrong configuration names the variables and serves no request.
 func TestBinaryRefusesAWrongEnvironment(t *testing.T) {
 	e := newEnv(t)
-	f := binaryHarness(t, e, 1, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix?")
+	f := binaryHarness(t, e, 1, "POLICY_MODE=cnry-mode", "LOG_LEVEL=cnry-level", "CLIENT_SECRET_PREFIX=cnry-prefix?", "EGRESS_PROXY=http://cnry-user:cnry-password@cnry-proxy")
 	r := f.invoke(t, invoked{payload: []byte(`{"client":"billing"}`)})
 	if !r.failed {
 		t.Fatal("the function served without a valid environment")
 	}
-	for _, name := range []string{"POLICY_MODE", "LOG_LEVEL", "CLIENT_SECRET_PREFIX"} {
+	for _, name := range []string{"POLICY_MODE", "LOG_LEVEL", "CLIENT_SECRET_PREFIX", "EGRESS_PROXY"} {
 		if !strings.Contains(string(r.payload), name) {
 			t.Errorf("got %s, want an error that names %s", r.payload, name)
 		}
