@@ -71,7 +71,8 @@ func (s *stack) jobCommands(curl string) string {
 		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + deadQueue + " --message-attribute-names All\n" +
 		"  " + aws + "secretsmanager get-secret-value --endpoint-url " + s.secretsURL + " --secret-id " + target + "\n" +
 		"Redeem the claim of an announcement, as the job does:\n" +
-		"  " + curl + " -d claim=CLAIM\n"
+		"  " + curl + ` -d "claim=$(` + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + readyQueue +
+		` --wait-time-seconds 5 --query 'Messages[0].Body' --output text | sed 's/.*"claim":"\([^"]*\)".*/\1/')"` + "\n"
 }
 
 // description is the file of -json. Its secrets are valid for this run of the stack only.
