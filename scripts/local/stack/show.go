@@ -180,6 +180,8 @@ func (s *stack) writeEnv(file string) error {
 		{"AWS_ENDPOINT_URL", s.awsURL},
 		{"TOKEN_URL", strings.TrimSuffix(s.apiURL, "/")},
 		{"ORDERS_URL", s.awsURL + "/" + account + "/" + ordersQueue},
+		// A document for a client that is not set up yet.
+		{"DOCUMENT", s.sparePath()},
 	} {
 		// No value has a quote.
 		text += "export " + v[0] + "='" + v[1] + "'\n"
