@@ -67,7 +67,8 @@ func (m Mapping) deliver(ctx context.Context) {
 func (s *Server) batch(name string) (taken []message, sent chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, m := range s.receive(s.queues[name], batchSize) {
+	q := s.queues[name]
+	for _, m := range s.receive(q, batchSize, q.Visibility) {
 		taken = append(taken, *m)
 	}
 	return taken, s.sent

@@ -106,6 +106,7 @@ func notMessageRune(r rune) bool {
 
 type receiveInput struct {
 	QueueURL              string `json:"QueueUrl"`
+	VisibilityTimeout     *int   // seconds; nil: the queue's
 	MaxNumberOfMessages   *int
 	WaitTimeSeconds       int
 	MessageAttributeNames []string
@@ -125,8 +126,8 @@ func (s *Server) receiveMessage(in receiveInput) (any, *apiError) {
 	if in.MaxNumberOfMessages != nil {
 		n = *in.MaxNumberOfMessages
 	}
-	if n < 1 || n > 10 || in.WaitTimeSeconds < 0 || in.WaitTimeSeconds > 20 {
-		return nil, fail(badValue, "MaxNumberOfMessages must be 1 to 10 and WaitTimeSeconds 0 to 20")
+	if n < 1 || n > 10 || in.VisibilityTimeout != nil && (*in.VisibilityTimeout < 0 || *in.VisibilityTimeout > 43200) || in.WaitTimeSeconds < 0 || in.WaitTimeSeconds > 20 {
+		return nil, fail(badValue, "MaxNumberOfMessages must be 1 to 10, WaitTimeSeconds 0 to 20 and VisibilityTimeout 0 to 43200")
 	}
 	end := time.NewTimer(time.Duration(in.WaitTimeSeconds) * time.Second)
 	defer end.Stop()
@@ -155,7 +156,11 @@ func (s *Server) take(in receiveInput, n int) (answer []received, sent chan stru
 	if problem != nil {
 		return nil, nil, problem
 	}
-	for _, m := range s.receive(q, n) {
+	hidden := q.Visibility
+	if in.VisibilityTimeout != nil {
+		hidden = time.Duration(*in.VisibilityTimeout) * time.Second
+	}
+	for _, m := range s.receive(q, n, hidden) {
 		out := received{MessageID: m.ID, ReceiptHandle: m.handle, MD5OfBody: md5Of([]byte(m.Body)), Body: m.Body, Attributes: maps.Clone(m.Attributes)}
 		maps.DeleteFunc(out.Attributes, func(name string, _ Attribute) bool {
 			return !slices.Contains(in.MessageAttributeNames, name) && !slices.Contains(in.MessageAttributeNames, "All")

@@ -148,7 +148,7 @@ func newID() string {
 
 // receive takes up to n visible messages. It moves those to the dead-letter queue that
 // were received too often. mu must be held.
-func (s *Server) receive(q *queue, n int) []*message {
+func (s *Server) receive(q *queue, n int, hidden time.Duration) []*message {
 	now := time.Now()
 	var taken []*message
 	q.messages = slices.DeleteFunc(q.messages, func(m *message) bool {
@@ -163,7 +163,7 @@ func (s *Server) receive(q *queue, n int) []*message {
 		if m.Receives++; m.Receives == 1 {
 			m.First = now
 		}
-		m.handle, m.visible = rand.Text(), now.Add(q.Visibility)
+		m.handle, m.visible = rand.Text(), now.Add(hidden)
 		taken = append(taken, m)
 		return false
 	})

@@ -67,7 +67,7 @@ func (s *stack) jobCommands(curl string) string {
 		`--target '{"Arn":"arn:aws:lambda:` + region + ":" + account + ":function:" + batchName + ":" + scheduleAlias + `","RoleArn":"arn:aws:iam::` + account + `:role/scheduler",` +
 		`"Input":"{\"schedule\":[{\"client\":\"` + firstClient + `\",\"deliver_to\":\"` + target + `\"}]}"}'` + "\n" +
 		"Read the announcements, the orders that failed with their reasons, and the delivered token:\n" +
-		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + readyQueue + " --wait-time-seconds 5\n" +
+		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + readyQueue + " --wait-time-seconds 5 --visibility-timeout 0\n" +
 		"  " + aws + "sqs receive-message --endpoint-url " + j.queueURL + " --queue-url " + queue + deadQueue + " --message-attribute-names All\n" +
 		"  " + aws + "secretsmanager get-secret-value --endpoint-url " + s.secretsURL + " --secret-id " + target + "\n" +
 		"Redeem the claim of an announcement, as the job does:\n" +
@@ -180,8 +180,8 @@ func (s *stack) writeEnv(file string) error {
 		{"AWS_ENDPOINT_URL", s.awsURL},
 		{"TOKEN_URL", strings.TrimSuffix(s.apiURL, "/")},
 		{"ORDERS_URL", s.awsURL + "/" + account + "/" + ordersQueue},
-		// A document for a client that is not set up yet.
-		{"DOCUMENT", s.sparePath()},
+		// A document for a client that is not set up yet, and a key to store it with.
+		{"DOCUMENT", s.sparePath()}, {"SECRETS_KEY", "alias/token-vendor-secrets"},
 	} {
 		// No value has a quote.
 		text += "export " + v[0] + "='" + v[1] + "'\n"
