@@ -18,9 +18,6 @@ import (
 )
 
 const (
-	// targetPrefix is where the secrets must be that tokens are delivered to: the author of
-	// a schedule must not be able to overwrite a client's document, or the policy.
-	targetPrefix = "token-vendor/tokens/"
 	// leastLife is the least life that a delivered token must have left.
 	leastLife = 15 * time.Minute
 	// writePause is how long a secret is not written again. Secrets Manager asks for that,
@@ -40,9 +37,11 @@ type targets interface {
 	Write(ctx context.Context, name, id string, text []byte) error
 }
 
-// validTarget reports whether tokens may be delivered to a secret of that name.
-func validTarget(name string) bool {
-	rest, ok := strings.CutPrefix(name, targetPrefix)
+// validTarget reports whether tokens may be delivered to a secret of that name: the author of
+// a schedule must not be able to overwrite a client's document, or the policy. prefix is that
+// of [deliverer].
+func validTarget(prefix, name string) bool {
+	rest, ok := strings.CutPrefix(name, prefix)
 	if !ok || len(name) > 200 {
 		return false
 	}
@@ -62,6 +61,8 @@ func notTargetByte(r rune) bool {
 type deliverer struct {
 	orders
 	targets targets
+	// prefix begins the names of all secrets that tokens are delivered to.
+	prefix string
 }
 
 // delivery is the state of a secret.
@@ -84,7 +85,7 @@ func (w *deliverer) deliver(ctx context.Context, e *entry, problem error) (deliv
 	r := *e.Request
 	r.MinTTL = max(r.MinTTL, leastLife)
 	// Any principal that can read the secret gets the token, so the secret is the caller.
-	r.Caller, r.Order = "deliver:"+strings.TrimPrefix(e.target, targetPrefix), true
+	r.Caller, r.Order = "deliver:"+strings.TrimPrefix(e.target, w.prefix), true
 	a := w.acquire(ctx, "deliver "+e.target)
 	if a.State != fleet.Acquired && a.State != fleet.Alone {
 		// Another environment does the same, as when a schedule comes twice, or the secret

@@ -148,7 +148,7 @@ func TestOnlySecretsForTokensAreWritten(t *testing.T) {
 		"/token-vendor/tokens/x": false, "token-vendor/tokens/x y": false, "token-vendor/tokens/*": false, "token-vendor/tokens/x\x00": false, "TOKEN-VENDOR/tokens/x": false,
 		"arn:aws:secretsmanager:eu-central-1:111122223333:secret:token-vendor/tokens/x": false, "token-vendor/tokens/" + strings.Repeat("x", 200): false,
 	} {
-		if got := validTarget(name); got != want {
+		if got := validTarget(targetPrefix, name); got != want {
 			t.Errorf("validTarget(%.60q) = %t, want %t", name, got, want)
 		}
 		err := parseEntry(encode(map[string]string{"client": "billing", "deliver_to": name}))
@@ -161,6 +161,20 @@ func TestOnlySecretsForTokensAreWritten(t *testing.T) {
 		`{"deliver_to":"token-vendor/tokens/x"}`, `{"client":"billing","deliver_to":"token-vendor/tokens/x","deliver_to":"token-vendor/tokens/y"}`} {
 		if err := parseEntry([]byte(bad)); err == nil {
 			t.Errorf("%s: got no error", bad)
+		}
+	}
+}
+
+// Every member of the template's schedule is a string, also a number.
+func TestMinTTLOfAnEntryMayBeAString(t *testing.T) {
+	for text, want := range map[string]bool{`1200`: true, `"1200"`: true, `"0"`: true, `""`: false, `"-1"`: false, `"1e3"`: false, `"cnry"`: false, `"86401"`: false, `"007"`: false, `null`: false} {
+		e := entry{Order: token.Order{Request: &token.Request{}}}
+		err := e.parse([]byte(`{"client":"billing","deliver_to":"token-vendor/tokens/x","min_ttl":`+text+`}`), targetPrefix)
+		if (err == nil) != want || err != nil && !strings.Contains(err.Error(), "min_ttl") {
+			t.Errorf("min_ttl %s: got %v, want an error that names min_ttl: %t", text, err, !want)
+		}
+		if err == nil && text != `"0"` && e.MinTTL != 20*time.Minute {
+			t.Errorf("min_ttl %s: got %v, want 20 minutes", text, e.MinTTL)
 		}
 	}
 }
@@ -242,7 +256,7 @@ func TestDeliveryCarriesWhatTheDocumentStates(t *testing.T) {
 // parseEntry parses an entry of a schedule.
 func parseEntry(raw []byte) error {
 	e := entry{Order: token.Order{Request: &token.Request{}}}
-	return e.parse(raw)
+	return e.parse(raw, targetPrefix)
 }
 
 // All readers of a secret get its token, so that the policy must allow the client to that

@@ -63,7 +63,7 @@ func FuzzInvoke(f *testing.F) {
 	}
 	for _, payload := range []string{"", "null", "{", `{"Records":[{"messageId":"m","eventSource":"aws:sqs","body":"{\"client\":\"a\",\"caller\":\"direct:b\"}"}]}`,
 		`{"requests":[{"client":"a"},null,[],{"client":"b","claim":"c"}],"max_bytes":1024}`, `{"detail-type":"TokenRequested","id":"e","detail":{"requests":[{}]}}`,
-		`{"schedule":[{"client":"a","deliver_to":"token-vendor/tokens/a"},{"client":"a","deliver_to":"token-vendor/tokens/../a"}],"id":"x"}`} {
+		`{"schedule":[{"client":"a","deliver_to":"token-vendor/tokens/a","min_ttl":"1200"},{"client":"a","deliver_to":"token-vendor/tokens/../a"}],"id":"x"}`} {
 		f.Add([]byte(payload))
 	}
 	var logs strings.Builder
@@ -72,7 +72,7 @@ func FuzzInvoke(f *testing.F) {
 			vendor: strictVendor{}, bus: strictAWS{}, count: func(string) {}, now: time.Now, log: slog.New(slog.NewJSONHandler(&logs, nil)),
 			fleet: fleet.New(fleet.Config{Table: &fleettest.Table{}, Keys: &fleettest.Keys{}}),
 		},
-		dead: strictAWS{}, targets: strictAWS{}, maxReceives: 5, flush: func() {},
+		dead: strictAWS{}, targets: strictAWS{}, targetPrefix: targetPrefix, maxReceives: 5, flush: func() {},
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

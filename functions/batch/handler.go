@@ -18,6 +18,8 @@ import (
 type handler struct {
 	orders
 	targets targets
+	// targetPrefix is that of [deliverer].
+	targetPrefix string
 	// dead and maxReceives are those of [queueEvent].
 	dead        queue
 	maxReceives int
@@ -31,7 +33,7 @@ func newHandler(a *app.App, j *jobs.Jobs) *handler {
 			vendor: a.Vendor, fleet: a.Fleet, bus: j.Bus, count: a.Metrics.Count, log: a.Log, now: time.Now,
 			gate: gate{sources: a.Environment.SourceAliases, samLocal: a.Environment.SAMLocal},
 		},
-		targets:     j.Targets,
+		targets: j.Targets, targetPrefix: a.Environment.NamePrefix + "/tokens/",
 		maxReceives: a.Environment.MaxReceives, flush: a.Metrics.Flush,
 	}
 	if j.DeadLetters != nil {
@@ -62,7 +64,7 @@ func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) 
 	case audit.Bus:
 		return nil, h.event(ctx, members)
 	case audit.Schedule:
-		d := deliverer{h.orders, h.targets}
+		d := deliverer{h.orders, h.targets, h.targetPrefix}
 		return d.schedule(ctx, members)
 	case audit.Direct:
 		return h.direct(ctx, payload)

@@ -67,6 +67,9 @@ func (r *harness) client(name string, members map[string]any) {
 	r.Put(name, "v1", document)
 }
 
+// targetPrefix begins the names of the secrets for tokens.
+const targetPrefix = "token-vendor/tokens/"
+
 // target creates a secret for tokens, without a value.
 func (r *harness) target(name string) *targetSecret {
 	s := new(targetSecret)
@@ -88,7 +91,7 @@ func (r *harness) skewed(by time.Duration) *handler {
 	}
 	return &handler{
 		orders:  orders{vendor: realVendor(cfg), fleet: cfg.Fleet, bus: r.bus, count: cfg.Count, now: now, log: slog.New(slog.NewJSONHandler(r.logs, nil))},
-		targets: r.targets, dead: r.dead, maxReceives: 5, flush: func() {},
+		targets: r.targets, targetPrefix: targetPrefix, dead: r.dead, maxReceives: 5, flush: func() {},
 	}
 }
 

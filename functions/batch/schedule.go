@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"time"
 
 	"tokenvendor/shared/audit"
@@ -76,7 +77,7 @@ func parseSchedule(members map[string]json.RawMessage, requestID string) (list [
 func (w *deliverer) entry(ctx context.Context, raw []byte, id string, due time.Time) ([]byte, error) {
 	r := w.asked(ctx, audit.Schedule, id, "")
 	e := entry{Order: token.Order{Request: &r, ID: id, Time: due}}
-	err := e.parse(raw)
+	err := e.parse(raw, w.prefix)
 	if e.delivery {
 		state, err := w.deliver(ctx, &e, err)
 		if err != nil {
@@ -98,8 +99,8 @@ func (w *deliverer) entry(ctx context.Context, raw []byte, id string, due time.T
 	return encode(announced), err
 }
 
-// parse reads an entry.
-func (e *entry) parse(raw []byte) error {
+// parse reads an entry. prefix is that of [deliverer].
+func (e *entry) parse(raw []byte, prefix string) error {
 	members, err := strictjson.Object(raw, strictjson.Limits{Outer: true, Depth: maxDepth, Members: invocation.MaxMembers})
 	if err != nil {
 		return fault.Invalid("the entry is " + err.Error())
@@ -107,10 +108,15 @@ func (e *entry) parse(raw []byte) error {
 	if text, ok := members["deliver_to"]; ok {
 		e.delivery = true
 		e.target, _ = strictjson.String(text)
-		if !validTarget(e.target) {
-			return fault.Invalid("deliver_to must be the name of a secret below " + targetPrefix)
+		if !validTarget(prefix, e.target) {
+			return fault.Invalid("deliver_to must be the name of a secret below " + prefix)
 		}
 		raw = without(members, "deliver_to")
+	}
+	if text, ok := strictjson.String(members["min_ttl"]); ok && strings.Trim(text, "0123456789") == "" && json.Valid([]byte(text)) {
+		// Every member of the template's schedule is a string.
+		members["min_ttl"] = json.RawMessage(text)
+		raw = encode(members)
 	}
 	err = parseOrder(&e.Order, raw)
 	switch {

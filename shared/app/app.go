@@ -78,13 +78,14 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	secrets := awsapi.NewSecrets(awsConfig)
 	a.Vendor = token.New(token.Config{
 		Clients: registry.New(registry.Config{
-			Secrets:   secrets,
-			Previous:  secrets.Previous(),
-			Prefix:    env.ClientSecretPrefix,
-			Addresses: env.Addresses,
-			Keys:      awsapi.NewSigningKeys(awsConfig),
-			Identity:  awsapi.NewWebIdentity(awsConfig),
-			Audiences: env.WebIdentityAudiences,
+			Secrets:    secrets,
+			Previous:   secrets.Previous(),
+			Prefix:     env.ClientSecretPrefix,
+			Addresses:  env.Addresses,
+			Keys:       awsapi.NewSigningKeys(awsConfig),
+			KeyAliases: "alias/" + env.NamePrefix + "/",
+			Identity:   awsapi.NewWebIdentity(awsConfig),
+			Audiences:  env.WebIdentityAudiences,
 		}),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "token-vendor/" + version()}),
 		Fleet:     a.Fleet,

@@ -16,6 +16,9 @@ import (
 
 // Environment is the parsed and checked environment of the process.
 type Environment struct {
+	// NamePrefix begins the names of what belongs to this deployment: the clients' secrets,
+	// the policy, the secrets that tokens are delivered to, and the aliases of signing keys.
+	NamePrefix string
 	// ClientSecretPrefix and the name of a client form the name of its secret.
 	ClientSecretPrefix string
 	// EnvelopeProof is the required value of the stage variable envelopeProof in HTTP
@@ -97,18 +100,19 @@ type variable struct {
 // value, which may be a secret. An empty variable means the same as a missing one.
 func readEnvironment(getenv func(string) string) (Environment, error) {
 	env := Environment{
-		ClientSecretPrefix: "token-vendor/clients/",
-		EnvelopeProof:      oauth.NewSecret(getenv("ENVELOPE_PROOF")),
-		HTTPAlias:          getenv("HTTP_ALIAS"),
-		URLAlias:           getenv("URL_ALIAS"),
-		SAMLocal:           getenv("AWS_SAM_LOCAL") == "true",
-		CacheTable:         getenv("CACHE_TABLE"),
-		CacheKeyID:         getenv("CACHE_KMS_KEY_ID"),
-		MaxReceives:        defaultReceives,
-		MetricsNamespace:   "TokenVendor",
+		NamePrefix:       "token-vendor",
+		EnvelopeProof:    oauth.NewSecret(getenv("ENVELOPE_PROOF")),
+		HTTPAlias:        getenv("HTTP_ALIAS"),
+		URLAlias:         getenv("URL_ALIAS"),
+		SAMLocal:         getenv("AWS_SAM_LOCAL") == "true",
+		CacheTable:       getenv("CACHE_TABLE"),
+		CacheKeyID:       getenv("CACHE_KMS_KEY_ID"),
+		MaxReceives:      defaultReceives,
+		MetricsNamespace: "TokenVendor",
 	}
 	var problems []error
 	for _, v := range []variable{
+		{"NAME_PREFIX", text(&env.NamePrefix, 128, "_-"), "must consist of letters, digits, hyphens and underscores"},
 		{"CLIENT_SECRET_PREFIX", text(&env.ClientSecretPrefix, maxVariables, secretName), "holds characters that no secret's name has"},
 		{"PREFETCH_CLIENTS", env.setPrefetchClients, "must be a list of client names with commas between them"},
 		{"PREFETCH_CLIENTS", func(string) bool { return len(env.PrefetchClients) <= maxPrefetch }, "names more than 100 clients"},
@@ -125,6 +129,9 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		if value := getenv(v.name); value != "" && !v.set(value) {
 			problems = append(problems, errors.New(v.name+" "+v.problem))
 		}
+	}
+	if env.ClientSecretPrefix == "" {
+		env.ClientSecretPrefix = env.NamePrefix + "/clients/"
 	}
 	if env.CacheTable != "" && env.CacheKeyID == "" {
 		// Without a key, a reader of the table would find tokens.
@@ -265,7 +272,7 @@ func (env *Environment) setPolicy(mode, id string) error {
 		// An unknown mode must not allow what the operator wants to deny.
 		return errors.New("POLICY_MODE must be iam or document")
 	}
-	env.PolicySecretID = "token-vendor/policy" // #nosec G101 -- the name of a secret
+	env.PolicySecretID = env.NamePrefix + "/policy"
 	if id != "" && !text(&env.PolicySecretID, 512, secretName)(id) {
 		return errors.New("POLICY_SECRET_ID is not the name of a secret")
 	}

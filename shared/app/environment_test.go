@@ -19,7 +19,7 @@ func TestEnvironmentDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SourceAliases != nil || env.SAMLocal ||
+	if env.NamePrefix != "token-vendor" || env.ClientSecretPrefix != "token-vendor/clients/" || !env.EnvelopeProof.IsZero() || env.HTTPAlias != "" || env.SourceAliases != nil || env.SAMLocal ||
 		env.Addresses.Private || env.Addresses.Prefixes != nil || env.LogLevel != slog.LevelInfo {
 		t.Errorf("got %+v, want the defaults", env)
 	}
@@ -30,6 +30,9 @@ func TestEnvironmentAcceptsValues(t *testing.T) {
 		name, value string
 		ok          func(Environment) bool
 	}{
+		{"NAME_PREFIX", "stack-2", func(e Environment) bool {
+			return e.NamePrefix == "stack-2" && e.ClientSecretPrefix == "stack-2/clients/"
+		}},
 		{"CLIENT_SECRET_PREFIX", "a/B_1+=.@-/", func(e Environment) bool { return e.ClientSecretPrefix == "a/B_1+=.@-/" }},
 		{"ENVELOPE_PROOF", "x y", func(e Environment) bool { return e.EnvelopeProof.Expose() == "x y" }},
 		{"HTTP_ALIAS", "http", func(e Environment) bool { return e.HTTPAlias == "http" }},
@@ -74,6 +77,8 @@ func TestEnvironmentAcceptsValues(t *testing.T) {
 // TestEnvironmentErrorNamesVariableButNotValue tests one bad value at a time.
 func TestEnvironmentErrorNamesVariableButNotValue(t *testing.T) {
 	for _, test := range []struct{ name, value string }{
+		{"NAME_PREFIX", "cnry/x"},
+		{"NAME_PREFIX", strings.Repeat("x", 129)},
 		{"CLIENT_SECRET_PREFIX", "cnry*/"},
 		{"CLIENT_SECRET_PREFIX", "cnry clients/"},
 		{"CLIENT_SECRET_PREFIX", "arn:aws:secretsmanager:eu-central-1:111122223333:secret:cnry/"},

@@ -99,6 +99,28 @@ func TestLoadConfigSetsHTTPClient(t *testing.T) {
 	}
 }
 
+// roundTripFunc is a transport.
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// The template declares AWS_ENDPOINT_URL with an empty value.
+func TestEmptyEndpointURLMeansAWS(t *testing.T) {
+	for value, want := range map[string]string{"": "secretsmanager.eu-central-1.amazonaws.com", "http://192.0.2.1:4566": "192.0.2.1:4566"} {
+		setEnvironment(t)
+		cfg := configOf(t, "AWS_ENDPOINT_URL", value)
+		var host string
+		cfg.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			host = r.URL.Host
+			return nil, errors.New("no network")
+		})}
+		_, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, true)
+		if host != want || !errors.Is(err, secret.ErrUnavailable) {
+			t.Errorf("AWS_ENDPOINT_URL=%q: got a request to %q, error %v; want %q", value, host, err, want)
+		}
+	}
+}
+
 func TestLoadConfigErrorNamesVariableWithoutValue(t *testing.T) {
 	setEnvironment(t)
 	t.Setenv("AWS_CA_BUNDLE", "/cnry/does/not/exist.pem")

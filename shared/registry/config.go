@@ -26,6 +26,9 @@ type Config struct {
 	Addresses oauth.AddressPolicy
 	// Keys signs for documents with kms_key_id; nil refuses them.
 	Keys SigningKeys
+	// KeyAliases and a client's name are the alias of the client's key in AWS KMS; empty:
+	// alias/token-vendor/ and the name.
+	KeyAliases string
 	// Identity issues the assertions of aws_web_identity; nil refuses such documents.
 	Identity WebIdentity
 	// Audiences are the audiences that a document may request from Identity. Without this

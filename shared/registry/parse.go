@@ -63,7 +63,7 @@ func (d *document) check(cfg Config, problems *report) {
 		d.checkPair(problems)
 		d.makeSigner(problems)
 	}
-	d.checkKeyAlias(cfg.Keys, problems)
+	d.checkKeyAlias(cfg, problems)
 	d.checkID(problems)
 	d.tokenEndpoint, d.issuer = d.endpoint.find(d.method, cfg.Addresses, problems)
 }

@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// aliasPrefix and a client's name are the alias of the client's key in AWS KMS.
-	aliasPrefix = "alias/token-vendor/"
+	// defaultKeyAliases is the default of [Config.KeyAliases].
+	defaultKeyAliases = "alias/token-vendor/"
 	// nextKey is the suffix of the alias of a client's next key, during a rotation.
 	nextKey = "-next"
 )
@@ -25,19 +25,20 @@ const (
 // checkKeyAlias allows a document its own client's key only. The function's role may sign
 // with every client's key, so that the author of one document could otherwise sign as any
 // client.
-func (d *document) checkKeyAlias(keys SigningKeys, problems *report) {
+func (d *document) checkKeyAlias(cfg Config, problems *report) {
 	c, alias := d.credential, d.credential.keyAlias
-	own := aliasPrefix + d.name
+	prefix := cmp.Or(cfg.KeyAliases, defaultKeyAliases)
+	own := prefix + d.name
 	switch {
 	case !alias.given() || d.method == oauth.AWSWebIdentity:
 		return
-	case keys == nil:
+	case cfg.Keys == nil:
 		problems.add(alias.name, "cannot be used: there is no KMS here")
 	case strings.HasSuffix(d.name, nextKey):
 		// The next key of billing and the key of a client billing-next have the same alias.
 		problems.add(alias.name, "cannot be used by a client whose name ends in "+nextKey)
 	case alias.value != own && alias.value != own+nextKey:
-		problems.add(alias.name, "must be "+aliasPrefix+" and the client's own name, or that and "+nextKey)
+		problems.add(alias.name, "must be "+prefix+" and the client's own name, or that and "+nextKey)
 	}
 	for _, other := range []text{c.key, c.pkcs12} {
 		if other.given() {

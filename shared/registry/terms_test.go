@@ -291,6 +291,18 @@ func TestCredentialOfMovedAlias(t *testing.T) {
 	}
 }
 
+// A deployment with aliases of its own refuses those of another deployment.
+func TestKeyAliasOfAnotherDeployment(t *testing.T) {
+	keys := newKeyring()
+	keys.keys["alias/stack-2/billing"] = must(rsa.GenerateKey(rand.Reader, 2048))
+	for alias, ok := range map[string]bool{"alias/stack-2/billing": true, "alias/token-vendor/billing": false} {
+		_, err := loadAs(t, "billing", native(members{"kms_key_id": alias}), func(c *Config) { c.Keys, c.KeyAliases = keys, "alias/stack-2/" })
+		if (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "must be alias/stack-2/ and") {
+			t.Errorf("%s: got %v, want an error: %t", alias, err, !ok)
+		}
+	}
+}
+
 // Inspect does not know an endpoint that must be discovered.
 func TestTermsOfInspectedClient(t *testing.T) {
 	for _, test := range []struct {
