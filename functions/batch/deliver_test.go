@@ -156,6 +156,11 @@ func TestOnlySecretsForTokensAreWritten(t *testing.T) {
 			t.Errorf("deliver_to %.60q: got %v, want an error: %t", name, err, !want)
 		}
 	}
+	for name, want := range map[string]bool{"stack-2/tokens/x": true, "token-vendor/tokens/x": false} {
+		if got := validTarget("stack-2/tokens/", name); got != want {
+			t.Errorf("another deployment: validTarget(%q) = %t, want %t", name, got, want)
+		}
+	}
 	for _, bad := range []string{`{"client":"billing","deliver_to":1}`, `{"client":"billing","deliver_to":null}`, `{"client":"billing","deliver_to":["token-vendor/tokens/x"]}`,
 		`{"client":"billing","deliver_to":"token-vendor/tokens/x","caller":"direct:a"}`, `{"client":"billing","deliver_to":"token-vendor/tokens/x","claim":"a"}`,
 		`{"deliver_to":"token-vendor/tokens/x"}`, `{"client":"billing","deliver_to":"token-vendor/tokens/x","deliver_to":"token-vendor/tokens/y"}`} {

@@ -1,5 +1,6 @@
 """The rules about the optional batch function: its callers, its permissions, and its dead-letter queue."""
 
+import json
 import re
 
 from template_expand import ACCOUNT
@@ -114,6 +115,20 @@ def variable_problems(resources, variables):
             yield f"{name}: one bad message fails the others"
 
 
+def schedule_is_json(resources):
+    """Compares the schedule's input with a reading of the parameter of its own."""
+    for name, schedule in of(resources, "AWS::Scheduler::Schedule"):
+        requests = [dict(member.split("=", 1) for member in request.split("+")) for request in resources.chosen["BatchSchedule"].split(",")]
+        try:
+            done = json.loads(schedule["Target"]["Input"]).get("schedule")
+        except ValueError:
+            done = None
+        if done != requests:
+            yield f"{name}: does not do what BatchSchedule says"
+        if schedule.get("ScheduleExpression") != f"rate({resources.chosen['BatchScheduleMinutes']} minutes)":
+            yield f"{name}: does not follow BatchScheduleMinutes"
+
+
 def permissions(resources):
     queues = {name for name, _ in of(resources, "AWS::SQS::Queue")}
     for where, statement, services in identity_statements(resources):
@@ -186,6 +201,7 @@ def queues_are_sealed(resources):
 
 RULES = {
     "batch": ("the batch function and its sources exist only if they are chosen, and no message is lost", exists_if_chosen),
+    "schedule": ("the schedule's input is the JSON of BatchSchedule", schedule_is_json),
     "sources": ("queue, bus and schedule have an alias each, and the batch function trusts only these", sources_have_an_alias),
     "batch-role": ("only the batch function and its schedule may use queues and bus and call functions", permissions),
     "deliveries": ("tokens are delivered only to secrets with the tag for it, and only if that is chosen", delivers_to_tagged_secrets),

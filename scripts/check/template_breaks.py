@@ -48,12 +48,12 @@ OPEN_METHOD = {
 }
 MACHINE = {"Type": "AWS::StepFunctions::StateMachine", "Properties": {"LoggingConfiguration": {"IncludeExecutionData": True}}}
 ALL_LOG_GROUPS = {"Fn::Sub": "arn:${AWS::Partition}:logs:${AWS::Region}:${AWS::AccountId}:log-group:*"}
-MORE_SECRETS = {"Fn::Sub": "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:token-vendor/*"}
+MORE_SECRETS = {"Fn::Sub": "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:${AWS::StackName}/*"}
 TO_QUEUE = {"OnSuccess": {"Destination": "<queue>"}}
 TYPED = {"OnSuccess": {"Type": "SQS", "Destination": "arn:aws:sqs:eu-central-1:123456789012:results"}}
 DEAD_LETTERS = {"Type": "SQS", "TargetArn": "arn:aws:sqs:eu-central-1:123456789012:dead"}
 OWN_ACCOUNT = {"AWS": {"Ref": "AWS::AccountId"}}
-BARE_LOG_GROUP = {"Type": "AWS::Logs::LogGroup", "DeletionPolicy": "Retain", "Properties": {}}
+BARE_LOG_GROUP = {"Type": "AWS::Logs::LogGroup", "DeletionPolicy": "RetainExceptOnCreate", "Properties": {}}
 MORE_TABLES = {"Fn::Sub": "arn:${AWS::Partition}:dynamodb:${AWS::Region}:${AWS::AccountId}:table/${AWS::StackName}-*"}
 NOTHING = {"Ref": "AWS::NoValue"}
 STREAM = {"StreamViewType": "NEW_IMAGE"}
@@ -63,13 +63,27 @@ ITEMS = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
 SHARE_ALWAYS = {"Effect": "Allow", "Action": ITEMS, "Resource": {"Fn::GetAtt": ["SharedCacheTable", "Arn"]}}
 OPEN_ALWAYS = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"Fn::GetAtt": ["SharedCacheKey", "Arn"]}}
 TABLE_NAME = "Condition/StringEquals/kms:EncryptionContext:aws:dynamodb:tableName"
-WITHOUT_CACHE = (
-    "${ClientSecretPrefix} ${PrefetchClients} ${LogLevel} ${MemorySize} ${Architecture} ${Tracing}"
-    " ${PolicySecret} ${WebIdentityAudiences} ${FunctionUrl}"
+DESCRIPTION = "Resources/VendPolicy/Properties/Description"
+DESCRIBED = (
+    "${ClientSecretPrefix} ${PrefetchClients} ${LogLevel} ${MemorySize} ${Architecture} ${Tracing} ${SharedCache} ${PolicySecret}"
+    " ${WebIdentityAudiences} ${FunctionUrl} ${ReservedConcurrency} ${PrivateEndpoints} ${EgressProxy} ${EgressProxySecret}"
+    " ${SubnetIds} ${SecurityGroupIds} ${Batch} ${BatchBus} ${BatchWebIdentity}"
 )
-WITHOUT_POLICY = WITHOUT_CACHE.replace("${PolicySecret}", "${SharedCache}")
-TOO_LONG = {"Fn::Sub": WITHOUT_CACHE + 20 * " " + "${SharedCache}"}
+
+
+def without(parameter):
+    return [(DESCRIPTION, {"Fn::Sub": DESCRIBED.replace("${" + parameter + "}", "")})]
+
+
 NEVER = {"Fn::Equals": ["0", "1"]}
+FORMAT = API + "/AccessLogSetting/Format"
+ACCESS_LOG = "{" + ", ".join(
+    f'"{number}": "$context.{name}"'
+    for number, name in enumerate((
+        "path", "requestId", "extendedRequestId", "identity.userArn", "identity.caller", "identity.sourceIp", "identity.vpceId", "resourcePath",
+        "status", "error.responseType", "responseLatency",
+    ))
+) + "}"
 PERMISSION = {
     "Type": "AWS::Lambda::Permission",
     "Properties": {
@@ -87,9 +101,9 @@ BREAKS = [
     ("wildcards", "a key policy with a wildcard", [("Resources/SecretsKey/Properties/KeyPolicy/Statement/0/Action", "kms:*")]),
     ("wildcards", "every action on the table", [(SHARE + "/Action", "dynamodb:*")]),
     ("wildcards", "every table", [(SHARE + "/Resource", "*")]),
-    ("wildcards", "another use of every key", [(f"{ROLE}/9", {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:eu-central-1:123456789012:key/*"})]),
+    ("wildcards", "another use of every key", [(f"{ROLE}/11", {"Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:eu-central-1:123456789012:key/*"})]),
     ("wildcards", "every use of the cache's key", [(CACHE_KEY_POLICY + "/1/Action", "kms:*")]),
-    ("roles", "a role that SAM generates", [(FUNCTION + "/Role", REMOVED)]),
+    ("roles", "a role from outside the template", [(FUNCTION + "/Role", "arn:aws:iam::123456789012:role/other")]),
     ("roles", "a managed policy", [(TOKEN_ROLE + "/ManagedPolicyArns", ["arn:aws:iam::aws:policy/AWSXrayWriteOnlyAccess"])]),
     ("roles", "a role that a user may assume", [(TOKEN_ROLE + "/AssumeRolePolicyDocument/Statement/0/Principal/AWS", "123456789012")]),
     ("secrets", "every version of a secret", [(ROLE + "/0/Condition/ForAnyValue:StringEquals", REMOVED)]),
@@ -124,7 +138,42 @@ BREAKS = [
     ("alarms", "an alarm that never goes off", [("Resources/FuseAlarm/Properties/ComparisonOperator", "LessThanThreshold")]),
     ("alarms", "an alarm that is late", [("Resources/DocumentAlarm/Properties/EvaluationPeriods", 100)]),
     ("unknown", "a function that trusts every event", [(VARIABLES + "/AWS_SAM_LOCAL", "true")]),
-    ("unknown", "servers at private addresses", [(VARIABLES + "/ALLOW_PRIVATE_ENDPOINTS", "true")]),
+    ("network", "servers at private addresses", [(VARIABLES + "/ALLOW_PRIVATE_ENDPOINTS", "true")]),
+    ("network", "a proxy that is not chosen", [(BATCH_VARIABLES + "/EGRESS_PROXY", "http://proxy.example:3128")]),
+    ("network", "a secret with a proxy that has no effect", [("Conditions/WithEgressProxySecret", NEVER)]),
+    ("network", "an endpoint in place of AWS", [(VARIABLES + "/AWS_ENDPOINT_URL", "http://192.0.2.1")]),
+    ("network", "an endpoint that SAM CLI cannot set", [(BATCH_VARIABLES + "/AWS_ENDPOINT_URL", REMOVED)]),
+    ("network", "a function outside the VPC", [(FUNCTION + "/VpcConfig", REMOVED)]),
+    ("network", "a function in no security group", [(FUNCTION + "/VpcConfig/Fn::If/1/SecurityGroupIds", [])]),
+    ("network", "roles that cannot attach the functions", [(ROLE + "/9", NOTHING)]),
+    ("network", "functions whose code may change the VPC", [(ROLE + "/10", NOTHING)]),
+    ("network", "another function whose code may not change the VPC", [(ROLE + "/10/Fn::If/1/Condition/ArnEquals/lambda:SourceFunctionArn", "arn:aws:lambda:eu-central-1:123456789012:function:other")]),
+    ("boundary", "a role without the boundary", [(TOKEN_ROLE + "/PermissionsBoundary", REMOVED)]),
+    ("boundary", "a boundary that is not chosen", [(TOKEN_ROLE + "/PermissionsBoundary", "arn:aws:iam::aws:policy/PowerUserAccess")]),
+    ("redeploy", "an API that keeps its endpoint type", [(POLICY + "/0/Sid", "NeverWithoutTLS")]),
+    ("parameters", "a schedule in JSON", [("Parameters/BatchSchedule/AllowedPattern", "^.*$")]),
+    ("parameters", "a list with spaces", [("Parameters/SharedClients/AllowedPattern", "^[a-z, -]*$")]),
+    ("parameters", "a value with spaces", [("Parameters/BatchScheduleMinutes", {"Type": "String", "Default": "rate(5 minutes)"})]),
+    ("parameters", "a parameter that must be given", [("Parameters/AlarmTopicArn/Default", REMOVED)]),
+    ("parameters", "a value that the guided deploy demands", [("Parameters/EgressProxySecret/NoEcho", True)]),
+    ("parameters", "a pattern that refuses what is meant", [("Parameters/PrivateEndpoints/AllowedPattern", "^(true|false)$")]),
+    ("parameters", "a length that refuses what is meant", [("Parameters/PrefetchClients/MaxLength", 48)]),
+    ("interface", "a parameter in no group", [("Metadata/AWS::CloudFormation::Interface/ParameterGroups/0/Parameters", [])]),
+    ("interface", "a parameter without a name", [("Metadata/AWS::CloudFormation::Interface/ParameterLabels/Batch", REMOVED)]),
+    ("interface", "no groups", [("Metadata", {})]),
+    ("first-deployment", "a reservation by default", [("Parameters/ReservedConcurrency/Default", 50)]),
+    ("first-deployment", "an access log without a role by default", [("Parameters/ApiGatewayLogRole/Default", "existing")]),
+    ("failed-create", "a key that a failed create leaves", [("Resources/SecretsKey/DeletionPolicy", "Retain")]),
+    ("failed-create", "a log that a failed create leaves", [("Resources/TokenLogGroup/DeletionPolicy", "Retain")]),
+    ("failed-create", "a setting whose role a failed create deletes", [("Resources/ApiGatewayLogsRole/DeletionPolicy", "RetainExceptOnCreate")]),
+    ("old-secrets", "secrets under the new key only", [(ROLE + "/1/Resource", {"Fn::GetAtt": ["SecretsKey", "Arn"]})]),
+    ("old-secrets", "deliveries under the new key only", [(BATCH_ROLE + "/6/Fn::If/1/Resource", {"Fn::GetAtt": ["SecretsKey", "Arn"]})]),
+    ("stacks", "aliases of all stacks", [(VARIABLES + "/NAME_PREFIX", "token-vendor"), (BATCH_VARIABLES + "/NAME_PREFIX", "token-vendor")]),
+    ("stacks", "metrics of all stacks", [(VARIABLES + "/METRICS_NAMESPACE", "TokenVendor/token-vendor")]),
+    ("stacks", "delivered tokens of all stacks", [("Resources/SecretsKey/Properties/KeyPolicy/Statement/1/Condition/StringLike/kms:EncryptionContext:SecretARN/2/Fn::If/1", {"Fn::Sub": "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:token-vendor/tokens/*"})]),
+    ("stacks", "an alias of all stacks", [("Resources/SecretsKeyAlias/Properties/AliasName", "alias/token-vendor-secrets")]),
+    ("schedule", "a schedule in the parameter's own form", [("Resources/BatchClock/Properties/Target/Input", {"Fn::Sub": '{"schedule":"${BatchSchedule}"}'})]),
+    ("schedule", "a schedule that runs when it wants", [("Resources/BatchClock/Properties/ScheduleExpression", "rate(1 hours)")]),
     ("unknown", "foreign code in the function", [(FUNCTION + "/Layers", ["arn:aws:lambda:eu-central-1:999999999999:layer:x:1"])]),
     ("unknown", "a role that writes to S3", [(OWN + "/0/Action", ["logs:PutLogEvents", "s3:PutObject"])]),
     ("unknown", "a role that assumes another role", [(OWN + "/0/Action", ["logs:PutLogEvents", "sts:AssumeRole"])]),
@@ -133,7 +182,7 @@ BREAKS = [
     ("web-identity", "audiences that are not chosen", [(VARIABLES + "/WEB_IDENTITY_AUDIENCES", "https://other.example")]),
     ("web-identity", "a choice without effect", [("Conditions/WithWebIdentity", NEVER)]),
     ("alarms", "no alarm for forged events", [("Resources/ForgeryAlarm", REMOVED)]),
-    ("alarms", "an alarm for another function's metric", [("Resources/FuseAlarm/Properties/Namespace", "TokenVendor")]),
+    ("alarms", "an alarm for another function's metric", [("Resources/FuseAlarm/Properties/Namespace", {"Fn::Sub": "TokenVendor/${AWS::StackName}-other"})]),
     ("alarms", "an alarm without a topic", [("Resources/AuditAlarm/Properties/AlarmActions", REMOVED)]),
     ("policy", "a policy mode that is not chosen", [(VARIABLES + "/POLICY_MODE", "iam")]),
     ("policy", "another secret", [(VARIABLES + "/POLICY_SECRET_ID", "other")]),
@@ -146,8 +195,8 @@ BREAKS = [
     ("url", "a function that does not know its URL's alias", [(VARIABLES + "/URL_ALIAS", "")]),
     ("web-acl", "a web ACL that is not chosen", [("Resources/WebAcl/Condition", REMOVED)]),
     ("web-acl", "a web ACL for something else", [("Resources/WebAcl/Properties/ResourceArn", "arn:aws:apigateway:eu-central-1::/restapis/x/stages/y")]),
-    ("resource-policy", "an Allow for every principal", [(POLICY + "/0", {**ANYWHERE, "Principal": "*"})]),
-    ("resource-policy", "an Allow for the own account", [(POLICY + "/0", {**ANYWHERE, "Principal": OWN_ACCOUNT})]),
+    ("resource-policy", "an Allow for every principal", [(POLICY + "/4", {**ANYWHERE, "Principal": "*"})]),
+    ("resource-policy", "an Allow for the own account", [(POLICY + "/4", {**ANYWHERE, "Principal": OWN_ACCOUNT})]),
     ("resource-policy", "an organization with the own account", [(POLICY + "/3/Fn::If/1/Condition/StringNotEquals", REMOVED)]),
     ("resource-policy", "every client for other accounts", [(POLICY + "/2/Fn::If/1/Resource", "execute-api:/v1/POST/token/*")]),
     ("resource-policy", "a private API for every endpoint", [(POLICY + "/1", {"Ref": "AWS::NoValue"})]),
@@ -193,7 +242,7 @@ BREAKS = [
     ("cache-table", "an index", [(TABLE + "/Properties/GlobalSecondaryIndexes", [INDEX])]),
     ("cache-table", "another key", [(TABLE + "/Properties/KeySchema/0/AttributeName", "id")]),
     ("cache-table", "a binary key", [(TABLE + "/Properties/AttributeDefinitions/0/AttributeType", "B")]),
-    ("cache-table", "a table that outlives the stack", [(TABLE + "/DeletionPolicy", "Retain")]),
+    ("cache-table", "a table that outlives the stack", [(TABLE + "/DeletionPolicy", "RetainExceptOnCreate")]),
     ("cache-table", "a table that is protected from deletion", [(TABLE + "/Properties/DeletionProtectionEnabled", True)]),
     ("cache-table", "a global table", [("Resources/Global", {"Type": "AWS::DynamoDB::GlobalTable", "Properties": {}})]),
     ("cache-items", "reading the whole table", [(SHARE + "/Action", [*ITEMS, "dynamodb:Scan"])]),
@@ -211,11 +260,15 @@ BREAKS = [
     ("cache-key", "new keys through DynamoDB", [(OPEN + "/Action", ["kms:Decrypt", "kms:GenerateDataKey"])]),
     ("cache-key", "a key for other accounts", [(CACHE_KEY_POLICY + "/1/Condition/StringEquals/kms:CallerAccount", REMOVED)]),
     ("cache-key", "a key policy without DynamoDB", [(CACHE_KEY_POLICY + "/1/Condition/StringEquals/kms:ViaService", REMOVED)]),
-    ("cache-key", "a key policy for any data", [(CACHE_KEY_POLICY + "/2/Condition/StringEquals/kms:EncryptionContext:table", REMOVED)]),
-    ("cache-key", "a key policy for another table", [(CACHE_KEY_POLICY + "/2/Condition/StringEquals/kms:EncryptionContext:table", "other")]),
+    ("cache-key", "a key policy for every role of the account", [(CACHE_KEY_POLICY + "/3/Principal/AWS", {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:root"})]),
+    ("cache-key", "a key policy for another role", [(CACHE_KEY_POLICY + "/3/Principal/AWS", "arn:aws:iam::123456789012:role/other")]),
+    ("cache-key", "a key policy without the batch function", [(CACHE_KEY_POLICY + "/3/Principal/AWS/1", NOTHING)]),
+    ("cache-key", "a key policy that opens every table", [(CACHE_KEY_POLICY + "/2/Condition/StringEquals/kms:EncryptionContext:aws:dynamodb:tableName", REMOVED)]),
+    ("cache-key", "a key policy for any data", [(CACHE_KEY_POLICY + "/3/Condition/StringEquals/kms:EncryptionContext:table", REMOVED)]),
+    ("cache-key", "a key policy for another table", [(CACHE_KEY_POLICY + "/3/Condition/StringEquals/kms:EncryptionContext:table", "other")]),
     ("cache-key", "a table name that its key's policy does not allow", [(TABLE + "/Properties/TableName", REMOVED)]),
     ("cache-key", "a key that is never rotated", [(CACHE_KEY + "/Properties/EnableKeyRotation", REMOVED)]),
-    ("cache-key", "a key that outlives its table", [(CACHE_KEY + "/DeletionPolicy", "Retain")]),
+    ("cache-key", "a key that outlives its table", [(CACHE_KEY + "/DeletionPolicy", "RetainExceptOnCreate")]),
     ("cache-choice", "a table without permissions", [(ROLE + "/2", NOTHING)]),
     ("cache-choice", "a table without permission to write", [(SHARE + "/Action", "dynamodb:GetItem")]),
     ("cache-choice", "a table that the function cannot decrypt", [(ROLE + "/3", NOTHING)]),
@@ -275,12 +328,19 @@ BREAKS = [
     ("environment", "a proof that the batch function does not need", [(BATCH_VARIABLES + "/ENVELOPE_PROOF", "x")]),
     ("limits", "no reserved concurrency for the batch function", [(BATCH + "/ReservedConcurrentExecutions", REMOVED)]),
     ("permissions", "a permission for every rule", [("Resources/BatchRulePermission/Properties/SourceArn", "arn:aws:events:eu-central-1:123456789012:rule/other")]),
-    ("version", "an alias of the batch function that ignores a parameter", [(BATCH + "/VersionDescription", {"Fn::Sub": WITHOUT_CACHE})]),
-    ("version", "an alias that ignores the choice of the cache", [(FUNCTION + "/VersionDescription", {"Fn::Sub": WITHOUT_CACHE})]),
-    ("version", "an alias that ignores the choice of the policy", [(FUNCTION + "/VersionDescription", {"Fn::Sub": WITHOUT_POLICY})]),
-    ("version", "a description that is too long", [(FUNCTION + "/VersionDescription", TOO_LONG)]),
+    ("version", "an alias of the batch function that ignores a parameter", without("BatchBus")),
+    ("version", "an alias that ignores the choice of the cache", without("SharedCache")),
+    ("version", "an alias that ignores the choice of the policy", without("PolicySecret")),
+    ("version", "an alias that ignores the proxy", without("EgressProxy")),
+    ("version", "an alias that ignores the subnets", without("SubnetIds")),
+    ("version", "a description that is too long", [(DESCRIPTION, {"Fn::Sub": DESCRIBED + 200 * " "})]),
     ("version", "an alias that keeps the old log level", [(FUNCTION + "/VersionDescription", "one for all")]),
     ("version", "a version without description", [(FUNCTION + "/VersionDescription", REMOVED)]),
+    ("version", "a version of a function that did not change", [(FUNCTION + "/Description", "one for all")]),
+    ("logs", "an access log without the reason", [(FORMAT, ACCESS_LOG.replace("responseType", "validationErrorString"))]),
+    ("logs", "an access log without the client", [(FORMAT, ACCESS_LOG.replace("$context.path", "$context.stage"))]),
+    ("logs", "an access log whose path could replace the caller", [(FORMAT, '{"id": "$context.requestId", ' + ACCESS_LOG[1:])]),
+    ("logs", "an access log with text of callers", [(FORMAT, ACCESS_LOG[:-1] + ', "error": "$context.error.message"}')]),
 ]
 
 

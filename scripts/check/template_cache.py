@@ -3,7 +3,7 @@
 import fnmatch
 
 from template_expand import ACCOUNT
-from template_read import KEY_USE, condition, environment, identity_statements, key_statements, logical, many, of
+from template_read import KEY_USE, condition, environment, identity_statements, key_statements, logical, many, of, of_the_account
 
 ACTIONS = {"dynamodb:GetItem", "dynamodb:UpdateItem"}
 SEALING = {"kms:Decrypt", "kms:GenerateDataKey"}
@@ -78,7 +78,7 @@ def key_access(resources):
             yield from (f"{where}: {problem}" for problem in identity_problems(statement, names))
     for where, statement in key_statements(resources):
         if where.split()[0] in own and KEY_USE & set(many(statement.get("Action"))):
-            yield from (f"{where}: {problem}" for problem in policy_problems(statement, names))
+            yield from (f"{where}: {problem}" for problem in policy_problems(statement, names, roles(resources)))
     for name in sorted(own):
         properties = resources[name].get("Properties", {})
         if not properties.get("EnableKeyRotation"):
@@ -101,10 +101,25 @@ def identity_problems(statement, names):
         yield "does not require the table's name in the encryption context"
 
 
-def policy_problems(statement, names):
-    if condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT]:
-        yield "allows other accounts"
-    if condition(statement, "StringEquals", "kms:ViaService") == THROUGH_DYNAMODB:
+def roles(resources):
+    """Returns the ARNs of the functions' roles."""
+    return {f"<{name}.Arn>" for name in ("TokenRole", "BatchRole") if name in resources}
+
+
+def policy_problems(statement, names, functions):
+    """Yields the problems of a statement of the key's policy: for the principal that makes the table, or for the functions."""
+    through = condition(statement, "StringEquals", "kms:ViaService") == THROUGH_DYNAMODB
+    if of_the_account(statement):
+        if condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT] or not through:
+            yield "allows the account more than to make the table"
+        return
+    principal = statement.get("Principal")
+    if not isinstance(principal, dict) or set(many(principal.get("AWS"))) != functions:
+        yield "is not for the functions' roles"
+    if through:
+        values = set(condition(statement, "StringEquals", "kms:EncryptionContext:aws:dynamodb:tableName"))
+        if set(many(statement.get("Action"))) != {"kms:Decrypt"} or not values or values - names:
+            yield "allows the functions more than to open the table"
         return
     values = set(condition(statement, "StringEquals", "kms:EncryptionContext:table"))
     if not values or values - names:

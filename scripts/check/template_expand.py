@@ -35,7 +35,6 @@ SCENARIOS = {
         "OtherAccounts": "210987654321,345678901234",
         "OrganizationId": "o-example1234",
         "SharedClients": "billing,orders",
-        "ApiGatewayLogRole": "create",
         "AlarmTopicArn": f"arn:aws:sns:eu-central-1:{ACCOUNT}:alarms",
         "LogsKeyArn": KEY,
         "PolicySecret": "token-vendor/policy",
@@ -43,6 +42,7 @@ SCENARIOS = {
         "WebIdentityAudiences": "https://tenant.accounts.ondemand.com,urn:other",
         "FunctionUrl": "true",
         "WebAclArn": f"arn:aws:wafv2:eu-central-1:{ACCOUNT}:regional/webacl/name/id",
+        "ApiGatewayLogRole": "existing",
     },
     "private": {
         "EndpointType": "PRIVATE",
@@ -51,17 +51,29 @@ SCENARIOS = {
         "Tracing": "PassThrough",
         "Architecture": "x86_64",
         "PolicySecret": "team/policy",
+        "ClientSecretPrefix": "team/clients/",
+        "SubnetIds": "subnet-0123456789abcdef0,subnet-0fedcba9876543210",
+        "SecurityGroupIds": "sg-0123456789abcdef0",
+        "PrivateEndpoints": "10.0.0.0/8,fd00::/8",
+        "EgressProxy": "http://proxy.example.com:3128",
+        "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
     },
-    # With the longest value of every parameter that a version's description contains.
+    # With the longest value of every parameter that the description of VendPolicy contains, except EgressProxy, which
+    # EgressProxySecret excludes.
     "cached": {
         "SharedCache": "true",
-        "PrefetchClients": ",".join(["billing", "orders", 33 * "c"]),
-        "ClientSecretPrefix": "token-vendor/" + 42 * "c" + "/",
-        "PolicySecret": "token-vendor/" + 27 * "p",
-        "WebIdentityAudiences": "https://" + 58 * "a",
+        "PrefetchClients": ",".join(["billing", "orders", 63 * "c", 63 * "d", 6 * "e"]),
+        "ClientSecretPrefix": "token-vendor/" + 86 * "c" + "/",
+        "PolicySecret": "token-vendor/" + 67 * "p",
+        "WebIdentityAudiences": "https://" + 142 * "a",
         "FunctionUrl": "false",
         "LogLevel": "error",
         "MemorySize": 10240,
+        "ReservedConcurrency": 1000,
+        "PrivateEndpoints": ",".join(4 * ["fd00:1111:2222:3333::/64"]),
+        "EgressProxySecret": 64 * "s",
+        "SubnetIds": ",".join(4 * ["subnet-0123456789abcdef0"]),
+        "SecurityGroupIds": ",".join(3 * ["sg-0123456789abcdef0"]),
         "Tracing": "PassThrough",
         "Architecture": "x86_64",
     },
@@ -70,7 +82,9 @@ SCENARIOS = {
         "Batch": "true",
         "BatchQueue": "true",
         "BatchBus": "true",
-        "BatchSchedule": '[{"client":"billing","deliver_to":"token-vendor/tokens/billing"}]',
+        "BatchSchedule": "client=billing+deliver_to=token-vendor/tokens/billing+min_ttl=1200,client=orders",
+        "SigningKeys": "true",
+        "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
         "AlarmTopicArn": f"arn:aws:sns:eu-central-1:{ACCOUNT}:alarms",
         "PolicySecret": "token-vendor/policy",
     },
@@ -87,11 +101,11 @@ class NoManagedPolicies:
 
 
 class Deployment(dict):
-    """Maps logical names to resources. chosen maps the names of parameters to their values."""
+    """Maps logical names to resources. chosen maps the names of parameters to their values. template is what it was made of."""
 
-    def __init__(self, chosen):
+    def __init__(self, chosen, template, scenario):
         super().__init__()
-        self.chosen = chosen
+        self.chosen, self.template, self.scenario = chosen, template, scenario
 
 
 class _Absent:
@@ -106,10 +120,10 @@ def load(path):
         return yaml_parse(file.read())
 
 
-def sam(template, scenario):
-    """Returns the CloudFormation template that SAM generates from template."""
+def sam(template, scenario, **others):
+    """Returns the CloudFormation template that SAM generates from template. others are values of parameters."""
     template = copy.deepcopy(template)
-    values = parameters(template, scenario)
+    values = {**parameters(template, scenario), **others}
     for resource in template["Resources"].values():
         # sam deploy uploads the folder and replaces CodeUri with its address.
         if "CodeUri" in resource.get("Properties", {}):
@@ -125,11 +139,11 @@ def parameters(template, scenario):
     return {name: SCENARIOS[scenario].get(name, p.get("Default", "")) for name, p in declared.items()}
 
 
-def expand(template, scenario):
+def expand(template, scenario, stack="token-vendor"):
     """Returns the resources that a deployment would create."""
     generated = sam(template, scenario)
-    resources = Deployment(parameters(template, scenario))
-    resolver = _Resolver(generated, resources.chosen)
+    resources = Deployment(parameters(template, scenario), template, scenario)
+    resolver = _Resolver(generated, {**resources.chosen, "AWS::StackName": stack})
     for name, resource in generated["Resources"].items():
         if "Condition" in resource and not resolver.condition(resource["Condition"]):
             continue

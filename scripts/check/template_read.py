@@ -2,6 +2,8 @@
 
 import re
 
+from template_expand import ACCOUNT
+
 # The actions that encrypt or decrypt with a key, or that allow others to do so.
 KEY_USE = {
     "kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:GenerateDataKeyWithoutPlaintext",
@@ -59,6 +61,17 @@ def key_statements(resources):
             yield f"{name} {statement.get('Sid', '')}", statement
 
 
+def of_the_account(statement):
+    """Reports whether the principal is this account, whose identity policies then say who may."""
+    return statement.get("Principal") == {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+
+
+def opens_secrets(statement):
+    """Reports whether conditions limit a statement to the encryption of the secrets that they name, whatever their key."""
+    through = condition(statement, "StringEquals", "kms:ViaService") == ["secretsmanager.eu-central-1.amazonaws.com"]
+    return through and all(":secret:" in arn for arn in condition(statement, "StringLike", "kms:EncryptionContext:SecretARN") or ["*"])
+
+
 def api_statements(resources):
     for name, api in of(resources, "AWS::ApiGateway::RestApi"):
         for statement in many(api["Body"].get("x-amazon-apigateway-policy", {}).get("Statement")):
@@ -67,6 +80,12 @@ def api_statements(resources):
 
 def condition(statement, operator, key):
     return many(statement.get("Condition", {}).get(operator, {}).get(key))
+
+
+def client_secret_prefix(function):
+    """Returns the prefix that a function derives from its variables."""
+    variables = environment(function)
+    return variables.get("CLIENT_SECRET_PREFIX") or f"{variables.get('NAME_PREFIX')}/clients/"
 
 
 def environment(function):

@@ -7,18 +7,24 @@ import re
 
 import template_batch
 import template_cache
+import template_deploy
 import template_identity
 from template_expand import ACCOUNT
 from template_read import (
-    KEY_USE, api_statements, condition, environment, identity_statements, key_statements, logical, many, of, trusted, walk,
+    KEY_USE, api_statements, client_secret_prefix, condition, environment, identity_statements, key_statements, logical, many, of,
+    of_the_account, trusted, walk,
 )
 
 # Actions that AWS cannot scope to a resource.
-UNSCOPED = {"xray:PutTraceSegments", "xray:PutTelemetryRecords", "sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"}
-# The fields that join the access log to the function's log and that identify the caller.
+UNSCOPED = {
+    "xray:PutTraceSegments", "xray:PutTelemetryRecords", "sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken", *template_deploy.ATTACH,
+}
+# The fields that join the access log to the function's log, that identify the caller and the client, and that say why a call was
+# refused.
 LOGGED = {
     "$context.requestId", "$context.extendedRequestId", "$context.identity.userArn", "$context.identity.caller",
     "$context.identity.sourceIp", "$context.identity.vpceId", "$context.resourcePath", "$context.status", "$context.responseLatency",
+    "$context.error.responseType", "$context.path",
 }
 # The function that returns tokens.
 VENDING = "TokenFunction"
@@ -27,20 +33,21 @@ METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace", 
 # The environment variables that a deployment may set.
 VARIABLES = {
     "CLIENT_SECRET_PREFIX", "LOG_LEVEL", "CACHE_TABLE", "CACHE_KMS_KEY_ID", "PREFETCH_CLIENTS", "POLICY_MODE", "POLICY_SECRET_ID",
-    "WEB_IDENTITY_AUDIENCES", "METRICS_NAMESPACE", "SSL_CERT_DIR", "RESERVED_CONCURRENCY",
+    "WEB_IDENTITY_AUDIENCES", "METRICS_NAMESPACE", "SSL_CERT_DIR", "RESERVED_CONCURRENCY", "NAME_PREFIX", "ALLOW_PRIVATE_ENDPOINTS",
+    "EGRESS_PROXY", "AWS_ENDPOINT_URL",
 }
 ONLY_TOKEN = {"HTTP_ALIAS", "URL_ALIAS", "ENVELOPE_PROOF"}
 ONLY_BATCH = {"QUEUE_ALIAS", "BUS_ALIAS", "SCHEDULE_ALIAS", "EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
 # The services whose actions a role may be granted. Other rules limit the actions and resources.
 SERVICES = {"dynamodb", "events", "kms", "lambda", "logs", "secretsmanager", "sqs", "xray"}
-# The properties of a function. Missing on purpose: Layers (foreign code), FileSystemConfigs and VpcConfig.
+# The properties of a function. Missing on purpose: Layers (foreign code) and FileSystemConfigs.
 PROPERTIES = {
     "Architectures", "Code", "DeadLetterConfig", "Description", "Environment", "FunctionName", "Handler", "LoggingConfig", "MemorySize",
-    "ReservedConcurrentExecutions", "Role", "Runtime", "Tags", "Timeout", "TracingConfig",
+    "ReservedConcurrentExecutions", "Role", "Runtime", "Tags", "Timeout", "TracingConfig", "VpcConfig",
 }
 TYPES = {
     "AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::RestApi", "AWS::ApiGateway::Stage",
-    "AWS::CloudWatch::Alarm", "AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::IAM::Policy",
+    "AWS::CloudWatch::Alarm", "AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy",
     "AWS::IAM::Role", "AWS::KMS::Alias", "AWS::KMS::Key", "AWS::Lambda::Alias", "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Function", "AWS::Lambda::Permission", "AWS::Lambda::Url", "AWS::Lambda::Version",
     "AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy", "AWS::Scheduler::Schedule", "AWS::SecretsManager::Secret",
@@ -71,6 +78,9 @@ def no_wildcards(resources):
             # API Gateway's role for logs is a setting of the account and serves all its APIs.
             if whole_type and template_identity.bound_to_client_keys(statement):
                 continue
+            # The rule secrets-key limits these to secrets.
+            if resource.endswith(":key/*") and set(many(statement.get("Action"))) <= {"kms:Decrypt", "kms:GenerateDataKey"}:
+                continue
             if whole_type and not (services == {"apigateway.amazonaws.com"} and resource.endswith(":log-group:*")):
                 yield f"{where}: resource {resource}"
             elif any("*" in part for part in resource.split(":")[:5]):
@@ -94,7 +104,7 @@ def own_roles(resources):
 
 
 def reads_labelled_versions(resources):
-    prefixes = [environment(f).get("CLIENT_SECRET_PREFIX") for _, f in of(resources, "AWS::Lambda::Function")]
+    prefixes = [client_secret_prefix(f) for _, f in of(resources, "AWS::Lambda::Function")]
     for where, statement, _ in identity_statements(resources):
         actions = [a for a in many(statement.get("Action")) if a.startswith("secretsmanager:")]
         if not actions or template_batch.delivers(statement):
@@ -131,10 +141,11 @@ def keys_through_secrets_manager(resources):
         if KEY_USE & set(many(statement.get("Action"))) and condition(statement, "StringEquals", "kms:CallerAccount") != [ACCOUNT]:
             yield f"{where}: allows other accounts"
     for where, statement in key_statements(resources):
-        if statement.get("Principal") != {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}:
+        # The rule cache-key checks the statements of the cache's key that let somebody use it.
+        if not of_the_account(statement) and not (where.split()[0] in others and KEY_USE & set(many(statement.get("Action")))):
             yield f"{where}: grants more than this account's identity policies do"
     for name, key in of(resources, "AWS::KMS::Key"):
-        if name not in others and (not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") != "Retain"):
+        if name not in others and (not key.get("EnableKeyRotation") or resources[name].get("DeletionPolicy") not in template_deploy.KEPT):
             yield f"{name}: is not rotated, or is deleted with the stack"
 
 
@@ -216,7 +227,7 @@ def no_secret_in_environment(resources):
             if named_so and not key.endswith(("_PREFIX", "_ID", "_ENDPOINTS")):
                 yield f"{name}: {key} looks like a secret"
         for where, secret in secrets.items():
-            if str(secret.get("Name", "")).startswith(variables.get("CLIENT_SECRET_PREFIX", "")) and "Name" in secret:
+            if str(secret.get("Name", "")).startswith(client_secret_prefix(function)) and "Name" in secret:
                 yield f"{where}: has the prefix of the clients' secrets"
         if name != VENDING and "ENVELOPE_PROOF" in variables:
             yield f"{name}: has the proof although API Gateway does not call it"
@@ -248,8 +259,9 @@ def limits(resources):
         if not any(int(s.get("ThrottlingRateLimit", 0)) > 0 and int(s.get("ThrottlingBurstLimit", 0)) > 0 for s in everything):
             yield f"{name}: is not throttled"
     for name, function in of(resources, "AWS::Lambda::Function"):
-        if "ReservedConcurrentExecutions" not in function:
-            yield f"{name}: reserves no concurrency"
+        chosen = int(resources.chosen["ReservedConcurrency"])
+        if int(function.get("ReservedConcurrentExecutions", 0)) != (chosen if name == VENDING or not chosen else 20):
+            yield f"{name}: does not reserve the chosen concurrency"
         if function.get("Timeout") != 25:
             yield f"{name}: its time-out is not 25 seconds"
 
@@ -297,7 +309,7 @@ def permissions(resources):
 def logs(resources):
     groups = dict(of(resources, "AWS::Logs::LogGroup"))
     for name, group in groups.items():
-        if not group.get("RetentionInDays") or resources[name].get("DeletionPolicy") != "Retain":
+        if not group.get("RetentionInDays") or resources[name].get("DeletionPolicy") not in template_deploy.KEPT:
             yield f"{name}: has no retention, or is deleted with the stack"
     for name, _ in of(resources, "AWS::Logs::SubscriptionFilter"):
         yield f"{name}: sends the log to another service"
@@ -313,31 +325,49 @@ def access_log_problems(setting, groups):
     if str(setting.get("DestinationArn")).strip("<>").removesuffix(".Arn") not in groups:
         yield "has no access log in the template"
     try:
-        fields = set(json.loads(setting.get("Format", "")).values())
+        fields = list(json.loads(setting.get("Format", "")).values())
     except ValueError:
         yield "the access log is not JSON"
         return
-    if LOGGED - fields:
-        yield f"the access log lacks {sorted(LOGGED - fields)}"
-    if {"$context.path", "$context.identity.userAgent", "$context.error.message"} & fields:
+    if LOGGED - set(fields):
+        yield f"the access log lacks {sorted(LOGGED - set(fields))}"
+    if {"$context.identity.userAgent", "$context.error.message", "$context.error.messageString"} & set(fields):
         yield "the access log contains text that callers choose"
+    if next(iter(fields), "") != "$context.path":
+        yield "the access log has members before the path, which callers choose, that it could replace"
+
+
+def referenced(node, conditions):
+    """Returns the names that a value refers to, also through conditions."""
+    names = set()
+    if isinstance(node, list):
+        return names.union(*(referenced(item, conditions) for item in node))
+    if not isinstance(node, dict):
+        return names
+    for key, value in node.items():
+        if key == "Ref":
+            names.add(value)
+        elif key == "Fn::Sub":
+            names |= set(re.findall(r"\$\{([\w:.]+)\}", value if isinstance(value, str) else value[0]))
+        elif key in ("Condition", "Fn::If") and (name := value if isinstance(value, str) else value[0]) in conditions:
+            names |= referenced(conditions[name], conditions)
+        names |= referenced(value, conditions)
+    return names
 
 
 def versions_follow_parameters(resources):
-    functions = dict(of(resources, "AWS::Lambda::Function"))
+    template = resources.template
+    text = str(resources["VendPolicy"].get("Properties", {}).get("Description", ""))
+    if len(text) > 1000:
+        yield "VendPolicy: its description is longer than 1000 characters"
+    described = referenced(template["Resources"]["VendPolicy"]["Properties"].get("Description"), {})
     for name, version in of(resources, "AWS::Lambda::Version"):
-        function = functions[version["FunctionName"].strip("<>")]
-        chosen = [function["MemorySize"], function.get("TracingConfig", {}).get("Mode"), *function["Architectures"]]
-        chosen += [environment(function).get(key) for key in ("CLIENT_SECRET_PREFIX", "LOG_LEVEL")]
-        chosen += [resources.chosen[key] for key in ("SharedCache", "PrefetchClients", "PolicySecret", "WebIdentityAudiences")]
-        own = ["FunctionUrl"] if function["FunctionName"] == "token-vendor" else ["BatchBus", "BatchWebIdentity"]
-        chosen += [resources.chosen[key] for key in own]
-        description = str(version.get("Description", ""))
-        if len(description) > 256:
-            yield f"{name}: its description is longer than 256 characters"
-        for value in filter(None, chosen):
-            if str(value) not in description.split():
-                yield f"{name}: does not change when another value than {value} is chosen"
+        function = version["FunctionName"].strip("<>")
+        if version.get("Description") != "<VendPolicy>" or "<VendPolicy>" not in str(resources[function]["Properties"].get("Description")):
+            yield f"{name}: is not published again when VendPolicy is replaced"
+        used = referenced(template["Resources"][function]["Properties"], template["Conditions"]) & set(template["Parameters"])
+        for parameter in sorted(used - described):
+            yield f"{name}: is not published again when {parameter} changes"
 
 
 RULES = {
@@ -358,6 +388,7 @@ RULES = {
     **template_cache.RULES,
     **template_identity.RULES,
     **template_batch.RULES,
+    **template_deploy.RULES,
     "unknown": ("the stack has only resources, properties, variables and actions that a rule knows", only_known_parts),
     "version": ("a changed parameter reaches the function's aliases", versions_follow_parameters),
 }

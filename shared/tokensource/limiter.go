@@ -17,7 +17,8 @@ const (
 	// Permits that were not used are kept for aloneBurst.
 	aloneInterval = time.Second * 2 / 13
 	aloneBurst    = 10 * time.Second
-	// defaultEnvironments is the default of ReservedConcurrency in template.yaml.
+	// defaultEnvironments is how many are assumed if their number has no limit, as by the
+	// default of ReservedConcurrency in template.yaml.
 	defaultEnvironments = 50
 	// probePoll is how soon a caller looks again for the result of another one's probe.
 	probePoll = 400 * time.Millisecond
