@@ -123,6 +123,8 @@ func addOptions(arguments []string, file string) []string {
 func variables(d description, l *listening) map[string]map[string]string {
 	common := map[string]string{
 		"AWS_ENDPOINT_URL": l.awsURL, "EGRESS_PROXY": l.proxyURL, "ALLOW_PRIVATE_ENDPOINTS": "true",
+		// The template's is the name of the stack, which SAM CLI calls "local".
+		"NAME_PREFIX":          strings.TrimSuffix(d.Prefix, "/clients/"),
 		"CLIENT_SECRET_PREFIX": d.Prefix, "CACHE_TABLE": d.Table, "CACHE_KMS_KEY_ID": d.Key, "WEB_IDENTITY_AUDIENCES": d.Issuer,
 		"POLICY_MODE": d.PolicyMode, "POLICY_SECRET_ID": d.PolicySecret,
 	}
