@@ -112,6 +112,12 @@ type receiveInput struct {
 	MessageAttributeNames []string
 }
 
+// valid reports whether the times are within the limits of SQS.
+func (in receiveInput) valid() bool {
+	hidden := in.VisibilityTimeout
+	return in.WaitTimeSeconds >= 0 && in.WaitTimeSeconds <= 20 && (hidden == nil || *hidden >= 0 && *hidden <= 43200)
+}
+
 type received struct {
 	MessageID     string `json:"MessageId"`
 	ReceiptHandle string
@@ -126,7 +132,7 @@ func (s *Server) receiveMessage(in receiveInput) (any, *apiError) {
 	if in.MaxNumberOfMessages != nil {
 		n = *in.MaxNumberOfMessages
 	}
-	if n < 1 || n > 10 || in.VisibilityTimeout != nil && (*in.VisibilityTimeout < 0 || *in.VisibilityTimeout > 43200) || in.WaitTimeSeconds < 0 || in.WaitTimeSeconds > 20 {
+	if n < 1 || n > 10 || !in.valid() {
 		return nil, fail(badValue, "MaxNumberOfMessages must be 1 to 10, WaitTimeSeconds 0 to 20 and VisibilityTimeout 0 to 43200")
 	}
 	end := time.NewTimer(time.Duration(in.WaitTimeSeconds) * time.Second)
