@@ -138,7 +138,7 @@ func variables(d description, l *listening) map[string]map[string]string {
 
 // sam runs SAM CLI.
 func sam(ctx context.Context, arguments, env []string) (int, error) {
-	cmd := exec.CommandContext(ctx, "sam", arguments...) // #nosec G204 -- the caller's own command line
+	cmd := exec.CommandContext(ctx, "sam", arguments...) // #nosec G204 G702 -- the caller's own command line
 	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
