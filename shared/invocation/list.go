@@ -41,7 +41,7 @@ func ParseList(payload []byte) (List, error) {
 	case errors.As(err, &duplicate):
 		return List{}, fault.Invalid(duplicate.Error())
 	case err != nil:
-		return List{}, fault.Invalid("the event is neither of a source that is known nor a request: " + err.Error())
+		return List{}, fault.Invalid("the event is neither of a source that is known nor a request: it " + strictjson.Problem(err, payload))
 	}
 	raw, ok := members["requests"]
 	if !ok {

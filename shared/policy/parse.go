@@ -66,7 +66,7 @@ func (r *reader) policy(text []byte) *Policy {
 	// Rules are parsed one by one, so that an error in one does not hide those of others.
 	members, err := strictjson.Object(text, strictjson.Limits{Depth: 5, Members: 8 * maxRules, Outer: true})
 	if err != nil {
-		r.add("the policy", strictjson.Problem(err))
+		r.add("the policy", strictjson.Problem(err, text))
 		return nil
 	}
 	r.known(members, "", "effect", "freeze", "rules")
@@ -117,7 +117,7 @@ func (r *reader) rules(list []json.RawMessage) []rule {
 		path := fmt.Sprintf("rules[%d].", i)
 		members, err := strictjson.Object(raw, strictjson.Limits{})
 		if err != nil {
-			r.add(strings.TrimSuffix(path, "."), strictjson.Problem(err))
+			r.add(strings.TrimSuffix(path, "."), strictjson.Problem(err, raw))
 			continue
 		}
 		rule := r.rule(members, path)

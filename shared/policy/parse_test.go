@@ -22,15 +22,16 @@ func TestParseNamesProblemButNoValue(t *testing.T) {
 		return rule(`, "` + member + `": ` + value)
 	}
 	for _, test := range []struct{ text, want string }{
-		{"", "the policy is not a JSON object"},
-		{"[]", "the policy is not a JSON object"},
-		{`{"rules": []} {}`, "the policy is not a JSON object"},
+		{"", "the policy is not a JSON object: it is empty"},
+		{"[]", "the policy is not a JSON object: it is a list"},
+		{`{"rules": []} {}`, "the policy is not a JSON object: more text after the object, at line 1, column 15"},
+		{`{"rules": [],}`, "the policy is not a JSON object: a comma before } or ] at line 1, column 14"},
 		{`{"rules": [], "rules": []}`, "the policy is ambiguous: rules is given twice"},
 		{`{"rules": [{"name":"a","name":"b"}]}`, "rules[0] is ambiguous: name is given twice"},
 		{`{}`, "rules is missing"},
 		{`{"rules": {}}`, "rules must be a list"},
 		{`{"rules": null}`, "rules must be a list"},
-		{`{"rules": ["cnry"]}`, "rules[0] is not a JSON object"},
+		{`{"rules": ["cnry"]}`, "rules[0] is not a JSON object: it is a JSON string"},
 		{`{"rules": [], "effect": "cnry"}`, "effect must be enforce or audit"},
 		{`{"rules": [], "effect": null}`, "effect must be enforce or audit"},
 		{`{"rules": [], "Effect": "audit"}`, "a member is not known here"},

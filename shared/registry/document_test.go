@@ -11,11 +11,15 @@ func TestDocumentsRefused(t *testing.T) {
 	deep := strings.Repeat(`{"credentials":`, 20) + `{"clientid":"a"}` + strings.Repeat("}", 20)
 	nested := strings.Repeat(`{"credentials":`, 8) + `{"clientid":"a"}` + strings.Repeat("}", 8)
 	tests := []struct{ name, document, want string }{
-		{"empty", "", "the document is not a JSON object"},
-		{"plain text", testSecret, "the document is not a JSON object"},
-		{"list", "[]", "the document is not a JSON object"},
-		{"trailing", `{"client_id":"a"} {}`, "the document is not a JSON object"},
-		{"not UTF-8", "{\"client_id\":\"\xff\"}", "the document is not a JSON object"},
+		{"empty", "", "the document is not a JSON object: it is empty"},
+		{"plain text", testSecret, "the document is not a JSON object: it does not begin with { at line 1, column 1"},
+		{"list", "[]", "the document is not a JSON object: it is a list"},
+		{"trailing", `{"client_id":"a"} {}`, "the document is not a JSON object: more text after the object, at line 1, column 19"},
+		{"trailing comma", "{\"client_id\":\"a\",\n}", "the document is not a JSON object: a comma before } or ] at line 2, column 1"},
+		{"trailing comma after a byte order mark", "\ufeff{\"client_id\":\"a\",}", "the document is not a JSON object: a comma before } or ] at line 1, column 18"},
+		{"single quotes", "{'client_id':'a'}", "the document is not a JSON object: a single quote: use double quotes at line 1, column 2"},
+		{"quoted twice", `"{\"client_id\":\"a\"}"`, "the document is not a JSON object: it is quoted twice"},
+		{"not UTF-8", "{\"client_id\":\"\xff\"}", "the document is not a JSON object: a byte that is not UTF-8 at line 1, column 15"},
 		{"twice", `{"client_id":"a","client_id":"b"}`, "the document is ambiguous: client_id is given twice"},
 		{"twice inside", `{"credentials":{"clientid":"a","clientid":"b"}}`, "the document is ambiguous: clientid is given twice"},
 		{"large", `{"client_id":"` + strings.Repeat("a", maxDocument) + `"}`, "the document is larger than 64 KiB"},

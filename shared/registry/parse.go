@@ -35,7 +35,7 @@ func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
 	}
 	members, err := strictjson.Object(raw, documentLimits())
 	if err != nil {
-		problems.add("the document", strictjson.Problem(err))
+		problems.add("the document", strictjson.Problem(err, raw))
 		return nil
 	}
 	d := readDocument(object{members: members, report: problems}, 0)

@@ -206,7 +206,7 @@ func TestLoadPreviousRefuses(t *testing.T) {
 		{"forbidden", with(members{"previous": "never"}), with(members{"client_secret": "a"}), "the current one says previous: never"},
 		{"forbidden beside a service key", must(json.Marshal(members{"previous": "never", "service_key": members{"clientid": "c", "clientsecret": "s", "url": "https://acme.accounts.ondemand.com"}})),
 			with(members{"client_secret": "a"}), "the current one says previous: never"},
-		{"not a document", with(nil), []byte(testSecret), "version v0: the document is not a JSON object"},
+		{"not a document", with(nil), []byte(testSecret), "version v0: the document is not a JSON object: it does not begin with { at line 1, column 1"},
 		{"several problems", with(nil), with(members{"client_secret": "a\n", keypairtest.Canary: "x"}), "version v0: a member is not known here; client_secret ends in a newline"},
 		{"expired", with(nil), with(members{"client_secret": "", "certificate": m.PEM["expired"], "private_key": m.PEM["rsa.key"]}), "version v0: certificate has expired"},
 		{"client_id", with(nil), with(members{"client_secret": "a", "client_id": "Billing"}), "version v0: client_id is not that of the current version"},

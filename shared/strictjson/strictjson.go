@@ -258,15 +258,3 @@ func Quote(name string) string {
 // Wrongly returns the error of a member that has the wrong type, such as "scope must be a
 // string".
 func Wrongly(name, want string) error { return fmt.Errorf("%s must be %s", Quote(name), want) }
-
-// Problem returns the predicate of a sentence about a document for which [Object] returned
-// err, such as "is not a JSON object".
-func Problem(err error) string {
-	if duplicate, ok := errors.AsType[*DuplicateError](err); ok {
-		return "is ambiguous: " + duplicate.Error()
-	}
-	if errors.Is(err, ErrLimit) {
-		return "is nested too deeply or has too many members"
-	}
-	return "is not a JSON object"
-}

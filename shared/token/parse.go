@@ -90,7 +90,7 @@ func (r *Request) ParseJSON(body []byte) error {
 	case errors.As(err, &duplicate):
 		return repeatedParameter(duplicate.Name)
 	case err != nil:
-		return fault.Invalid("the body is " + err.Error())
+		return fault.Invalid("the body " + strictjson.Problem(err, body))
 	}
 	p := make(parameters)
 	for name, raw := range members {
