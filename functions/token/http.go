@@ -102,7 +102,11 @@ func (e *event) mediaType() (string, error) {
 			return "", wrongMedia("Content-Encoding is not supported")
 		}
 	}
-	if len(e.contentType) != 1 {
+	switch len(e.contentType) {
+	case 0:
+		return "", wrongMedia("Content-Type is missing: send " + mediaForm + " or " + mediaJSON)
+	case 1:
+	default:
 		return "", wrongMedia("Content-Type must be given once")
 	}
 	media, parameters, err := mime.ParseMediaType(e.contentType[0])

@@ -245,11 +245,12 @@ func manyStrings(value json.RawMessage) (list []string, ok bool) {
 }
 
 // Quote returns name for an error text if it looks like the name of a parameter: 1 to 40 of
-// the characters a-z and _. Otherwise it returns "a member", because a secret may have been
-// pasted where the name belongs.
+// the characters a-z and _, and at most two digits at the end. Otherwise it returns "a member",
+// because a secret may have been pasted where the name belongs.
 func Quote(name string) string {
 	unsafe := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }
-	if name == "" || len(name) > 40 || strings.ContainsFunc(name, unsafe) {
+	letters := strings.TrimRight(name, "0123456789")
+	if letters == "" || len(name) > 40 || len(name)-len(letters) > 2 || strings.ContainsFunc(letters, unsafe) {
 		return "a member"
 	}
 	return name

@@ -133,6 +133,7 @@ func TestStrings(t *testing.T) {
 func TestQuoteRepeatsOnlyNamesOfParameters(t *testing.T) {
 	for name, want := range map[string]string{
 		"client_id": "client_id", "": "a member", "Hunter2": "a member", "a b": "a member",
+		"foo2": "foo2", "foo12": "foo12", "hunter123": "a member", "12": "a member", "a1b": "a member",
 		strings.Repeat("a", 40): strings.Repeat("a", 40), strings.Repeat("a", 41): "a member",
 	} {
 		if got := strictjson.Quote(name); got != want {

@@ -23,6 +23,14 @@ func forbidden(name string) bool {
 	return oauth.ChoosesGrant(name)
 }
 
+// known reports whether the vendor gives a parameter a meaning. Any other is for the authorization
+// server, if the client's document allows it.
+func known(name string) bool {
+	var r Request
+	_ = r.set(name, "x")
+	return name == "resource" || r.Parameters == nil
+}
+
 // setResource takes all values at once; a single empty one counts as left out.
 func (r *Request) setResource(list []string) (err error) {
 	if len(list) == 0 || len(list) == 1 && list[0] == "" {

@@ -1,8 +1,10 @@
 package token
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,6 +33,9 @@ type parameters map[string][]string
 // bring a broader token. A parameter without a value counts as left out. The error is a
 // [*fault.Error], and r is then as it was.
 func (r *Request) ParseForm(body []byte) error {
+	if bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte{'{'}) {
+		return fault.Invalid("the body is JSON: send Content-Type: application/json") // curl -d sends a form
+	}
 	p := make(parameters)
 	pairs := 0
 	for pair := range strings.SplitSeq(string(body), "&") {
@@ -49,13 +54,15 @@ func (r *Request) ParseForm(body []byte) error {
 
 func (p parameters) addPair(pair string) error {
 	rawName, rawValue, _ := strings.Cut(pair, "=")
-	name, err := url.QueryUnescape(rawName)
-	if err != nil || strings.Contains(pair, ";") {
-		return fault.Invalid("the body is not a form")
-	}
-	value, err := url.QueryUnescape(rawValue)
-	if err != nil || !utf8.ValidString(value) {
-		return fault.Invalid("the body is not a form")
+	name, nameErr := url.QueryUnescape(rawName)
+	value, valueErr := url.QueryUnescape(rawValue)
+	switch {
+	case strings.Contains(pair, ";"):
+		return fault.Invalid("the body is not a form: it holds a semicolon that is not escaped (%3B)")
+	case nameErr != nil || valueErr != nil:
+		return fault.Invalid("the body is not a form: two hexadecimal digits must follow each %")
+	case !utf8.ValidString(value):
+		return fault.Invalid("the body is not a form: a value is not UTF-8")
 	}
 	if value == "" && name == "resource" {
 		return nil
@@ -72,7 +79,7 @@ func repeatedParameter(name string) error {
 
 func (p parameters) add(name string, values ...string) error {
 	if name == "" || len(name) > 64 || strings.ContainsFunc(name, func(r rune) bool { return notIDByte(r) && r != '.' }) {
-		return fault.Invalid("a parameter's name is not valid")
+		return fault.Invalid("a parameter's name is not valid: it has 1 to 64 of the characters a-z A-Z 0-9 . _ -")
 	}
 	p[name] = append(p[name], values...)
 	return nil
@@ -89,16 +96,39 @@ func (r *Request) ParseJSON(body []byte) error {
 	switch {
 	case errors.As(err, &duplicate):
 		return repeatedParameter(duplicate.Name)
+	case err != nil && isForm(body):
+		return fault.Invalid("the body is a form: send Content-Type: application/x-www-form-urlencoded")
 	case err != nil:
 		return fault.Invalid("the body " + strictjson.Problem(err, body))
+	case r.Client == "" && members["client"] == nil && members["client_id"] == nil:
+		return missingClient(members)
 	}
 	p := make(parameters)
-	for name, raw := range members {
-		if err := p.addMember(name, raw); err != nil {
+	// Sorted, so that of two problems always the same one is reported.
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if err := p.addMember(name, members[name]); err != nil {
 			return err
 		}
 	}
 	return r.apply(p)
+}
+
+// isForm reports whether a text that is not JSON begins like a form.
+func isForm(body []byte) bool {
+	name, _, found := strings.Cut(string(body), "=")
+	return found && name != "" && !strings.ContainsFunc(name, notIDByte)
+}
+
+// missingClient is the error of a request that names no client. It names an unknown member too,
+// because that may be a mistyped client.
+func missingClient(members map[string]json.RawMessage) error {
+	problem := "client is missing"
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if !known(name) {
+			return fault.Invalid(problem + ", and " + strictjson.Quote(name) + " is not a parameter")
+		}
+	}
+	return fault.Invalid(problem)
 }
 
 func (p parameters) addMember(name string, raw json.RawMessage) error {
@@ -125,9 +155,20 @@ func (p parameters) addMember(name string, raw json.RawMessage) error {
 		return p.add(name, string(raw))
 	}
 	if !ok {
-		return fault.Invalid(strictjson.Wrongly(name, "a string").Error())
+		return wrongType(name)
 	}
 	return p.add(name, value)
+}
+
+// wrongType is the error of a member whose value is not a string.
+func wrongType(name string) error {
+	switch {
+	case forbidden(name) && name != "grant_type" && name != "client_id":
+		return fault.Invalid(name + " must not be sent")
+	case !known(name):
+		return fault.Invalid(strictjson.Quote(name) + " is not a parameter; one that the client's document allows must be a string")
+	}
+	return fault.Invalid(strictjson.Wrongly(name, "a string").Error())
 }
 
 // apply gives the parameters their meaning. If it fails, r is as it was.
@@ -151,6 +192,8 @@ func (r *Request) apply(p parameters) error {
 		return err
 	}
 	switch {
+	case next.Client == "":
+		return fault.Invalid("client is missing")
 	case !registry.ValidName(next.Client):
 		return fault.Invalid("client is not a valid client name")
 	case next.Claim != "" && !next.Ask.IsZero():

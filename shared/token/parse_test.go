@@ -110,6 +110,8 @@ func TestParseRefuses(t *testing.T) {
 		{form: "rejected=cnry", json: `{"rejected":"cnry"}`, want: fault.Malformed, says: "rejected"},
 		{form: "x=" + strings.Repeat(canary, 1025), json: `{"x":"` + strings.Repeat(canary, 1025) + `"}`, want: fault.Malformed, says: "x holds"},
 		{form: "%zz=cnry", json: `{"x":"cnry"`, want: fault.Malformed, says: "the body is not a"},
+		{form: `{"cnry":"cnry"}`, json: `cnry=cnry`, want: fault.Malformed, says: ": send Content-Type: application/"},
+		{form: ` {"scope":"cnry=a&b"}`, json: `scope=cnry&audience=a`, want: fault.Malformed, says: ": send Content-Type: application/"},
 		{form: "audience=a;x=cnry", json: `{"audience":"a"};`, want: fault.Malformed, says: "the body is not a"},
 		{form: strings.Repeat("a", 65) + "=", json: `{"` + strings.Repeat("a", 65) + `":""}`, want: fault.Malformed, says: "name is not valid"},
 	} {
@@ -149,7 +151,7 @@ func TestDirectRequestNamesTheClient(t *testing.T) {
 	for body, want := range map[string]fault.Kind{
 		`{"client":"billing"}`: noKind, `{"client_id":"billing"}`: noKind, `{"client":"billing","client_id":"billing"}`: noKind,
 		`{}`: fault.Malformed, `{"client":""}`: fault.Malformed, `{"client":"Billing"}`: fault.Malformed, `{"client":"a/b"}`: fault.Malformed,
-		`{"client":"billing","client_id":"payroll"}`: fault.Malformed, `{"client":"payroll","client_id":"billing"}`: fault.Malformed,
+		`{"name":"billing"}`: fault.Malformed, `{"client":"billing","client_id":"payroll"}`: fault.Malformed, `{"client":"payroll","client_id":"billing"}`: fault.Malformed,
 	} {
 		r, err := parseJSON("", []byte(body))
 		if want == noKind && (err != nil || r.Client != "billing") || want != noKind && (err == nil || kindOf(t, err) != want) {
@@ -158,17 +160,42 @@ func TestDirectRequestNamesTheClient(t *testing.T) {
 	}
 }
 
+// TestMembersThatAreNoParameters: A mistyped name is not reported as a value of the wrong type.
+func TestMembersThatAreNoParameters(t *testing.T) {
+	const another = " is not a parameter; one that the client's document allows must be a string"
+	for _, test := range []struct{ client, body, want string }{
+		{"billing", `{"foo":1}`, "foo" + another},
+		{"billing", `{"foo":null,"bar2":{}}`, "bar2" + another},
+		{"billing", `{"cNry7secret":1}`, "a member" + another},
+		{"billing", `{"client_secret":1}`, "client_secret must not be sent"},
+		{"billing", `{"scope":1}`, "scope must be a string"},
+		{"billing", `{"client_id":1}`, "client_id must be a string"},
+		{"", `{}`, "client is missing"},
+		{"", `{"client":""}`, "client is missing"},
+		{"", `{"name":"billing"}`, "client is missing, and name is not a parameter"},
+		{"", `{"foo":1,"scope":"a"}`, "client is missing, and foo is not a parameter"},
+		{"", `{"scope":"a","resource":"urn:a"}`, "client is missing"},
+		{"", `{"cNry7secret":"x"}`, "client is missing, and a member is not a parameter"},
+		{"", `{"client":"Billing"}`, "client is not a valid client name"},
+	} {
+		if _, err := parseJSON(test.client, []byte(test.body)); err == nil || err.Error() != "invalid_request: "+test.want {
+			t.Errorf("%s: got %v, want %q", test.body, err, test.want)
+		}
+	}
+}
+
 func TestSameProblemIsReportedFirst(t *testing.T) {
-	texts := make(map[string]bool)
+	form, json := make(map[string]bool), make(map[string]bool)
 	for range 50 {
 		_, err := parseForm("billing", []byte("token_format=x&app_tid=../&min_ttl=x&rejected=x&client_secret=x&audience=%00&grant_type=x"))
-		if err == nil {
+		_, jsonErr := parseJSON("billing", []byte(`{"token_format":1,"app_tid":1,"min_ttl":"x","rejected":1,"client_secret":1,"audience":1,"grant_type":1}`))
+		if err == nil || jsonErr == nil {
 			t.Fatal("accepted")
 		}
-		texts[err.Error()] = true
+		form[err.Error()], json[jsonErr.Error()] = true, true
 	}
-	if len(texts) != 1 {
-		t.Errorf("%d different errors for one body", len(texts))
+	if len(form) != 1 || len(json) != 1 {
+		t.Errorf("%d different errors for one form, %d for one object", len(form), len(json))
 	}
 }
 

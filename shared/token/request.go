@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"tokenvendor/shared/ask"
@@ -12,6 +11,7 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/strictjson"
 )
 
 // Request is one caller's request for a token. [Request.ParseForm] and [Request.ParseJSON]
@@ -125,11 +125,12 @@ func merge(asked map[string]string, c *registry.Client) (map[string]string, erro
 		merged = make(map[string]string)
 	}
 	delete(merged, "app_tid")
-	for name, value := range asked {
+	// Sorted, so that of two problems always the same one is reported.
+	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		if !c.Allow[name] {
 			return nil, unknownParameter(name)
 		}
-		merged[name] = value
+		merged[name] = asked[name]
 	}
 	return merged, nil
 }
@@ -166,14 +167,8 @@ func sortedSet(list []string) []string {
 	return slices.Compact(list)
 }
 
-// unknownParameter names the parameter only where that is harmless.
+// unknownParameter is the error of a parameter that neither the vendor nor the client's document
+// knows.
 func unknownParameter(name string) error {
-	if plainName(name) {
-		return fault.Invalid(name + " is not a parameter of this request")
-	}
-	return fault.Invalid("a parameter is not known")
-}
-
-func plainName(name string) bool {
-	return len(name) <= 40 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz_") == ""
+	return fault.Invalid(strictjson.Quote(name) + " is not a parameter, and allow_parameters of the client's document does not name it")
 }
