@@ -6,13 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"tokenvendor/shared/secret"
 )
@@ -25,8 +25,6 @@ const (
 	// The staging labels of the current version and of the one before it.
 	stageCurrent  = "AWSCURRENT"
 	stagePrevious = "AWSPREVIOUS"
-
-	alphanumeric = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 )
 
 // Secrets reads secrets from AWS Secrets Manager. It implements
@@ -80,15 +78,32 @@ func (s *Secrets) read(ctx context.Context, name, stage string, once bool) (secr
 // checks the name in the answer, because Secrets Manager also finds a secret by its name
 // with the random suffix of its ARN, so that a name could return another secret.
 func stagedValue(ctx context.Context, client *secretsmanager.Client, name, stage string, maxAttempts int) (*secretsmanager.GetSecretValueOutput, error) {
-	out, err := client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &stage},
-		func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
-	if err != nil {
-		return nil, secretError(ctx, err)
+	var out *secretsmanager.GetSecretValueOutput
+	var err error
+	for attempt := 1; attempt == 1 || attempt <= maxAttempts && incomplete(out, err) && ctx.Err() == nil; attempt++ {
+		out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &stage},
+			func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
+	}
+	switch {
+	case err != nil:
+		return nil, secretError(ctx, err, stage)
+	case incomplete(out, err):
+		return nil, fmt.Errorf("secretsmanager: %w (an answer without a value)", secret.ErrUnavailable)
 	}
 	if got := aws.ToString(out.Name); got != "" && got != name {
 		return nil, fmt.Errorf("%w: the answer is for another secret", secret.ErrUnavailable)
 	}
 	return out, nil
+}
+
+// incomplete reports whether an answer of status 200 was empty or broke off. The SDK does not
+// retry such a call.
+func incomplete(out *secretsmanager.GetSecretValueOutput, err error) bool {
+	var response *smithyhttp.ResponseError
+	if err != nil {
+		return unreadable(err) && errors.As(err, &response) && response.HTTPStatusCode() == http.StatusOK
+	}
+	return out.SecretString == nil && out.SecretBinary == nil
 }
 
 // version returns the version id, or a hash for endpoints that return none: a refused
@@ -99,54 +114,4 @@ func version(id *string, text []byte) string {
 	}
 	sum := sha256.Sum256(text)
 	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-// secretError returns a sentinel of package secret with the code of err. A secret that is
-// scheduled for deletion has the code InvalidRequestException.
-func secretError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("secretsmanager: %w", ctx.Err())
-	}
-	return classified("secretsmanager", err, secret.ErrNotFound, func(code string) bool {
-		return code == "ResourceNotFoundException" || code == "InvalidRequestException"
-	})
-}
-
-// classified returns a sentinel with the code of err: absent if isAbsent returns true for the
-// code, or else one of package secret.
-func classified(service string, err, absent error, isAbsent func(code string) bool) error {
-	code, sentinel := ErrorCode(err), secret.ErrUnavailable
-	switch {
-	case isAbsent(code):
-		sentinel = absent
-	case permanent(code):
-		sentinel = secret.ErrDenied
-	}
-	return fmt.Errorf("%s: %w (%s)", service, sentinel, code)
-}
-
-// permanent reports whether an error code means that the same call fails until permissions
-// or configuration change.
-func permanent(code string) bool {
-	switch code {
-	case "AccessDeniedException", "AccessDenied", "DecryptionFailure", "KMSAccessDeniedException",
-		"KMSInvalidStateException", "DisabledException", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException",
-		"InvalidParameterException", "ValidationException", "ValidationError", "JWTPayloadSizeExceededException", "SessionDurationEscalationException":
-		return true
-	}
-	return false
-}
-
-// ErrorCode returns the code of an error of the SDK, or a fixed text if there is none. It
-// returns nothing else of the error, which may hold ARNs.
-func ErrorCode(err error) string {
-	var api smithy.APIError
-	if !errors.As(err, &api) {
-		return "no answer"
-	}
-	code := api.ErrorCode()
-	if code == "" || len(code) > 64 || strings.Trim(code, alphanumeric) != "" {
-		return "error without a code"
-	}
-	return code
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -262,6 +263,107 @@ func TestReadSecretSentinelOfErrorCode(t *testing.T) {
 			if err != nil {
 				checkText(t, err)
 			}
+		})
+	}
+}
+
+// The operator's text says what is wrong with the secret, and whether IAM or KMS refuses.
+func TestReadSecretErrorTexts(t *testing.T) {
+	const user = "User: arn:aws:sts::111122223333:assumed-role/token/cnry is not authorized to perform: "
+	table := []struct{ code, message, want string }{
+		{"ResourceNotFoundException", "Secrets Manager can't find the specified secret.", "no such secret (ResourceNotFoundException)"},
+		{"ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT",
+			"the secret has no value with the label AWSCURRENT (ResourceNotFoundException)"},
+		{"InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.",
+			"the secret is scheduled for deletion (InvalidRequestException)"},
+		{"AccessDeniedException", user + "secretsmanager:GetSecretValue on resource: arn:aws:secretsmanager:eu-central-1:111122223333:secret:access-to-kms",
+			"access denied by IAM: check the role and the resource's policy (AccessDeniedException)"},
+		{"AccessDeniedException", "Access to KMS is not allowed", "access denied by KMS: check kms:Decrypt and the key's policy (AccessDeniedException)"},
+		{"AccessDeniedException", user + "kms:Decrypt on resource: arn:aws:kms:eu-central-1:111122223333:key/cnry",
+			"access denied by KMS: check kms:Decrypt and the key's policy (AccessDeniedException)"},
+		{"DecryptionFailure", awsText, "access denied by KMS: check kms:Decrypt and the key's policy (DecryptionFailure)"},
+		{"UnrecognizedClientException", awsText, "access denied: AWS refuses the vendor's credentials (UnrecognizedClientException)"},
+		{"ValidationException", awsText, "access denied (ValidationException)"},
+	}
+	var reads []*read
+	for _, test := range table {
+		reads = append(reads, newRead(t, respondJSON(http.StatusBadRequest, map[string]any{"__type": test.code, "Message": test.message})))
+	}
+	readAll(t, reads)
+	for i, test := range table {
+		if got := reads[i].err; got == nil || got.Error() != "secretsmanager: "+test.want {
+			t.Errorf("%s: got %v, want %q", test.message, got, test.want)
+		} else {
+			checkText(t, got)
+		}
+	}
+}
+
+// An answer that is empty or broke off is not that of Secrets Manager. The second one is read.
+func TestReadSecretRetriesAfterIncompleteAnswer(t *testing.T) {
+	for name, body := range map[string]string{"empty": "", "no members": "{}", "broken off": `{"SecretString":"cnry`, "no value": `{"Name":"` + secretName + `"}`} {
+		t.Run(name, func(t *testing.T) {
+			var first atomic.Bool
+			secrets, calls := newSecrets(t, func(w http.ResponseWriter, r *http.Request) {
+				if first.CompareAndSwap(false, true) {
+					w.Header().Set("Content-Length", "500")
+					if name == "empty" {
+						w.Header().Set("Content-Length", "0")
+					}
+					_, _ = io.WriteString(w, body)
+					return
+				}
+				respondJSON(http.StatusOK, secretBody(nil))(w, r)
+			})
+			got, err := secrets.ReadSecret(t.Context(), secretName, false)
+			if err != nil || string(got.Text) != "text" || calls.Load() != 2 {
+				t.Errorf("got %d bytes after %d calls, %v, want 4 bytes after 2 calls", len(got.Text), calls.Load(), err)
+			}
+			first.Store(false)
+			if got, err := secrets.ReadSecret(t.Context(), secretName, true); !errors.Is(err, secret.ErrUnavailable) || calls.Load() != 3 {
+				t.Errorf("once: got %d bytes after %d calls, %v, want %v after one more call", len(got.Text), calls.Load(), err, secret.ErrUnavailable)
+			}
+		})
+	}
+}
+
+// The text says why there was no answer.
+func TestReadSecretWithoutAnswer(t *testing.T) {
+	tlsServer := httptest.NewUnstartedServer(respondJSON(http.StatusOK, secretBody(nil)))
+	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0)
+	tlsServer.StartTLS()
+	t.Cleanup(tlsServer.Close)
+	closed := httptest.NewServer(nil)
+	closed.Close()
+	stop := make(chan struct{})
+	silent := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-stop }))
+	t.Cleanup(func() { close(stop); silent.Close() })
+	for _, test := range []struct{ name, url, key, want string }{
+		{"DNS", "http://secretsmanager.invalid", "", "no answer: DNS does not resolve the endpoint"},
+		{"refused", closed.URL, "", "no answer: no connection; check route, security groups and VPC endpoint"},
+		// TEST-NET-1 of RFC 5737: no network routes it. Depending on the machine, the packets are
+		// dropped, or there is an error at once.
+		{"no route", "http://192.0.2.1", "", "no answer: no connection; check route, security groups and VPC endpoint"},
+		{"TLS", tlsServer.URL, "", "no answer: the TLS handshake failed"},
+		{"not TLS", strings.Replace(silent.URL, "http:", "https:", 1), "", "no answer: the TLS handshake failed"},
+		{"silent", silent.URL, "", "no answer in time"},
+		{"no credentials", silent.URL, "none", "no AWS credentials"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			cfg := configOf(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER", test.url)
+			if test.key == "none" {
+				t.Setenv("AWS_ACCESS_KEY_ID", "")
+				t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+				var err error
+				if cfg, err = LoadConfig(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, true)
+			if err == nil || !strings.HasSuffix(err.Error(), "("+test.want+")") {
+				t.Fatalf("got %v, want %q", err, test.want)
+			}
+			checkText(t, err)
 		})
 	}
 }

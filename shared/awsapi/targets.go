@@ -48,7 +48,7 @@ func (t *Targets) Write(ctx context.Context, name, id string, text []byte) error
 		if ErrorCode(err) == "LimitExceededException" {
 			return errors.Join(secret.ErrUnavailable, errors.New("the secret has too many versions"))
 		}
-		return secretError(ctx, err)
+		return secretError(ctx, err, stageCurrent)
 	}
 	t.prune(ctx, name)
 	return nil

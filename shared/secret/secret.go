@@ -11,8 +11,8 @@ import (
 
 // The errors that the error of a [Reader] wraps.
 var (
-	// ErrNotFound means that there is no such secret, or that it is scheduled for
-	// deletion.
+	// ErrNotFound means that there is no such secret, that it has no value, or that it is
+	// scheduled for deletion. The text of the error that wraps it says which.
 	ErrNotFound = errors.New("no such secret")
 	// ErrDenied means that IAM does not allow the use of the secret or of the key that
 	// encrypts it, or that the key is disabled.
