@@ -99,6 +99,14 @@ func TestWriteEscapesAndTruncates(t *testing.T) {
 	}
 }
 
+// The detail may be longer than other texts, because it says what an operator does.
+func TestDetailIsRecordedInFull(t *testing.T) {
+	detail := strings.Repeat("x", 1000)
+	if line := checkLine(t, lineOf(t, Event{Type: Decision, Detail: detail})); line["detail"] != detail {
+		t.Errorf("got the detail %.80v, want all of its %d bytes", line["detail"], len(detail))
+	}
+}
+
 func TestEachMemberOfAskIsRecorded(t *testing.T) {
 	asktest.EachChangesKey(t, func(a ask.Ask) string { return lineOf(t, Event{Ask: a}) })
 }

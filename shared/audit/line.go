@@ -9,7 +9,7 @@ import (
 )
 
 // Limits in bytes. All texts but those of the ask and the granted scope together have at most
-// maxTexts, each at most maxText. A request has at most 8 KiB and its text grows threefold by
+// maxTexts, each at most maxText, and the detail, which says what to do, at most maxDetail. A request has at most 8 KiB and its text grows threefold by
 // escapes at most, so maxAsk truncates no ask. The granted scope is the server's text, and is
 // truncated at maxGranted. A line then has less than the 256 KiB at which log services
 // truncate. Long texts that callers choose come last, so that they cannot displace others.
@@ -17,6 +17,7 @@ import (
 // Source: docs.aws.amazon.com/AmazonCloudWatch/latest/logs/cloudwatch_limits_cwl.html
 const (
 	maxText    = 256
+	maxDetail  = 1 << 10
 	maxTexts   = 2700
 	maxAsk     = 32 << 10
 	maxGranted = 64 << 10
@@ -54,6 +55,7 @@ func (e *Event) json(version string) []byte {
 	l.result(e)
 	l.number("duration_ms", e.Duration.Milliseconds())
 	l.given("version", version)
+	l.longest = maxDetail
 	l.given("detail", e.Detail)
 	l.room, l.longest = maxAsk, maxAsk
 	l.given("token_format", e.TokenFormat)

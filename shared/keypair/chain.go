@@ -56,9 +56,9 @@ func CheckLeaf(chain []*x509.Certificate, now time.Time) []error {
 	}
 	switch {
 	case now.Before(leaf.NotBefore):
-		errs = append(errs, errors.New("is not yet valid"))
+		errs = append(errs, errors.New("is not yet valid: it is valid from "+leaf.NotBefore.UTC().Format(time.RFC3339)))
 	case now.After(leaf.NotAfter):
-		errs = append(errs, errors.New("has expired"))
+		errs = append(errs, errors.New("has expired: it was valid until "+leaf.NotAfter.UTC().Format(time.RFC3339)))
 	}
 	return errs
 }

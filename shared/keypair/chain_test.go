@@ -29,8 +29,8 @@ func TestParseChain(t *testing.T) {
 		{"a stranger in it", chain(leaf, inter, keypairtest.SelfSigned(m.EC384)), "holds a certificate that is not in the leaf's chain"},
 		{"CA as leaf", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.IsCA = true }), inter), "begins with the certificate of a CA"},
 		{"CA as leaf, alone", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.IsCA = true; c.Subject.CommonName = "CA" })), "begins with the certificate of a CA"},
-		{"expired", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })), "has expired"},
-		{"not yet valid", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.NotBefore = keypairtest.Now().Add(time.Second) })), "is not yet valid"},
+		{"expired", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })), "has expired: it was valid until 2027-01-15T11:59:59Z"},
+		{"not yet valid", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.NotBefore = keypairtest.Now().Add(time.Second) })), "is not yet valid: it is valid from 2027-01-15T12:00:01Z"},
 		{"key in it", m.PEM["rsa.key"], "holds a private key"},
 		{"something behind", chain(leaf) + keypairtest.Canary, "has something behind"},
 

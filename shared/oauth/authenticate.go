@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -100,11 +101,11 @@ type Certificate struct {
 	Now func() time.Time
 }
 
-// Authenticate implements [Authenticator]. Its error is [ErrCertificateExpired].
+// Authenticate implements [Authenticator]. Its error wraps [ErrCertificateExpired].
 func (a Certificate) Authenticate(context.Context, url.Values, http.Header) error {
 	now := wallClock(a.Now)()
 	if now.Before(a.NotBefore) || now.After(a.NotAfter) {
-		return ErrCertificateExpired
+		return fmt.Errorf("%w: it is valid from %s until %s", ErrCertificateExpired, a.NotBefore.UTC().Format(time.RFC3339), a.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"crypto"
 	"crypto/elliptic"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
@@ -61,6 +63,20 @@ func TestCertificateAuthenticatesClient(t *testing.T) {
 			s.Register(oauthtest.Client{ID: name, Methods: []string{"self_signed_tls_client_auth"}, Thumbprint: oauthtest.Thumbprint(issued.Chain[0])})
 			wantBound(t, s, certificateConfig(name, oauth.SelfSignedTLSClientAuth, issued))
 		})
+	}
+}
+
+// A certificate that expired after its document was read is not sent, and the error names its dates.
+func TestExpiredCertificateIsNotSent(t *testing.T) {
+	s := oauthtest.NewServer(t, oauthtest.Config{})
+	from, until := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+	cfg := certificateConfig("c", oauth.SelfSignedTLSClientAuth, selfSigned(t, oauthtest.Leaf{CommonName: "c", NotBefore: from, NotAfter: until}))
+	failure := exchangeError(t, newClient(t, s, cfg))
+	if failure.Reason != oauth.NoProof || failure.FailedLogon() || !strings.HasSuffix(failure.Error(), ": it is valid from 2026-01-02T03:04:05Z until 2026-02-03T04:05:06Z") {
+		t.Errorf("got %v, want NoProof with the dates", failure)
+	}
+	if n := s.Connections(); n != 0 {
+		t.Errorf("got %d connections, want 0", n)
 	}
 }
 

@@ -77,15 +77,15 @@ func TestUntrustedServerReceivesNothing(t *testing.T) {
 		certificate := issued.TLS()
 		return &certificate
 	}
-	loopback := []string{"127.0.0.1"}
+	loopback, past := []string{"127.0.0.1"}, time.Now().Add(-time.Minute)
 	for _, tt := range []struct {
 		name   string
 		config oauthtest.Config
 		detail string
 	}{
-		{"unknown authority", oauthtest.Config{}, "unknown authority"},
+		{"unknown authority", oauthtest.Config{}, "unknown authority; check ca_certificates"},
 		{"other host", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "x", Hosts: []string{"as.test"}})}, "another host"},
-		{"expired", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "x", Hosts: loopback, NotAfter: time.Now().Add(-time.Minute)})}, "expired"},
+		{"expired", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "x", Hosts: loopback, NotAfter: past})}, "until " + past.UTC().Format(time.RFC3339)},
 		{"TLS 1.1 only", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "x", Hosts: loopback}), TLS: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }}, "handshake"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -143,7 +143,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	client := newClient(t, s, oauth.Config{ID: "c", Authenticator: oauth.SecretPost{Secret: oauth.NewSecret("s")}})
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		s.MisbehaveNext(1, oauthtest.Redirect(status, target.URL))
-		if failure := exchangeError(t, client); failure.Reason != oauth.Redirected {
+		if failure := exchangeError(t, client); failure.Reason != oauth.Redirected || !strings.Contains(failure.Error(), "check token_endpoint") {
 			t.Errorf("%d: got failure %v, want Redirected", status, failure)
 		}
 	}

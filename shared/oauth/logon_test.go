@@ -63,6 +63,9 @@ func TestFailedLogon(t *testing.T) {
 				t.Errorf("%s, %d %s, proven %v: got failed logon %v, temporary %v, %d requests, want %v",
 					tt.server, tt.status, tt.body, proven, e.FailedLogon(), e.Temporary(), w.secrets.Load()-before, want)
 			}
+			if strings.Contains(e.Error(), "check token_endpoint") != (tt.status == 404) {
+				t.Errorf("%d: got %v, want token_endpoint for 404 only", tt.status, e)
+			}
 		}
 	}
 }

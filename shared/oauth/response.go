@@ -15,13 +15,17 @@ import (
 // MaxRetryAfter is the longest pause that a server may ask for; a longer one is cut.
 const MaxRetryAfter = 5 * time.Minute
 
+// checkEndpoint is the Detail of an answer that a server gives at another path than its token
+// endpoint.
+const checkEndpoint = "check token_endpoint, or the issuer or url from which it is made"
+
 // readResponse returns the token or the error of an answer to s.
 func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	failure := &Error{Status: resp.StatusCode, CorrelationID: correlationID(resp.Header, s.credentials), proven: s.proven}
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
-		failure.Reason = Redirected
+		failure.Reason, failure.Detail = Redirected, checkEndpoint
 	case resp.StatusCode < 200 || resp.StatusCode >= 400:
 		// The status is valid even if the body broke off.
 		failure.refused(resp.Header, body, s)
@@ -51,6 +55,9 @@ func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 // proxy at 429, SAP's landscape at 404), empty or huge.
 func (e *Error) refused(header http.Header, body []byte, s sent) {
 	e.Reason = Refused
+	if e.Status == 404 || e.Status == 405 {
+		e.Detail = checkEndpoint
+	}
 	if e.Status == 429 || e.Status == 503 {
 		now, ok := date(header)
 		if !ok {

@@ -198,11 +198,12 @@ func untrustedDetail(err error) string {
 	case errors.As(err, &host):
 		return "its certificate is for another host"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return "its certificate is expired or not yet valid by the local clock"
+		return "its certificate is expired or not yet valid by the local clock: it is valid from " +
+			invalid.Cert.NotBefore.UTC().Format(time.RFC3339) + " until " + invalid.Cert.NotAfter.UTC().Format(time.RFC3339)
 	case errors.As(err, &invalid):
 		return "its certificate is not valid"
 	case errors.As(err, &authority):
-		return "its certificate is issued by an unknown authority"
+		return "its certificate is issued by an unknown authority; check ca_certificates"
 	}
 	return "the TLS handshake failed"
 }

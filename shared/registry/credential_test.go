@@ -29,7 +29,7 @@ func TestKeyMembers(t *testing.T) {
 		{"key with the only password under another name", members{"private_key": encrypted, "pkcs12_password": "test-only"}, ""},
 		{"certificate", members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.Canary}, "certificate is not PEM"},
 		{"certificate of another key", members{"private_key": m.PEM["ec256.key"], "certificate": leaf}, "certificate and private_key do not belong together"},
-		{"expired certificate", members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["expired"]}, "certificate has expired"},
+		{"expired certificate", members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["expired"]}, "certificate has expired: it was valid until 2027-01-15T11:59:59Z"},
 		{"pkcs12", members{"pkcs12": keypairtest.Canary}, "pkcs12 is not base64"},
 		{"pkcs12 with the wrong password", members{"pkcs12": p12, "pkcs12_password": "test-wrong"}, "pkcs12 cannot be decrypted: pkcs12_password is wrong"},
 		{"pkcs12 beside a key", members{"pkcs12": p12, "pkcs12_password": "test-only", "private_key": m.PEM["ec256.key"]}, "private_key and pkcs12 are both given"},
@@ -61,7 +61,7 @@ func TestEachProblemOfCertificateIsReported(t *testing.T) {
 	m := testMaterial()
 	expired := m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })
 	got := problemsOf(t, native(members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.CertificatePEM(expired, keypairtest.SelfSigned(m.EC384))}))
-	if want := []string{"certificate has expired", "certificate holds a certificate that is not in the leaf's chain"}; !slices.Equal(got, want) {
+	if want := []string{"certificate has expired: it was valid until 2027-01-15T11:59:59Z", "certificate holds a certificate that is not in the leaf's chain"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -208,7 +208,7 @@ func TestLoadPreviousRefuses(t *testing.T) {
 			with(members{"client_secret": "a"}), "the current one says previous: never"},
 		{"not a document", with(nil), []byte(testSecret), "version v0: the document is not a JSON object: it does not begin with { at line 1, column 1"},
 		{"several problems", with(nil), with(members{"client_secret": "a\n", keypairtest.Canary: "x"}), "version v0: a member is not known here; client_secret ends in a newline"},
-		{"expired", with(nil), with(members{"client_secret": "", "certificate": m.PEM["expired"], "private_key": m.PEM["rsa.key"]}), "version v0: certificate has expired"},
+		{"expired", with(nil), with(members{"client_secret": "", "certificate": m.PEM["expired"], "private_key": m.PEM["rsa.key"]}), "version v0: certificate has expired: it was valid until 2027-01-15T11:59:59Z"},
 		{"client_id", with(nil), with(members{"client_secret": "a", "client_id": "Billing"}), "version v0: client_id is not that of the current version"},
 		{"client_id of a service key", with(nil), xsuaa(members{"clientsecret": "a"}), "version v0: clientid is not that of the current version"},
 		{"host", with(nil), with(members{"client_secret": "a", "token_endpoint": "https://as2.example.com/token"}), "version v0: the token endpoint is not that of the current version"},

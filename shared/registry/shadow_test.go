@@ -71,7 +71,7 @@ func TestExpiredCertificateOfShadow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := client.Shadow; s.Problem != "shadow.certificate has expired" || s.OAuth != nil || s.Credential != "" {
+	if s := client.Shadow; s.Problem != "shadow.certificate has expired: it was valid until 2027-01-15T11:59:59Z" || s.OAuth != nil || s.Credential != "" {
 		t.Errorf("got %+v, want a shadow with an expired certificate", s)
 	}
 }

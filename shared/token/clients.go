@@ -283,7 +283,7 @@ func documentFault(err error) *fault.Error {
 		problems := strings.Join(document.Problems, "; ")
 		return &fault.Error{Kind: fault.Misconfigured, Description: oauth.Printable("the client's document is not usable: " + problems), Detail: problems}
 	case errors.Is(err, secret.ErrNotFound):
-		return fault.Refusal(fault.Denied, "no such client")
+		return fault.Refusal(fault.Denied, "no such client: "+err.Error())
 	case errors.Is(err, secret.ErrDenied):
 		return &fault.Error{Kind: fault.Misconfigured, Description: "the client's document cannot be read", Detail: err.Error()}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -108,8 +108,14 @@ func policyFault(err error) *fault.Error {
 	switch {
 	case errors.As(err, &document):
 		return fault.Refusal(fault.Suspended, "the policy is not usable: "+strings.Join(document.Problems, "; "))
-	case errors.Is(err, secret.ErrNotFound), errors.Is(err, secret.ErrDenied):
-		return fault.Refusal(fault.Suspended, "there is no policy: "+err.Error())
+	case errors.Is(err, secret.ErrNotFound):
+		return fault.Refusal(fault.Suspended, "there is no policy (POLICY_SECRET_ID): "+err.Error())
+	case errors.Is(err, secret.ErrDenied):
+		return fault.Refusal(fault.Suspended, "the policy cannot be read (POLICY_SECRET_ID): "+err.Error())
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		e := fault.TimedOut()
+		e.Detail = "reading the policy took too long: " + err.Error()
+		return e
 	case errors.Is(err, secret.ErrUnavailable):
 		return &fault.Error{Kind: fault.Unavailable, Description: "the policy cannot be read now", Detail: err.Error(), RetryAfter: time.Second}
 	}

@@ -103,6 +103,12 @@ func failureOf(err error) *failure {
 	return &failure{fault: fault.From(err)}
 }
 
+// failedLogonAdvice is for the operator: the server does not say which of these is wrong.
+//
+// Source: help.sap.com, SAP Cloud Identity Services, "Unlock Client ID"
+const failedLogonAdvice = "; compare client_id, token_endpoint_auth_method and, with a certificate, its SHA-256 fingerprint with those at the server; " +
+	"after five failed logons SAP's servers answer so for an hour"
+
 // exchangeFault returns the error of an exchange as callers get it. The server's 401 is the
 // vendor's fault, never the caller's: IAM has verified the caller's identity.
 func exchangeFault(failure *oauth.Error) *fault.Error {
@@ -117,6 +123,9 @@ func exchangeFault(failure *oauth.Error) *fault.Error {
 		// Only for the caller: a log does not repeat the words of a foreign server.
 		e.Description = oauth.Printable(e.Description + ": " + failure.Description)
 	}
+	if failure.FailedLogon() {
+		e.Detail += failedLogonAdvice
+	}
 	if failure.Status != 0 {
 		e.Upstream = &fault.Upstream{Status: failure.Status, Code: failure.Code}
 	}
@@ -130,7 +139,7 @@ func exchangeFault(failure *oauth.Error) *fault.Error {
 // the credential were wrong. sure means that the server accepted the credential with others.
 func parametersFault(failed *oauth.Error, sure bool) *fault.Error {
 	e := exchangeFault(failed)
-	e.Detail = "with the caller's parameters " + e.Detail
+	e.Detail = "with the caller's parameters " + failed.Error()
 	e.Description = "the authorization server refuses the client with the parameters of this request"
 	e.Kind, e.RetryAfter = fault.Unavailable, minRetryAfter
 	if sure {

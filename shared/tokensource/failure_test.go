@@ -47,6 +47,12 @@ func TestExchangeFault(t *testing.T) {
 			if e.Kind == fault.Throttled && e.RetryAfter != 7*time.Second {
 				t.Errorf("RetryAfter is %v, want the server's", e.RetryAfter)
 			}
+			if advised := strings.Contains(e.Detail, "compare client_id"); advised != test.failure.FailedLogon() || strings.Contains(e.Description, "compare") {
+				t.Errorf("the detail is %q, the description %q, want advice for a failed logon in the detail", e.Detail, e.Description)
+			}
+			if sure := parametersFault(&test.failure, true); strings.Contains(sure.Detail, "compare") {
+				t.Errorf("the detail is %q, want no advice about a credential that is good", sure.Detail)
+			}
 			if (e.RetryAfter > 0) != e.Kind.Temporary() {
 				t.Errorf("RetryAfter is %v", e.RetryAfter)
 			}
