@@ -55,7 +55,7 @@ func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) 
 	case !h.gate.believes(ctx, source):
 		return nil, h.forged(ctx, source)
 	case err != nil:
-		return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is "+err.Error()))
+		return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event "+strictjson.Problem(err, payload)))
 	}
 	switch source {
 	case audit.SQS:

@@ -156,7 +156,7 @@ func parseOrder(o *token.Order, raw []byte) error {
 	}
 	members, err := strictjson.Object(raw, strictjson.Limits{Outer: true, Depth: maxDepth, Members: invocation.MaxMembers})
 	if err != nil {
-		return fault.Invalid("the request is " + err.Error())
+		return fault.Invalid("the request " + strictjson.Problem(err, raw))
 	}
 	if text, ok := members["caller"]; ok {
 		name, _ := strictjson.String(text)

@@ -103,7 +103,7 @@ func (w *deliverer) entry(ctx context.Context, raw []byte, id string, due time.T
 func (e *entry) parse(raw []byte, prefix string) error {
 	members, err := strictjson.Object(raw, strictjson.Limits{Outer: true, Depth: maxDepth, Members: invocation.MaxMembers})
 	if err != nil {
-		return fault.Invalid("the entry is " + err.Error())
+		return fault.Invalid("the entry " + strictjson.Problem(err, raw))
 	}
 	if text, ok := members["deliver_to"]; ok {
 		e.delivery = true

@@ -84,7 +84,7 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 func parseMetadata(body []byte, base *url.URL, issuer string) (Metadata, error) {
 	members, err := strictjson.Object(body, answerLimits())
 	if err != nil {
-		return Metadata{}, errors.New("issuer: its metadata " + strictjson.Problem(err, body))
+		return Metadata{}, errors.New("issuer: its metadata " + problemOf(err, body))
 	}
 	m := Metadata{Issuer: issuer}
 	if named, _ := strictjson.String(members["issuer"]); named != issuer {

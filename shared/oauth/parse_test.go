@@ -80,6 +80,19 @@ func TestParseTokenLimitsExpiry(t *testing.T) {
 	}
 }
 
+// The detail says what the answer looks like, and names no member of it.
+func TestParseTokenSaysWhatTheAnswerIs(t *testing.T) {
+	for body, want := range map[string]string{
+		"\ufeff<html>":           "the answer is not a JSON object: it looks like HTML or XML at line 1, column 1",
+		`{"access_token":"tok",`: "the answer is not a JSON object: it ends before it is complete, at line 1, column 23",
+		`{"a":1,"a":2}`:          "the answer has a member twice, is nested too deeply or has too many members",
+	} {
+		if _, detail := parseToken([]byte(body), time.Now()); detail != want {
+			t.Errorf("got %q, want %q", detail, want)
+		}
+	}
+}
+
 func TestParseTokenRefuses(t *testing.T) {
 	for name, body := range map[string]string{
 		"empty":                 ``,

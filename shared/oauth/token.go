@@ -88,6 +88,15 @@ func readObject(body []byte) (map[string]json.RawMessage, error) {
 	return strictjson.Object(bytes.TrimPrefix(body, []byte(byteOrderMark)), answerLimits())
 }
 
+// problemOf says why readObject refuses an answer. It does not name a duplicate member, because
+// servers are known to repeat what was sent.
+func problemOf(err error, body []byte) string {
+	if errors.Is(err, strictjson.ErrSyntax) {
+		return strictjson.Problem(err, bytes.TrimPrefix(body, []byte(byteOrderMark)))
+	}
+	return "has a member twice, is nested too deeply or has too many members"
+}
+
 // parseToken reads a success answer. detail says why the answer contains no usable token,
 // without repeating any of it; empty: t is valid. The media type is ignored, because
 // servers are known to send valid JSON as text/html.
@@ -97,7 +106,7 @@ func parseToken(body []byte, start time.Time) (t *Token, detail string) {
 	}
 	members, err := readObject(body)
 	if err != nil {
-		return nil, "the answer is not one JSON object with each member once"
+		return nil, "the answer " + problemOf(err, body)
 	}
 	if detail := checkMembers(members); detail != "" {
 		return nil, detail
