@@ -79,7 +79,7 @@ func launch(ctx context.Context, dir *workdir.Dir, arguments []string, out, errO
 		return 1, err
 	}
 	// The stack gets its signals from the terminal or from here, and ends itself.
-	stack := exec.Command(dir.Binary("stack"), arguments...) // #nosec G204 -- compiled above
+	stack := exec.Command(dir.Binary("stack"), arguments...) // #nosec G204 G702 -- compiled above
 	stack.Env = append(os.Environ(), workdir.Variable+"="+dir.Path())
 	stack.Stdin, stack.Stdout, stack.Stderr = os.Stdin, out, errOut
 	if err := stack.Start(); err != nil {

@@ -77,11 +77,13 @@ func Start(cfg Config) (*Server, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	ca, err := cfg.CA, error(nil)
+	ca := cfg.CA
 	if ca == nil {
-		if ca, err = NewCA("oauthtest root"); err != nil {
+		made, err := NewCA("oauthtest root")
+		if err != nil {
 			return nil, err
 		}
+		ca = made
 	}
 	key, err := NewKey(P256)
 	if err != nil {
