@@ -101,7 +101,10 @@ func proofOf(c *registry.Client) string { return c.Terms + c.Credential }
 func (s *clientState) prove(now time.Time, c *registry.Client, a *ask.Ask) {
 	if !s.proven(c) {
 		s.add(proof{Credential: proofOf(c), At: now.UnixMilli()})
-		s.Reference, s.Suspect = a, nil
+		s.Reference = a
+		if s.suspected(c.Version) != nil {
+			s.Suspect = nil
+		}
 	}
 }
 

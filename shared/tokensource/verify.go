@@ -24,6 +24,9 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 	switch {
 	case proven || suspect == nil:
 		return result{}, false
+	case candidate && !l.wanes(x.now()):
+		// It was refused once, and the token need not be replaced.
+		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
 	case len(state.Logons) >= maxFailedLogons, suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
 		return a.suspected(suspect), true
 	case l.chosen:
