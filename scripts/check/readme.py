@@ -21,7 +21,7 @@ NOT_HERE = {
     "scripts/sam build": "needs SAM CLI and AWS; scripts/check/sam has a double",
 }
 PACKAGES = ["@smithy/signature-v4@5.7.5", "@aws-crypto/sha256-js@5.2.0", "@aws-sdk/credential-provider-node@3.972.98"]
-DOCUMENTS = ["README.md", "functions/token/README.md", "functions/batch/README.md"]
+DOCUMENTS = ["README.md", "functions/token/README.md", "functions/batch/README.md", "shared/registry/README.md"]
 failures = 0
 
 
@@ -120,6 +120,16 @@ def check_output(output):
     report("README.md's output")
 
 
+def readers_files(folder, env):
+    """Makes the files that the reader of shared/registry/README.md has."""
+    make = """. ./stack.env; cp "$DOCUMENT" document.json
+openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out chain.pem -subj /CN=shop -days 1"""
+    code, _, err = run(["bash", "-euc", make], folder, env)
+    if code:
+        report("files of the reader", err.strip()[-300:])
+    env["CLIENT_ID"] = "my-client-id"
+
+
 def main():
     work = pathlib.Path(tempfile.mkdtemp())
     folder = work / "run"
@@ -140,6 +150,7 @@ def main():
             # README.md's commands set up the same client.
             undo = ". ./stack.env; aws secretsmanager delete-secret --force-delete-without-recovery --secret-id token-vendor/clients/mine"
             run(["bash", "-c", undo], folder, env)
+            readers_files(folder, env)
             for document in DOCUMENTS:
                 for line, language, text in blocks(document):
                     check_block(document, line, language, text, folder, env)
