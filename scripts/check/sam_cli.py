@@ -161,11 +161,15 @@ def main():
     parser.add_argument("-n", "--env-vars")
     parser.add_argument("--add-host", action="append", default=[])
     parser.add_argument("--parameter-overrides", nargs="*", default=[])
+    parser.add_argument("--print-parameter", help="for the check: print the value of a parameter and stop")
     parser.add_argument("--print-env", action="store_true", help="for the check: print the environment and stop")
     arguments = parser.parse_args()
     if arguments.command[:2] != ["local", "invoke"]:
         sys.exit("only sam local invoke")
     template = Template("template.yaml", overrides(arguments.parameter_overrides))
+    if arguments.print_parameter:
+        print(template.values[arguments.print_parameter])
+        return 0
     names = template.functions()
     if len(arguments.command) < 3:
         sys.exit(f"Error: You must provide a function logical ID when there are more than one functions in your template. "
