@@ -77,27 +77,82 @@ func metadataAddress(ip netip.Addr) bool {
 }
 
 // specialPrefixes are networks that are not public and have no predicate in netip: shared
-// address space, protocol assignments, benchmarking, reserved, NAT64, 6to4.
+// address space, protocol assignments, benchmarking, reserved, NAT64 of a site, 6to4, Teredo.
 var specialPrefixes = [...]string{
 	"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4",
 	"64:ff9b::/32", "2002::/16", "2001::/32",
 }
 
-// Allows reports whether a server may have the address ip.
-func (p AddressPolicy) Allows(ip netip.Addr) bool {
-	// IsLoopback is false for ::ffff:127.0.0.1, so unmap first.
-	ip = ip.Unmap().WithZone("")
-	switch {
-	case !ip.IsValid() || metadataAddress(ip) || ip.IsMulticast() || ip.IsUnspecified():
-		return false
-	case slices.ContainsFunc(p.Prefixes, func(prefix netip.Prefix) bool { return prefix.Contains(ip) }):
-		return true
-	case p.Proxy != nil && (ip.Is4() || ip.IsLoopback() || ip.IsPrivate()):
-		return true // An IPv6 address of a special network may stand for one of a metadata service.
-	case ip.IsLoopback() || ip.IsPrivate():
-		return p.Private
+// siteLocal is the network that RFC 4193 has replaced (RFC 3879).
+const siteLocal = "fec0::/10"
+
+// translated are the networks whose last 32 bits are the IPv4 address that a packet is sent to:
+// IPv4-compatible (RFC 4291 section 2.5.5.1), IPv4-translated (RFC 2765), and NAT64 (RFC 6052).
+// The DNS64 of a VPC makes an address of the last one for a server that has IPv4 only.
+var translated = [...]string{"::/96", "::ffff:0:0:0/96", "64:ff9b::/96"}
+
+// tunnels are networks whose addresses may lead to the IPv4 address that begins at one of the
+// offsets: NAT64 of a site with each length of its prefix (RFC 8215, RFC 6052 section 2.2; the
+// byte at 8 is skipped), 6to4 (RFC 3056), and the server of Teredo (RFC 4380). The client of
+// Teredo, which is inverted, has no place here, because a metadata service runs no Teredo.
+var tunnels = [...]struct {
+	prefix  string
+	offsets []int
+}{
+	{"64:ff9b:1::/48", []int{6, 7, 9, 12}},
+	{"2002::/16", []int{2}},
+	{"2001::/32", []int{4}},
+}
+
+func inside(prefix string, ip netip.Addr) bool { return netip.MustParsePrefix(prefix).Contains(ip) }
+
+// destination returns the address that decides about ip: itself, or the IPv4 address that it
+// is translated to.
+func destination(ip netip.Addr) netip.Addr {
+	if ip.IsLoopback() || ip.IsUnspecified() || !slices.ContainsFunc(translated[:], func(prefix string) bool { return inside(prefix, ip) }) {
+		return ip
 	}
-	return !slices.ContainsFunc(specialPrefixes[:], func(text string) bool { return netip.MustParsePrefix(text).Contains(ip) })
+	octets := ip.As16()
+	return netip.AddrFrom4([4]byte(octets[12:]))
+}
+
+// leadsToMetadata reports whether ip may be a metadata service behind a tunnel.
+func leadsToMetadata(ip netip.Addr) bool {
+	octets := ip.As16()
+	for _, tunnel := range tunnels {
+		for _, at := range tunnel.offsets {
+			ipv4 := octets[at : at+4]
+			if at < 8 && at+4 > 8 {
+				ipv4 = slices.Concat(octets[at:8], octets[9:at+5])
+			}
+			if inside(tunnel.prefix, ip) && metadataAddress(netip.AddrFrom4([4]byte(ipv4))) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Allows reports whether a server may have the address ip. An IPv6 address that is translated
+// to an IPv4 address is judged by that.
+func (p AddressPolicy) Allows(ip netip.Addr) bool {
+	if !ip.IsValid() {
+		return false
+	}
+	// IsLoopback is false for ::ffff:127.0.0.1, so unmap first.
+	given := ip.Unmap().WithZone("")
+	ip = destination(given)
+	switch {
+	case metadataAddress(ip) || leadsToMetadata(ip) || ip.IsMulticast() || ip.IsUnspecified():
+		return false
+	case slices.ContainsFunc(p.Prefixes, func(prefix netip.Prefix) bool { return prefix.Contains(ip) || prefix.Contains(given) }):
+		return true
+	case ip.IsLoopback() || ip.IsPrivate() || inside(siteLocal, ip):
+		return p.Private || p.Proxy != nil
+	case p.Proxy != nil && ip.Is4():
+		return true // An IPv6 address of a special network may stand for one of a metadata service.
+	}
+	return !slices.ContainsFunc(specialPrefixes[:], func(prefix string) bool { return inside(prefix, ip) })
 }
 
 // AllowsHost reports whether the host of a URL may be connected to, as far as that is known
