@@ -110,7 +110,7 @@ func TestFailedDeliveryKeepsTheOldVersion(t *testing.T) {
 		if result := r.results(r.h, `{"client":"orders","deliver_to":"token-vendor/tokens/short"}`)[0]; result["error"] != "invalid_request" || !strings.Contains(fmt.Sprint(result["error_description"]), "15 minutes") {
 			t.Errorf("got %v for tokens of 10 minutes, want invalid_request", result)
 		}
-		r.Server.Misbehave(oauthtest.Members(map[string]any{"expires_in": nil}))
+		r.Server.Misbehave(oauthtest.Members(map[string]any{"access_token": "opaque", "expires_in": nil}))
 		if result := r.results(r.h, `{"client":"stock","deliver_to":"token-vendor/tokens/short"}`)[0]; result["error"] != "invalid_request" {
 			t.Errorf("got %v for tokens of unknown life, want invalid_request", result)
 		}

@@ -242,7 +242,9 @@ func TestDeliveryOfShortTokensIsCountedAsFailed(t *testing.T) {
 		{3600, `"min_ttl":7200,`, 30 * time.Minute, false},
 	} {
 		run(t, func(t *testing.T, r *harness) {
-			r.Server.Misbehave(oauthtest.Members(map[string]any{"expires_in": test.life}))
+			if err := r.Server.Update("id", func(c *oauthtest.Client) { c.Lifetime = time.Duration(test.life) * time.Second }); err != nil {
+				t.Fatal(err)
+			}
 			secret := r.target("x")
 			r.h.vendor = hookedVendor{vendor: r.h.vendor, after: func() { r.Pass(time.Second) }}
 			next, least := r.Now(), 24*time.Hour

@@ -26,29 +26,67 @@ type Metadata struct {
 	MutualTLSTokenEndpoint string
 }
 
-// Discover reads the metadata of issuer at the path of OpenID Connect Discovery or, if it
-// is not found there, at that of RFC 8414 section 3. The metadata must contain the same
-// issuer (RFC 8414 section 3.3) and a token endpoint on the issuer's host, so that an
-// answer cannot redirect a secret. An error that wraps [ErrDiscovery] is temporary.
+// Discover reads the metadata of issuer at the path of OpenID Connect Discovery or, if there
+// is none, at that of RFC 8414 section 3. The metadata must contain the same issuer (RFC 8414
+// section 3.3) and a token endpoint on the issuer's host, so that an answer cannot redirect a
+// secret. An error that wraps [ErrDiscovery] is temporary.
 func Discover(ctx context.Context, client *http.Client, issuer string) (Metadata, error) {
 	u, err := ParseEndpoint(issuer)
 	if err != nil {
 		return Metadata{}, fmt.Errorf("issuer is %w", err)
 	}
 	path := strings.TrimSuffix(u.Path, "/")
-	body, status, err := get(ctx, client, u, path+"/.well-known/openid-configuration")
-	if err == nil && status == http.StatusNotFound {
-		body, status, err = get(ctx, client, u, "/.well-known/oauth-authorization-server"+path)
+	members, err := getMetadata(ctx, client, u, path+"/.well-known/openid-configuration")
+	if failure, ok := errors.AsType[*noMetadata](err); ok {
+		other, otherErr := getMetadata(ctx, client, u, "/.well-known/oauth-authorization-server"+path)
+		second, none := errors.AsType[*noMetadata](otherErr)
+		// If neither has any, the first answer says more, unless it is 404.
+		if !none || failure.status == http.StatusNotFound || second.status == http.StatusTooManyRequests {
+			members, err = other, otherErr
+		}
 	}
+	if err != nil {
+		return Metadata{}, err
+	}
+	return readMetadata(members, u, issuer)
+}
+
+// noMetadata is the error of a place that has no metadata, so that the other one is tried.
+// Gateways answer 401 or 403 for a path that they do not know (those of Retool and Superhuman),
+// portals answer a redirect to their logon page, or that page.
+type noMetadata struct {
+	status  int // 200: a page
+	problem string
+}
+
+func (e *noMetadata) Error() string { return e.problem }
+
+// Is makes a 429 temporary.
+func (e *noMetadata) Is(target error) bool {
+	return target == ErrDiscovery && e.status == http.StatusTooManyRequests
+}
+
+// getMetadata reads the metadata at one path.
+func getMetadata(ctx context.Context, client *http.Client, base *url.URL, path string) (map[string]json.RawMessage, error) {
+	body, status, err := get(ctx, client, base, path)
 	switch {
 	case err != nil:
-		return Metadata{}, err
-	case status == http.StatusTooManyRequests || status >= 500:
-		return Metadata{}, fmt.Errorf("%w: status %d", ErrDiscovery, status)
+		return nil, err
+	case status >= 500:
+		return nil, fmt.Errorf("%w: status %d", ErrDiscovery, status)
+	case status == http.StatusTooManyRequests:
+		return nil, &noMetadata{status, fmt.Sprintf("%v: status %d", ErrDiscovery, status)}
 	case status != http.StatusOK:
-		return Metadata{}, fmt.Errorf("issuer has no metadata: status %d", status)
+		return nil, &noMetadata{status, fmt.Sprintf("issuer has no metadata: status %d", status)}
 	}
-	return parseMetadata(body, u, issuer)
+	members, err := readAnswer(body, "issuer", "token_endpoint", "mtls_endpoint_aliases")
+	switch {
+	case errors.Is(err, strictjson.ErrSyntax):
+		return nil, &noMetadata{status, "issuer: its metadata " + problemOf(err, body)}
+	case err != nil:
+		return nil, errors.New("issuer: its metadata " + problemOf(err, body))
+	}
+	return members, nil
 }
 
 func get(ctx context.Context, client *http.Client, base *url.URL, path string) ([]byte, int, error) {
@@ -81,14 +119,10 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 	return body, resp.StatusCode, nil
 }
 
-func parseMetadata(body []byte, base *url.URL, issuer string) (Metadata, error) {
-	members, err := strictjson.Object(body, answerLimits())
-	if err != nil {
-		return Metadata{}, errors.New("issuer: its metadata " + problemOf(err, body))
-	}
+func readMetadata(members map[string]json.RawMessage, base *url.URL, issuer string) (Metadata, error) {
 	m := Metadata{Issuer: issuer}
 	if named, _ := strictjson.String(members["issuer"]); named != issuer {
-		return Metadata{}, errors.New("issuer: its metadata names another issuer")
+		return Metadata{}, errors.New("issuer: its metadata names another issuer" + lastSlash(named, issuer))
 	}
 	m.TokenEndpoint, _ = strictjson.String(members["token_endpoint"])
 	if !sameHost(m.TokenEndpoint, base) {
@@ -104,6 +138,19 @@ func parseMetadata(body []byte, base *url.URL, issuer string) (Metadata, error) 
 		return Metadata{}, fmt.Errorf("issuer: its mtls_endpoint_aliases has a token_endpoint that is %w", err)
 	}
 	return m, nil
+}
+
+// lastSlash says that an issuer differs from the one that the metadata names by the slash at its
+// end; empty: it differs by more. RFC 8414 section 3.3 wants the same characters. Auth0 names
+// itself with the slash, and most other servers without.
+func lastSlash(named, issuer string) string {
+	switch {
+	case named == issuer+"/":
+		return ", which differs by the slash at its end: add it"
+	case named+"/" == issuer:
+		return ", which differs by the slash at its end: remove it"
+	}
+	return ""
 }
 
 func sameHost(endpoint string, base *url.URL) bool {

@@ -2,17 +2,19 @@ package oauth
 
 import (
 	"bytes"
-	"encoding/json"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"tokenvendor/shared/strictjson"
 )
 
 // FuzzParseToken: the result is a detail, or a token whose JSON is valid and whose access
 // token fits into a header.
 func FuzzParseToken(f *testing.F) {
-	for _, seed := range []string{`{"access_token":"tok","token_type":"Bearer","expires_in":3600}`, `{"access_token":"a.b.c","cnf":{}}`, `{"error":"x"}`, `<html>`, `{"access_token":"t","expires_in":"1e308"}`} {
+	for _, seed := range []string{`{"access_token":"tok","token_type":"Bearer","expires_in":3600}`, `{"access_token":"a.b.c","cnf":{}}`, `{"error":"x"}`, `<html>`, `{"access_token":"t","expires_in":"1e308"}`,
+		`{"access_token":"t\n","scope":["a","b"],"u":1,"u":2}`, "\ufeff{\"access_token\":\"t\",\"u\":\"\xfc\"}", `{"access_token":"e30.eyJleHAiOjE4MDAwMDA2MDB9.x"}`} {
 		f.Add([]byte(seed))
 	}
 	start := time.Unix(1_800_000_000, 0)
@@ -24,8 +26,15 @@ func FuzzParseToken(f *testing.F) {
 		if access := token.AccessToken().Expose(); access == "" || strings.ContainsFunc(access, notTokenByte) {
 			t.Error("the access token does not fit into a header")
 		}
-		if !json.Valid(token.AppendJSON(nil, start)) {
-			t.Error("the token JSON is not valid")
+		members, err := strictjson.Object(token.AppendJSON(nil, start), strictjson.Limits{})
+		if err != nil || string(members["token_type"]) != `"Bearer"` {
+			t.Errorf("the token JSON is not valid or has no type: %v", err)
+		}
+		if access, _ := strictjson.String(members["access_token"]); access != token.AccessToken().Expose() {
+			t.Error("the member access_token differs from AccessToken")
+		}
+		if scope, _ := strictjson.String(members["scope"]); scope != token.Scope() || strings.ContainsFunc(scope, notNQSCHAR) {
+			t.Error("the member scope differs from Scope or is not valid")
 		}
 		if !token.Expiry().IsZero() && !token.Expiry().After(start) {
 			t.Error("the token is already expired")
@@ -84,7 +93,11 @@ func FuzzMetadata(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		m, err := parseMetadata(body, base, issuer)
+		members, err := readAnswer(body, "issuer", "token_endpoint", "mtls_endpoint_aliases")
+		if err != nil {
+			return
+		}
+		m, err := readMetadata(members, base, issuer)
 		if err != nil {
 			return
 		}

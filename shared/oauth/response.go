@@ -99,7 +99,7 @@ func date(header http.Header) (now time.Time, ok bool) {
 // page repeats.
 func (e *Error) readError(body []byte, s sent) {
 	const invalidClient = "invalid_client"
-	members, err := readObject(body)
+	members, err := readAnswer(body, "error", "error_description")
 	code, _ := strictjson.String(members["error"])
 	if err != nil {
 		code = looseCode(body)

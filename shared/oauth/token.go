@@ -19,8 +19,11 @@ const (
 	maxBody = 1 << 20
 	// maxToken is the largest accepted access token in bytes.
 	maxToken = 64 << 10
-	// maxLifetime limits expires_in.
+	// maxLifetime limits expires_in and exp.
 	maxLifetime = 24 * time.Hour
+	// clockTolerance is by how much exp may contradict expires_in. It counts in whole seconds,
+	// from a later moment and on the server's clock.
+	clockTolerance = 5 * time.Second
 
 	byteOrderMark = "\ufeff"
 )
@@ -31,7 +34,7 @@ type Token struct {
 	access  Secret
 	members Secret // JSON of the members for callers, without the closing brace
 	scope   string
-	// expiry is on the wall clock; zero: the server did not send expires_in.
+	// expiry is on the wall clock; zero: it is not known.
 	expiry        time.Time
 	issued        time.Time
 	bound         bool
@@ -46,7 +49,7 @@ func (t *Token) AccessToken() Secret { return t.access }
 func (t *Token) Scope() string { return t.scope }
 
 // Expiry returns when the token expires, counted from the start of the request. Zero: the
-// server did not send expires_in, so that the token must not be cached.
+// server named no usable lifetime, so that the token must not be cached.
 func (t *Token) Expiry() time.Time { return t.expiry }
 
 // Issued returns when the request for the token started.
@@ -80,23 +83,6 @@ func (t *Token) AppendJSON(dst []byte, now time.Time) []byte {
 	return append(dst, '}')
 }
 
-func answerLimits() strictjson.Limits { return strictjson.Limits{Depth: 32, Members: 1000} }
-
-// readObject reads an answer of the token endpoint.
-func readObject(body []byte) (map[string]json.RawMessage, error) {
-	// RFC 8259 section 8.1 allows a reader to ignore a byte order mark.
-	return strictjson.Object(bytes.TrimPrefix(body, []byte(byteOrderMark)), answerLimits())
-}
-
-// problemOf says why readObject refuses an answer. It does not name a duplicate member, because
-// servers are known to repeat what was sent.
-func problemOf(err error, body []byte) string {
-	if errors.Is(err, strictjson.ErrSyntax) {
-		return strictjson.Problem(err, bytes.TrimPrefix(body, []byte(byteOrderMark)))
-	}
-	return "has a member twice, is nested too deeply or has too many members"
-}
-
 // parseToken reads a success answer. detail says why the answer contains no usable token,
 // without repeating any of it; empty: t is valid. The media type is ignored, because
 // servers are known to send valid JSON as text/html.
@@ -104,82 +90,138 @@ func parseToken(body []byte, start time.Time) (t *Token, detail string) {
 	if len(body) == 0 {
 		return nil, "the answer is empty"
 	}
-	members, err := readObject(body)
+	members, err := readAnswer(body, "access_token", "token_type", "expires_in", "scope", "error")
 	if err != nil {
 		return nil, "the answer " + problemOf(err, body)
 	}
-	if detail := checkMembers(members); detail != "" {
-		return nil, detail
-	}
-	expiry, detail := parseExpiry(members["expires_in"], start)
+	access, detail := readAccess(members)
 	if detail != "" {
 		return nil, detail
 	}
-	access, _ := strictjson.String(members["access_token"])
-	scope, _ := strictjson.String(members["scope"])
+	scope, ok := readScope(members)
+	if !ok {
+		return nil, "scope is not a valid scope"
+	}
+	claims := readClaims(access)
 	return &Token{
 		access: NewSecret(access), members: NewSecret(encodeMembers(members)), scope: scope,
-		expiry: expiry, issued: start, bound: certificateBound(access),
+		expiry: expiryOf(members["expires_in"], claims.Expiry, start), issued: start, bound: claims.bound(),
 	}, ""
 }
 
-// checkMembers returns what is wrong with the members of a success answer; empty: nothing.
-func checkMembers(members map[string]json.RawMessage) (detail string) {
-	given := func(name string) bool { return members[name] != nil && string(members[name]) != "null" }
-	access, ok := strictjson.String(members["access_token"])
+// readAccess returns the access token. It writes it and its type into members as callers get
+// them. detail says why there is no usable token; empty: there is one.
+func readAccess(members map[string]json.RawMessage) (access, detail string) {
+	received, ok := strictjson.String(members["access_token"])
+	// A server that prints the token as a line sends the line break with it.
+	access = strings.TrimSpace(received)
 	switch {
-	case given("error"):
-		return "the answer has an error beside status 200"
+	case hasError(members["error"]):
+		return "", "the answer has an error beside status 200"
 	case !ok || access == "" || len(access) > maxToken || strings.ContainsFunc(access, notTokenByte):
-		return "access_token is missing, too large or holds characters that no header can carry"
-	case members["token_type"] != nil && !isBearer(members["token_type"]):
-		return "token_type is not Bearer"
+		return "", "access_token is missing, too large or holds characters that no header can carry"
+	case !isBearer(members["token_type"]):
+		return "", "token_type is not Bearer"
 	}
-	if scope, ok := strictjson.String(members["scope"]); given("scope") && (!ok || strings.ContainsFunc(scope, notNQSCHAR)) {
-		return "scope is not a valid scope"
+	if access != received {
+		members["access_token"] = quoted(access)
 	}
-	return ""
+	members["token_type"] = json.RawMessage(`"Bearer"`)
+	return access, ""
 }
 
+// quoted returns text as a JSON string. Unlike json.Marshal, it does not escape & and <.
+func quoted(text string) json.RawMessage {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(text) // a string and a buffer do not fail
+	return bytes.TrimSpace(b.Bytes())
+}
+
+// hasError reports whether the member error says that there was one. Servers whose serializer
+// writes every member send null (Keycloak), an empty string or false for no error.
+func hasError(raw json.RawMessage) bool {
+	switch string(raw) {
+	case "", "null", `""`, "false":
+		return false
+	}
+	return true
+}
+
+// notTokenByte is true outside VSCHAR (RFC 6749 appendix A.12), and for the space, which no
+// bearer token may hold (RFC 6750 section 2.1). Salesforce's tokens hold "!".
 func notTokenByte(r rune) bool { return r <= ' ' || r > '~' }
 
-// isBearer ignores case: SAP Cloud Identity Services sends "Bearer", XSUAA "bearer".
+// isBearer reports whether a token is used as RFC 6750 says. SAP Cloud Identity Services sends
+// "Bearer", XSUAA "bearer", Apigee "BearerToken". Some servers leave out token_type, which RFC
+// 6749 section 5.1 requires, or have no value for it.
 func isBearer(raw json.RawMessage) bool {
 	kind, ok := strictjson.String(raw)
-	return ok && strings.EqualFold(kind, "bearer")
+	kind = strings.ToLower(kind)
+	return len(raw) == 0 || string(raw) == "null" || ok && (kind == "" || kind == "bearer" || kind == "bearertoken")
 }
 
-// parseExpiry parses expires_in, which is in seconds and which some servers send as a
-// string. Zero: the server did not send it.
-func parseExpiry(raw json.RawMessage, start time.Time) (expiry time.Time, detail string) {
+// readScope returns the scope, which Twitch sends as a list. It writes a list into members as
+// callers get it.
+func readScope(members map[string]json.RawMessage) (scope string, ok bool) {
+	raw := members["scope"]
+	if len(raw) == 0 || string(raw) == "null" {
+		return "", true
+	}
+	list, ok := strictjson.Strings(raw)
+	scope = strings.Join(list, " ")
+	if raw[0] == '[' {
+		members["scope"] = quoted(scope)
+	}
+	return scope, ok && !strings.ContainsFunc(scope, notNQSCHAR)
+}
+
+// expiryOf returns when a token expires that was requested at start. Zero: that is not known,
+// so that the token can be used once and not be kept. named is expires_in: Salesforce sends none,
+// servers whose tokens do not expire send 0 or -1, and others send a date. expiry is the claim
+// exp, in Unix seconds. The token is not accepted for longer, whatever expires_in says: a server
+// may send a token of its cache with the lifetime of a new one.
+func expiryOf(named, expiry json.RawMessage, start time.Time) time.Time {
+	// expires_in is a whole number for callers, and 0 would mean "never expires".
+	const least = 1
+	lifetime := number(named)
+	if end := number(expiry); end != 0 {
+		left := end - float64(start.UnixMilli())/1000
+		if lifetime < least || left < lifetime-clockTolerance.Seconds() {
+			lifetime = left
+		}
+	}
+	if lifetime < least {
+		return time.Time{}
+	}
+	// Compared as a float, because a large number of seconds overflows a Duration.
+	return start.Add(time.Duration(min(lifetime, maxLifetime.Seconds()) * float64(time.Second)))
+}
+
+// number returns a number, which some servers send as a string (PayPal, Azure AD v1); 0: it is
+// none.
+func number(raw json.RawMessage) float64 {
 	text := string(raw)
 	if s, ok := strictjson.String(raw); ok {
 		text = s
 	}
-	if text == "" || text == "null" {
-		return time.Time{}, ""
+	n, err := strconv.ParseFloat(text, 64)
+	if err != nil && !math.IsInf(n, 0) || math.IsNaN(n) {
+		return 0
 	}
-	seconds, err := strconv.ParseFloat(text, 64)
-	if err != nil && !math.IsInf(seconds, 0) || math.IsNaN(seconds) {
-		return time.Time{}, "expires_in is not a number"
-	}
-	// Compared as a float, because a large number of seconds overflows a Duration.
-	seconds = min(seconds, maxLifetime.Seconds())
-	if seconds < 1 {
-		// expires_in is a whole number for callers, and 0 would mean "never expires".
-		return time.Time{}, "the token is already expired"
-	}
-	return start.Add(time.Duration(seconds * float64(time.Second))), ""
+	return n
 }
 
 // encodeMembers encodes the members for callers, access_token first. It drops
-// refresh_token and id_token, which only the client may use.
+// refresh_token and id_token, which only the client may use, and the members of an error, which
+// are empty.
 func encodeMembers(members map[string]json.RawMessage) string {
 	names := []string{"access_token", "token_type"}
 	var others []string
 	for name := range members {
 		switch name {
-		case "access_token", "token_type", "expires_in", "expires_at", "refresh_token", "id_token":
+		case "access_token", "token_type", "expires_in", "expires_at", "refresh_token", "id_token", "error", "error_description", "error_uri":
 		default:
 			others = append(others, name)
 		}
@@ -202,24 +244,31 @@ func encodeMembers(members map[string]json.RawMessage) string {
 	return b.String()
 }
 
-// certificateBound looks for cnf in the claims if the token is a JWT. It reads no other
-// claim and does not verify the token, which is meant for the resource server.
-func certificateBound(access string) bool {
-	_, afterHeader, ok := strings.Cut(access, ".")
-	payload, _, ok2 := strings.Cut(afterHeader, ".")
-	if !ok || !ok2 {
-		return false
+// claims are those of a JWT that decide how the vendor treats it.
+type claims struct {
+	Confirmation json.RawMessage `json:"cnf"`
+	Expiry       json.RawMessage `json:"exp"`
+}
+
+// readClaims returns the claims of the token if it is a JWT. It does not verify the token, which
+// is meant for the resource server.
+func readClaims(access string) claims {
+	var c claims
+	_, afterHeader, _ := strings.Cut(access, ".")
+	payload, _, ok := strings.Cut(afterHeader, ".")
+	text, err := base64.RawURLEncoding.DecodeString(payload)
+	if !ok || err != nil || json.Unmarshal(text, &c) != nil {
+		return claims{}
 	}
-	claims, err := base64.RawURLEncoding.DecodeString(payload)
-	if err != nil {
-		return false
+	return c
+}
+
+// bound looks for the thumbprint of a certificate.
+func (c claims) bound() bool {
+	var confirmation struct {
+		Thumbprint string `json:"x5t#S256"`
 	}
-	var c struct {
-		Confirmation struct {
-			Thumbprint string `json:"x5t#S256"`
-		} `json:"cnf"`
-	}
-	return json.Unmarshal(claims, &c) == nil && c.Confirmation.Thumbprint != ""
+	return json.Unmarshal(c.Confirmation, &confirmation) == nil && confirmation.Thumbprint != ""
 }
 
 // tokenRecord is the form in which environments share a token.

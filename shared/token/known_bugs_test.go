@@ -259,7 +259,7 @@ func TestFrozenProcessUsesWallClock(t *testing.T) {
 // never expires (golang/oauth2), or as one for an hour (BerriAI/litellm #32259).
 func TestTokenWithoutExpiresInIsNotCached(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
-		env.Server.Misbehave(oauthtest.Members(map[string]any{"expires_in": nil}))
+		env.Server.Misbehave(oauthtest.Members(map[string]any{"access_token": "opaque", "expires_in": nil}))
 		grant := env.MustVend(token.Request{})
 		var answer map[string]any
 		if err := json.Unmarshal(grant.AppendJSON(nil, env.Now()), &answer); err != nil || answer["expires_in"] != nil || answer["expires_at"] != nil {

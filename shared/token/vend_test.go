@@ -204,7 +204,6 @@ func TestServerFaults(t *testing.T) {
 		{"token with a line break", oauthtest.Members(map[string]any{"access_token": "a\r\nX: y"}), fault.Misconfigured, 1},
 		{"token of 70 KiB", oauthtest.Members(map[string]any{"access_token": tooBig}), fault.Misconfigured, 1},
 		{"DPoP token", oauthtest.Members(map[string]any{"token_type": "DPoP"}), fault.Misconfigured, 1},
-		{"already expired", oauthtest.Members(map[string]any{"expires_in": -1}), fault.Misconfigured, 1},
 		{"invalid_scope", oauthtest.RefuseWith(400, "invalid_scope", "no"), fault.InvalidScope, 1},
 		{"invalid_target", oauthtest.RefuseWith(400, "invalid_target", "no"), fault.InvalidTarget, 1},
 		{"unauthorized_client", oauthtest.RefuseWith(400, "unauthorized_client", "no"), fault.Misconfigured, 1},
@@ -244,8 +243,14 @@ func TestServerOddities(t *testing.T) {
 	}{
 		{"good JSON as text/html", oauthtest.WrongContentType, true},
 		{"expires_in as a string", oauthtest.Members(map[string]any{"expires_in": "3600"}), true},
-		{"no expires_in", oauthtest.Members(map[string]any{"expires_in": nil}), false},
+		{"no expires_in", oauthtest.Members(map[string]any{"access_token": "opaque", "expires_in": nil}), false},
+		{"no expires_in, a JWT", oauthtest.Members(map[string]any{"expires_in": nil}), true},
+		{"expires_in -1", oauthtest.Members(map[string]any{"access_token": "opaque", "expires_in": -1}), false},
+		{"expires_in is a date", oauthtest.Members(map[string]any{"access_token": "opaque", "expires_in": "2026-11-28"}), false},
+		{"list of scopes", oauthtest.Members(map[string]any{"scope": []string{"a", "b"}}), true},
+		{"error is empty", oauthtest.Members(map[string]any{"error": ""}), true},
 		{"expires_in of a century", oauthtest.Members(map[string]any{"expires_in": 3.2e9}), true},
+		{"token_type of Apigee", oauthtest.Members(map[string]any{"token_type": "BearerToken"}), true},
 		{"lower-case token_type", oauthtest.Members(map[string]any{"token_type": "bearer"}), true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -59,7 +59,7 @@ func New(t *testing.T) *Env {
 	e := &Env{T: t, network: newNetwork(), secrets: make(map[string]secret.Secret), older: make(map[string]secret.Secret), counts: make(map[string]int)}
 	// Loads have deadlines of their own, and may outlive the test's last request.
 	t.Cleanup(func() { time.Sleep(time.Minute) })
-	e.Server = oauthtest.NewServer(t, oauthtest.Config{Listener: e.network})
+	e.Server = oauthtest.NewServer(t, oauthtest.Config{Listener: e.network, Now: e.Now})
 	e.Vendor = token.New(e.Config())
 	e.Server.Register(oauthtest.Client{ID: "id", Methods: []string{"client_secret_post"}, Secrets: []string{"good"}})
 	e.Put("billing", "v1", nil)
@@ -84,10 +84,10 @@ func (e *Env) Config() token.Config {
 
 // Registry returns the configuration of the vendor's registry.
 func (e *Env) Registry() registry.Config {
-	return registry.Config{Secrets: e, Previous: secret.ReaderFunc(e.readPrevious), Addresses: oauth.AddressPolicy{Private: true, Dial: e.network.Dial}}
+	return registry.Config{Secrets: e, Previous: secret.ReaderFunc(e.readPrevious), Addresses: oauth.AddressPolicy{Private: true, Dial: e.network.Dial}, Now: e.Now}
 }
 
-// Now is the clock of the vendor.
+// Now is the clock of the vendor and of the server.
 func (e *Env) Now() time.Time {
 	e.mu.Lock()
 	defer e.mu.Unlock()
