@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -202,27 +203,26 @@ func TestCertificateIsNotSentAgainAfterClose(t *testing.T) {
 // TestCertificateIsNotSentAgainAfterReset: the reset of a connection may overtake the alert
 // by which the server refuses the certificate.
 func TestCertificateIsNotSentAgainAfterReset(t *testing.T) {
-	var connections atomic.Int64
+	var shown atomic.Int64
 	strict := httptest.NewUnstartedServer(http.NotFoundHandler())
-	strict.TLS = &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: x509.NewCertPool()}
-	strict.Config.ConnState = func(_ net.Conn, state http.ConnState) {
-		if state == http.StateNew {
-			connections.Add(1)
-		}
-	}
+	strict.Config.ErrorLog = log.New(io.Discard, "", 0)
+	strict.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error {
+		shown.Add(1)
+		return errors.New("no")
+	}}
 	strict.StartTLS()
 	defer strict.Close()
 	const exchanges = 50
 	for range exchanges {
 		c := certificateClient(t, strict)
 		_, err := exchanger().Exchange(t.Context(), c, oauth.Request{Ask: ask.Ask{Parameters: map[string]string{"x": strings.Repeat("y", 4000)}}})
-		if err == nil {
-			t.Fatal("got a token")
+		if e := failureOf(t, err); e.Reason != oauth.CertificateRefused {
+			t.Errorf("got %v, want CertificateRefused", e)
 		}
 		c.Close()
 	}
-	if connections.Load() != exchanges {
-		t.Errorf("got %d connections, want %d", connections.Load(), exchanges)
+	if shown.Load() != exchanges {
+		t.Errorf("the certificate was sent %d times, want %d", shown.Load(), exchanges)
 	}
 }
 

@@ -37,7 +37,8 @@ type Client struct {
 	host      string // of url, with the port
 	mutualTLS bool
 	auth      Authenticator
-	http      *http.Client
+	versions  *versions
+	http      *http.Client // by versions
 	used      atomic.Int64 // when the last request began, in Unix nanoseconds
 }
 
@@ -52,13 +53,15 @@ func NewClient(cfg Config) (*Client, error) {
 	case cfg.Authenticator == nil:
 		return nil, errors.New("no client authentication")
 	}
+	v := newVersions(cfg.Addresses.connect(), tlsConfig(cfg.RootCAs, cfg.Certificate))
 	return &Client{
 		id:        cfg.ID,
 		url:       endpoint.String(),
 		host:      endpoint.Host,
 		mutualTLS: cfg.Method.MutualTLS(),
 		auth:      cfg.Authenticator,
-		http:      NewHTTPClient(cfg.RootCAs, cfg.Certificate, cfg.Addresses),
+		versions:  v,
+		http:      newHTTPClient(v),
 	}, nil
 }
 

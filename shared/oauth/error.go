@@ -13,7 +13,7 @@ type Reason int
 const (
 	_                  Reason = iota
 	Refused                   // the server answered with an error status; see Error.Status
-	CertificateRefused        // the server ended the TLS handshake because of the client certificate
+	CertificateRefused        // the server ended the TLS handshake because of the client certificate, by an alert or probably
 	NoProof                   // the [Authenticator] failed; no request was sent
 	Unreachable               // there was no connection, or it broke before an answer
 	TimedOut                  // no complete answer before the deadline
@@ -68,6 +68,9 @@ type Error struct {
 	// shown: the connection broke after the server had requested the certificate that
 	// authenticates the client.
 	shown bool
+	// dropped: the connection ended without an alert after the server had requested that
+	// certificate in the handshake.
+	dropped bool
 }
 
 // Error implements error.

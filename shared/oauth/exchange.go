@@ -38,7 +38,7 @@ type Request struct {
 	MaxAttempts int
 	// Proven says that the client's credential has obtained a token before; false: that is
 	// not known. It decides whether a 403 is a failed logon, and whether a certificate is
-	// sent again after a connection broke.
+	// sent again, or taken for refused, after a connection broke.
 	Proven bool
 	// Permit is asked before each retry; nil: retries need no permit.
 	Permit func(context.Context) bool
@@ -145,6 +145,9 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	if err != nil {
 		failure := trace.transportError(err)
 		failure.proven = r.Proven
+		if failure.dropped {
+			c.explainDrop(ctx, failure)
+		}
 		return nil, failure
 	}
 	defer func() { _ = resp.Body.Close() }()

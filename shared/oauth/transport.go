@@ -30,15 +30,23 @@ const (
 // that refuses HTTP/1.1 it speaks HTTP/2. roots nil means the system's, certificate nil means
 // none.
 func NewHTTPClient(roots *x509.CertPool, certificate *tls.Certificate, addresses AddressPolicy) *http.Client {
-	dial := addresses.Dial
+	return newHTTPClient(newVersions(addresses.connect(), tlsConfig(roots, certificate)))
+}
+
+// connect returns what connects to servers within the policy.
+func (p AddressPolicy) connect() dialFunc {
 	switch {
-	case addresses.Proxy != nil:
-		dial = addresses.connector()
-	case dial == nil:
-		dial = addresses.dialer().connect
+	case p.Proxy != nil:
+		return p.connector()
+	case p.Dial != nil:
+		return p.Dial
 	}
+	return p.dialer().connect
+}
+
+func newHTTPClient(v *versions) *http.Client {
 	return &http.Client{
-		Transport: newVersions(dial, tlsConfig(roots, certificate)),
+		Transport: v,
 		// A redirect would send the credential to another server (RFC 9700 section
 		// 4.12).
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -158,7 +166,9 @@ func (t *attemptTrace) transportError(err error) *Error {
 	case isTimeout(err):
 		return &Error{Reason: TimedOut}
 	}
-	return t.broken()
+	failure := t.broken()
+	failure.dropped = t.mutualTLS && t.requested.Load()
+	return failure
 }
 
 // broken is the error for a connection that ended before an answer.
@@ -166,14 +176,17 @@ func (t *attemptTrace) broken() *Error {
 	return &Error{Reason: Unreachable, Detail: "the connection broke before an answer", shown: t.showedCertificate()}
 }
 
+// internalError is the alert of a server in trouble.
+const internalError = "tls: internal error"
+
 // alertError classifies an alert of the server (RFC 8446 section 6) by the text that
 // crypto/tls has for it.
 func (t *attemptTrace) alertError(alert string) *Error {
-	switch strings.TrimPrefix(alert, "tls: ") {
-	case "internal error":
+	switch alert {
+	case internalError:
 		return t.broken()
-	case "handshake failure", "bad certificate", "unsupported certificate", "revoked certificate", "expired certificate",
-		"unknown certificate", "unknown certificate authority", "access denied", "certificate required":
+	case "tls: handshake failure", "tls: bad certificate", "tls: unsupported certificate", "tls: revoked certificate", "tls: expired certificate",
+		"tls: unknown certificate", "tls: unknown certificate authority", "tls: access denied", "tls: certificate required":
 		if t.showedCertificate() {
 			return &Error{Reason: CertificateRefused}
 		}

@@ -78,6 +78,14 @@ func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 	return second, secondErr
 }
 
+// current returns the transport of the version that the server speaks.
+func (v *versions) current() *http.Transport {
+	if v.useTwo.Load() {
+		return v.two
+	}
+	return v.one
+}
+
 func withBody(req *http.Request, body []byte) *http.Request {
 	r := req.WithContext(req.Context())
 	r.Body = io.NopCloser(bytes.NewReader(body))
