@@ -1,7 +1,11 @@
 package keypair
 
 import (
+	"bytes"
+	"crypto/rand"
 	"crypto/x509"
+	"encoding/asn1"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -23,10 +27,14 @@ func TestParseChain(t *testing.T) {
 		{"no end line", strings.TrimSuffix(chain(leaf), "-----END CERTIFICATE-----\n"), "has a PEM block without an end"},
 		{"not PEM", keypairtest.Canary, "is not PEM"},
 		{"not base64", "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----", "has a PEM block that is not base64"},
-		{"not a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "holds a certificate that cannot be read"},
+		{"not a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----", "holds a certificate that cannot be used: certificate 1 cannot be read"},
 		{"leaf last", chain(root, inter, leaf), "must begin with the leaf"},
 		{"of another key", chain(m.Issue(m.EC256, nil)), ErrMismatch.Error()},
-		{"a stranger in it", chain(leaf, inter, keypairtest.SelfSigned(m.EC384)), "holds a certificate that is not in the leaf's chain"},
+		{"a stranger in it", chain(leaf, inter, root, keypairtest.SelfSigned(m.EC384)), "holds a certificate that is not in the leaf's chain"},
+		{"without the intermediate", chain(leaf, root), "holds a certificate that is not in the leaf's chain: an intermediate certificate is missing"},
+		{"export without the intermediate", exported(m.PEM["rsa.key"], chain(leaf, root)), "holds a certificate that is not in the leaf's chain: an intermediate certificate is missing"},
+		{"export of another key", exported(m.PEM["ec256.key"], chain(m.Issue(m.EC256, nil))), ErrMismatch.Error()},
+		{"negative serial number", chain(leaf) + negativeSerial(m), "holds a certificate that cannot be used: certificate 2 has a negative serial number"},
 		{"CA as leaf", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.IsCA = true }), inter), "begins with the certificate of a CA"},
 		{"CA as leaf, alone", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.IsCA = true; c.Subject.CommonName = "CA" })), "begins with the certificate of a CA"},
 		{"expired", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })), "has expired: it was valid until 2027-01-15T11:59:59Z"},
@@ -43,6 +51,8 @@ func TestParseChain(t *testing.T) {
 		{"shuffled", chain(leaf, root, inter), ""},
 		{"issuer twice", chain(leaf, inter, root, &cross), ""},
 		{"alone", chain(leaf), ""},
+		{"export", exported(m.PEM["rsa.key"], chain(leaf, inter, root)), ""},
+		{"export with the leaf last and a stranger", chain(keypairtest.SelfSigned(m.EC384), root, inter, leaf) + m.PEM["rsa.key"], ""},
 		{"self-signed", chain(keypairtest.SelfSigned(m.RSA)), ""},
 	}
 	for _, test := range tests {
@@ -97,21 +107,115 @@ func TestParseRoots(t *testing.T) {
 		want  string
 	}{
 		{"rubbish", []string{keypairtest.Canary}, "is not PEM"},
+		{"nothing that can be read", []string{short, negativeSerial(m)}, "holds no certificate that can be used: certificate 1 cannot be read, certificate 2 has a negative serial number"},
+		{"key", []string{ca + m.PEM["rsa.key"]}, "holds a private key"},
 		{"a thousand", []string{strings.Repeat(short, 1000)}, "holds more than 100 PEM blocks"},
 		{"a hundred and one in two texts", []string{strings.Repeat(ca, 60), strings.Repeat(ca, 41)}, "holds more than 40 PEM blocks"},
-		{"leaf", []string{leaf}, "holds a certificate that is not of a CA"},
-		{"leaf in a list", []string{ca, leaf}, "holds a certificate that is not of a CA"},
+		{"leaf", []string{leaf}, "holds a certificate that is neither of a CA nor self-signed"},
+		{"leaf in a list", []string{ca, leaf}, "holds a certificate that is neither of a CA nor self-signed"},
 		{"one", []string{ca}, ""},
 		{"two in one", []string{ca + ca}, ""},
 		{"list", []string{ca, strings.ReplaceAll(ca, "\n", `\n`)}, ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			roots, err := ParseRoots(test.roots)
+			roots, _, err := ParseRoots(test.roots)
 			checkError(t, err, test.want, strings.Join(test.roots, ""))
 			if (roots == nil) != (test.want != "") {
 				t.Errorf("got %d roots", len(roots))
 			}
 		})
 	}
+}
+
+// Certificates of old authorities are skipped, so that the others of a bundle count.
+func TestParseRootsSkipsWhatCannotBeRead(t *testing.T) {
+	m := testMaterial()
+	roots, skipped, err := ParseRoots([]string{m.PEM["ca"], negativeSerial(m) + m.PEM["ca"]})
+	if err != nil || len(roots) != 2 || !slices.Equal(skipped, []string{"certificate 2 has a negative serial number"}) {
+		t.Errorf("got %d roots, %q, %v, want two and the second named", len(roots), skipped, err)
+	}
+}
+
+// A pinned server certificate is trusted as itself, and not as an issuer. Go would accept a
+// certificate of version 1 as an issuer.
+func TestTrustOnlyDoesNotMakeAnIssuer(t *testing.T) {
+	m := testMaterial()
+	server := func(c *x509.Certificate) { c.DNSNames = []string{"as.example.com"} }
+	pinned := new(keypairtest.Material).Issue(m.EC256, server)
+	old := *pinned
+	old.Version, old.BasicConstraintsValid = 1, false
+	other := must(x509.ParseCertificate(must(x509.CreateCertificate(rand.Reader, m.Issue(m.RSA, func(c *x509.Certificate) {
+		server(c)
+		c.Subject.CommonName = "issued"
+	}), pinned, m.RSA.Public(), m.EC256))))
+	verify := func(c *x509.Certificate, roots ...*x509.Certificate) error {
+		_, err := c.Verify(x509.VerifyOptions{DNSName: "as.example.com", Roots: TrustOnly(roots), CurrentTime: keypairtest.Now()})
+		return err
+	}
+	roots, _, err := ParseRoots([]string{keypairtest.CertificatePEM(pinned)})
+	if err != nil || verify(pinned, roots...) != nil {
+		t.Errorf("got %v and %v for the certificate itself, want no error", err, verify(pinned, roots...))
+	}
+	for name, root := range map[string]*x509.Certificate{"version 3": pinned, "version 1": &old} {
+		if verify(other, root) == nil {
+			t.Errorf("%s: the certificate is trusted as an issuer", name)
+		}
+	}
+}
+
+func TestCheckClient(t *testing.T) {
+	m := testMaterial()
+	for name, test := range map[string]struct {
+		usages []x509.ExtKeyUsage
+		more   []asn1.ObjectIdentifier
+		ok     bool
+	}{
+		"none":              {nil, nil, true},
+		"client":            {[]x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, nil, true},
+		"server and client": {[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, nil, true},
+		"any":               {[]x509.ExtKeyUsage{x509.ExtKeyUsageAny}, nil, true},
+		"server":            {[]x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, nil, false},
+		"mail":              {[]x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection}, nil, false},
+		"unknown":           {nil, []asn1.ObjectIdentifier{{1, 3, 6, 1, 4, 1, 311, 10, 3, 12}}, false},
+	} {
+		leaf := m.Issue(m.EC256, func(c *x509.Certificate) { c.ExtKeyUsage, c.UnknownExtKeyUsage = test.usages, test.more })
+		if err := CheckClient(leaf); (err == nil) != test.ok {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestHolds(t *testing.T) {
+	m := testMaterial()
+	for name, test := range map[string]struct {
+		text             string
+		key, certificate bool
+	}{
+		"nothing":       {keypairtest.Canary, false, false},
+		"key":           {m.PEM["rsa.pkcs1.literal"], true, false},
+		"encrypted key": {string(opensslFile(t, "pkcs8-aes-256-cbc-hmacWithSHA256.pem")), true, false},
+		"chain":         {m.PEM["rsa.chain"], false, true},
+		"export":        {exported(m.PEM["rsa.key"], m.PEM["rsa.chain"]), true, true},
+		"many marks":    {strings.Repeat(beginMark, 20000), false, false},
+	} {
+		if key, certificate := Holds(test.text); key != test.key || certificate != test.certificate {
+			t.Errorf("%s: got %t, %t, want %t, %t", name, key, certificate, test.key, test.certificate)
+		}
+	}
+}
+
+// exported is a key with its chain as openssl pkcs12 -nodes writes them, with the attributes
+// of the bags.
+func exported(key, chain string) string {
+	attributes := "Bag Attributes\n    friendlyName: billing\n    localKeyID: 54 69\n"
+	chain = strings.ReplaceAll(chain, "-----BEGIN", attributes+"subject=CN = test\n\nissuer=CN = test\n\n-----BEGIN")
+	return attributes + "Key Attributes: <No Attributes>\n" + key + chain
+}
+
+// negativeSerial is the root's certificate with the serial number -5, as old authorities have
+// one. Its signature is wrong then, which no parser verifies.
+func negativeSerial(m *keypairtest.Material) string {
+	root := m.Issue(m.EC256, func(c *x509.Certificate) { c.SerialNumber, c.IsCA = big.NewInt(5), true })
+	return keypairtest.BlockPEM("CERTIFICATE", bytes.Replace(root.Raw, []byte{2, 1, 5}, []byte{2, 1, 0xfb}, 1))
 }

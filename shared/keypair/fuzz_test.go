@@ -27,13 +27,19 @@ func FuzzCertificates(f *testing.F) {
 	for _, name := range []string{"rsa.chain", "rsa.chain.literal", "ec256.selfsigned", "rsa.key"} {
 		f.Add(m.PEM[name])
 	}
+	f.Add(exported(m.PEM["rsa.key"], m.PEM["rsa.chain"]))
+	f.Add(negativeSerial(m) + m.PEM["ca"])
 	f.Fuzz(func(t *testing.T, pem string) {
-		certificates, err := parseCertificates(pem, maxChain)
-		if (len(certificates) == 0) == (err == nil) || len(certificates) > maxChain {
-			t.Fatalf("got %d certificates, error %v", len(certificates), err)
+		chain, err := ParseChain(pem, nil)
+		if len(chain) == 0 && err == nil || len(chain) > maxChain {
+			t.Fatalf("got %d certificates, error %v", len(chain), err)
 		}
-		if err == nil && len(issuingOrder(certificates)) > len(certificates) {
-			t.Fatal("issuingOrder added certificates")
+		if _, certificate := Holds(pem); len(chain) > 0 && !certificate {
+			t.Fatal("Holds found no certificate, ParseChain did")
+		}
+		roots, skipped, err := ParseRoots([]string{pem})
+		if (len(roots) == 0) == (err == nil) || len(roots)+len(skipped) > maxRoots {
+			t.Fatalf("got %d roots, %d skipped, error %v", len(roots), len(skipped), err)
 		}
 	})
 }

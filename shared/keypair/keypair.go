@@ -25,9 +25,9 @@ import (
 // Supported describes the keys that are accepted, for error texts.
 const Supported = "RSA of 2048 to 8192 bits, or EC on P-256 or P-384"
 
-// maxKeyBlocks is how many PEM blocks of a private key are read, to find that there are too
-// many.
-const maxKeyBlocks = 10
+// maxBlocks is how many PEM blocks a private key and its certificates may have: a key with
+// EC PARAMETERS and a chain.
+const maxBlocks = maxChain + 2
 
 // Pair is a private key with its certificates.
 type Pair struct {
@@ -51,18 +51,18 @@ func (p Password) wrong(what string) error {
 }
 
 // ParseKey reads one private key in PEM: PKCS#1, SEC1 or PKCS#8. A PKCS#8 key may be
-// encrypted. The key is one of [Supported].
+// encrypted. Certificates beside it are ignored; [ParseChain] reads them. The key is one of
+// [Supported].
 func ParseKey(text string, password Password) (crypto.Signer, error) {
-	blocks, err := parsePEM(text, maxKeyBlocks)
+	blocks, err := parsePEM(text, maxBlocks)
 	if err != nil {
 		return nil, err
 	}
-	// openssl ecparam -genkey writes the curve into a block of its own.
-	if len(blocks) > 1 && blocks[0].label == "EC PARAMETERS" {
-		blocks = blocks[1:]
+	if keys := slices.DeleteFunc(slices.Clone(blocks), pemBlock.besideKey); len(keys) > 0 {
+		blocks = keys
 	}
 	if len(blocks) > 1 {
-		return nil, errors.New("must hold one private key and nothing else")
+		return nil, errors.New("must hold one private key, and certificates at most beside it")
 	}
 	key, err := parseKeyBlock(blocks[0], password)
 	if err != nil {

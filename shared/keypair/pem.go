@@ -23,6 +23,28 @@ type pemBlock struct {
 	encrypted bool
 }
 
+func (b pemBlock) isKey() bool { return strings.HasSuffix(b.label, "PRIVATE KEY") }
+
+// besideKey reports whether a block may stand beside a private key: a certificate, or the
+// curve, which openssl ecparam -genkey writes into a block of its own.
+func (b pemBlock) besideKey() bool {
+	return strings.HasSuffix(b.label, "CERTIFICATE") || b.label == "EC PARAMETERS"
+}
+
+// Holds reports what a text in PEM has by the first lines of its blocks. What follows them
+// may still be broken.
+func Holds(text string) (key, certificate bool) {
+	for {
+		_, after, ok := strings.Cut(text, beginMark)
+		if !ok {
+			return key, certificate
+		}
+		label, _, _ := strings.Cut(after[:min(len(after), maxLabel+len(markEnd))], markEnd)
+		b := pemBlock{label: label}
+		key, certificate, text = key || b.isKey(), certificate || strings.HasSuffix(label, "CERTIFICATE"), after
+	}
+}
+
 // parsePEM reads at most limit PEM blocks (RFC 7468) as they survive environment
 // variables, JSON and browsers: with literal \n, with CRLF, with spaces instead of line
 // ends, or without the last line end. Text before a block is ignored, because OpenSSL

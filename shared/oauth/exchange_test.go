@@ -2,7 +2,9 @@ package oauth_test
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -85,6 +87,8 @@ func TestUntrustedServerReceivesNothing(t *testing.T) {
 	}{
 		{"unknown authority", oauthtest.Config{}, "unknown authority; check ca_certificates"},
 		{"other host", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "x", Hosts: []string{"as.test"}})}, "another host"},
+		{"no name", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "127.0.0.1"})}, "no subject alternative name"},
+		{"SHA-1", oauthtest.Config{Certificate: signedWithSHA1(t, genuine.CA(), issue(oauthtest.Leaf{CommonName: "x", Hosts: loopback}))}, "signed with SHA-1"},
 		{"expired", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "x", Hosts: loopback, NotAfter: past})}, "until " + past.UTC().Format(time.RFC3339)},
 		{"TLS 1.1 only", oauthtest.Config{Certificate: issue(oauthtest.Leaf{CommonName: "x", Hosts: loopback}), TLS: func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }}, "handshake"},
 	} {
@@ -100,6 +104,26 @@ func TestUntrustedServerReceivesNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// signedWithSHA1 returns a certificate with the same content and an old signature.
+func signedWithSHA1(t *testing.T, ca *oauthtest.CA, certificate *tls.Certificate) *tls.Certificate {
+	t.Helper()
+	text, err := ca.PEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair([]byte(text), []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := *certificate.Leaf
+	template.SignatureAlgorithm = x509.ECDSAWithSHA1
+	der, err := x509.CreateCertificate(rand.Reader, &template, pair.Leaf, template.PublicKey, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: certificate.PrivateKey}
 }
 
 func TestCertificateRefusedInHandshakeIsFailedLogon(t *testing.T) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -208,17 +210,33 @@ func untrustedDetail(err error) string {
 	var invalid x509.CertificateInvalidError
 	var authority x509.UnknownAuthorityError
 	switch {
+	case errors.As(err, &host) && !hasAlternativeName(host.Certificate):
+		return "its certificate names no host: it has no subject alternative name (SAN)"
 	case errors.As(err, &host):
 		return "its certificate is for another host"
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "its certificate is expired or not yet valid by the local clock: it is valid from " +
 			invalid.Cert.NotBefore.UTC().Format(time.RFC3339) + " until " + invalid.Cert.NotAfter.UTC().Format(time.RFC3339)
+	case errors.As(err, &invalid) && invalid.Reason == x509.IncompatibleUsage:
+		return "its certificate is not for servers: its extended key usage is without serverAuth"
 	case errors.As(err, &invalid):
 		return "its certificate is not valid"
+	case errors.As(err, &authority) && strings.Contains(authority.Error(), "insecure algorithm"):
+		// The authority is known: crypto/x509 tried to verify with it.
+		return "its certificate or an intermediate one is signed with SHA-1 or an older algorithm, which is not accepted"
 	case errors.As(err, &authority):
 		return "its certificate is issued by an unknown authority; check ca_certificates"
 	}
+	if strings.Contains(err.Error(), "failed to parse certificate from server") {
+		return "its certificate cannot be read, for example because of a negative serial number"
+	}
 	return "the TLS handshake failed"
+}
+
+// hasAlternativeName reports whether a certificate has the extension subjectAltName (RFC 5280
+// section 4.2.1.6). Old appliances name themselves in the common name only.
+func hasAlternativeName(c *x509.Certificate) bool {
+	return slices.ContainsFunc(c.Extensions, func(e pkix.Extension) bool { return e.Id.String() == "2.5.29.17" })
 }
 
 func dialDetail(err error) string {

@@ -46,6 +46,9 @@ type Client struct {
 	// It is a SHA-256 (43 characters) that allows a weak secret to be guessed. It must not be
 	// logged, and must not be stored outside sealed rows.
 	Credential string
+	// Notes say what the document has that is not used, for operators. Each begins with the
+	// name of a member and holds no value.
+	Notes []string
 	// NoPrevious says that the document forbids the use of its previous version.
 	NoPrevious bool
 
@@ -112,6 +115,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		Created:          s.Created,
 		Method:           d.method,
 		Credential:       credentialOf(d),
+		Notes:            d.options.notes,
 		NoPrevious:       d.options.noPrevious,
 		Scope:            d.options.scope,
 		Resource:         d.options.resource,

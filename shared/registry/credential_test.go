@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"bytes"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"math/big"
 	"slices"
 	"testing"
 	"time"
@@ -36,7 +38,7 @@ func TestKeyMembers(t *testing.T) {
 		{"pkcs12", members{"pkcs12": p12, "pkcs12_password": "test-only"}, ""},
 		{"root", members{"client_secret": "s", "ca_certificates": keypairtest.Canary}, "ca_certificates is not PEM"},
 		{"roots of another type", members{"client_secret": "s", "ca_certificates": 1}, "ca_certificates must be a string or a list"},
-		{"leaf as root", members{"client_secret": "s", "ca_certificates": []string{ca, leaf}}, "ca_certificates holds a certificate that is not of a CA"},
+		{"leaf as root", members{"client_secret": "s", "ca_certificates": []string{ca, leaf}}, "ca_certificates holds a certificate that is neither of a CA nor self-signed"},
 		{"no roots", members{"client_secret": "s", "ca_certificates": ""}, ""},
 		{"roots", members{"client_secret": "s", "ca_certificates": []string{ca, ca}}, ""},
 	} {
@@ -60,7 +62,7 @@ func TestKeyMembers(t *testing.T) {
 func TestEachProblemOfCertificateIsReported(t *testing.T) {
 	m := testMaterial()
 	expired := m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })
-	got := problemsOf(t, native(members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.CertificatePEM(expired, keypairtest.SelfSigned(m.EC384))}))
+	got := problemsOf(t, native(members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.CertificatePEM(expired, m.Intermediate.Certificate, m.Root.Certificate, keypairtest.SelfSigned(m.EC384))}))
 	if want := []string{"certificate has expired: it was valid until 2027-01-15T11:59:59Z", "certificate holds a certificate that is not in the leaf's chain"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -76,4 +78,19 @@ func TestPasswordOfKeyInServiceKey(t *testing.T) {
 		t.Error(err)
 	}
 	expectProblem(t, must(json.Marshal(bare)), "credentials.key is encrypted, and private_key_password beside service_key is missing")
+}
+
+// An old authority in a bundle does not make the others useless.
+func TestAuthorityThatCannotBeReadIsNoted(t *testing.T) {
+	m := testMaterial()
+	old := m.Issue(m.EC256, func(c *x509.Certificate) { c.SerialNumber, c.IsCA = big.NewInt(7), true })
+	negative := keypairtest.BlockPEM("CERTIFICATE", bytes.Replace(old.Raw, []byte{2, 1, 7}, []byte{2, 1, 0xf9}, 1))
+	client, err := load(t, native(members{"client_secret": "s", "ca_certificates": negative + m.PEM["ca"]}), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"ca_certificates: certificate 1 has a negative serial number and is not used"}; !slices.Equal(client.Notes, want) || len(client.roots) != 1 {
+		t.Errorf("got %q and %d authorities, want %q and 1", client.Notes, len(client.roots), want)
+	}
+	expectProblem(t, native(members{"client_secret": "s", "ca_certificates": negative}), "ca_certificates holds no certificate that can be used: certificate 1 has a negative serial number")
 }

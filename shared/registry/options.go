@@ -39,6 +39,8 @@ type options struct {
 	bound                 BoundPolicy
 	// roots are the authorities that ca_certificates names.
 	roots []*x509.Certificate
+	// notes are those of [Client].
+	notes []string
 	// noPrevious forbids the use of the secret's previous version.
 	noPrevious bool
 	encoding   oauth.BasicEncoding
@@ -66,11 +68,11 @@ func readOptions(o object) options {
 		parameters:  readParameters(o),
 		allow:       readAllow(o),
 		bound:       BoundPolicy(o.choice("certificate_bound", string(BoundWarn), string(BoundAllow), string(BoundRefuse))),
-		roots:       readRoots(o),
 		noPrevious:  o.choice("previous", "allow", "never") == "never",
 		encoding:    readEncoding(o),
 		assertion:   readAssertion(o),
 	}
+	opts.roots, opts.notes = readRoots(o)
 	if opts.bound == "" {
 		opts.bound = BoundWarn
 	}
@@ -159,17 +161,21 @@ func readType(o object) string {
 	return t.value
 }
 
-// readRoots reads ca_certificates, which replace the system's roots.
-func readRoots(o object) []*x509.Certificate {
+// readRoots reads ca_certificates, which replace the system's roots. notes say which of them
+// are not used.
+func readRoots(o object) (roots []*x509.Certificate, notes []string) {
 	list := o.strings("ca_certificates")
 	if len(list) == 0 {
-		return nil
+		return nil, nil
 	}
-	roots, err := keypair.ParseRoots(list)
+	roots, skipped, err := keypair.ParseRoots(list)
 	if err != nil {
 		o.report.add(o.path+"ca_certificates", err.Error())
 	}
-	return roots
+	for _, reason := range skipped {
+		notes = append(notes, o.path+"ca_certificates: "+reason+" and is not used")
+	}
+	return roots, notes
 }
 
 // rootPool returns the authorities to trust; nil: the system's.
@@ -177,9 +183,5 @@ func (o options) rootPool() *x509.CertPool {
 	if len(o.roots) == 0 {
 		return nil
 	}
-	pool := x509.NewCertPool()
-	for _, root := range o.roots {
-		pool.AddCert(root)
-	}
-	return pool
+	return keypair.TrustOnly(o.roots)
 }

@@ -164,6 +164,11 @@ func (c *clients) load(ctx context.Context, name string, last cache.Last[*regist
 	c.mu.Lock()
 	delete(c.problems, name)
 	c.mu.Unlock()
+	if client != last.Value {
+		for _, note := range client.Notes {
+			c.cfg.Log.Warn("part of a document not used", "client", name, "version", client.Version, "note", note)
+		}
+	}
 	now := c.cfg.Now()
 	refresh := now.Add(c.cfg.jitter(clientRefresh, 0.8))
 	if refused && client == last.Value {
