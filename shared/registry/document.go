@@ -162,12 +162,13 @@ func readShadow(o object) *shadow {
 
 // readShare reads share; the default is 1.
 func readShare(o object) float64 {
-	raw, ok := o.members["share"]
-	if !ok {
+	raw := o.bare("share")
+	if raw == "" {
 		return 1
 	}
-	share, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || share <= 0 || share > 1 {
+	share, err := strconv.ParseFloat(raw, 64)
+	// Not a number is written in words, which only a string can hold.
+	if err != nil || !(share > 0 && share <= 1) {
 		o.report.add(o.path+"share", "must be a number above 0 and at most 1")
 	}
 	return share

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -18,7 +19,7 @@ func TestDocumentsRefused(t *testing.T) {
 		{"trailing comma", "{\"client_id\":\"a\",\n}", "the document is not a JSON object: a comma before } or ] at line 2, column 1"},
 		{"trailing comma after a byte order mark", "\ufeff{\"client_id\":\"a\",}", "the document is not a JSON object: a comma before } or ] at line 1, column 18"},
 		{"single quotes", "{'client_id':'a'}", "the document is not a JSON object: a single quote: use double quotes at line 1, column 2"},
-		{"quoted twice", `"{\"client_id\":\"a\"}"`, "the document is not a JSON object: it is quoted twice"},
+		{"quoted three times", `"\"{\\\"client_id\\\":\\\"a\\\"}\""`, "the document is not a JSON object: it is a JSON string"},
 		{"not UTF-8", "{\"client_id\":\"\xff\"}", "the document is not a JSON object: a byte that is not UTF-8 at line 1, column 15"},
 		{"twice", `{"client_id":"a","client_id":"b"}`, "the document is ambiguous: client_id is given twice"},
 		{"twice inside", `{"credentials":{"clientid":"a","clientid":"b"}}`, "the document is ambiguous: clientid is given twice"},
@@ -29,7 +30,11 @@ func TestDocumentsRefused(t *testing.T) {
 		{"envelope of text", `{"credentials":"` + keypairtest.Canary + `"}`, "credentials must be an object"},
 		{"envelope of nothing", `{"credentials":{"x":1}}`, "credentials has none of the members"},
 		{"wrapped native", `{"service_key":{"client_id":"a","client_secret":"b","token_endpoint":"https://a.example.com"}}`, "service_key must hold a key"},
-		{"service key as text", `{"service_key":"{}"}`, "service_key must be an object"},
+		{"service key as text", `{"service_key":"{}"}`, "service_key has none of the members"},
+		{"service key as broken text", `{"service_key":"{\"clientid\":\"a\""}`, "service_key is not a JSON object"},
+		{"service key as text with a member twice", `{"service_key":"{\"clientid\":\"a\",\"clientid\":\"b\"}"}`, "service_key is ambiguous: clientid is given twice"},
+		{"quoted with a lone surrogate", `"{\"client_id\":\"\ud800\"}"`, "the document is not a JSON object"},
+		{"quoted with a second member", `"{}","document":"{}"`, "the document is not a JSON object"},
 		{"no bindings", `{"VCAP_SERVICES":{}}`, "VCAP_SERVICES must hold exactly one binding"},
 		{"bindings of another service", `{"redis":[{"credentials":{"host":"h"}}]}`, "VCAP_SERVICES must hold exactly one binding"},
 		{"same client twice", `{"identity":[{"credentials":{"clientid":"a"}},{"credentials":{"clientid":"a"}}]}`, "VCAP_SERVICES must hold exactly one binding"},
@@ -90,7 +95,8 @@ func TestNativeMembersRefused(t *testing.T) {
 		{"lifetime 0", keyed(members{"assertion_lifetime": 0}), "assertion_lifetime must be"},
 		{"lifetime -1", keyed(members{"assertion_lifetime": -1}), "assertion_lifetime must be"},
 		{"lifetime 3601", keyed(members{"assertion_lifetime": 3601}), "assertion_lifetime must be"},
-		{"lifetime text", keyed(members{"assertion_lifetime": "60"}), "assertion_lifetime must be"},
+		{"lifetime text", keyed(members{"assertion_lifetime": "60 s"}), "assertion_lifetime must be"},
+		{"share text", members{"client_secret": "s", "shadow": members{"client_secret": "t", "share": "NaN"}}, "shadow.share must be a number"},
 		{"lifetime 1e9", keyed(members{"assertion_lifetime": 1e9}), "assertion_lifetime must be"},
 		{"lifetime fraction", keyed(members{"assertion_lifetime": 1.5}), "assertion_lifetime must be"},
 		{"typ", keyed(members{"assertion_type_header": "JWT {}"}), "assertion_type_header must be"},
@@ -139,5 +145,31 @@ func TestParametersRefused(t *testing.T) {
 	client, err := load(t, native(members{"client_secret": "s", "allow_parameters": append(own, "app_tid")}), nil)
 	if err != nil || len(client.Allow) != 5 {
 		t.Errorf("got %+v, %v, want five parameters allowed", client, err)
+	}
+}
+
+// The console's key/value tab makes a string of each value, and so do Terraform's maps.
+func TestValuesInStrings(t *testing.T) {
+	key := testMaterial().PEM["rsa.key"]
+	plain := native(members{
+		"private_key": key, "assertion_lifetime": 90, "parameters": members{"organization": "x"}, "resource": []string{"urn:a", "urn:b"},
+		"allow_parameters": []string{"app_tid"}, "ca_certificates": []string{testMaterial().PEM["ca"]}, "shadow": members{"client_secret": "t", "share": 0.5},
+	})
+	quoted := native(members{
+		"private_key": key, "assertion_lifetime": "90", "parameters": `{"organization":"x"}`, "resource": `["urn:a", "urn:b"]`,
+		"allow_parameters": `["app_tid"]`, "ca_certificates": string(must(json.Marshal([]string{testMaterial().PEM["ca"]}))), "shadow": `{"client_secret":"t","share":"0.5"}`,
+	})
+	want := must(load(t, plain, nil))
+	for name, document := range map[string][]byte{"values": quoted, "document": must(json.Marshal(string(plain))), "both": must(json.Marshal(string(quoted)))} {
+		got, err := load(t, document, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if got.Terms != want.Terms || got.Credential != want.Credential || got.Shadow.Credential != want.Shadow.Credential || got.Shadow.Share != 0.5 {
+			t.Errorf("%s: got another client than from numbers, lists and objects", name)
+		}
+	}
+	if _, err := load(t, native(members{"client_secret": "s", "assertion_type_header": "", "parameters": ""}), nil); err != nil {
+		t.Errorf("empty values: %v", err)
 	}
 }

@@ -104,6 +104,14 @@ func (r *report) line(t text) text {
 	return t
 }
 
+// givenAny reports whether one of several members is given.
+func (o object) givenAny(names ...string) bool { return slices.ContainsFunc(names, o.given) }
+
+// first reads the first of several members that is given, and the first one if none is.
+func (o object) first(limit int, names ...string) text {
+	return o.text(names[max(slices.IndexFunc(names, o.given), 0)], limit)
+}
+
 // oneOf reads the first of several members that is given. It reports members with
 // different values.
 func (o object) oneOf(limit int, names ...string) text {
@@ -130,13 +138,28 @@ func (o object) choice(name string, values ...string) string {
 	return ""
 }
 
-// strings reads a member that is a string or a list of strings. It leaves empty strings out.
+// bare returns a number or a boolean as it is written, also if it is in a string: the
+// key/value tab of AWS's console and Terraform's maps make a string of each value. Empty: it
+// is absent.
+func (o object) bare(name string) string {
+	raw := o.members[name]
+	if quoted, ok := strictjson.String(raw); ok {
+		return quoted
+	}
+	return string(raw)
+}
+
+// strings reads a member that is a string or a list of strings, which may be JSON in a
+// string; see [object.bare]. It leaves empty strings out.
 func (o object) strings(name string) []string {
 	raw, ok := o.members[name]
 	if !ok {
 		return nil
 	}
 	list, ok := strictjson.Strings(raw)
+	if len(list) == 1 && strings.HasPrefix(list[0], "[") && json.Valid([]byte(list[0])) {
+		list, ok = strictjson.Strings(json.RawMessage(list[0]))
+	}
 	if !ok {
 		o.report.add(o.path+name, "must be a string or a list of strings")
 	}
@@ -148,10 +171,20 @@ func (o object) child(name string) (object, bool) {
 	return o.open(o.members[name], o.path+name)
 }
 
-// open reads raw, whose name in problems is path, as an object.
+// open reads raw, whose name in problems is path, as an object. It may be JSON in a string:
+// see [object.bare], and the files of a service binding in Kubernetes.
 func (o object) open(raw json.RawMessage, path string) (object, bool) {
+	quoted, inString := strictjson.String(raw)
+	inString = inString && strings.HasPrefix(strings.TrimSpace(quoted), "{")
+	if inString {
+		raw = json.RawMessage(quoted)
+	}
 	members, err := strictjson.Object(raw, documentLimits())
-	if err != nil {
+	switch {
+	case err != nil && inString:
+		o.report.add(path, strictjson.Problem(err, raw))
+		return object{}, false
+	case err != nil:
 		o.report.add(path, "must be an object")
 		return object{}, false
 	}

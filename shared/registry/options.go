@@ -136,11 +136,11 @@ func readResource(o object) []string {
 
 // readLifetime reads assertion_lifetime, in seconds.
 func readLifetime(o object) time.Duration {
-	raw, ok := o.members["assertion_lifetime"]
-	if !ok {
+	raw := o.bare("assertion_lifetime")
+	if raw == "" {
 		return 0
 	}
-	seconds, err := strconv.Atoi(string(raw))
+	seconds, err := strconv.Atoi(raw)
 	if lifetime := time.Duration(seconds) * time.Second; err == nil && seconds >= 1 && seconds <= int(maxAssertionLifetime/time.Second) {
 		return lifetime
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,6 +34,7 @@ func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
 		problems.add("the document", "is larger than 64 KiB")
 		return nil
 	}
+	raw = unquoted(raw)
 	members, err := strictjson.Object(raw, documentLimits())
 	if err != nil {
 		problems.add("the document", strictjson.Problem(err, raw))
@@ -46,6 +48,21 @@ func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
 	d.check(cfg, problems)
 	d.checkLeaf(cfg.Now(), problems)
 	return d
+}
+
+// unquoted returns the object in a document that is a string: Terraform's jsonencode twice.
+// It returns another document as it is.
+func unquoted(raw []byte) []byte {
+	if !bytes.HasPrefix(bytes.TrimSpace(raw), []byte(`"`)) {
+		return raw
+	}
+	// As a member of an object, the string is checked as strictly as any.
+	members, err := strictjson.Object(slices.Concat([]byte(`{"document":`), raw, []byte("}")), documentLimits())
+	text, ok := strictjson.String(members["document"])
+	if err != nil || !ok || len(members) != 1 || !strings.HasPrefix(strings.TrimSpace(text), "{") {
+		return raw
+	}
+	return []byte(text)
 }
 
 // check reports the problems of a document that more than one member is needed to find.
