@@ -25,10 +25,6 @@ import (
 // Supported describes the keys that are accepted, for error texts.
 const Supported = "RSA of 2048 to 8192 bits, or EC on P-256 or P-384"
 
-// maxBlocks is how many PEM blocks a private key and its certificates may have: a key with
-// EC PARAMETERS and a chain.
-const maxBlocks = maxChain + 2
-
 // Pair is a private key with its certificates.
 type Pair struct {
 	// Key is nil if there is no private key.

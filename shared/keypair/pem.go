@@ -12,6 +12,9 @@ const (
 	endMark   = "-----END "
 	markEnd   = "-----"
 	maxLabel  = 40
+	// maxBlocks is how many PEM blocks a private key and its certificates may have: a key, EC
+	// PARAMETERS, and a chain of ten.
+	maxBlocks = 12
 )
 
 // pemBlock is one PEM block.

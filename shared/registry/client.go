@@ -81,6 +81,8 @@ type Client struct {
 	// id is the client_id, roots are the authorities of ca_certificates.
 	id    string
 	roots []*x509.Certificate
+	// certified says that a certificate is offered in the TLS handshake.
+	certified bool
 	// discovered is the issuer from whose metadata the token endpoint is; empty if the
 	// document says it.
 	discovered string
@@ -127,6 +129,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		IssuerHost:       hostOf(d.tokenEndpoint),
 		id:               d.clientID(),
 		roots:            d.options.roots,
+		certified:        d.showsCertificate(),
 	}
 	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
 	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })
@@ -240,13 +243,16 @@ func termsOf(c *Client) string {
 
 // credentialOf returns [Client.Credential]. It covers what the method presents only: a secret
 // beside a certificate that counts, or the alias of a key, makes no difference to the server.
+// A client with a secret has a chain only if it offers the certificate too.
 func credentialOf(d *document) string {
 	f, assertion := fields{"credential 1", string(d.method)}, d.options.assertion
 	switch d.method {
 	case oauth.ClientSecretPost:
 		f = append(f, d.secret().Expose())
+		f = append(f, rawCertificates(d.pair.Chain)...)
 	case oauth.ClientSecretBasic:
 		f = append(f, d.secret().Expose(), string(d.basicEncoding()))
+		f = append(f, rawCertificates(d.pair.Chain)...)
 	case oauth.PrivateKeyJWT:
 		f = append(f, string(d.publicKey), d.signer.Algorithm(), assertion.keyID, assertion.typ, d.assertionAudience(), assertion.lifetime.String())
 		// The certificate's thumbprint is in the assertion.

@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"crypto"
 	"errors"
+	"slices"
 	"strings"
 
 	"tokenvendor/shared/keypair"
@@ -40,18 +42,6 @@ func readCredential(o object) credential {
 	return c
 }
 
-// readServiceKeyCredential reads the credential of a service key. privateKey is the name in
-// the agent gateway's key file.
-func readServiceKeyCredential(o object) credential {
-	return credential{
-		secret:      o.text("clientsecret", maxSecret),
-		certificate: o.text("certificate", maxDocument),
-		key:         o.oneOf(maxDocument, "key", "privateKey"),
-		keyPassword: text{name: "private_key_password beside service_key"},
-		kind:        o.line("credential-type", maxLine),
-	}
-}
-
 // merge adds the native members beside a service key: the private key of a certificate that
 // was uploaded to SAP, or a credential that was made at the tenant itself.
 func (c *credential) merge(outer credential, problems *report) {
@@ -67,8 +57,23 @@ func (c *credential) merge(outer credential, problems *report) {
 			*member.own = *member.given
 		}
 	}
-	c.keyPassword, c.methodName = outer.keyPassword, outer.methodName
+	if c.keyPassword = outer.keyPassword; outer.methodName.given() || !c.methodName.given() {
+		c.methodName = outer.methodName
+	}
 	c.pkcs12, c.pkcs12Password, c.keyAlias = outer.pkcs12, outer.pkcs12Password, outer.keyAlias
+}
+
+// spread finds the key and the chain if one member holds both, as people export them, such as
+// by openssl pkcs12 -nodes.
+func (c *credential) spread() {
+	key, _ := keypair.Holds(c.certificate.value)
+	_, certificate := keypair.Holds(c.key.value)
+	switch {
+	case key && !c.key.given():
+		c.key = text{c.certificate.name, c.certificate.value}
+	case certificate && !c.certificate.given():
+		c.certificate = text{c.key.name, c.key.value}
+	}
 }
 
 // chooseMethod returns how the client authenticates; empty if a problem prevents a choice.
@@ -107,12 +112,13 @@ func (c credential) namedMethod(problems *report) oauth.Method {
 }
 
 // methodByKind chooses between a secret and a certificate by the credential-type of the
-// service key.
+// service key: secret, x509_generated, x509_provided and x509_attested of the service
+// identity, binding-secret, instance-secret and x509 of XSUAA, with any letters and dashes.
 func (c credential) methodByKind(problems *report) oauth.Method {
-	switch strings.ToLower(c.kind.value) {
-	case "secret", "binding-secret", "instance-secret":
+	switch kind := strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(c.kind.value)); {
+	case slices.Contains([]string{"secret", "clientsecret", "bindingsecret", "instancesecret"}, kind):
 		return oauth.ClientSecretPost
-	case "x509", "x509_generated", "x509_provided", "x509_attested":
+	case strings.HasPrefix(kind, "x509"):
 		return oauth.TLSClientAuth
 	}
 	decider := "token_endpoint_auth_method"
@@ -134,6 +140,14 @@ func (c credential) checkSecret(problems *report) {
 	case strings.HasSuffix(secret.value, "\n"), strings.HasSuffix(secret.value, "\r"):
 		problems.add(secret.name, "ends in a newline")
 	}
+}
+
+// certificateMember returns the member that holds the certificate.
+func (c credential) certificateMember() text {
+	if c.pkcs12.given() {
+		return c.pkcs12
+	}
+	return c.certificate
 }
 
 // readPair returns the private key and the certificates, as far as they are given.
@@ -160,14 +174,19 @@ func (c credential) pkcs12Pair(problems *report) keypair.Pair {
 func (c credential) pemPair(problems *report) (pair keypair.Pair) {
 	var err error
 	if c.key.given() {
-		pair.Key, err = keypair.ParseKey(c.key.value, keypair.Password{Name: c.keyPassword.name, Value: c.keyPassword.value})
-		if err != nil {
-			problems.add(c.key.name, err.Error())
+		pair.Key = c.parseKey(c.key, problems)
+	}
+	if second, _ := keypair.Holds(c.certificate.value); second && c.certificate.value != c.key.value {
+		other := c.parseKey(c.certificate, problems)
+		if other != nil && pair.Key != nil && !keypair.SamePublicKey(other.Public(), pair.Key.Public()) {
+			problems.add(c.certificate.name, "holds another private key than "+c.key.name)
 		}
 	}
 	if c.certificate.given() {
 		pair.Chain, err = keypair.ParseChain(c.certificate.value, pair.Key)
 		switch {
+		case errors.Is(err, keypair.ErrMismatch) && c.certificate.value == c.key.value:
+			problems.add(c.certificate.name, "does not hold the certificate of its key")
 		case errors.Is(err, keypair.ErrMismatch):
 			problems.add(c.certificate.name, "and "+c.key.name+" do not belong together")
 		case err != nil:
@@ -175,4 +194,14 @@ func (c credential) pemPair(problems *report) (pair keypair.Pair) {
 		}
 	}
 	return pair
+}
+
+// parseKey reads the private key in t. It returns nil if there is a problem.
+func (c credential) parseKey(t text, problems *report) crypto.Signer {
+	key, err := keypair.ParseKey(t.value, keypair.Password{Name: c.keyPassword.name, Value: c.keyPassword.value})
+	if err != nil {
+		problems.add(t.name, err.Error())
+		return nil
+	}
+	return key
 }

@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"maps"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,4 +95,33 @@ func TestAuthorityThatCannotBeReadIsNoted(t *testing.T) {
 		t.Errorf("got %q and %d authorities, want %q and 1", client.Notes, len(client.roots), want)
 	}
 	expectProblem(t, native(members{"client_secret": "s", "ca_certificates": negative}), "ca_certificates holds no certificate that can be used: certificate 1 has a negative serial number")
+}
+
+// What a server would refuse is found before a logon is spent.
+func TestCertificateOfServerOrWithoutIntermediate(t *testing.T) {
+	m := testMaterial()
+	server := m.Issue(m.RSA, func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} })
+	document := func(method string, more members, chain ...*x509.Certificate) []byte {
+		document := members{"private_key": m.PEM["rsa.key"], "certificate": keypairtest.CertificatePEM(chain...), "token_endpoint_auth_method": method}
+		maps.Copy(document, more)
+		return native(document)
+	}
+	bound := members{"client_secret": "s", "certificate_bound": "allow"}
+	for _, test := range []struct {
+		name, want string
+		document   []byte
+	}{
+		{"server", "certificate may not be a client's", document("tls_client_auth", nil, server, m.Intermediate.Certificate)},
+		{"server, offered", "certificate may not be a client's", document("client_secret_post", bound, server, m.Intermediate.Certificate)},
+		{"no intermediate", "certificate holds a certificate that is not in the leaf's chain: an intermediate certificate is missing", document("tls_client_auth", nil, server, m.Root.Certificate)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := strings.Join(problemsOf(t, test.document), "; "); !strings.Contains(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+	if _, err := load(t, document("private_key_jwt", nil, server, m.Intermediate.Certificate), nil); err != nil {
+		t.Errorf("private_key_jwt, which only names the certificate: %v", err)
+	}
 }

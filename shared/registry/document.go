@@ -22,6 +22,8 @@ type document struct {
 	options    options
 	// shadow is nil if the document has none.
 	shadow *shadow
+	// native has the native members; none for a service key alone.
+	native object
 
 	// check sets the fields below. Registry.resolve completes tokenEndpoint, signer and
 	// keyVersion by asking other servers.
@@ -78,6 +80,7 @@ func readNative(o object) *document {
 		endpoint:   readEndpoint(o),
 		options:    readOptions(o),
 		shadow:     readShadow(o),
+		native:     o,
 	}
 }
 
@@ -94,30 +97,16 @@ func hint(name string) string {
 	return ": " + meant + " is meant?"
 }
 
-// readServiceKey reads a key of SAP BTP's identity or xsuaa service. Unknown members are
-// ignored, because a key holds many and SAP adds others.
-func readServiceKey(o object) *document {
-	o.nullIsAbsent = true
-	d := &document{
-		id:         o.line("clientid", maxLine),
-		credential: readServiceKeyCredential(o),
-		endpoint:   readServiceKeyEndpoint(o),
-		options:    emptyOptions(),
-	}
-	// SAP Cloud Identity Services needs the tenant if one client serves several; otherwise
-	// the client authentication fails.
-	if tenant := o.line("app_tid", maxLine); tenant.given() && d.endpoint.service == identityService {
-		d.options.parameters["app_tid"] = tenant.value
-	}
-	return d
-}
-
 // mergeNative adds the native members beside a service key. They must not repeat what the
 // key says.
 func (d *document) mergeNative(outer *document, problems *report) {
 	d.credential.merge(outer.credential, problems)
 	parameters := d.options.parameters
-	d.options, d.shadow = outer.options, outer.shadow
+	scope := d.options.scope
+	d.options, d.shadow, d.native = outer.options, outer.shadow, outer.native
+	if len(d.options.scope) == 0 {
+		d.options.scope = scope
+	}
 	for name, value := range parameters {
 		// An empty parameter removes that of the key.
 		if _, ok := d.options.parameters[name]; !ok {
@@ -154,6 +143,7 @@ func readShadow(o object) *shadow {
 		credential: readCredential(inner),
 		endpoint:   readEndpoint(inner),
 		options:    emptyOptions(),
+		native:     inner,
 	}
 	d.options.encoding = readEncoding(inner)
 	d.options.assertion = readAssertion(inner)
@@ -186,14 +176,14 @@ func (s *shadow) inherit(outer *document) {
 	if s.options.encoding == "" {
 		s.options.encoding = outer.options.encoding
 	}
-	s.options.roots = outer.options.roots
+	s.options.roots, s.options.bound = outer.options.roots, outer.options.bound
 }
 
 func (d *document) clientID() string { return d.id.value }
 
 func (d *document) secret() oauth.Secret { return oauth.NewSecret(d.credential.secret.value) }
 
-// isServiceKey reports whether SAP BTP issued the document.
+// isServiceKey reports whether the document is in a format of its issuer, such as SAP BTP.
 func (d *document) isServiceKey() bool { return d.endpoint.service != "" }
 
 // basicEncoding returns the encoding of HTTP Basic: XSUAA takes an encoded secret literally,
@@ -223,10 +213,17 @@ func (d *document) certificateNotAfter() time.Time {
 	return d.pair.Chain[0].NotAfter
 }
 
-// tlsCertificate returns the certificate of the TLS handshake; nil unless the client
-// authenticates by it.
+// showsCertificate reports whether the certificate is offered in the TLS handshake: the client
+// authenticates by it, or it authenticates by a secret and wants tokens that are bound to it.
+// oidc-provider asks for the latter (RFC 8705 section 3).
+func (d *document) showsCertificate() bool {
+	bySecret := d.method == oauth.ClientSecretPost || d.method == oauth.ClientSecretBasic
+	return d.method.MutualTLS() || bySecret && d.options.bound == BoundAllow && d.native.givenAny("certificate", "private_key", "pkcs12")
+}
+
+// tlsCertificate returns the certificate of the TLS handshake; nil if there is none.
 func (d *document) tlsCertificate() *tls.Certificate {
-	if !d.method.MutualTLS() {
+	if !d.showsCertificate() {
 		return nil
 	}
 	certificate := &tls.Certificate{PrivateKey: d.pair.Key, Leaf: d.pair.Chain[0]}

@@ -1,17 +1,24 @@
 package registry
 
 import (
+	"net/url"
 	"strings"
 
 	"tokenvendor/shared/oauth"
 )
 
-// service is the service of SAP BTP that issued a service key; empty for native documents.
+// service is the kind of server that a service key is for; empty for native documents.
 type service string
 
 const (
 	identityService service = "identity"
 	xsuaaService    service = "xsuaa"
+	// otherService is one whose key has the URL of the token endpoint, knownPath one whose
+	// token endpoint has a fixed path.
+	otherService service = "other"
+	knownPath    service = "known path"
+	// unknownService has neither: url may be that of an API.
+	unknownService service = "unknown"
 )
 
 // endpoint holds the members that say where the token endpoint is.
@@ -21,27 +28,12 @@ type endpoint struct {
 	// base and certificateBase are url and certurl of a service key.
 	base, certificateBase text
 	service               service
+	// path is that of the token endpoint below base, for knownPath.
+	path string
 }
 
 func readEndpoint(o object) endpoint {
 	return endpoint{url: o.text("token_endpoint", maxLine), issuer: o.text("issuer", maxLine)}
-}
-
-// readServiceKeyEndpoint reads the endpoint of a service key. tokenServiceUrl is the name in
-// the agent gateway's key file.
-func readServiceKeyEndpoint(o object) endpoint {
-	e := endpoint{
-		service:         identityService,
-		base:            o.text("url", maxLine),
-		certificateBase: o.text("certurl", maxLine),
-	}
-	if o.given("uaadomain") || o.given("xsappname") {
-		e.service = xsuaaService
-	}
-	if !e.base.given() {
-		e.url = o.oneOf(maxLine, "token_url", "tokenServiceUrl")
-	}
-	return e
 }
 
 // find returns the token endpoint (empty if it must be discovered, or has a problem) and
@@ -51,12 +43,12 @@ func (e endpoint) find(method oauth.Method, allowed oauth.AddressPolicy, problem
 		issuer = e.issuer.value
 	}
 	switch {
+	case e.service != "":
+		return e.findForServiceKey(method, allowed, problems)
 	case e.url.given():
 		if checkURL(e.url, false, allowed, problems) {
 			tokenEndpoint = e.url.value
 		}
-	case e.service != "":
-		return e.findForServiceKey(method, allowed, problems)
 	case !e.issuer.given():
 		problems.missing(e.url.name, ", and so is issuer")
 	case isSAP(e.issuer.value):
@@ -68,24 +60,50 @@ func (e endpoint) find(method oauth.Method, allowed oauth.AddressPolicy, problem
 // findForServiceKey finds the endpoint of a service key. SAP Cloud Identity Services
 // accepts certificates at the same host, XSUAA only at certurl.
 func (e endpoint) findForServiceKey(method oauth.Method, allowed oauth.AddressPolicy, problems *report) (tokenEndpoint, issuer string) {
-	base, path := e.base, "/oauth2/token"
-	if e.service == xsuaaService {
-		path = "/oauth/token"
-		if method.MutualTLS() {
-			base = e.certificateBase
-		}
+	base, path, certified := e.base, "/oauth2/token", false
+	switch e.service {
+	case xsuaaService:
+		path, certified = "/oauth/token", method.MutualTLS()
+	case knownPath:
+		path = e.path
 	}
-	if !base.given() {
+	if e.url.given() && !(certified && isXSUAA(e.url.value) && !takesCertificates(e.url.value)) {
+		return e.findByURL(path, allowed, problems)
+	}
+	if certified {
+		base = e.certificateBase
+	}
+	switch {
+	case !base.given():
 		problems.missing(base.name, "")
 		return "", ""
-	}
-	if !checkURL(base, true, allowed, problems) {
+	case !checkURL(base, true, allowed, problems):
 		return "", ""
-	}
-	if e.service == identityService {
+	case !certified && (e.service == unknownService || e.service != knownPath && isApplication(base.value)):
+		problems.add(base.name, "is the host of no token server that is known (SAP Cloud Identity Services, XSUAA), and "+
+			e.url.name+" is missing: a secret is not sent to an API")
+		return "", ""
+	case e.service == identityService:
 		issuer = strings.TrimRight(base.value, "/")
 	}
 	return underBase(base, path), issuer
+}
+
+// findByURL finds the endpoint of a service key that has its URL, which takes precedence: url
+// is then that of an API. If it is the base of a server of SAP, the path is added.
+func (e endpoint) findByURL(path string, allowed oauth.AddressPolicy, problems *report) (tokenEndpoint, issuer string) {
+	if !checkURL(e.url, false, allowed, problems) {
+		return "", ""
+	}
+	tokenEndpoint = e.url.value
+	u, err := url.Parse(tokenEndpoint)
+	if err == nil && strings.Trim(u.Path, "/") == "" && u.RawQuery == "" && (isSAP(tokenEndpoint) || isXSUAA(tokenEndpoint)) {
+		tokenEndpoint = underBase(e.url, path)
+	}
+	if e.service == identityService && e.base.given() && hostOf(e.base.value) == hostOf(tokenEndpoint) {
+		issuer = strings.TrimRight(e.base.value, "/")
+	}
+	return tokenEndpoint, issuer
 }
 
 func underBase(base text, path string) string {

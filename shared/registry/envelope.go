@@ -1,15 +1,18 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
+
+	"tokenvendor/shared/strictjson"
 )
 
 // maxEnvelopes is the greatest number of envelopes around a document. Real documents have
-// three: VCAP_SERVICES, credentials, uaa.
+// three: VCAP_SERVICES, credentials, and uaa or oauth.
 const maxEnvelopes = 6
 
 // readDocument reads a document by the member that marks its format. It returns nil if a
@@ -23,43 +26,105 @@ func readDocument(o object, envelopes int) *document {
 	case "client_id":
 		return readNative(o)
 	case "clientid":
-		return readServiceKey(o)
+		return readServiceKey(o, lowerCase())
+	case "clientId":
+		return readCamelCase(o)
+	case "consumerKey":
+		return readSalesforce(o)
 	case "service_key":
 		return readWrapped(o, envelopes)
-	case "credentials", "uaa":
+	case "credentials", "uaa", "oauth", "oa2":
 		refuseDefaults(o, mark)
 		return readChild(o, mark, envelopes)
+	case "messaging":
+		return readMesh(o, envelopes)
 	case "VCAP_SERVICES":
 		return readBindings(o, envelopes)
+	case fileMark:
+		inner, ok := o.open(o.members[onlyFile(o)], o.path+fileMark)
+		if !ok {
+			return nil
+		}
+		return readDocument(inner, envelopes+1)
 	}
 	return nil
+}
+
+// marks are the members that mark a format, one line for each rank. Those of the second rank
+// count if there is none of the first, because a service key may have members of these names
+// that say something else.
+func marks() [][]string {
+	return [][]string{
+		{"client_id", "clientid", "service_key", "credentials", "uaa", "VCAP_SERVICES"},
+		{"clientId", "consumerKey", "oauth", "oa2", "messaging"},
+	}
 }
 
 // findMark returns the member that marks the format; empty if there is none. Two marks are a
 // problem, so that the order of the search never decides.
 func findMark(o object) string {
-	var found []string
-	for _, mark := range []string{"client_id", "clientid", "service_key", "credentials", "uaa", "VCAP_SERVICES"} {
-		if o.given(mark) {
-			found = append(found, mark)
+	for _, rank := range marks() {
+		found := slices.DeleteFunc(rank, func(mark string) bool {
+			return !o.given(mark) || mark == "messaging" && len(meshClients(o)) == 0
+		})
+		switch {
+		case len(found) == 1:
+			return found[0]
+		case len(found) > 1:
+			o.report.add(o.path+found[0], "and "+o.path+found[1]+" are marks of two formats: a document has one")
+			return ""
 		}
 	}
+	if mark := impliedMark(o); mark != "" {
+		return mark
+	}
+	o.report.add(cmp.Or(strings.TrimSuffix(o.path, "."), "the document"),
+		"has none of the members "+strings.Join(slices.Concat(marks()...), ", ")+" that mark a format")
+	return ""
+}
+
+// impliedMark returns the mark of a format that other members show; empty if they show none.
+// check reports a mark that is missing.
+func impliedMark(o object) string {
 	switch {
-	case len(found) == 1:
-		return found[0]
-	case len(found) > 1:
-		o.report.add(o.path+found[0], "and "+o.path+found[1]+" are marks of two formats: a document has one")
-	case o.given("token_endpoint"), o.given("issuer"), o.given("client_secret"):
-		return "client_id" // which check reports as missing
+	case len(meshClients(o)) > 0:
+		return "messaging"
+	case o.givenAny("token_endpoint", "issuer", "client_secret"):
+		return "client_id"
 	case o.given("clientsecret"):
 		return "clientid"
+	case o.given("clientSecret"):
+		return "clientId"
+	case o.given("consumerSecret"):
+		return "consumerKey"
 	case isBindings(o):
 		return "VCAP_SERVICES"
-	default:
-		o.report.add(cmp.Or(strings.TrimSuffix(o.path, "."), "the document"),
-			"has none of the members client_id, clientid, service_key, credentials, uaa, VCAP_SERVICES that mark a format")
+	case onlyFile(o) != "":
+		return fileMark
 	}
 	return ""
+}
+
+// fileMark stands for the member of [onlyFile], whose name must not be in a problem.
+const fileMark = "file"
+
+// onlyFile returns the only member that is a JSON object in a string; empty if there is none
+// or more than one. The SAP BTP service operator for Kubernetes writes a whole service key
+// into one file of a name that its user chooses (secretKey, secretRootKey); its file .metadata
+// only describes the others.
+func onlyFile(o object) string {
+	found := ""
+	for name, raw := range o.members {
+		text, ok := strictjson.String(raw)
+		if !ok || name == ".metadata" || !strings.HasPrefix(strings.TrimSpace(text), "{") {
+			continue
+		}
+		if found != "" {
+			return ""
+		}
+		found = name
+	}
+	return found
 }
 
 func readChild(o object, name string, envelopes int) *document {
@@ -83,21 +148,67 @@ func readWrapped(o object, envelopes int) *document {
 		return nil
 	}
 	if !inner.isServiceKey() {
-		o.report.add(o.path+"service_key", "must hold a key of the service identity or xsuaa")
+		o.report.add(o.path+"service_key", "must hold a key of a service, and no native document")
 		return nil
 	}
 	inner.mergeNative(outer, o.report)
 	return inner
 }
 
-// refuseDefaults reports native members beside credentials, because they would have no
-// effect.
+// refuseDefaults reports native members beside an envelope, because they would have no
+// effect. SAP's own keys have members beside uaa.
 func refuseDefaults(o object, mark string) {
 	for _, name := range slices.Sorted(maps.Keys(o.members)) {
-		if mark == "credentials" && isNative(name) {
-			o.report.add(o.path+name, "has no effect beside credentials: name the key service_key")
+		if mark != "uaa" && isNative(name) {
+			o.report.add(o.path+name, "has no effect beside "+mark+": name the key service_key")
 		}
 	}
+}
+
+// meshClients returns the members oa2 of a key of SAP Event Mesh, which has one in each
+// element of messaging, one for a protocol, and of management.
+func meshClients(o object) []object {
+	var found []object
+	quiet := object{report: &report{}}
+	for _, name := range []string{"messaging", "management"} {
+		raw := o.members[name]
+		// The file of a Kubernetes binding is JSON in a string.
+		if text, ok := strictjson.String(raw); ok {
+			raw = json.RawMessage(text)
+		}
+		var list []json.RawMessage
+		if json.Unmarshal(raw, &list) != nil {
+			continue
+		}
+		for _, element := range list {
+			if inner, ok := quiet.open(element, ""); ok && inner.given("oa2") {
+				found = append(found, object{members: inner.members, path: o.path + name + ".", report: o.report})
+			}
+		}
+	}
+	return found
+}
+
+// readMesh reads a key of SAP Event Mesh. The client in it is the same for each protocol.
+func readMesh(o object, envelopes int) *document {
+	clients := meshClients(o)
+	first, ok := clients[0].child("oa2")
+	if !ok {
+		return nil
+	}
+	for _, other := range clients[1:] {
+		inner, ok := other.child("oa2")
+		if !ok {
+			return nil
+		}
+		for _, name := range []string{"clientid", "clientsecret", "tokenendpoint", "certificate", "key"} {
+			if !bytes.Equal(inner.members[name], first.members[name]) {
+				o.report.add(inner.path+name, "is not the same in each element of messaging and management: a document has one client")
+				return nil
+			}
+		}
+	}
+	return readDocument(first, envelopes+1)
 }
 
 // isBindings reports whether an object without marks looks like the value of VCAP_SERVICES:
@@ -121,18 +232,23 @@ func readBindings(o object, envelopes int) *document {
 		}
 		o = inner
 	}
-	var labelled, similar []object
+	// The second group is that of the marks of the second rank.
+	var labelled, similar, other []object
 	for _, label := range slices.Sorted(maps.Keys(o.members)) {
 		for _, credentials := range bindings(o, label) {
 			if label == "identity" || label == "xsuaa" {
 				labelled = append(labelled, credentials)
-			} else if credentials.given("clientid") || credentials.given("client_id") || credentials.given("uaa") {
+			} else if credentials.givenAny("clientid", "client_id", "uaa") {
 				similar = append(similar, credentials)
+			} else if credentials.givenAny("clientId", "oauth", "oa2") || len(meshClients(credentials)) > 0 {
+				other = append(other, credentials)
 			}
 		}
 	}
-	if len(labelled) == 0 {
-		labelled = similar
+	for _, group := range [][]object{similar, other} {
+		if len(labelled) == 0 {
+			labelled = group
+		}
 	}
 	if len(labelled) != 1 {
 		o.report.add("VCAP_SERVICES", "must hold exactly one binding of the service identity or xsuaa")

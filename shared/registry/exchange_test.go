@@ -84,6 +84,17 @@ func TestExchangeByMethod(t *testing.T) {
 		{"tls_client_auth", members{"certificate": m.PEM["rsa.chain.literal"], "private_key": m.PEM["rsa.pkcs1.literal"]}, func(r *http.Request) bool {
 			return len(r.TLS.PeerCertificates) == 3 && m.RSA.PublicKey.Equal(r.TLS.PeerCertificates[0].PublicKey)
 		}},
+		{"tls_client_auth with a key store in one member", members{"certificate": m.PEM["rsa.chain"] + m.PEM["rsa.key"]}, func(r *http.Request) bool {
+			return len(r.TLS.PeerCertificates) == 3 && m.RSA.PublicKey.Equal(r.TLS.PeerCertificates[0].PublicKey)
+		}},
+		// RFC 8705 section 3: the certificate does not authenticate the client, the token is
+		// bound to it.
+		{"client_secret_basic with a certificate", members{
+			"client_secret": testSecret, "token_endpoint_auth_method": "client_secret_basic", "basic_encoding": "raw", "certificate_bound": "allow",
+			"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"],
+		}, func(r *http.Request) bool {
+			return len(r.TLS.PeerCertificates) == 3 && basic(r) == "billing:"+testSecret
+		}},
 		{"private_key_jwt", members{"private_key": m.PEM["ec384.key"], "kid": "k"}, func(r *http.Request) bool {
 			return len(r.TLS.PeerCertificates) == 0 && goodAssertion(r.PostForm.Get("client_assertion"), &m.EC384.PublicKey, "ES384")
 		}},
@@ -132,19 +143,25 @@ func TestExchangeAfterDiscovery(t *testing.T) {
 // A server may require the certificate on every connection.
 func TestDiscoveryOffersCertificateOfMutualTLS(t *testing.T) {
 	m := testMaterial()
-	for _, method := range []string{"tls_client_auth", "private_key_jwt"} {
+	for method, bound := range map[string]string{"tls_client_auth": "", "private_key_jwt": "allow", "client_secret_basic": "allow"} {
 		var offered *tls.Certificate
-		_, err := load(t, native(members{
+		secrets := map[string]string{"client_secret_basic": "s"}
+		client, err := load(t, native(members{
 			"issuer": "https://as.example.com/realm", "token_endpoint": "", "token_endpoint_auth_method": method,
-			"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"],
+			"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"], "certificate_bound": bound, "client_secret": secrets[method],
 		}), func(cfg *Config) {
 			cfg.Discover = func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error) {
 				offered = certificate
 				return discoverExample(ctx, roots, certificate, issuer)
 			}
 		})
-		if err != nil || (offered != nil) != (method == "tls_client_auth") {
-			t.Errorf("%s: got a certificate: %t, %v", method, offered != nil, err)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The alias is for every client with a certificate in the handshake (RFC 8705 section 5).
+		alias := strings.HasSuffix(client.OAuth.TokenEndpoint(), "/mtls/token")
+		if want := method != "private_key_jwt"; (offered != nil) != want || alias != want {
+			t.Errorf("%s: got a certificate: %t, the alias: %t, want %t", method, offered != nil, alias, want)
 		}
 	}
 }

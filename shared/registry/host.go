@@ -28,6 +28,41 @@ func isSAP(issuer string) bool {
 	return false
 }
 
+// isXSUAA reports whether a URL has a host of XSUAA (SAP Authorization and Trust Management):
+// <subaccount>.authentication.<landscape>, or authentication.cert. for certificates.
+func isXSUAA(text string) bool {
+	_, ok := xsuaaBudget(plainHost(text))
+	return ok
+}
+
+// takesCertificates reports whether a host of XSUAA is the one for certificates.
+func takesCertificates(text string) bool {
+	return strings.Contains(plainHost(text), ".authentication.cert.")
+}
+
+// isApplication reports whether a URL has a host of an application in SAP BTP's Cloud Foundry
+// environment, as the runtime of SAP Integration Suite has. No token server is there.
+func isApplication(text string) bool { return strings.Contains(plainHost(text), ".cfapps.") }
+
+// plainHost returns the host of a URL in lower case and without its port.
+func plainHost(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+}
+
+// xsuaaBudget returns what the hosts of a subaccount in XSUAA have in common. ok is false for
+// another host. SAP's landscapes in China have a domain of their own.
+func xsuaaBudget(host string) (server string, ok bool) {
+	subaccount, landscape, ok := strings.Cut(host, ".authentication.")
+	if !ok || subaccount == "" || !strings.HasSuffix(landscape, ".hana.ondemand.com") && !strings.HasSuffix(landscape, ".platform.sapcloud.cn") {
+		return "", false
+	}
+	return subaccount + ".authentication." + strings.TrimPrefix(landscape, "cert."), true
+}
+
 // hostOf returns the canonical host of an https URL: in lower case, without the dot of the
 // root domain and without the default port. Other forms are the same server.
 func hostOf(text string) string {
@@ -67,9 +102,8 @@ func Budget(host string) (server string, byHost bool) {
 	if isSAP("https://" + host) {
 		return host, true
 	}
-	subaccount, landscape, ok := strings.Cut(host, ".authentication.")
-	if ok && subaccount != "" && strings.HasSuffix(landscape, ".hana.ondemand.com") {
-		return subaccount + ".authentication." + strings.TrimPrefix(landscape, "cert."), true
+	if server, ok := xsuaaBudget(host); ok {
+		return server, true
 	}
 	return host, false
 }

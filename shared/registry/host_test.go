@@ -38,6 +38,7 @@ func TestBudget(t *testing.T) {
 		"s.authentication.eu10.hana.ondemand.com":         {"s.authentication.eu10.hana.ondemand.com", true},
 		"s.authentication.cert.eu10.hana.ondemand.com":    {"s.authentication.eu10.hana.ondemand.com", true},
 		"s.authentication.eu10-004.hana.ondemand.com":     {"s.authentication.eu10-004.hana.ondemand.com", true},
+		"s.authentication.cert.cn40.platform.sapcloud.cn": {"s.authentication.cn40.platform.sapcloud.cn", true},
 		".authentication.eu10.hana.ondemand.com":          {".authentication.eu10.hana.ondemand.com", false},
 		"s.authentication.eu10.hana.ondemand.com.example": {"s.authentication.eu10.hana.ondemand.com.example", false},
 		"s.authentication.example.com":                    {"s.authentication.example.com", false},

@@ -67,19 +67,23 @@ func unquoted(raw []byte) []byte {
 
 // check reports the problems of a document that more than one member is needed to find.
 func (d *document) check(cfg Config, problems *report) {
+	d.credential.spread()
 	d.method = d.credential.chooseMethod(problems)
-	switch d.method {
-	case oauth.ClientSecretPost, oauth.ClientSecretBasic:
+	bySecret := d.method == oauth.ClientSecretPost || d.method == oauth.ClientSecretBasic
+	if bySecret {
 		d.credential.checkSecret(problems)
-	case oauth.AWSWebIdentity:
+	}
+	switch {
+	case d.method == oauth.AWSWebIdentity:
 		d.checkWebIdentity(cfg.Identity != nil && len(cfg.Audiences) > 0, problems)
-	default:
+	case !bySecret, d.showsCertificate():
 		// The key is also read if the method is not known, so that its problems are reported
 		// together with the others.
 		d.pair = d.credential.readPair(problems)
 		d.checkPair(problems)
 		d.makeSigner(problems)
 	}
+	d.checkUnused(problems)
 	d.checkKeyAlias(cfg, problems)
 	d.checkID(problems)
 	d.tokenEndpoint, d.issuer = d.endpoint.find(d.method, cfg.Addresses, problems)
@@ -95,9 +99,55 @@ func (d *document) checkPair(problems *report) {
 		}
 		problems.missing(c.key.name, more)
 	}
-	if !c.certificate.given() && !c.pkcs12.given() && d.method.MutualTLS() {
+	if !c.certificate.given() && !c.pkcs12.given() && d.showsCertificate() {
 		problems.missing(c.certificate.name, "")
 	}
+	// A server that refuses the certificate may count a failed logon.
+	if len(d.pair.Chain) > 0 && d.showsCertificate() {
+		if err := keypair.CheckClient(d.pair.Chain[0]); err != nil {
+			problems.add(d.credential.certificateMember().name, err.Error())
+		}
+	}
+}
+
+// checkUnused reports native members of the credential that the method does not use. Their
+// author may believe that they protect the client. A service key of SAP may have both a secret
+// and a certificate, and credential-type says which one counts.
+func (d *document) checkUnused(problems *report) {
+	if d.method == "" {
+		return
+	}
+	for _, name := range []string{
+		"client_secret", "certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password",
+		"kid", "alg", "assertion_audience", "assertion_lifetime", "assertion_type_header", "basic_encoding",
+	} {
+		if !d.native.given(name) || uses(d, name) {
+			continue
+		}
+		more := ""
+		if name == "certificate" || name == "pkcs12" {
+			more = ": remove it, or let certificate_bound be allow if the server wants it in the handshake"
+		}
+		problems.add(d.native.path+name, "is not used by "+string(d.method)+more)
+	}
+}
+
+// uses reports whether the method of d uses a member of [document.checkUnused]. It is true for those
+// that checkWebIdentity reports.
+func uses(d *document, name string) bool {
+	identity := d.method == oauth.AWSWebIdentity
+	switch name {
+	case "client_secret":
+		return d.method == oauth.ClientSecretPost || d.method == oauth.ClientSecretBasic || identity
+	case "basic_encoding":
+		// The shadow inherits it.
+		return d.method == oauth.ClientSecretBasic || d.shadow != nil
+	case "alg", "assertion_audience", "assertion_lifetime":
+		return d.method == oauth.PrivateKeyJWT || identity
+	case "kid", "assertion_type_header":
+		return d.method == oauth.PrivateKeyJWT
+	}
+	return d.method == oauth.PrivateKeyJWT || d.showsCertificate() || identity
 }
 
 // checkLeaf reports why the certificate cannot be used at the time now.
@@ -105,12 +155,8 @@ func (d *document) checkLeaf(now time.Time, problems *report) {
 	if len(d.pair.Chain) == 0 {
 		return
 	}
-	member := d.credential.certificate
-	if d.credential.pkcs12.given() {
-		member = d.credential.pkcs12
-	}
 	for _, err := range keypair.CheckLeaf(d.pair.Chain, now) {
-		problems.add(member.name, err.Error())
+		problems.add(d.credential.certificateMember().name, err.Error())
 	}
 }
 

@@ -87,7 +87,7 @@ func (r *Registry) loadPrevious(ctx context.Context, current *Client, s secret.S
 	}
 	client := *current
 	client.Version, client.Method, client.Credential = s.Version+d.keyVersion, d.method, credentialOf(d)
-	client.CertificateNotAfter, client.Shadow = d.certificateNotAfter(), nil
+	client.CertificateNotAfter, client.Shadow, client.certified = d.certificateNotAfter(), nil, d.showsCertificate()
 	if client.Credential == current.Credential {
 		problems.add("the credential", "is that of the current version")
 		return nil, nil
@@ -105,7 +105,7 @@ func (r *Registry) loadPrevious(ctx context.Context, current *Client, s secret.S
 func (r *Registry) adoptEndpoint(ctx context.Context, d *document, current *Client, problems *report) error {
 	endpoint := current.OAuth.TokenEndpoint()
 	// Metadata names one endpoint for certificates and one for all other methods.
-	sameMetadata := d.endpoint.issuer.value == current.discovered && d.method.MutualTLS() == current.Method.MutualTLS()
+	sameMetadata := d.endpoint.issuer.value == current.discovered && d.showsCertificate() == current.certified
 	if d.tokenEndpoint == "" && !sameMetadata {
 		if err := r.discover(ctx, d, problems); err != nil || !problems.empty() {
 			return err

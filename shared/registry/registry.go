@@ -3,9 +3,10 @@
 // <prefix>billing, and the secret's document says everything else. Start with
 // [Registry.Load].
 //
-// A document has one of five formats. Its members tell which: native (client_id), a service
-// key of SAP BTP's identity or xsuaa service (clientid), an envelope around one of these
-// (credentials, uaa, VCAP_SERVICES), or a service key with native members beside it
+// The members of a document tell its format: native (client_id), a service key of SAP BTP
+// (clientid, clientId), a secret that AWS rotates for Salesforce or Databricks (consumerKey,
+// accountId), an envelope around one of these (credentials, uaa, oauth, oa2, messaging,
+// VCAP_SERVICES, a file of Kubernetes), or a service key with native members beside it
 // (service_key). The registry never tries one format after another.
 //
 // A client has terms and a credential; see [Client.Terms] and [Client.Credential]. While the
@@ -215,7 +216,7 @@ func (r *Registry) discover(ctx context.Context, d *document, problems *report) 
 		return nil
 	}
 	d.tokenEndpoint, d.discovered = metadata.TokenEndpoint, true
-	if d.method.MutualTLS() && metadata.MutualTLSTokenEndpoint != "" {
+	if d.showsCertificate() && metadata.MutualTLSTokenEndpoint != "" {
 		d.tokenEndpoint = metadata.MutualTLSTokenEndpoint
 	}
 	return nil

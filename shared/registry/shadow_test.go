@@ -45,7 +45,7 @@ func TestShadowProblems(t *testing.T) {
 		"shadow.shadow is not known here":             members{"client_secret": "s", "shadow": members{"client_secret": "s"}},
 		"shadow.share must be a number above 0":       members{"client_secret": "s", "share": 0},
 		"shadow.share must be a number above 0 and":   members{"client_secret": "s", "share": 1.5},
-		"shadow.share must be a number above 0 and a": members{"client_secret": "s", "share": "1 of 2"},
+		"shadow.share must be a number above 0 and a": members{"client_secret": "s", "share": "NaN"},
 		"shadow.kms_key_id must be":                   members{"kms_key_id": "alias/token-vendor/payroll"},
 		"shadow.token_endpoint is not usable":         members{"client_secret": "s", "token_endpoint": "http://as.example.com/"},
 		"shadow.alg does not fit the key":             members{"private_key": m.PEM["ec256.key"], "alg": "RS256"},

@@ -157,8 +157,8 @@ func TestTermsAndCredentialDoNotDependOnForm(t *testing.T) {
 			native(members{"private_key": m.PEM["rsa.key"]}), native(members{"kms_key_id": "alias/token-vendor/billing"}),
 		},
 		"a secret that does not count": {
-			native(members{"client_secret": "s", "private_key": m.PEM["rsa.key"], "token_endpoint_auth_method": "private_key_jwt"}),
-			native(members{"client_secret": "t", "private_key": m.PEM["rsa.key"], "token_endpoint_auth_method": "private_key_jwt"}),
+			key(members{"certificate": m.PEM["rsa.chain"], "key": m.PEM["rsa.key"], "credential-type": "X509_GENERATED"}),
+			key(members{"certificate": m.PEM["rsa.chain"], "key": m.PEM["rsa.key"], "credential-type": "X509_GENERATED", "clientsecret": "t"}),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
