@@ -150,7 +150,7 @@ func (s *stack) certificate() (client, error) {
 	}
 	c.register = oauthtest.Client{ID: rand.Text(), Methods: []string{c.method}, SubjectDN: issued.Chain[0].Subject.String()}
 	c.document = s.wrapped(map[string]any{
-		"clientid": c.register.ID, "credential-type": "X509_GENERATED", "url": s.issuer.URL(),
+		"clientid": c.register.ID, "credential-type": "X509_GENERATED", "url": s.issuer.URL(), "domains": []string{"accounts.ondemand.com"},
 		"certificate": oauthtest.CertificatePEM(issued.Chain...), "key": key,
 	})
 	return c, nil
