@@ -1,11 +1,9 @@
 package keypair
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/asn1"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -34,7 +32,7 @@ func TestParseChain(t *testing.T) {
 		{"without the intermediate", chain(leaf, root), "holds a certificate that is not in the leaf's chain: an intermediate certificate is missing"},
 		{"export without the intermediate", exported(m.PEM["rsa.key"], chain(leaf, root)), "holds a certificate that is not in the leaf's chain: an intermediate certificate is missing"},
 		{"export of another key", exported(m.PEM["ec256.key"], chain(m.Issue(m.EC256, nil))), ErrMismatch.Error()},
-		{"negative serial number", chain(leaf) + negativeSerial(m), "holds a certificate that cannot be used: certificate 2 has a negative serial number"},
+		{"negative serial number", chain(leaf) + m.PEM["ca.negative"], "holds a certificate that cannot be used: certificate 2 has a negative serial number"},
 		{"CA as leaf", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.IsCA = true }), inter), "begins with the certificate of a CA"},
 		{"CA as leaf, alone", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.IsCA = true; c.Subject.CommonName = "CA" })), "begins with the certificate of a CA"},
 		{"expired", chain(m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = keypairtest.Now().Add(-time.Second) })), "has expired: it was valid until 2027-01-15T11:59:59Z"},
@@ -107,7 +105,7 @@ func TestParseRoots(t *testing.T) {
 		want  string
 	}{
 		{"rubbish", []string{keypairtest.Canary}, "is not PEM"},
-		{"nothing that can be read", []string{short, negativeSerial(m)}, "holds no certificate that can be used: certificate 1 cannot be read, certificate 2 has a negative serial number"},
+		{"nothing that can be read", []string{short, m.PEM["ca.negative"]}, "holds no certificate that can be used: certificate 1 cannot be read, certificate 2 has a negative serial number"},
 		{"key", []string{ca + m.PEM["rsa.key"]}, "holds a private key"},
 		{"a thousand", []string{strings.Repeat(short, 1000)}, "holds more than 100 PEM blocks"},
 		{"a hundred and one in two texts", []string{strings.Repeat(ca, 60), strings.Repeat(ca, 41)}, "holds more than 40 PEM blocks"},
@@ -131,7 +129,7 @@ func TestParseRoots(t *testing.T) {
 // Certificates of old authorities are skipped, so that the others of a bundle count.
 func TestParseRootsSkipsWhatCannotBeRead(t *testing.T) {
 	m := testMaterial()
-	roots, skipped, err := ParseRoots([]string{m.PEM["ca"], negativeSerial(m) + m.PEM["ca"]})
+	roots, skipped, err := ParseRoots([]string{m.PEM["ca"], m.PEM["ca.negative"] + m.PEM["ca"]})
 	if err != nil || len(roots) != 2 || !slices.Equal(skipped, []string{"certificate 2 has a negative serial number"}) {
 		t.Errorf("got %d roots, %q, %v, want two and the second named", len(roots), skipped, err)
 	}
@@ -211,11 +209,4 @@ func exported(key, chain string) string {
 	attributes := "Bag Attributes\n    friendlyName: billing\n    localKeyID: 54 69\n"
 	chain = strings.ReplaceAll(chain, "-----BEGIN", attributes+"subject=CN = test\n\nissuer=CN = test\n\n-----BEGIN")
 	return attributes + "Key Attributes: <No Attributes>\n" + key + chain
-}
-
-// negativeSerial is the root's certificate with the serial number -5, as old authorities have
-// one. Its signature is wrong then, which no parser verifies.
-func negativeSerial(m *keypairtest.Material) string {
-	root := m.Issue(m.EC256, func(c *x509.Certificate) { c.SerialNumber, c.IsCA = big.NewInt(5), true })
-	return keypairtest.BlockPEM("CERTIFICATE", bytes.Replace(root.Raw, []byte{2, 1, 5}, []byte{2, 1, 0xfb}, 1))
 }

@@ -1,12 +1,10 @@
 package registry
 
 import (
-	"bytes"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"maps"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -85,8 +83,7 @@ func TestPasswordOfKeyInServiceKey(t *testing.T) {
 // An old authority in a bundle does not make the others useless.
 func TestAuthorityThatCannotBeReadIsNoted(t *testing.T) {
 	m := testMaterial()
-	old := m.Issue(m.EC256, func(c *x509.Certificate) { c.SerialNumber, c.IsCA = big.NewInt(7), true })
-	negative := keypairtest.BlockPEM("CERTIFICATE", bytes.Replace(old.Raw, []byte{2, 1, 7}, []byte{2, 1, 0xf9}, 1))
+	negative := m.PEM["ca.negative"]
 	client, err := load(t, native(members{"client_secret": "s", "ca_certificates": negative + m.PEM["ca"]}), nil)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ type spelling struct{ id, secret, key, kind, tokenURL, certificateURL []string }
 func lowerCase() spelling {
 	return spelling{
 		id:             []string{"clientid", "clientId"},
-		secret:         []string{"clientsecret", "clientSecret"},
+		secret:         []string{"clientsecret", "clientSecret", "secret"},
 		key:            []string{"key", "privateKey"},
 		kind:           []string{"credential-type", "credential_type", "credentialType"},
 		tokenURL:       []string{"tokenurl", "token_url", "tokenServiceUrl", "tokenServiceURL", "tokenendpoint", "tokenUrl", "tokenURL", "tokenEndpoint", "token_endpoint"},
@@ -49,6 +49,9 @@ func readServiceKey(o object, names spelling) *document {
 			url:             o.oneOf(maxLine, names.tokenURL...),
 		},
 		options: emptyOptions(),
+	}
+	if e := &d.endpoint; !e.certificateBase.given() && takesCertificates(e.base.value) {
+		e.certificateBase = e.base
 	}
 	d.endpoint.service = d.endpoint.serviceOf(o)
 	// SAP Cloud Identity Services needs the tenant if one client serves several; otherwise

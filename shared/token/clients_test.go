@@ -1,14 +1,19 @@
 package token
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"tokenvendor/shared/cache"
 	"tokenvendor/shared/fault"
+	"tokenvendor/shared/keypair/keypairtest"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
@@ -41,5 +46,34 @@ func TestDocumentFault(t *testing.T) {
 		if (e.RetryAfter > 0) != (e.Kind == fault.Unavailable || e.Kind == fault.Timeout) {
 			t.Errorf("%s: RetryAfter is %v", test.name, e.RetryAfter)
 		}
+	}
+}
+
+// Operators learn once which certificate of ca_certificates is not used.
+func TestNotesOfDocumentAreLogged(t *testing.T) {
+	pem := keypairtest.New().PEM
+	document, err := json.Marshal(map[string]string{
+		"token_endpoint": "https://as.example.com/token", "client_id": "billing", "client_secret": "s", "ca_certificates": pem["ca"] + pem["ca.negative"],
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	reader := secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+		return secret.Secret{Text: document, Version: "v1"}, nil
+	})
+	c := newClients(Config{
+		Clients: registry.New(registry.Config{Secrets: reader}), Log: slog.New(slog.NewTextHandler(&log, nil)), Now: time.Now, Rand: func() float64 { return 0 },
+	}, func(string) {})
+	var last cache.Last[*registry.Client]
+	for range 2 {
+		entry, err := c.load(t.Context(), "billing", last, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last.Value = entry.Value
+	}
+	if got := log.String(); strings.Count(got, "ca_certificates: certificate 2 has a negative serial number and is not used") != 1 || !strings.Contains(got, "client=billing") {
+		t.Errorf("got the log %q, want the certificate named once", got)
 	}
 }

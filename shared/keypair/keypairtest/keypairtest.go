@@ -3,6 +3,7 @@
 package keypairtest
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -61,6 +62,7 @@ func New() *Material {
 		"ec256.selfsigned":  CertificatePEM(SelfSigned(m.EC256)),
 		"ec384.key":         KeyPEM(m.EC384),
 		"ca":                CertificatePEM(m.Root.Certificate),
+		"ca.negative":       m.negativeSerial(),
 		"expired":           CertificatePEM(m.Issue(m.RSA, func(c *x509.Certificate) { c.NotAfter = Now().Add(-time.Second) })),
 	}
 	return m
@@ -69,6 +71,13 @@ func New() *Material {
 func (m *Material) authority(name string) Authority {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	return Authority{Key: key, Certificate: m.Issue(key, func(c *x509.Certificate) { c.Subject.CommonName, c.IsCA = name, true })}
+}
+
+// negativeSerial returns a root with the serial number -5, as old authorities have one, which
+// crypto/x509 refuses. Its signature is wrong then.
+func (m *Material) negativeSerial() string {
+	root := m.Issue(m.EC256, func(c *x509.Certificate) { c.SerialNumber, c.IsCA = big.NewInt(5), true })
+	return BlockPEM("CERTIFICATE", bytes.Replace(root.Raw, []byte{2, 1, 5}, []byte{2, 1, 0xfb}, 1))
 }
 
 // Issue returns a certificate for key by the intermediate authority. change may change
