@@ -15,12 +15,13 @@ type Config struct {
 	ID string
 	// TokenEndpoint is the https URL of the token endpoint; required.
 	TokenEndpoint string
-	// Method is how the client authenticates. After a broken TLS handshake it decides
-	// whether the server refused the client's certificate.
+	// Method is how the client authenticates. After a broken TLS handshake it decides, with
+	// Certificate, whether the server refused the client's certificate.
 	Method Method
 	// Authenticator authenticates each attempt; required.
 	Authenticator Authenticator
-	// Certificate is offered in the TLS handshake with its whole chain; nil: none.
+	// Certificate is offered in the TLS handshake with its whole chain; nil: none. Beside a
+	// secret it is what the token is bound to (RFC 8705 section 3).
 	Certificate *tls.Certificate
 	// RootCAs verify the server's certificate; nil: the system's.
 	RootCAs *x509.CertPool
@@ -58,7 +59,7 @@ func NewClient(cfg Config) (*Client, error) {
 		id:        cfg.ID,
 		url:       endpoint.String(),
 		host:      endpoint.Host,
-		mutualTLS: cfg.Method.MutualTLS(),
+		mutualTLS: cfg.Method.MutualTLS() || cfg.Certificate != nil,
 		auth:      cfg.Authenticator,
 		versions:  v,
 		http:      newHTTPClient(v),

@@ -139,6 +139,12 @@ func TestCertificateRefusedInHandshakeIsFailedLogon(t *testing.T) {
 		if strict.Connections() != 1 {
 			t.Errorf("%s: got %d connections, want 1", tls.VersionName(version), strict.Connections())
 		}
+		// The certificate to which the token will be bound, beside a secret.
+		config := certificateConfig("c", oauth.ClientSecretPost, selfSigned(t, oauthtest.Leaf{CommonName: "unknown"}))
+		config.Authenticator = oauth.SecretPost{Secret: oauth.NewSecret("s")}
+		if failure := exchangeError(t, newClient(t, strict, config)); failure.Reason != oauth.CertificateRefused {
+			t.Errorf("%s: got failure %v with a secret, want CertificateRefused", tls.VersionName(version), failure)
+		}
 	}
 }
 
