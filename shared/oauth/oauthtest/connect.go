@@ -52,15 +52,18 @@ func (p *ConnectProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer func() { _ = server.Close() }()
-	w.WriteHeader(http.StatusOK)
-	client, _, err := http.NewResponseController(w).Hijack()
+	client, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return
 	}
 	defer func() { _ = client.Close() }()
+	if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
 	p.connected.Add(1)
 	go func() {
-		_, _ = io.Copy(server, client)
+		// What the client sent since then may be in the buffer already.
+		_, _ = io.Copy(server, buffered)
 		_ = server.Close()
 	}()
 	_, _ = io.Copy(client, server)
