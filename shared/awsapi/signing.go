@@ -74,6 +74,10 @@ func noKey(code string) bool {
 func (k *SigningKeys) Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error) {
 	spec := map[string]types.SigningAlgorithmSpec{
 		"RS256": types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
+		"RS384": types.SigningAlgorithmSpecRsassaPkcs1V15Sha384,
+		"RS512": types.SigningAlgorithmSpecRsassaPkcs1V15Sha512,
+		"PS384": types.SigningAlgorithmSpecRsassaPssSha384,
+		"PS512": types.SigningAlgorithmSpecRsassaPssSha512,
 		"PS256": types.SigningAlgorithmSpecRsassaPssSha256, // with a salt as long as the hash
 		"ES256": types.SigningAlgorithmSpecEcdsaSha256,
 		"ES384": types.SigningAlgorithmSpecEcdsaSha384,

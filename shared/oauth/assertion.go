@@ -25,6 +25,9 @@ type Assertion struct {
 	KeyID string
 	// Thumbprint is the x5t#S256 header in base64url (RFC 7515 section 4.1.8); empty: none.
 	Thumbprint string
+	// OldThumbprint is the x5t header in base64url (RFC 7515 section 4.1.7), which AD FS
+	// wants; empty: none.
+	OldThumbprint string
 	// Type is the typ header; empty: JWT.
 	Type string
 	// Lifetime is the time from iat to exp; zero: 60 seconds.
@@ -34,10 +37,11 @@ type Assertion struct {
 }
 
 type assertionHeader struct {
-	Algorithm  string `json:"alg"`
-	Type       string `json:"typ"`
-	KeyID      string `json:"kid,omitempty"`
-	Thumbprint string `json:"x5t#S256,omitempty"`
+	Algorithm     string `json:"alg"`
+	Type          string `json:"typ"`
+	KeyID         string `json:"kid,omitempty"`
+	Thumbprint    string `json:"x5t#S256,omitempty"`
+	OldThumbprint string `json:"x5t,omitempty"`
 }
 
 // assertionClaims has no nbf: a server whose clock is a second late would refuse the
@@ -53,7 +57,7 @@ type assertionClaims struct {
 
 // Authenticate implements [Authenticator].
 func (a Assertion) Authenticate(ctx context.Context, form url.Values, _ http.Header) error {
-	header := assertionHeader{Algorithm: a.Signer.Algorithm(), Type: cmp.Or(a.Type, "JWT"), KeyID: a.KeyID, Thumbprint: a.Thumbprint}
+	header := assertionHeader{Algorithm: a.Signer.Algorithm(), Type: cmp.Or(a.Type, "JWT"), KeyID: a.KeyID, Thumbprint: a.Thumbprint, OldThumbprint: a.OldThumbprint}
 	now := wallClock(a.Now)()
 	claims := assertionClaims{
 		Issuer:   a.ClientID,

@@ -89,7 +89,7 @@ func TestNewSignerRefusesOtherAlgorithm(t *testing.T) {
 		key crypto.Signer
 	}{
 		"none": {"none", rsaKey()}, "HMAC": {"HS256", rsaKey()}, "EC alg with RSA": {"ES256", rsaKey()}, "RSA alg with EC": {"PS256", p256},
-		"larger curve": {"ES384", p256}, "P-521": {"", ecKey(t, elliptic.P521())}, "RS512": {"RS512", rsaKey()},
+		"larger curve": {"ES384", p256}, "P-521": {"", ecKey(t, elliptic.P521())}, "SHA-1": {"RS1", rsaKey()},
 	} {
 		if _, err := oauth.NewLocalSigner(tt.key, tt.alg); err == nil {
 			t.Errorf("%s: got no error", name)

@@ -27,6 +27,10 @@ type Config struct {
 	RootCAs *x509.CertPool
 	// Addresses decides which addresses may be dialled; zero: public ones only.
 	Addresses AddressPolicy
+	// Dialect is what the server wants in another way than the RFCs say.
+	Dialect Dialect
+	// TLS loosens TLS for an old server.
+	TLS TLSOptions
 }
 
 // Client is a registered client that is ready to authenticate. It has its own connections
@@ -38,6 +42,7 @@ type Client struct {
 	host      string // of url, with the port
 	mutualTLS bool
 	auth      Authenticator
+	dialect   Dialect
 	versions  *versions
 	http      *http.Client // by versions
 	used      atomic.Int64 // when the last request began, in Unix nanoseconds
@@ -54,13 +59,14 @@ func NewClient(cfg Config) (*Client, error) {
 	case cfg.Authenticator == nil:
 		return nil, errors.New("no client authentication")
 	}
-	v := newVersions(cfg.Addresses.connect(), tlsConfig(cfg.RootCAs, cfg.Certificate))
+	v := newVersions(cfg.Addresses.connect(), cfg.TLS.apply(tlsConfig(cfg.RootCAs, cfg.Certificate)))
 	return &Client{
 		id:        cfg.ID,
 		url:       endpoint.String(),
 		host:      endpoint.Host,
 		mutualTLS: cfg.Method.MutualTLS() || cfg.Certificate != nil,
 		auth:      cfg.Authenticator,
+		dialect:   cfg.Dialect,
 		versions:  v,
 		http:      newHTTPClient(v),
 	}, nil

@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	// attemptTimeout limits one attempt, from dialling to the last byte.
+	// attemptTimeout limits one attempt, from dialling to the last byte, unless
+	// Dialect.AttemptTimeout is set.
 	attemptTimeout = 5 * time.Second
 	// exchangeTimeout limits an exchange with its retries and backoff.
 	exchangeTimeout = 12 * time.Second
@@ -123,14 +124,15 @@ func (x *Exchanger) backoff(ctx context.Context, host string, attempt int, failu
 
 // attempt sends one request to the token endpoint.
 func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.dialect.AttemptTimeout, attemptTimeout))
 	defer cancel()
 	ctx, trace := traceAttempt(ctx, c.mutualTLS)
 	form, header := c.form(r), x.header(r)
+	c.dialect.addHeaders(header)
 	if err := c.auth.Authenticate(ctx, form, header); err != nil {
 		return nil, noProof(err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(c.dialect.encode(form)))
 	if err != nil {
 		return nil, &Error{Reason: NoProof, Detail: "the request could not be built"}
 	}
@@ -139,7 +141,8 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	// assertion must be used only once.
 	req.GetBody = nil
 	// The token's lifetime starts before the request, on the local clock.
-	s := sent{start: x.now(), url: c.url, form: form, header: header, credentials: sentCredentials(form, header), proven: r.Proven}
+	s := sent{start: x.now(), url: c.url, form: form, header: header, credentials: sentCredentials(form, header), proven: r.Proven, assume: c.dialect.AssumeLifetime}
+	s.credentials = append(s.credentials, c.dialect.secrets()...)
 	c.dropIdle(s.start)
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -157,16 +160,18 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	return readResponse(resp, s)
 }
 
-// form returns the body of RFC 6749 section 4.4.2. It always contains client_id, which SAP
-// Cloud Identity Services requires with every authentication method, RFC 8705 section 2
-// requires with a certificate, and RFC 6749 section 3.2.1 allows.
+// form returns the body of RFC 6749 section 4.4.2. It contains client_id, which SAP Cloud
+// Identity Services requires with every authentication method, RFC 8705 section 2 requires
+// with a certificate, and RFC 6749 section 3.2.1 allows, unless Dialect.OmitClientID is set.
 func (c *Client) form(r Request) url.Values {
 	form := url.Values{}
 	for name, value := range r.Parameters {
 		form.Set(name, value)
 	}
-	form.Set("grant_type", "client_credentials")
-	form.Set("client_id", c.id)
+	form.Set("grant_type", cmp.Or(c.dialect.GrantType, "client_credentials"))
+	if !c.dialect.OmitClientID {
+		form.Set("client_id", c.id)
+	}
 	for name, value := range map[string]string{
 		"scope": strings.Join(r.Scope, " "), "audience": r.Audience, "token_format": r.TokenFormat, "app_tid": r.AppTID,
 	} {

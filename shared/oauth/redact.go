@@ -17,8 +17,9 @@ type sent struct {
 	url         string
 	form        url.Values
 	header      http.Header
-	credentials []string // see sentCredentials
-	proven      bool     // that of the Request
+	credentials []string      // see sentCredentials
+	proven      bool          // that of the Request
+	assume      time.Duration // Dialect.AssumeLifetime
 }
 
 // contains reports whether the attempt sent word, which is in lower case, also where a

@@ -35,6 +35,7 @@ func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 		failure.Reason, failure.Detail = Unusable, "the answer is larger than 1 MiB"
 	default:
 		token, detail := parseToken(body, s.start)
+		token.assume(s.assume)
 		if detail == "" {
 			token.correlationID = correlationID(resp.Header, append(s.credentials, token.access.Expose()))
 			return token, nil

@@ -64,7 +64,7 @@ type digestSigner struct {
 }
 
 // NewSigner returns a [Signer] that signs with sign, whose public key is public. alg is
-// RS256, PS256, ES256 or ES384 and must fit the key; empty: [DefaultAlgorithm].
+// RS256, RS384, RS512, PS256, PS384, PS512, ES256 or ES384, and must fit the key; empty: [DefaultAlgorithm].
 func NewSigner(public crypto.PublicKey, alg string, sign SignDigest) (Signer, error) {
 	natural := DefaultAlgorithm(public)
 	if alg == "" {
@@ -74,18 +74,28 @@ func NewSigner(public crypto.PublicKey, alg string, sign SignDigest) (Signer, er
 	switch {
 	case natural == "":
 		return nil, errors.New("the key is neither RSA nor on the curve P-256 or P-384")
-	case alg == "RS256" && natural == "RS256":
-	case alg == "PS256" && natural == "RS256":
-		// RFC 7518 section 3.5: the salt is as long as the hash.
-		s.opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: crypto.SHA256}
+	case natural == "RS256" && rsaHash(alg) != 0:
+		s.opts = rsaHash(alg)
+		if alg[0] == 'P' {
+			// RFC 7518 section 3.5: the salt is as long as the hash.
+			s.opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: rsaHash(alg)}
+		}
 	case alg == "ES256" && natural == "ES256":
 		s.size = 32
 	case alg == "ES384" && natural == "ES384":
 		s.opts, s.size = crypto.SHA384, 48
 	default:
-		return nil, errors.New("alg does not fit the key, or is not one of RS256, PS256, ES256, ES384")
+		return nil, errors.New("alg does not fit the key, or is not supported")
 	}
 	return s, nil
+}
+
+// rsaHash returns the hash of an RSA algorithm (RFC 7518 section 3.1); zero: it is another.
+func rsaHash(alg string) crypto.Hash {
+	return map[string]crypto.Hash{
+		"RS256": crypto.SHA256, "RS384": crypto.SHA384, "RS512": crypto.SHA512,
+		"PS256": crypto.SHA256, "PS384": crypto.SHA384, "PS512": crypto.SHA512,
+	}[alg]
 }
 
 // NewLocalSigner is [NewSigner] for a key in memory.

@@ -199,6 +199,15 @@ func expiryOf(named, expiry json.RawMessage, start time.Time) time.Time {
 	return start.Add(time.Duration(min(lifetime, maxLifetime.Seconds()) * float64(time.Second)))
 }
 
+// assume sets the lifetime of a token for which the server names none. A JWT that is expired
+// already stays without one.
+func (t *Token) assume(lifetime time.Duration) {
+	if t == nil || lifetime <= 0 || !t.expiry.IsZero() || number(readClaims(t.access.Expose()).Expiry) != 0 {
+		return
+	}
+	t.expiry = t.issued.Add(min(lifetime, maxLifetime))
+}
+
 // number returns a number, which some servers send as a string (PayPal, Azure AD v1); 0: it is
 // none.
 func number(raw json.RawMessage) float64 {

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/sha1" //nolint:gosec // for x5t
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -31,14 +32,15 @@ type Client struct {
 	Method oauth.Method
 	// Terms identifies everything in the document but the credential: client_id, the token
 	// endpoint, scope, resource, audience, token_format, parameters, allow_parameters,
-	// certificate_bound and ca_certificates. Two clients of a name have the same terms if
+	// certificate_bound, ca_certificates, headers, grant_type and assume_expires_in. Two clients of a name have the same terms if
 	// and only if these have the same meaning: the order of a list, the form of a URL's host
 	// and members that are ignored have no influence. It is text of 43 characters. A key of
 	// XSUAA that moves from a secret to a certificate has other terms, because certurl is
 	// another endpoint. It is empty only if OAuth is nil.
 	Terms string
 	// Credential identifies the credential and how it is presented: method, secret,
-	// basic_encoding, certificates, public key, kid and the other options of an assertion.
+	// basic_encoding, certificates, public key, kid and the other options of an assertion,
+	// client_id_in_body, request_format and tls.
 	// Two versions of a secret that hold the same credential have the same text, also if
 	// the PEM is wrapped in another way or another password protects the key. It covers
 	// neither client_id nor the endpoint: a server refuses a credential for some terms.
@@ -79,8 +81,9 @@ type Client struct {
 	Shadow *Shadow
 
 	// id is the client_id, roots are the authorities of ca_certificates.
-	id    string
-	roots []*x509.Certificate
+	id      string
+	roots   []*x509.Certificate
+	dialect oauth.Dialect
 	// certified says that a certificate is offered in the TLS handshake.
 	certified bool
 	// discovered is the issuer from whose metadata the token endpoint is; empty if the
@@ -129,6 +132,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		IssuerHost:       hostOf(d.tokenEndpoint),
 		id:               d.clientID(),
 		roots:            d.options.roots,
+		dialect:          d.options.dialect,
 		certified:        d.showsCertificate(),
 	}
 	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
@@ -181,6 +185,8 @@ func newOAuthClient(d *document, cfg Config) (*oauth.Client, error) {
 		Certificate:   d.tlsCertificate(),
 		RootCAs:       d.options.rootPool(),
 		Addresses:     cfg.Addresses,
+		Dialect:       d.options.dialect,
+		TLS:           d.options.tls,
 	})
 }
 
@@ -209,7 +215,14 @@ func newAssertion(d *document, now func() time.Time) oauth.Assertion {
 		Lifetime: d.options.assertion.lifetime,
 		Now:      now,
 	}
-	if len(d.pair.Chain) > 0 {
+	thumbprint := d.options.assertion.thumbprint
+	switch {
+	case len(d.pair.Chain) == 0 || thumbprint == thumbprintNone:
+	case thumbprint == thumbprintSHA1:
+		// AD FS finds the certificate by it. It is a name and protects nothing.
+		sum := sha1.Sum(d.pair.Chain[0].Raw) //nolint:gosec // RFC 7515 section 4.1.7 requires SHA-1
+		a.OldThumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
+	default:
 		sum := sha256.Sum256(d.pair.Chain[0].Raw)
 		a.Thumbprint = base64.RawURLEncoding.EncodeToString(sum[:])
 	}
@@ -238,7 +251,7 @@ func termsOf(c *Client) string {
 	for _, name := range slices.Sorted(maps.Keys(c.Parameters)) {
 		f = append(f, name, c.Parameters[name])
 	}
-	return f.digest()
+	return append(f, dialectTerms(c.dialect)...).digest()
 }
 
 // credentialOf returns [Client.Credential]. It covers what the method presents only: a secret
@@ -263,7 +276,7 @@ func credentialOf(d *document) string {
 		// The key is that of the leaf.
 		f = append(f, rawCertificates(d.pair.Chain)...)
 	}
-	return f.digest()
+	return append(f, dialectCredential(d.options)...).digest()
 }
 
 func rawCertificates(list []*x509.Certificate) []string {

@@ -61,6 +61,8 @@ func nativeMembers() []string {
 		"kid", "alg", "assertion_audience", "assertion_type_header", "assertion_lifetime",
 		"basic_encoding", "ca_certificates", "scope", "resource", "audience", "token_format",
 		"parameters", "allow_parameters", "certificate_bound", "kms_key_id", "shadow", "previous",
+		"headers", "assume_expires_in", "client_id_in_body", "attempt_timeout", "grant_type", "request_format",
+		"assertion_thumbprint", "tls",
 	}
 }
 
@@ -120,7 +122,7 @@ func shadowMembers() []string {
 	return []string{
 		"client_id", "token_endpoint", "issuer", "client_secret", "token_endpoint_auth_method",
 		"certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password", "kms_key_id",
-		"kid", "alg", "assertion_audience", "assertion_type_header", "assertion_lifetime", "basic_encoding", "share",
+		"kid", "alg", "assertion_audience", "assertion_type_header", "assertion_lifetime", "assertion_thumbprint", "basic_encoding", "share",
 	}
 }
 
@@ -172,6 +174,8 @@ func (s *shadow) inherit(outer *document) {
 	}
 	if !s.endpoint.url.given() && !s.endpoint.issuer.given() {
 		s.endpoint = outer.endpoint
+		// The headers are secrets of that server.
+		s.options.dialect, s.options.tls = outer.options.dialect, outer.options.tls
 	}
 	if s.options.encoding == "" {
 		s.options.encoding = outer.options.encoding

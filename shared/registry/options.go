@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -45,10 +44,13 @@ type options struct {
 	noPrevious bool
 	encoding   oauth.BasicEncoding
 	assertion  assertionOptions
+	dialect    oauth.Dialect
+	tls        oauth.TLSOptions
 }
 
 type assertionOptions struct {
 	typ, keyID          string
+	thumbprint          string
 	audience, algorithm text
 	lifetime            time.Duration
 	// lifetimeName is the name of the lifetime in problems.
@@ -71,6 +73,8 @@ func readOptions(o object) options {
 		noPrevious:  o.choice("previous", "allow", "never") == "never",
 		encoding:    readEncoding(o),
 		assertion:   readAssertion(o),
+		dialect:     readDialect(o),
+		tls:         readTLS(o),
 	}
 	opts.roots, opts.notes = readRoots(o)
 	if opts.bound == "" {
@@ -88,8 +92,9 @@ func readAssertion(o object) assertionOptions {
 		audience:     o.line("assertion_audience", maxLine),
 		typ:          readType(o),
 		keyID:        o.line("kid", 256).value,
-		algorithm:    text{o.path + "alg", o.choice("alg", "RS256", "PS256", "ES256", "ES384")},
+		algorithm:    text{o.path + "alg", o.choice("alg", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")},
 		lifetime:     readLifetime(o),
+		thumbprint:   o.choice("assertion_thumbprint", thumbprintSHA256, thumbprintSHA1, thumbprintNone),
 		lifetimeName: o.path + "assertion_lifetime",
 	}
 }
@@ -134,18 +139,9 @@ func readResource(o object) []string {
 	return unique(list)
 }
 
-// readLifetime reads assertion_lifetime, in seconds.
+// readLifetime reads assertion_lifetime.
 func readLifetime(o object) time.Duration {
-	raw := o.bare("assertion_lifetime")
-	if raw == "" {
-		return 0
-	}
-	seconds, err := strconv.Atoi(raw)
-	if lifetime := time.Duration(seconds) * time.Second; err == nil && seconds >= 1 && seconds <= int(maxAssertionLifetime/time.Second) {
-		return lifetime
-	}
-	o.report.add(o.path+"assertion_lifetime", "must be a whole number of seconds from 1 to 3600")
-	return 0
+	return o.seconds("assertion_lifetime", maxAssertionLifetime)
 }
 
 // readType reads assertion_type_header: JWT, or client-authentication+jwt, which servers

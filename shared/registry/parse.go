@@ -84,6 +84,7 @@ func (d *document) check(cfg Config, problems *report) {
 		d.makeSigner(problems)
 	}
 	d.checkUnused(problems)
+	d.checkDialect(problems)
 	d.checkKeyAlias(cfg, problems)
 	d.checkID(problems)
 	d.tokenEndpoint, d.issuer = d.endpoint.find(d.method, cfg.Addresses, problems)
@@ -119,7 +120,7 @@ func (d *document) checkUnused(problems *report) {
 	}
 	for _, name := range []string{
 		"client_secret", "certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password",
-		"kid", "alg", "assertion_audience", "assertion_lifetime", "assertion_type_header", "basic_encoding",
+		"kid", "alg", "assertion_audience", "assertion_lifetime", "assertion_type_header", "assertion_thumbprint", "basic_encoding",
 	} {
 		if !d.native.given(name) || uses(d, name) {
 			continue
@@ -144,7 +145,7 @@ func uses(d *document, name string) bool {
 		return d.method == oauth.ClientSecretBasic || d.shadow != nil
 	case "alg", "assertion_audience", "assertion_lifetime":
 		return d.method == oauth.PrivateKeyJWT || identity
-	case "kid", "assertion_type_header":
+	case "kid", "assertion_type_header", "assertion_thumbprint":
 		return d.method == oauth.PrivateKeyJWT
 	}
 	return d.method == oauth.PrivateKeyJWT || d.showsCertificate() || identity
