@@ -9,24 +9,9 @@ import (
 	"time"
 )
 
-// native returns a document with a secret.
-func native(host string) any {
-	return doc{"token_endpoint": "https://" + host + "/token", "client_id": theID, "client_secret": theSecret}
-}
-
-// exchanges returns a check of the number of token requests.
-func exchanges(want int) func(*outcome) error {
-	return func(v *outcome) error {
-		if len(v.requests) != want {
-			return fmt.Errorf("the server got %d requests, want %d", len(v.requests), want)
-		}
-		return nil
-	}
-}
-
 // says returns an scenario whose server answers with a text.
 func says(name, oddity, text string, check func(*outcome) error) scenario {
-	return scenario{name: name, oddity: oddity, document: fixed(native), serve: behaviour{answer: token(text)}, check: check}
+	return scenario{name: name, oddity: oddity, document: native(nil), serve: behaviour{answer: token(text)}, check: check}
 }
 
 // answerHas returns a check of a member of the first answer to the caller.
@@ -58,11 +43,14 @@ func answers() []scenario {
 	for name, lifetime := range map[string]string{"lifetime-zero": "0", "lifetime-minus": "-1", "lifetime-date": `"2030-01-01T00:00:00Z"`, "lifetime-nonsense": `"soon"`} {
 		a := says(name, "expires_in is "+lifetime+": passed on, and not kept", `{"access_token":"`+theToken+`","token_type":"Bearer","expires_in":`+lifetime+`}`, exchanges(2))
 		a.asks = []string{"", ""}
-		all = append(all, a)
+		b := a
+		b.name, b.oddity, b.check = name+"-assumed", "the same with assume_expires_in: kept", exchanges(1)
+		b.document = native(doc{"assume_expires_in": 300})
+		all = append(all, a, b)
 	}
 	return append(append(all, lives()...),
-		scenario{name: "mac", oddity: "token_type mac is refused", document: fixed(native), serve: behaviour{answer: token(`{"access_token":"` + theToken + `","token_type":"mac","expires_in":60}`)}, refused: "token_type"},
-		scenario{name: "blank", oddity: "a blank within the token is refused", document: fixed(native), serve: behaviour{answer: token(`{"access_token":"zoo token 0123456789","token_type":"Bearer","expires_in":60}`)}, refused: "access_token"},
+		scenario{name: "mac", oddity: "token_type mac is refused", document: native(nil), serve: behaviour{answer: token(`{"access_token":"` + theToken + `","token_type":"mac","expires_in":60}`)}, refused: "token_type"},
+		scenario{name: "blank", oddity: "a blank within the token is refused", document: native(nil), serve: behaviour{answer: token(`{"access_token":"zoo token 0123456789","token_type":"Bearer","expires_in":60}`)}, refused: "access_token"},
 	)
 }
 

@@ -12,6 +12,7 @@ import (
 // What no output may contain, and the token.
 const (
 	theSecret = "zoo-Xy$9=][?:/secret" // #nosec G101 -- of this run's servers
+	theAPIKey = "zoo-api-key-4711"     // #nosec G101 -- of this run's servers
 	theToken  = "zoo-token-0123456789"
 	theID     = "sb-zoo!b1|x"
 )
@@ -128,7 +129,7 @@ func furtherKeys() []scenario {
 			return sentTo("/oidc/accounts/00000000-0000-4000-8000-0000000000ff/v1/token")(v)
 		}},
 		{name: "console-strings", oddity: "AWS console: numbers and objects as strings", document: fixed(func(h string) any {
-			return doc{"token_endpoint": "https://" + h + "/token", "client_id": theID, "client_secret": theSecret, "parameters": `{"organization":"zoo"}`}
+			return doc{"token_endpoint": "https://" + h + "/token", "client_id": theID, "client_secret": theSecret, "parameters": `{"organization":"zoo"}`, "attempt_timeout": "4"}
 		}), check: func(v *outcome) error {
 			if got := v.requests[0].form.Get("organization"); got != "zoo" {
 				return fmt.Errorf("the parameter organization was %q", got)

@@ -89,7 +89,7 @@ func run(ctx context.Context, names []string) (failed int, err error) {
 		return 0, err
 	}
 	defer closeAll()
-	all := slices.Concat(keys(), certificates(z), answers(), metadata())
+	all := slices.Concat(keys(), certificates(z), members(z), combinations(), answers(), metadata())
 	ran := 0
 	for _, a := range all {
 		if len(names) > 0 && !slices.Contains(names, a.name) {
@@ -231,7 +231,7 @@ func (v *outcome) judge() error {
 	if v.refused != "" && !strings.Contains(v.log, v.refused) {
 		return fmt.Errorf("the operator's line is %q, want %q in it", v.problem(), v.refused)
 	}
-	for _, secret := range []string{theSecret, "PRIVATE KEY"} {
+	for _, secret := range []string{theSecret, "PRIVATE KEY", theAPIKey} {
 		if strings.Contains(v.log, secret) {
 			return errors.New("a secret is in the log")
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"io"
 	"log"
 	"net"
@@ -31,6 +32,12 @@ type request struct {
 	body               string
 	form               url.Values
 	tls                *tls.ConnectionState
+}
+
+// json returns the body as a JSON object; nil: it is none.
+func (r *request) json() (members map[string]any) {
+	_ = json.Unmarshal([]byte(r.body), &members)
+	return members
 }
 
 // server is one TLS server that records its requests.
@@ -68,7 +75,9 @@ func (z *zoo) open(a scenario) (*server, error) {
 		answer = token(`{"access_token":"` + theToken + `","token_type":"Bearer","expires_in":3600}`)
 	}
 	s := &server{}
-	s.http = &http.Server{ReadHeaderTimeout: 10 * time.Second, TLSConfig: config, ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	// Without HTTP/2, which does not allow the cipher suites of old servers.
+	http1 := map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	s.http = &http.Server{ReadHeaderTimeout: 10 * time.Second, TLSConfig: config, TLSNextProto: http1, ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.record(r)
 		answer(w, r)
 	})}
