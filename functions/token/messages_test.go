@@ -144,7 +144,7 @@ func TestBinarySaysWhatToCheck(t *testing.T) {
 	for i, test := range []struct{ text, want string }{
 		{"{\n  \"client_id\": \"cnry\",\n}", "a comma before } or ] at line 3, column 1"},
 		{`{'client_id': 'cnry'}`, "a single quote: use double quotes at line 1, column 2"},
-		{`"{\"client_id\":\"cnry\"}"`, "it is quoted twice"},
+		{`"{\"client_id\":\"cnry\"}"`, "client_secret is missing"}, // a document in a string is read
 	} {
 		name := fmt.Sprintf("syntax-%d", i)
 		a.store("token-vendor/clients/"+name, test.text)
