@@ -9,7 +9,7 @@ import copy
 REMOVED = object()
 TOKEN_ROLE = "Resources/TokenRole/Properties"
 OWN = TOKEN_ROLE + "/Policies/0/PolicyDocument/Statement"
-ROLE = "Resources/VendPolicy/Properties/PolicyDocument/Statement"
+ROLE = "Resources/FunctionsPolicy/Properties/PolicyDocument/Statement"
 BATCH = "Resources/BatchFunction/Properties"
 BATCH_VARIABLES = BATCH + "/Environment/Variables"
 BATCH_ROLE = "Resources/BatchRole/Properties/Policies/0/PolicyDocument/Statement"
@@ -63,7 +63,7 @@ ITEMS = ["dynamodb:GetItem", "dynamodb:UpdateItem"]
 SHARE_ALWAYS = {"Effect": "Allow", "Action": ITEMS, "Resource": {"Fn::GetAtt": ["SharedCacheTable", "Arn"]}}
 OPEN_ALWAYS = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": {"Fn::GetAtt": ["SharedCacheKey", "Arn"]}}
 TABLE_NAME = "Condition/StringEquals/kms:EncryptionContext:aws:dynamodb:tableName"
-DESCRIPTION = "Resources/VendPolicy/Properties/Description"
+DESCRIPTION = "Resources/FunctionsPolicy/Properties/Description"
 DESCRIBED = (
     "${ClientSecretPrefix} ${PrefetchClients} ${LogLevel} ${MemorySize} ${Architecture} ${Tracing} ${SharedCache} ${PolicySecret}"
     " ${WebIdentityAudiences} ${FunctionUrl} ${ReservedConcurrency} ${PrivateEndpoints} ${EgressProxy} ${EgressProxySecret}"

@@ -58,7 +58,7 @@ SCENARIOS = {
         "EgressProxy": "http://proxy.example.com:3128",
         "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
     },
-    # With the longest value of every parameter that the description of VendPolicy contains, except EgressProxy, which
+    # With the longest value of every parameter that the description of FunctionsPolicy contains, except EgressProxy, which
     # EgressProxySecret excludes.
     "cached": {
         "SharedCache": "true",

@@ -357,14 +357,14 @@ def referenced(node, conditions):
 
 def versions_follow_parameters(resources):
     template = resources.template
-    text = str(resources["VendPolicy"].get("Properties", {}).get("Description", ""))
+    text = str(resources["FunctionsPolicy"].get("Properties", {}).get("Description", ""))
     if len(text) > 1000:
-        yield "VendPolicy: its description is longer than 1000 characters"
-    described = referenced(template["Resources"]["VendPolicy"]["Properties"].get("Description"), {})
+        yield "FunctionsPolicy: its description is longer than 1000 characters"
+    described = referenced(template["Resources"]["FunctionsPolicy"]["Properties"].get("Description"), {})
     for name, version in of(resources, "AWS::Lambda::Version"):
         function = version["FunctionName"].strip("<>")
-        if version.get("Description") != "<VendPolicy>" or "<VendPolicy>" not in str(resources[function]["Properties"].get("Description")):
-            yield f"{name}: is not published again when VendPolicy is replaced"
+        if version.get("Description") != "<FunctionsPolicy>" or "<FunctionsPolicy>" not in str(resources[function]["Properties"].get("Description")):
+            yield f"{name}: is not published again when FunctionsPolicy is replaced"
         used = referenced(template["Resources"][function]["Properties"], template["Conditions"]) & set(template["Parameters"])
         for parameter in sorted(used - described):
             yield f"{name}: is not published again when {parameter} changes"
