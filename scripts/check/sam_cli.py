@@ -12,9 +12,11 @@ import argparse
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 from samtranslator.yaml_helper import yaml_parse
 
@@ -161,12 +163,17 @@ def main():
     parser.add_argument("-n", "--env-vars")
     parser.add_argument("--add-host", action="append", default=[])
     parser.add_argument("--parameter-overrides", nargs="*", default=[])
+    parser.add_argument("--print-interrupt", action="store_true", help="for the check: print the handler of SIGINT and stop")
+    parser.add_argument("--wait", type=float, help="for the check: print the addresses for containers and wait, in seconds")
     parser.add_argument("--print-parameter", help="for the check: print the value of a parameter and stop")
     parser.add_argument("--print-env", action="store_true", help="for the check: print the environment and stop")
     arguments = parser.parse_args()
     if arguments.command[:2] != ["local", "invoke"]:
         sys.exit("only sam local invoke")
     template = Template("template.yaml", overrides(arguments.parameter_overrides))
+    if arguments.print_interrupt:
+        print("default" if signal.getsignal(signal.SIGINT) is signal.default_int_handler else "ignored")
+        return 0
     if arguments.print_parameter:
         print(template.values[arguments.print_parameter])
         return 0
@@ -181,6 +188,10 @@ def main():
     hosts = dict(pair.split(":", 1) for pair in arguments.add_host)
     if HOST in hosts:
         env = {k: v.replace(HOST, address(hosts[HOST])) for k, v in env.items()}
+    if arguments.wait:
+        print(env["AWS_ENDPOINT_URL"], env["EGRESS_PROXY"], flush=True)
+        time.sleep(arguments.wait)
+        return 0
     if arguments.print_env:
         json.dump(env, sys.stdout)
         return 0

@@ -50,7 +50,7 @@ func run(arguments []string, out, errOut io.Writer) int {
 	parent := os.Getppid()
 	if executable, err := os.Executable(); err == nil && startedByGoRun(executable) {
 		goBuild = workdir.GoBuild(executable)
-		ctx = withParent(ctx, parent)
+		ctx = workdir.WithParent(ctx, parent)
 	}
 	code, err := 1, dir.OwnGoBuild(goBuild)
 	if err == nil {
@@ -120,20 +120,6 @@ func compile(ctx context.Context, dir *workdir.Dir, out io.Writer) error {
 			return err
 		}
 	}
-}
-
-// withParent returns a context that ends with the parent process, the "go run" that started
-// this program. The go command passes an interrupt on, but if it is terminated or killed, its
-// program continues.
-func withParent(ctx context.Context, parent int) context.Context {
-	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer cancel()
-		for os.Getppid() == parent && ctx.Err() == nil {
-			time.Sleep(200 * time.Millisecond)
-		}
-	}()
-	return ctx
 }
 
 // startedByGoRun reports whether "go run" started this program: it is then in a directory

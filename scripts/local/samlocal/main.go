@@ -68,22 +68,26 @@ func run(arguments []string) (int, error) {
 	if err := json.Unmarshal(text, &d); err != nil {
 		return 1, err
 	}
-	// SAM CLI gets an interrupt from the terminal, too, and stops its containers.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	signal.Ignore(os.Interrupt)
+	// SAM CLI gets an interrupt from the terminal, too, and stops its containers. It would
+	// inherit an ignored signal.
+	signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+	// The go command that runs this program does not pass on that it was terminated.
+	ctx = workdir.WithParent(ctx, os.Getppid())
 	c := credentials{accessKeyID: "ASIA" + rand.Text()[:16], secret: rand.Text()}
 	listening, err := c.listen(d)
 	if err != nil {
 		return 1, err
 	}
 	defer listening.close()
-	directory, err := os.MkdirTemp("", "token-vendor-sam-")
+	// The next start of the stack deletes the directory if this program is killed.
+	directory, err := workdir.New()
 	if err != nil {
 		return 1, err
 	}
-	defer func() { _ = os.RemoveAll(directory) }()
-	file := filepath.Join(directory, "env.json")
+	defer func() { _ = directory.Remove() }()
+	file := filepath.Join(directory.Path(), "env.json")
 	if text, err = json.MarshalIndent(variables(d, listening), "", "  "); err == nil {
 		err = os.WriteFile(file, text, 0o600)
 	}

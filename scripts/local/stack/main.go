@@ -17,7 +17,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"tokenvendor/scripts/local/options"
 	"tokenvendor/scripts/local/workdir"
@@ -33,7 +32,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	dir := os.Getenv(workdir.Variable)
 	if dir != "" {
-		ctx = withParent(ctx)
+		ctx = workdir.WithParent(ctx, os.Getppid()) // the launcher
 	}
 	err = run(ctx, o, dir, os.Stdout, os.Stderr)
 	stop()
@@ -41,19 +40,6 @@ func main() {
 		fmt.Fprintln(os.Stderr, "local:", err)
 		os.Exit(1)
 	}
-}
-
-// withParent returns a context that ends with the launcher that started this program.
-func withParent(ctx context.Context) context.Context {
-	ctx, cancel := context.WithCancel(ctx)
-	parent := os.Getppid()
-	go func() {
-		defer cancel()
-		for os.Getppid() == parent && ctx.Err() == nil {
-			time.Sleep(200 * time.Millisecond)
-		}
-	}()
-	return ctx
 }
 
 // console is the output for people. Its first failed write ends the stack.

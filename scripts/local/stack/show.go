@@ -25,10 +25,10 @@ As a role that may use the client %s and no other (another name is answered with
   %s
 
 Invoke the function directly, as a job in the account does:
-  AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws lambda invoke --region %s --endpoint-url %s --function-name %s --payload fileb://%s /dev/stdout
+  AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws lambda invoke --region %s --endpoint-url %s --function-name %s --payload %s /dev/stdout
 
 Add a client; the next request gets its token:
-  AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws secretsmanager create-secret --region %s --endpoint-url %s --name %s%s --secret-string file://%s
+  AWS_ACCESS_KEY_ID=x AWS_SECRET_ACCESS_KEY=x aws secretsmanager create-secret --region %s --endpoint-url %s --name %s%s --secret-string %s
   %s
 
 Read the table that the functions' processes share; its values are sealed:
@@ -44,8 +44,8 @@ Press Ctrl-C to stop.
 		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+firstClient),
 		firstClient,
 		curl(job.AccessKeyID+":"+job.SecretAccessKey, "-H x-amz-security-token:"+job.SessionToken+" "+s.apiURL+firstClient),
-		region, s.function.URL(), functionName, s.directPath(),
-		region, s.secretsURL, prefix, spareClient, s.sparePath(),
+		region, s.function.URL(), functionName, quote("fileb://"+s.directPath()),
+		region, s.secretsURL, prefix, spareClient, quote("file://"+s.sparePath()),
 		curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+spareClient),
 		region, s.tableURL, cacheTable,
 		s.jobCommands(curl(developer.AccessKeyID+":"+developer.SecretAccessKey, s.apiURL+firstClient)),
@@ -169,6 +169,9 @@ func writeWhole(file string, text []byte) error {
 	return os.Rename(part, file)
 }
 
+// quote quotes a text for a shell.
+func quote(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
 // writeEnv writes the variables that the commands of the READMEs use, as lines that a shell
 // reads.
 func (s *stack) writeEnv(file string) error {
@@ -183,8 +186,7 @@ func (s *stack) writeEnv(file string) error {
 		// A document for a client that is not set up yet, and a key to store it with.
 		{"DOCUMENT", s.sparePath()}, {"SECRETS_KEY", "alias/token-vendor-secrets"},
 	} {
-		// No value has a quote.
-		text += "export " + v[0] + "='" + v[1] + "'\n"
+		text += "export " + v[0] + "=" + quote(v[1]) + "\n"
 	}
 	return writeWhole(file, []byte(text))
 }

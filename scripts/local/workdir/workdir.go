@@ -5,6 +5,7 @@
 package workdir
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -218,4 +219,17 @@ func RemoveGoBuild(paths []string) {
 			_ = os.Remove(path)
 		}
 	}
+}
+
+// WithParent returns a context that ends with the parent process. If that is the go command,
+// it passes an interrupt on, but if it is terminated or killed, its program continues.
+func WithParent(ctx context.Context, parent int) context.Context {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		defer cancel()
+		for os.Getppid() == parent && ctx.Err() == nil {
+			time.Sleep(200 * time.Millisecond)
+		}
+	}()
+	return ctx
 }
