@@ -47,7 +47,8 @@ type peer struct {
 	Request, Granted, Failure *regexp.Regexp
 	FailedLogon               *regexp.Regexp `json:"failed_logon"`
 	// Document has the members that the server needs in every client's document, such as a
-	// default scope. Strings may have placeholders.
+	// default scope; basic_encoding and assertion_audience go into those whose method uses
+	// them. Strings may have placeholders.
 	Document map[string]any
 	// Methods are the client authentication methods that the server takes, Algorithms those
 	// of private_key_jwt. Features are any of scope, resource (RFC 8707, answered with a

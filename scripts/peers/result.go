@@ -61,6 +61,13 @@ func (e *env) store(s *server, r row) error {
 	}
 	maps.Copy(document, s.Document)
 	maps.Copy(document, r.document)
+	// A member that the method does not use is an error.
+	if document["token_endpoint_auth_method"] != "client_secret_basic" {
+		delete(document, "basic_encoding")
+	}
+	if document["token_endpoint_auth_method"] != "private_key_jwt" {
+		delete(document, "assertion_audience")
+	}
 	text, err := json.Marshal(document)
 	if err == nil {
 		err = e.aws.putSecret("token-vendor/clients/"+r.client, string(text))
