@@ -19,6 +19,11 @@ func runFleet(t *testing.T, flags ...string) map[string]map[string]int {
 	if err := fleet(t.Context(), append([]string{"-processes", "6", "-callers", "30", "-lives", "0"}, flags...), &out); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(out.String()) // it says why calls failed
+		}
+	})
 	phases, row := make(map[string]map[string]int), regexp.MustCompile(`^  (\S.*?)\s+(\d+)$`)
 	var phase map[string]int
 	for line := range strings.Lines(out.String()) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tokenvendor/shared/ask"
@@ -210,6 +211,31 @@ func swapRows(env *tokentest.Fleet) {
 			}
 		}
 	}
+}
+
+// TestKilledEnvironmentCostsNoCall: An environment is killed during its exchange, which it
+// began a second after it took the lease of the token.
+func TestKilledEnvironmentCostsNoCall(t *testing.T) {
+	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		env.Server.Misbehave(oauthtest.Late(1500 * time.Millisecond))
+		var all sync.WaitGroup
+		for _, scope := range []string{"first", "second"} {
+			all.Go(func() {
+				if _, err := env.Ask(env.Vendors[0], token.Request{Ask: ask.Ask{Scope: []string{scope}}}); err != nil {
+					t.Errorf("the environment before its end: %v", err)
+				}
+			})
+			synctest.Wait() // the first one has the credential
+		}
+		time.Sleep(2 * time.Second)
+		env.Table.Misbehave(fleettest.Down) // so the environment ends none of its leases
+		all.Wait()
+		env.Table.Misbehave(nil)
+		if _, err := env.Ask(env.Vendors[1], token.Request{Ask: ask.Ask{Scope: []string{"second"}}}); err != nil {
+			t.Errorf("the other environment: %v", err)
+		}
+		env.WantCounts(3, 0)
+	})
 }
 
 // TestRejectedTokenIsReplacedOnce: All environments report the same token.

@@ -69,7 +69,10 @@ func (r *Request) acceptor(now func() time.Time) func(*Token) bool {
 // load is one load of a token into the cache.
 type load struct {
 	Request
-	key   key
+	key key
+	// begun is when the load began to wait for the permission to make an exchange. The wait
+	// for another environment that fetches the same token is before: if that environment was
+	// killed, its permission ends a moment after its lease of the token.
 	begun time.Time
 	// accept is [Request.acceptor].
 	accept func(*Token) bool

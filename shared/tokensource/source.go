@@ -116,7 +116,7 @@ func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token)
 		var e cache.Entry[*Token]
 		err := fault.Catch(s.log, &r.CorrelationID, func() (err error) {
 			e, err = s.load(ctx, &load{
-				Request: r, key: k, begun: s.now(), accept: accept, cached: last.Value, usable: last.Serves, failed: last.Failures > 0, known: last.Value != nil,
+				Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, failed: last.Failures > 0, known: last.Value != nil,
 			})
 			return err
 		})
@@ -171,6 +171,7 @@ func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error)
 		}
 		return *found, nil
 	}
+	l.begun = s.now()
 	got := s.candidates.fetch(ctx, session, lease, l)
 	var all sync.WaitGroup
 	if got.end != nil {
