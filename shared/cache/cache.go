@@ -39,6 +39,8 @@ var (
 	ErrPanic = errors.New("internal error: the load panicked")
 	// ErrBusy means that Config.MaxWaiters callers wait for the load already.
 	ErrBusy = errors.New("too many callers wait for the same value")
+	// ErrNoLoad means that the load is nil and none was running.
+	ErrNoLoad = errors.New("no load of the value is running")
 	// ErrExpired means that the value had expired when its load returned.
 	ErrExpired = errors.New("the value expired before its load returned")
 )
@@ -189,6 +191,8 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 // Without an acceptable value, all callers wait for one load and get its error if it fails.
 // The caller that started the load gets the new value without a call of accept. During the
 // backoff after a failed load, callers get a [*BackoffError] at once.
+//
+// A nil load joins a running one only. Without one, Get returns [ErrNoLoad].
 //
 // If ctx ends during the load, Get returns the old value or else the error of ctx, and the
 // load continues for other callers. If ctx has ended before, Get starts no load.

@@ -68,6 +68,10 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, loa
 		return s.flight, cached, Joined, nil
 	case now.Before(old.backoffUntil):
 		return nil, cached, Joined, &BackoffError{Err: old.err, Until: old.backoffUntil}
+	case load == nil && usable:
+		return nil, old.entry.Value, old.outcome(now), nil
+	case load == nil:
+		return nil, cached, Joined, ErrNoLoad
 	}
 	outcome := Loaded
 	if usable {

@@ -114,12 +114,17 @@ func (c *clients) miss(ctx context.Context, name string) (*registry.Client, erro
 func (c *clients) newer(ctx context.Context, old *registry.Client, atFault, calls bool) *registry.Client {
 	other := func(client *registry.Client) bool { return client.Version != old.Version }
 	client, _, ok := c.cache.Lookup(old.Name, other)
-	if !ok && c.mayReread(old.Name, atFault) {
+	if !ok {
+		// If the document may not be read again now, another call may be reading it.
+		var load cache.Load[*registry.Client]
+		if c.mayReread(old.Name, atFault) {
+			load = func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
+				return c.load(ctx, old.Name, last, !calls)
+			}
+		}
 		var err error
-		client, _, err = c.cache.Get(ctx, old.Name, other, func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
-			return c.load(ctx, old.Name, last, !calls)
-		})
-		ok = err == nil && client.Version != old.Version
+		client, _, err = c.cache.Get(ctx, old.Name, other, load)
+		ok = err == nil && other(client)
 	}
 	if !ok {
 		return nil

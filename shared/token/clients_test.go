@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tokenvendor/shared/cache"
@@ -76,4 +78,38 @@ func TestNotesOfDocumentAreLogged(t *testing.T) {
 	if got := log.String(); strings.Count(got, "ca_certificates: certificate 2 has a negative serial number and is not used") != 1 || !strings.Contains(got, "client=billing") {
 		t.Errorf("got the log %q, want the certificate named once", got)
 	}
+}
+
+// A document that may not be read again now is being read by another call.
+func TestNewerJoinsRunningRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		version := "v1"
+		reader := secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+			time.Sleep(100 * time.Millisecond)
+			return secret.Secret{Text: []byte(`{"token_endpoint": "https://as.example.com/token", "client_id": "billing", "client_secret": "s"}`), Version: version}, nil
+		})
+		c := newClients(Config{
+			Clients: registry.New(registry.Config{Secrets: reader}), Log: slog.New(slog.DiscardHandler), Now: time.Now, Rand: func() float64 { return 0 },
+		}, func(string) {})
+		old, err := c.get(t.Context(), "billing")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for c.mayReread("billing", true) {
+		}
+		if c.newer(t.Context(), old, true, false) != nil {
+			t.Error("got a newer document, and there is none")
+		}
+		time.Sleep(rereadInterval)
+		version = "v2"
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				if client := c.newer(t.Context(), old, true, false); client == nil || client.Version != "v2" {
+					t.Errorf("got %v, want v2, which one of three calls reads", client)
+				}
+			})
+		}
+		all.Wait()
+	})
 }
