@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,29 +40,50 @@ func NewSigningKeys(cfg aws.Config) *SigningKeys {
 	})}
 }
 
+// specs returns the algorithms of KMS by their JWS names.
+func specs() map[string]types.SigningAlgorithmSpec {
+	return map[string]types.SigningAlgorithmSpec{
+		"RS256": types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
+		"RS384": types.SigningAlgorithmSpecRsassaPkcs1V15Sha384,
+		"RS512": types.SigningAlgorithmSpecRsassaPkcs1V15Sha512,
+		"PS256": types.SigningAlgorithmSpecRsassaPssSha256, // with a salt as long as the hash, as the next two
+		"PS384": types.SigningAlgorithmSpecRsassaPssSha384,
+		"PS512": types.SigningAlgorithmSpecRsassaPssSha512,
+		"ES256": types.SigningAlgorithmSpecEcdsaSha256,
+		"ES384": types.SigningAlgorithmSpecEcdsaSha384,
+		"ES512": types.SigningAlgorithmSpecEcdsaSha512,
+		"EdDSA": types.SigningAlgorithmSpecEd25519Sha512,
+	}
+}
+
 // Public implements [registry.SigningKeys].
-func (k *SigningKeys) Public(ctx context.Context, alias string) (crypto.PublicKey, error) {
+func (k *SigningKeys) Public(ctx context.Context, alias string) (public crypto.PublicKey, algorithms []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, signTimeout)
 	defer cancel()
 	out, err := k.client().GetPublicKey(ctx, &kms.GetPublicKeyInput{KeyId: &alias})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("kms: %w: %w", secret.ErrUnavailable, ctx.Err())
+			return nil, nil, fmt.Errorf("kms: %w: %w", secret.ErrUnavailable, ctx.Err())
 		}
-		return nil, classified("kms", err, registry.ErrNoKey, noKey)
+		return nil, nil, classified("kms", err, registry.ErrNoKey, noKey)
 	}
-	public, err := x509.ParsePKIXPublicKey(out.PublicKey)
+	public, err = x509.ParsePKIXPublicKey(out.PublicKey)
 	switch {
 	case len(out.PublicKey) == 0:
-		return nil, fmt.Errorf("kms: %w (no key in the answer)", secret.ErrUnavailable)
+		return nil, nil, fmt.Errorf("kms: %w (no key in the answer)", secret.ErrUnavailable)
 	case out.KeyUsage != types.KeyUsageTypeSignVerify:
-		return nil, fmt.Errorf("kms: %w", registry.ErrNoKey)
+		return nil, nil, fmt.Errorf("kms: %w", registry.ErrNoKey)
 	case err != nil:
 		// The curve is one that Go does not know, such as secp256k1. The registry reports the
 		// key as not supported.
-		return struct{}{}, nil
+		return struct{}{}, nil, nil
 	}
-	return public, nil
+	for name, spec := range specs() {
+		if slices.Contains(out.SigningAlgorithms, spec) {
+			algorithms = append(algorithms, name)
+		}
+	}
+	return public, algorithms, nil
 }
 
 // noKey reports whether KMS returns code for an alias without a key that can sign.
@@ -69,22 +91,17 @@ func noKey(code string) bool {
 	return code == "NotFoundException" || code == "UnsupportedOperationException" || code == "InvalidKeyUsageException"
 }
 
-// Sign implements [registry.SigningKeys]. KMS gets the digest only, and returns an ECDSA
-// signature in DER. The error wraps [oauth.ErrTemporary] if a later call may succeed.
+// Sign implements [registry.SigningKeys]. KMS gets the digest only, for EdDSA the message, and
+// returns an ECDSA signature in DER. The error wraps [oauth.ErrTemporary] if a later call may
+// succeed.
 func (k *SigningKeys) Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error) {
-	spec := map[string]types.SigningAlgorithmSpec{
-		"RS256": types.SigningAlgorithmSpecRsassaPkcs1V15Sha256,
-		"RS384": types.SigningAlgorithmSpecRsassaPkcs1V15Sha384,
-		"RS512": types.SigningAlgorithmSpecRsassaPkcs1V15Sha512,
-		"PS384": types.SigningAlgorithmSpecRsassaPssSha384,
-		"PS512": types.SigningAlgorithmSpecRsassaPssSha512,
-		"PS256": types.SigningAlgorithmSpecRsassaPssSha256, // with a salt as long as the hash
-		"ES256": types.SigningAlgorithmSpecEcdsaSha256,
-		"ES384": types.SigningAlgorithmSpecEcdsaSha384,
-	}[algorithm]
+	form := types.MessageTypeDigest
+	if algorithm == "EdDSA" {
+		form = types.MessageTypeRaw
+	}
 	ctx, cancel := context.WithTimeout(ctx, signTimeout)
 	defer cancel()
-	out, err := k.client().Sign(ctx, &kms.SignInput{KeyId: &alias, Message: digest, MessageType: types.MessageTypeDigest, SigningAlgorithm: spec})
+	out, err := k.client().Sign(ctx, &kms.SignInput{KeyId: &alias, Message: digest, MessageType: form, SigningAlgorithm: specs()[algorithm]})
 	if err != nil {
 		return nil, assertionError(ctx, "kms", err)
 	}

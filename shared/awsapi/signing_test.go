@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,7 +33,7 @@ func newSigningKeys(t *testing.T) (*SigningKeys, *localkms.Server) {
 	server := httptest.NewServer(endpoint)
 	t.Cleanup(server.Close)
 	cfg := configOf(t, "AWS_ENDPOINT_URL_KMS", server.URL)
-	for _, spec := range []string{"RSA_2048", "ECC_NIST_P256", "ECC_NIST_P384", "SYMMETRIC_DEFAULT"} {
+	for _, spec := range []string{"RSA_2048", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521", "ECC_NIST_EDWARDS25519", "SYMMETRIC_DEFAULT"} {
 		if _, err := endpoint.AddKey(spec, "token-vendor/"+spec); err != nil {
 			t.Fatal(err)
 		}
@@ -65,14 +66,18 @@ func TestSignVerifiedByOpenSSL(t *testing.T) {
 	}{
 		{"RSA_2048", "RS256", crypto.SHA256, nil},
 		{"RSA_2048", "PS256", crypto.SHA256, []string{"-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:32", "-sigopt", "rsa_mgf1_md:sha256"}},
+		{"RSA_2048", "RS384", crypto.SHA384, nil},
+		{"RSA_2048", "RS512", crypto.SHA512, nil},
+		{"RSA_2048", "PS512", crypto.SHA512, []string{"-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:64", "-sigopt", "rsa_mgf1_md:sha512"}},
 		{"ECC_NIST_P256", "ES256", crypto.SHA256, nil},
 		{"ECC_NIST_P384", "ES384", crypto.SHA384, nil},
+		{"ECC_NIST_P521", "ES512", crypto.SHA512, nil},
 	} {
 		t.Run(test.algorithm, func(t *testing.T) {
 			alias := "alias/token-vendor/" + test.spec
-			public, err := keys.Public(t.Context(), alias)
-			if err != nil {
-				t.Fatal(err)
+			public, algorithms, err := keys.Public(t.Context(), alias)
+			if err != nil || !slices.Contains(algorithms, test.algorithm) {
+				t.Fatalf("got the algorithms %v, error %v, want %s among them", algorithms, err, test.algorithm)
 			}
 			digest := test.hash.New()
 			digest.Write(message)
@@ -92,7 +97,7 @@ func TestSignVerifiedByOpenSSL(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			digestName := map[crypto.Hash]string{crypto.SHA256: "-sha256", crypto.SHA384: "-sha384"}[test.hash]
+			digestName := map[crypto.Hash]string{crypto.SHA256: "-sha256", crypto.SHA384: "-sha384", crypto.SHA512: "-sha512"}[test.hash]
 			cmd := exec.CommandContext(t.Context(), openssl, append([]string{"dgst", digestName, "-verify", "key", "-signature", "signature"}, append(test.options, "message")...)...)
 			cmd.Dir = dir
 			if out, err := cmd.CombinedOutput(); err != nil {
@@ -106,14 +111,17 @@ func TestSignVerifiedByOpenSSL(t *testing.T) {
 // KMS signs anything.
 func TestSignerOfKMSKey(t *testing.T) {
 	keys, endpoint := newSigningKeys(t)
-	for spec, natural := range map[string]string{"RSA_2048": "RS256", "ECC_NIST_P256": "ES256", "ECC_NIST_P384": "ES384"} {
+	for spec, natural := range map[string]string{"RSA_2048": "RS256", "ECC_NIST_P256": "ES256", "ECC_NIST_P384": "ES384", "ECC_NIST_P521": "ES512", "ECC_NIST_EDWARDS25519": "EdDSA"} {
 		alias := "alias/token-vendor/" + spec
-		public, err := keys.Public(t.Context(), alias)
+		public, algorithms, err := keys.Public(t.Context(), alias)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, algorithm := range []string{"RS256", "PS256", "ES256", "ES384"} {
-			fits := algorithm == natural || spec == "RSA_2048" && algorithm == "PS256"
+		for _, algorithm := range oauth.Algorithms() {
+			fits := algorithm == natural || spec == "RSA_2048" && algorithm[1] == 'S' && algorithm[0] != 'E'
+			if slices.Contains(algorithms, algorithm) != fits {
+				t.Errorf("%s: KMS has %v", spec, algorithms)
+			}
 			signer, err := oauth.NewSigner(public, algorithm, func(ctx context.Context, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
 				return keys.Sign(ctx, alias, algorithm, digest)
 			})
@@ -124,13 +132,17 @@ func TestSignerOfKMSKey(t *testing.T) {
 				continue
 			}
 			signature, err := signer.Sign(t.Context(), []byte("message"))
-			if want := map[string]int{"RS256": 256, "PS256": 256, "ES256": 64, "ES384": 96}[algorithm]; err != nil || len(signature) != want {
+			want, ok := map[string]int{"ES256": 64, "ES384": 96, "ES512": 132, "EdDSA": 64}[algorithm]
+			if !ok {
+				want = 256
+			}
+			if err != nil || len(signature) != want {
 				t.Errorf("%s with %s: got %d bytes, %v, want %d", spec, algorithm, len(signature), err, want)
 			}
 		}
 	}
-	if n := endpoint.Calls("Sign"); n != 4 {
-		t.Errorf("got %d calls of Sign, want 4", n)
+	if n := endpoint.Calls("Sign"); n != 10 {
+		t.Errorf("got %d calls of Sign, want 10", n)
 	}
 }
 
@@ -141,7 +153,7 @@ func TestSigningKeyErrors(t *testing.T) {
 		"alias/token-vendor/SYMMETRIC_DEFAULT": registry.ErrNoKey,
 		"alias/token-vendor/none":              registry.ErrNoKey,
 	} {
-		_, err := keys.Public(t.Context(), name)
+		_, _, err := keys.Public(t.Context(), name)
 		if !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", name, err, want)
 		}
@@ -154,7 +166,7 @@ func TestSigningKeyErrors(t *testing.T) {
 	}
 	for usage, want := range map[string]error{"ENCRYPT_DECRYPT": registry.ErrNoKey, "SIGN_VERIFY": nil} {
 		endpoint.Inject("GetPublicKey", 1, awsjson.Fault{Body: fmt.Sprintf(`{"PublicKey": %q, "KeyUsage": %q}`, base64.StdEncoding.EncodeToString(der), usage)})
-		if _, err := keys.Public(t.Context(), alias); !errors.Is(err, want) {
+		if _, _, err := keys.Public(t.Context(), alias); !errors.Is(err, want) {
 			t.Errorf("a key of the usage %s: got %v, want %v", usage, err, want)
 		}
 	}
@@ -164,7 +176,7 @@ func TestSigningKeyErrors(t *testing.T) {
 	} {
 		endpoint.Fail("GetPublicKey", 100, code)
 		endpoint.Fail("Sign", 100, code)
-		if _, err := keys.Public(t.Context(), alias); !errors.Is(err, want) {
+		if _, _, err := keys.Public(t.Context(), alias); !errors.Is(err, want) {
 			t.Errorf("%s: got %v, want %v", code, err, want)
 		}
 		before := endpoint.Calls("Sign")

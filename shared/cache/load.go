@@ -55,7 +55,7 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, loa
 	old := s.state.Load()
 	usable := old.usable(now, accept)
 	switch {
-	case usable && (s.flight != nil || !old.due(now)):
+	case usable && (s.flight != nil || load == nil || !old.due(now)):
 		return nil, old.entry.Value, old.outcome(now), nil
 	case usable && ctx.Err() != nil:
 		return nil, old.entry.Value, Stale, nil
@@ -68,8 +68,6 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, loa
 		return s.flight, cached, Joined, nil
 	case now.Before(old.backoffUntil):
 		return nil, cached, Joined, &BackoffError{Err: old.err, Until: old.backoffUntil}
-	case load == nil && usable:
-		return nil, old.entry.Value, old.outcome(now), nil
 	case load == nil:
 		return nil, cached, Joined, ErrNoLoad
 	}

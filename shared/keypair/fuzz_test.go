@@ -2,6 +2,8 @@ package keypair
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
 	"path/filepath"
 	"testing"
 )
@@ -18,6 +20,22 @@ func FuzzKey(f *testing.F) {
 		}
 		if _, err := checkKey(key); key != nil && err != nil {
 			t.Fatalf("ParseKey returned a key that checkKey refuses: %v", err)
+		}
+	})
+}
+
+func FuzzJWK(f *testing.F) {
+	_, ed, _ := ed25519.GenerateKey(rand.Reader)
+	for _, key := range []any{testMaterial().RSA, testMaterial().EC256, ed} {
+		f.Add(jwkOf(f, key, nil))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		pair, err := ParseJWK(text)
+		if (pair.Key == nil) == (err == nil) {
+			t.Fatalf("got a key: %t, error %v", pair.Key != nil, err)
+		}
+		if _, err := checkKey(pair.Key); pair.Key != nil && err != nil {
+			t.Fatalf("ParseJWK returned a key that checkKey refuses: %v", err)
 		}
 	})
 }

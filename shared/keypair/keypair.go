@@ -1,12 +1,13 @@
-// Package keypair reads private keys and certificates as people store them: PEM, PKCS#8,
-// also encrypted, and PKCS#12. Start with [ParseKey], [ParseChain] and [ParsePKCS12].
+// Package keypair reads private keys and certificates as people store them: PEM, PKCS#8, JWK,
+// also encrypted, and PKCS#12. Start with [ParseKey], [ParseJWK], [ParseChain] and
+// [ParsePKCS12].
 //
 // The input may be secret or hostile. An error is a phrase that follows the name of what
 // was read ("is not PEM"), and holds no part of the input. Sizes and iteration counts are
 // checked before they cost anything. All functions are safe for concurrent use.
 //
-// The package imports the standard library and a PKCS#12 decoder. It does not know where
-// the input comes from.
+// The package imports the standard library, strictjson and a PKCS#12 decoder. It does not know
+// where the input comes from.
 package keypair
 
 import (
@@ -23,7 +24,7 @@ import (
 )
 
 // Supported describes the keys that are accepted, for error texts.
-const Supported = "RSA of 2048 to 8192 bits, or EC on P-256 or P-384"
+const Supported = "RSA of 2048 to 8192 bits, EC on P-256, P-384 or P-521, or Ed25519"
 
 // Pair is a private key with its certificates.
 type Pair struct {
@@ -32,6 +33,9 @@ type Pair struct {
 	// Chain begins with the leaf, the certificate of Key. Each certificate is followed
 	// by its issuer, as far as that is known. Empty if there is no certificate.
 	Chain []*x509.Certificate
+	// KeyID and Algorithm are the members kid and alg of a JWK; empty: it has none, or the key
+	// is no JWK.
+	KeyID, Algorithm string
 }
 
 // Password decrypts a private key or a PKCS#12 file.
@@ -134,12 +138,12 @@ func checkKey(key any) (crypto.Signer, error) {
 		}
 		return k, nil
 	case *ecdsa.PrivateKey:
-		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
-			return nil, errors.New("is an EC key on a curve that is not supported: take P-256 or P-384")
+		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() && k.Curve != elliptic.P521() {
+			return nil, errors.New("is an EC key on a curve that is not supported: take P-256, P-384 or P-521")
 		}
 		return k, nil
 	case ed25519.PrivateKey:
-		return nil, errors.New("is an Ed25519 key, which is not supported: take " + Supported)
+		return k, nil
 	}
 	return nil, errors.New("is a key of a kind that is not supported: take " + Supported)
 }

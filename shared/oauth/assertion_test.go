@@ -2,7 +2,9 @@ package oauth_test
 
 import (
 	"crypto"
+	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,14 +31,17 @@ func assertion(t *testing.T, a oauth.Assertion) string {
 
 // TestAssertionVerifies verifies assertions with another implementation of JWS.
 func TestAssertionVerifies(t *testing.T) {
-	p256, p384 := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P384())
+	p256, p384, p521 := ecKey(t, elliptic.P256()), ecKey(t, elliptic.P384()), ecKey(t, elliptic.P521())
+	_, ed, _ := ed25519.GenerateKey(rand.Reader) // never fails
 	now := time.Unix(1_800_000_000, 0)
 	for _, tt := range []struct {
 		alg, want string
 		key       crypto.Signer
 	}{
 		{"", "RS256", rsaKey()}, {"RS256", "RS256", rsaKey()}, {"PS256", "PS256", rsaKey()},
+		{"RS384", "RS384", rsaKey()}, {"RS512", "RS512", rsaKey()}, {"PS384", "PS384", rsaKey()}, {"PS512", "PS512", rsaKey()},
 		{"", "ES256", p256}, {"ES256", "ES256", p256}, {"", "ES384", p384}, {"ES384", "ES384", p384},
+		{"", "ES512", p521}, {"ES512", "ES512", p521}, {"", "EdDSA", ed}, {"EdDSA", "EdDSA", ed},
 	} {
 		t.Run(tt.alg+" as "+tt.want, func(t *testing.T) {
 			signer, err := oauth.NewLocalSigner(tt.key, tt.alg)
@@ -89,7 +94,7 @@ func TestNewSignerRefusesOtherAlgorithm(t *testing.T) {
 		key crypto.Signer
 	}{
 		"none": {"none", rsaKey()}, "HMAC": {"HS256", rsaKey()}, "EC alg with RSA": {"ES256", rsaKey()}, "RSA alg with EC": {"PS256", p256},
-		"larger curve": {"ES384", p256}, "P-521": {"", ecKey(t, elliptic.P521())}, "SHA-1": {"RS1", rsaKey()},
+		"larger curve": {"ES384", p256}, "P-224": {"", ecKey(t, elliptic.P224())}, "EdDSA with EC": {"EdDSA", p256}, "EdDSA with RSA": {"EdDSA", rsaKey()}, "SHA-1": {"RS1", rsaKey()},
 	} {
 		if _, err := oauth.NewLocalSigner(tt.key, tt.alg); err == nil {
 			t.Errorf("%s: got no error", name)

@@ -1,14 +1,16 @@
 package oauth
 
 import (
+	"cmp"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	_ "crypto/sha256" // crypto.SHA256 in NewSigner
-	_ "crypto/sha512" // crypto.SHA384 in NewSigner
+	_ "crypto/sha512" // crypto.SHA384 and crypto.SHA512 in NewSigner
 	"encoding/asn1"
 	"errors"
 	"math/big"
@@ -25,13 +27,20 @@ type Signer interface {
 }
 
 // SignDigest signs a digest with one private key: PKCS #1 v1.5, PSS if opts is a
-// [*rsa.PSSOptions], or ECDSA in DER. Its error wraps [ErrTemporary] if a later call may
-// succeed, and contains no secret.
+// [*rsa.PSSOptions], or ECDSA in DER. For Ed25519, which signs the message itself, digest is
+// the message. Its error wraps [ErrTemporary] if a later call may succeed, and contains no
+// secret.
 type SignDigest func(ctx context.Context, digest []byte, opts crypto.SignerOpts) ([]byte, error)
 
+// Algorithms returns the JWS algorithms of [NewSigner] (RFC 7518 section 3.1, RFC 8037 section
+// 3.1).
+func Algorithms() []string {
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+}
+
 // DefaultAlgorithm returns the JWS algorithm of a key for which none is configured: RS256
-// for RSA, which SAP's servers are known to accept, ES256 for P-256, ES384 for P-384, and
-// "" for another key.
+// for RSA, which SAP's servers are known to accept, ES256 for P-256, ES384 for P-384, ES512
+// for P-521, EdDSA for Ed25519, and "" for another key.
 func DefaultAlgorithm(key crypto.PublicKey) string {
 	switch k := key.(type) {
 	case *rsa.PublicKey:
@@ -42,7 +51,11 @@ func DefaultAlgorithm(key crypto.PublicKey) string {
 			return "ES256"
 		case elliptic.P384():
 			return "ES384"
+		case elliptic.P521():
+			return "ES512"
 		}
+	case ed25519.PublicKey:
+		return "EdDSA"
 	}
 	return ""
 }
@@ -59,33 +72,35 @@ type digestSigner struct {
 	sign   SignDigest
 	alg    string
 	opts   crypto.SignerOpts
-	// size is the length of r and of s in bytes; zero for RSA.
+	// size is the length of r and of s in bytes; zero if it is not ECDSA.
 	size int
 }
 
-// NewSigner returns a [Signer] that signs with sign, whose public key is public. alg is
-// RS256, RS384, RS512, PS256, PS384, PS512, ES256 or ES384, and must fit the key; empty: [DefaultAlgorithm].
+// NewSigner returns a [Signer] that signs with sign, whose public key is public. alg is one of
+// [Algorithms] and must fit the key; empty: [DefaultAlgorithm].
 func NewSigner(public crypto.PublicKey, alg string, sign SignDigest) (Signer, error) {
 	natural := DefaultAlgorithm(public)
-	if alg == "" {
-		alg = natural
-	}
-	s := &digestSigner{public: public, sign: sign, alg: alg, opts: crypto.SHA256}
+	s := &digestSigner{public: public, sign: sign, alg: cmp.Or(alg, natural)}
+	hash := rsaHash(s.alg)
 	switch {
 	case natural == "":
-		return nil, errors.New("the key is neither RSA nor on the curve P-256 or P-384")
-	case natural == "RS256" && rsaHash(alg) != 0:
-		s.opts = rsaHash(alg)
-		if alg[0] == 'P' {
+		return nil, errors.New("the key is neither RSA nor Ed25519 nor on the curve P-256, P-384 or P-521")
+	case natural == "RS256" && hash != 0:
+		s.opts = hash
+		if s.alg[0] == 'P' {
 			// RFC 7518 section 3.5: the salt is as long as the hash.
-			s.opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: rsaHash(alg)}
+			s.opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash}
 		}
-	case alg == "ES256" && natural == "ES256":
-		s.size = 32
-	case alg == "ES384" && natural == "ES384":
-		s.opts, s.size = crypto.SHA384, 48
-	default:
+	case s.alg != natural:
 		return nil, errors.New("alg does not fit the key, or is not supported")
+	case natural == "ES256":
+		s.opts, s.size = crypto.SHA256, 32
+	case natural == "ES384":
+		s.opts, s.size = crypto.SHA384, 48
+	case natural == "ES512":
+		s.opts, s.size = crypto.SHA512, 66
+	default:
+		s.opts = crypto.Hash(0) // Ed25519 signs the message itself
 	}
 	return s, nil
 }
@@ -113,9 +128,12 @@ func (s *digestSigner) Algorithm() string { return s.alg }
 
 // Sign implements [Signer].
 func (s *digestSigner) Sign(ctx context.Context, message []byte) ([]byte, error) {
-	h := s.opts.HashFunc().New()
-	h.Write(message)
-	digest := h.Sum(nil)
+	digest := message
+	if hash := s.opts.HashFunc(); hash != 0 {
+		h := hash.New()
+		h.Write(message)
+		digest = h.Sum(nil)
+	}
 	signature, err := s.sign(ctx, digest, s.opts)
 	switch {
 	case err != nil:
@@ -132,6 +150,8 @@ func (s *digestSigner) verifies(digest, signature []byte) bool {
 	switch public := s.public.(type) {
 	case *ecdsa.PublicKey:
 		return ecdsa.VerifyASN1(public, digest, signature)
+	case ed25519.PublicKey:
+		return len(public) == ed25519.PublicKeySize && ed25519.Verify(public, digest, signature)
 	case *rsa.PublicKey:
 		if pss, ok := s.opts.(*rsa.PSSOptions); ok {
 			return rsa.VerifyPSS(public, pss.Hash, digest, signature, pss) == nil

@@ -54,10 +54,12 @@ var ErrNoKey = errors.New("no such key for signatures")
 
 // SigningKeys are private keys in AWS KMS. Errors hold neither a value nor an ARN.
 type SigningKeys interface {
-	// Public returns the public key of the signing key that an alias refers to. Its error
-	// wraps [ErrNoKey], [secret.ErrDenied] or [secret.ErrUnavailable].
-	Public(ctx context.Context, alias string) (crypto.PublicKey, error)
-	// Sign signs a digest by a JWS algorithm; see [oauth.SignDigest].
+	// Public returns the public key of the signing key that an alias refers to, and those of
+	// [oauth.Algorithms] that KMS has for it; none: that is not known. Its error wraps
+	// [ErrNoKey], [secret.ErrDenied] or [secret.ErrUnavailable].
+	Public(ctx context.Context, alias string) (public crypto.PublicKey, algorithms []string, err error)
+	// Sign signs a digest by a JWS algorithm, or the message with EdDSA; see
+	// [oauth.SignDigest].
 	Sign(ctx context.Context, alias, algorithm string, digest []byte) ([]byte, error)
 }
 

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"crypto"
 	"errors"
 	"slices"
@@ -28,7 +29,7 @@ func readCredential(o object) credential {
 	c := credential{
 		secret:         o.text("client_secret", maxSecret),
 		certificate:    o.text("certificate", maxDocument),
-		key:            o.text("private_key", maxDocument),
+		key:            readKey(o),
 		keyPassword:    o.text("private_key_password", maxSecret),
 		pkcs12:         o.text("pkcs12", maxDocument),
 		pkcs12Password: o.text("pkcs12_password", maxSecret),
@@ -40,6 +41,15 @@ func readCredential(o object) credential {
 		c.keyPassword.value = c.pkcs12Password.value
 	}
 	return c
+}
+
+// readKey reads private_key: PEM, or a JWK as an object or as JSON in a string.
+func readKey(o object) text {
+	const name = "private_key"
+	if raw := o.members[name]; bytes.HasPrefix(raw, []byte("{")) {
+		return text{o.path + name, string(raw)}
+	}
+	return o.text(name, maxDocument)
 }
 
 // merge adds the native members beside a service key: the private key of a certificate that
@@ -95,6 +105,8 @@ func (c credential) chooseMethod(problems *report) oauth.Method {
 	case c.key.given():
 		// The key of a service key belongs to its certificate.
 		problems.missing(c.certificate.name, "")
+	case slices.ContainsFunc([]string{c.key.name, c.certificate.name, c.pkcs12.name}, problems.has):
+		// It is given, and of a wrong type.
 	default:
 		problems.missing(c.secret.name, ", and so is any other credential")
 	}
@@ -173,7 +185,12 @@ func (c credential) pkcs12Pair(problems *report) keypair.Pair {
 
 func (c credential) pemPair(problems *report) (pair keypair.Pair) {
 	var err error
-	if c.key.given() {
+	switch {
+	case keypair.IsJWK(c.key.value):
+		if pair, err = keypair.ParseJWK(c.key.value); err != nil {
+			problems.add(c.key.name, err.Error())
+		}
+	case c.key.given():
 		pair.Key = c.parseKey(c.key, problems)
 	}
 	if second, _ := keypair.Holds(c.certificate.value); second && c.certificate.value != c.key.value {

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -24,6 +25,8 @@ func FuzzDocument(f *testing.F) {
 		}
 		f.Add(fillDocument(f, string(template)))
 	}
+	f.Add(native(members{"private_key": jwkOf(f, testMaterial().EC256, "k1", "ES256")}))
+	f.Add(native(members{"private_key": string(must(json.Marshal(jwkOf(f, testMaterial().RSA, "", "PS384"))))}))
 	f.Fuzz(func(t *testing.T, document []byte) {
 		client, err := load(t, document, nil)
 		var bad *DocumentError

@@ -28,12 +28,14 @@ func (r *report) add(member, problem string) {
 // missing reports that a member is missing, unless another problem of it is reported
 // already.
 func (r *report) missing(member, more string) {
-	for _, problem := range r.problems {
-		if strings.HasPrefix(problem, member+" ") {
-			return
-		}
+	if !r.has(member) {
+		r.add(member, "is missing"+more)
 	}
-	r.add(member, "is missing"+more)
+}
+
+// has reports whether a problem of a member is reported already.
+func (r *report) has(member string) bool {
+	return slices.ContainsFunc(r.problems, func(problem string) bool { return strings.HasPrefix(problem, member+" ") })
 }
 
 func (r *report) empty() bool { return len(r.problems) == 0 }

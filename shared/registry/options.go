@@ -92,7 +92,7 @@ func readAssertion(o object) assertionOptions {
 		audience:     o.line("assertion_audience", maxLine),
 		typ:          readType(o),
 		keyID:        o.line("kid", 256).value,
-		algorithm:    text{o.path + "alg", o.choice("alg", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384")},
+		algorithm:    text{o.path + "alg", o.choice("alg", oauth.Algorithms()...)},
 		lifetime:     readLifetime(o),
 		thumbprint:   o.choice("assertion_thumbprint", thumbprintSHA256, thumbprintSHA1, thumbprintNone),
 		lifetimeName: o.path + "assertion_lifetime",

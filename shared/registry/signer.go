@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"tokenvendor/shared/keypair"
@@ -50,15 +51,29 @@ func (d *document) checkKeyAlias(cfg Config, problems *report) {
 	}
 }
 
-// makeSigner makes the signer of a private key that the document holds.
+// makeSigner makes the signer of a private key that the document holds. A JWK's kid and alg
+// stand for those of the document.
 func (d *document) makeSigner(problems *report) {
 	if d.method != oauth.PrivateKeyJWT || d.pair.Key == nil {
 		return
 	}
+	for _, member := range []struct{ name, own, given string }{
+		{"kid", d.pair.KeyID, d.options.assertion.keyID},
+		{"alg", d.pair.Algorithm, d.options.assertion.algorithm.value},
+	} {
+		if member.own != "" && member.given != "" && member.own != member.given {
+			problems.add(d.native.path+member.name, "is not the same as "+d.credential.key.name+"."+member.name)
+		}
+	}
+	d.options.assertion.keyID = cmp.Or(d.options.assertion.keyID, d.pair.KeyID)
+	d.options.assertion.algorithm.value = cmp.Or(d.options.assertion.algorithm.value, d.pair.Algorithm)
 	algorithm := d.options.assertion.algorithm
 	signer, err := oauth.NewLocalSigner(d.pair.Key, algorithm.value)
 	if err != nil {
 		// keypair checked the key, so the reason can only be alg.
+		if d.pair.Algorithm != "" {
+			algorithm.name = d.credential.key.name + ".alg"
+		}
 		problems.add(algorithm.name, "does not fit the key")
 		return
 	}
@@ -72,7 +87,7 @@ func (d *document) openKey(ctx context.Context, keys SigningKeys, problems *repo
 	if !alias.given() {
 		return nil
 	}
-	public, err := keys.Public(ctx, alias.value)
+	public, algorithms, err := keys.Public(ctx, alias.value)
 	switch {
 	case errors.Is(err, ErrNoKey):
 		problems.add(alias.name, "names no key that signs: it must be an asymmetric KMS key of the usage SIGN_VERIFY")
@@ -91,11 +106,15 @@ func (d *document) openKey(ctx context.Context, keys SigningKeys, problems *repo
 	}
 	d.publicKey = encodePublicKey(public)
 	d.keyVersion = keyVersion(d.publicKey)
-	d.signer, err = oauth.NewSigner(public, algorithm.value, func(ctx context.Context, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
-		return keys.Sign(ctx, alias.value, cmp.Or(algorithm.value, natural), digest)
+	name := cmp.Or(algorithm.value, natural)
+	d.signer, err = oauth.NewSigner(public, name, func(ctx context.Context, digest []byte, _ crypto.SignerOpts) ([]byte, error) {
+		return keys.Sign(ctx, alias.value, name, digest)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		problems.add(algorithm.name, "does not fit the key")
+	case len(algorithms) > 0 && !slices.Contains(algorithms, name):
+		problems.add(algorithm.name, "is not one that KMS has for this key")
 	}
 	return nil
 }

@@ -23,21 +23,23 @@ import (
 type keyring struct {
 	keys map[string]crypto.Signer
 	fail error
+	// algorithms is what Public returns beside the key.
+	algorithms []string
 	// asked counts the calls of Public; signed holds the algorithm of each call of Sign.
 	asked  int
 	signed []string
 }
 
-func (k *keyring) Public(_ context.Context, alias string) (crypto.PublicKey, error) {
+func (k *keyring) Public(_ context.Context, alias string) (crypto.PublicKey, []string, error) {
 	k.asked++
 	key := k.keys[alias]
 	switch {
 	case k.fail != nil:
-		return nil, k.fail
+		return nil, nil, k.fail
 	case key == nil:
-		return nil, ErrNoKey
+		return nil, nil, ErrNoKey
 	}
-	return key.Public(), nil
+	return key.Public(), k.algorithms, nil
 }
 
 func (k *keyring) Sign(_ context.Context, alias, algorithm string, digest []byte) ([]byte, error) {

@@ -24,8 +24,8 @@ type alias struct {
 	key atomic.Pointer[ecdsa.PrivateKey]
 }
 
-func (a *alias) Public(context.Context, string) (crypto.PublicKey, error) {
-	return a.key.Load().Public(), nil
+func (a *alias) Public(context.Context, string) (crypto.PublicKey, []string, error) {
+	return a.key.Load().Public(), nil, nil
 }
 
 func (a *alias) Sign(_ context.Context, _, _ string, digest []byte) ([]byte, error) {

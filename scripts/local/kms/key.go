@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/cipher"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -55,6 +56,10 @@ func newKey(spec string) (k *key, err error) {
 		k.signer, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	case "ECC_NIST_P384":
 		k.signer, err = ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case "ECC_NIST_P521":
+		k.signer, err = ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	case "ECC_NIST_EDWARDS25519":
+		_, k.signer, err = ed25519.GenerateKey(rand.Reader)
 	default:
 		return nil, nil
 	}

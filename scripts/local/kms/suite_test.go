@@ -128,7 +128,7 @@ const (
 
 func TestCreateKeyMakesKeysOfAllSpecs(t *testing.T) {
 	s := newSuite(t)
-	for _, spec := range []types.KeySpec{"SYMMETRIC_DEFAULT", "RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384"} {
+	for _, spec := range []types.KeySpec{"SYMMETRIC_DEFAULT", "RSA_2048", "RSA_3072", "RSA_4096", "ECC_NIST_P256", "ECC_NIST_P384", "ECC_NIST_P521"} {
 		k := s.create(spec)
 		if *k.Arn != arnPrefix+"key/"+*k.KeyId || k.KeySpec != spec || !k.Enabled || k.KeyState != types.KeyStateEnabled || k.CreationDate == nil {
 			t.Errorf("%s: got %+v, want an enabled key", spec, k)
@@ -323,17 +323,18 @@ func verify(public crypto.PublicKey, algorithm types.SigningAlgorithmSpec, diges
 	case *ecdsa.PublicKey:
 		return ecdsa.VerifyASN1(public, digest, signature)
 	case *rsa.PublicKey:
+		hash := map[int]crypto.Hash{32: crypto.SHA256, 48: crypto.SHA384, 64: crypto.SHA512}[len(digest)]
 		if strings.Contains(string(algorithm), "PSS") {
-			return rsa.VerifyPSS(public, crypto.SHA256, digest, signature, &rsa.PSSOptions{SaltLength: 32}) == nil
+			return rsa.VerifyPSS(public, hash, digest, signature, &rsa.PSSOptions{SaltLength: len(digest)}) == nil
 		}
-		return rsa.VerifyPKCS1v15(public, crypto.SHA256, digest, signature) == nil
+		return rsa.VerifyPKCS1v15(public, hash, digest, signature) == nil
 	}
 	return false
 }
 
 func TestSignSignsDigests(t *testing.T) {
 	s := newSuite(t)
-	sum256, sum384 := sha256.Sum256([]byte("x")), sha512.Sum384([]byte("x"))
+	sum256, sum384, sum512 := sha256.Sum256([]byte("x")), sha512.Sum384([]byte("x")), sha512.Sum512([]byte("x"))
 	for _, tt := range []struct {
 		spec   types.KeySpec
 		name   types.SigningAlgorithmSpec
@@ -341,10 +342,13 @@ func TestSignSignsDigests(t *testing.T) {
 	}{
 		{"RSA_2048", "RSASSA_PKCS1_V1_5_SHA_256", sum256[:]},
 		{"RSA_4096", "RSASSA_PSS_SHA_256", sum256[:]},
+		{"RSA_2048", "RSASSA_PKCS1_V1_5_SHA_384", sum384[:]},
+		{"RSA_3072", "RSASSA_PSS_SHA_512", sum512[:]},
+		{"ECC_NIST_P521", "ECDSA_SHA_512", sum512[:]},
 		{"ECC_NIST_P256", "ECDSA_SHA_256", sum256[:]},
 		{"ECC_NIST_P384", "ECDSA_SHA_384", sum384[:]},
 	} {
-		t.Run(string(tt.spec), func(t *testing.T) {
+		t.Run(string(tt.spec)+" "+string(tt.name), func(t *testing.T) {
 			s := s.in(t)
 			k := s.create(tt.spec)
 			der, err := s.api.GetPublicKey(t.Context(), &kms.GetPublicKeyInput{KeyId: k.Arn})

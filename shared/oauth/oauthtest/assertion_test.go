@@ -57,12 +57,13 @@ func TestAssertionsAreVerified(t *testing.T) {
 func TestAssertionAlgorithmsAreVerified(t *testing.T) {
 	s := oauthtest.NewServer(t, oauthtest.Config{NeverLock: true})
 	rsa, p256, p384 := newKey(t, oauthtest.RSA2048), newKey(t, oauthtest.P256), newKey(t, oauthtest.P384)
+	p521, ed := newKey(t, oauthtest.P521), newKey(t, oauthtest.Ed25519)
 	public, err := x509.MarshalPKIXPublicKey(rsa.Public())
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Register(oauthtest.Client{ID: "c", Methods: []string{"private_key_jwt"}, Keys: map[string]crypto.PublicKey{
-		"rsa": rsa.Public(), "p256": p256.Public(), "p384": p384.Public(),
+		"rsa": rsa.Public(), "p256": p256.Public(), "p384": p384.Public(), "p521": p521.Public(), "ed": ed.Public(),
 	}})
 	for _, tt := range []struct {
 		name, kid string
@@ -74,6 +75,8 @@ func TestAssertionAlgorithmsAreVerified(t *testing.T) {
 		{"PS256", "rsa", jose.PS256, rsa, true},
 		{"ES256", "p256", jose.ES256, p256, true},
 		{"ES384", "p384", jose.ES384, p384, true},
+		{"ES512", "p521", jose.ES512, p521, true},
+		{"EdDSA", "ed", jose.EdDSA, ed, true},
 		{"RS384", "rsa", jose.RS384, rsa, true},
 		{"RS512", "rsa", jose.RS512, rsa, true},
 		{"PS384", "rsa", jose.PS384, rsa, true},

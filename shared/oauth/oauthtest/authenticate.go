@@ -174,7 +174,7 @@ func (c assertionClaims) issuedFor(client *registered) bool {
 // audience must be a single string, because another of several audiences could be another
 // server.
 func (v *verifier) validAssertion(r Request, c *registered, text string) bool {
-	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384})
+	token, err := jwt.ParseSigned(text, []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA})
 	if err != nil || len(token.Headers) != 1 || r.Form.Get("client_assertion_type") != assertionType {
 		return false
 	}

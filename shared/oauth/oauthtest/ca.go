@@ -3,6 +3,7 @@ package oauthtest
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
@@ -23,6 +24,8 @@ type KeyKind int
 const (
 	P256 KeyKind = iota
 	P384
+	P521
+	Ed25519
 	RSA2048
 )
 
@@ -31,6 +34,11 @@ func NewKey(kind KeyKind) (crypto.Signer, error) {
 	switch kind {
 	case P384:
 		return ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	case P521:
+		return ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	case Ed25519:
+		_, key, err := ed25519.GenerateKey(rand.Reader)
+		return key, err
 	case RSA2048:
 		return rsa.GenerateKey(rand.Reader, 2048)
 	}
