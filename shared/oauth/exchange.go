@@ -122,9 +122,14 @@ func (x *Exchanger) backoff(ctx context.Context, host string, attempt int, failu
 	}
 }
 
+// AttemptTimeout returns how long one attempt of an exchange takes at most.
+func (c *Client) AttemptTimeout() time.Duration {
+	return cmp.Or(c.dialect.AttemptTimeout, attemptTimeout)
+}
+
 // attempt sends one request to the token endpoint.
 func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.dialect.AttemptTimeout, attemptTimeout))
+	ctx, cancel := context.WithTimeout(ctx, c.AttemptTimeout())
 	defer cancel()
 	ctx, trace := traceAttempt(ctx, c.mutualTLS)
 	form, header := c.form(r), x.header(r)

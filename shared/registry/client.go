@@ -51,6 +51,9 @@ type Client struct {
 	// Notes say what the document has that is not used, for operators. Each begins with the
 	// name of a member and holds no value.
 	Notes []string
+	// SingleToken means that a new token ends the one before at this authorization server, so
+	// that a token is not replaced before its end.
+	SingleToken bool
 	// NoPrevious says that the document forbids the use of its previous version.
 	NoPrevious bool
 
@@ -121,6 +124,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		Method:           d.method,
 		Credential:       credentialOf(d),
 		Notes:            d.options.notes,
+		SingleToken:      d.options.single,
 		NoPrevious:       d.options.noPrevious,
 		Scope:            d.options.scope,
 		Resource:         d.options.resource,
@@ -292,7 +296,7 @@ func rawCertificates(list []*x509.Certificate) []string {
 // an emulator change without it.
 func (c *Client) same(fresh *Client) bool {
 	return c.Version == fresh.Version && c.Terms == fresh.Terms && c.Credential == fresh.Credential &&
-		c.NoPrevious == fresh.NoPrevious && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
+		c.NoPrevious == fresh.NoPrevious && c.SingleToken == fresh.SingleToken && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
 }
 
 func (s *Shadow) same(fresh *Shadow) bool {

@@ -121,6 +121,9 @@ func (d *document) checkDialect(problems *report) {
 	if d.options.dialect.OmitClientID && (d.method == oauth.ClientSecretPost || d.method.MutualTLS()) {
 		problems.add(d.native.path+"client_id_in_body", "must be true with "+string(d.method)+", which names the client in the body")
 	}
+	if d.options.single && d.shadow != nil {
+		problems.add(d.native.path+"shadow", "cannot be used beside single_token: it is tried when a token is replaced early")
+	}
 	thumbprint := d.options.assertion.thumbprint
 	if (thumbprint == thumbprintSHA256 || thumbprint == thumbprintSHA1) && d.method == oauth.PrivateKeyJWT && !d.credential.certificate.given() && !d.credential.pkcs12.given() {
 		problems.add(d.native.path+"assertion_thumbprint", "needs a certificate")

@@ -179,6 +179,8 @@ func TestDialectProblems(t *testing.T) {
 		"client_id_in_body must be true with":        {"client_id_in_body": false},
 		"assertion_thumbprint is not used by":        {"assertion_thumbprint": "none"},
 		"tls.max_version must be":                    {"tls": members{"max_version": keypairtest.Canary}},
+		"single_token must be true or false":         {"single_token": 1},
+		"shadow cannot be used beside single_token":  {"single_token": true, "shadow": members{"client_secret": "t"}},
 		"tls.insecure is not known here":             {"tls": members{"insecure": true}},
 		"tls.rsa_key_exchange must be true or false": {"tls": members{"rsa_key_exchange": 1}},
 	} {

@@ -2,10 +2,11 @@ package registry
 
 import (
 	"crypto/x509"
-	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
@@ -46,6 +47,8 @@ type options struct {
 	assertion  assertionOptions
 	dialect    oauth.Dialect
 	tls        oauth.TLSOptions
+	// single is single_token.
+	single bool
 }
 
 type assertionOptions struct {
@@ -75,6 +78,7 @@ func readOptions(o object) options {
 		assertion:   readAssertion(o),
 		dialect:     readDialect(o),
 		tls:         readTLS(o),
+		single:      o.boolean("single_token", false),
 	}
 	opts.roots, opts.notes = readRoots(o)
 	if opts.bound == "" {
@@ -121,19 +125,19 @@ func unique(list []string) []string {
 	return kept
 }
 
-// readResource reads resource: absolute URIs without fragment (RFC 8707 section 2), such as
-// the URNs that name a dependency to SAP Cloud Identity Services.
+// readResource reads resource. RFC 8707 section 2 wants absolute URIs without fragment, such as
+// the URNs that name a dependency to SAP Cloud Identity Services. Microsoft Entra ID (v1) and
+// AD FS also know resources by GUIDs and other names.
 func readResource(o object) []string {
 	list := o.strings("resource")
 	if len(list) > maxParameters {
 		o.report.add(o.path+"resource", "has too many values")
 		return nil
 	}
-	for _, uri := range list {
-		u, err := url.Parse(uri)
-		bad := err != nil || !u.IsAbs() || strings.Contains(uri, "#") || len(uri) > maxLine
-		if bad || strings.ContainsFunc(uri, func(r rune) bool { return !isNQCHAR(r) }) {
-			o.report.add(o.path+"resource", "must be an absolute URI without fragment")
+	for _, resource := range list {
+		printable := !strings.ContainsFunc(resource, func(r rune) bool { return !unicode.IsPrint(r) })
+		if !printable || len(resource) > maxLine || strings.TrimSpace(resource) != resource {
+			o.report.add(o.path+"resource", "must be printable text of at most "+strconv.Itoa(maxLine)+" bytes without blanks around it")
 		}
 	}
 	return unique(list)

@@ -59,8 +59,7 @@ func TestEachMemberBelongsToTermsOrCredential(t *testing.T) {
 		"certificate_bound": {certified, "refuse", nil, terms},
 		// It says which server may get the credential.
 		"ca_certificates": {secret, m.PEM["ca"], nil, terms},
-
-		"headers": {secret, members{"X-zid": "t"}, nil, terms},
+		"headers":         {secret, members{"X-zid": "t"}, nil, terms},
 		// A token is not kept for longer than the document says.
 		"assume_expires_in":    {secret, 600, nil, terms},
 		"grant_type":           {secret, "openapi_2lo", nil, terms},
@@ -69,6 +68,7 @@ func TestEachMemberBelongsToTermsOrCredential(t *testing.T) {
 		"tls":                  {secret, members{"max_version": "1.2"}, nil, credential},
 		"assertion_thumbprint": {members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["rsa.chain"], "token_endpoint_auth_method": "private_key_jwt"}, "x5t", nil, credential},
 		"attempt_timeout":      {secret, 8, nil, neither},
+		"single_token":         {secret, true, nil, neither}, // the token is the same
 
 		"client_secret":              {secret, "S", nil, credential},
 		"token_endpoint_auth_method": {secret, "client_secret_basic", nil, credential},

@@ -154,20 +154,27 @@ func parseScope(text string) ([]string, error) {
 
 func notScopeByte(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
 
-// parseResources checks targets by RFC 8707 section 2: absolute URIs without a
-// fragment.
+// parseResources checks the form of targets. What is no absolute URI has to be a value of the
+// client's document; see [resolve].
 func parseResources(list []string) ([]string, error) {
 	if len(list) > maxResources {
 		return nil, fault.New(fault.InvalidTarget, "resource is given more than 16 times")
 	}
 	for _, item := range list {
-		u, err := url.Parse(item)
-		if err != nil || u.Scheme == "" || u.User != nil || strings.Contains(item, "#") ||
-			len(item) > maxTargetBytes || strings.ContainsFunc(item, notURIByte) || u.Host == "" && u.Opaque == "" && u.Path == "" {
-			return nil, fault.New(fault.InvalidTarget, "resource is not an absolute URI without fragment, or too long")
+		if item == "" || len(item) > maxTargetBytes || strings.ContainsFunc(item, notPrintable) {
+			return nil, fault.New(fault.InvalidTarget, "resource is empty or too long, or holds characters that are not printable")
 		}
 	}
 	return sortedSet(list), nil
+}
+
+func notPrintable(r rune) bool { return !unicode.IsPrint(r) }
+
+// isTarget reports whether a resource is an absolute URI without fragment (RFC 8707 section 2).
+func isTarget(item string) bool {
+	u, err := url.Parse(item)
+	return err == nil && u.Scheme != "" && u.User == nil && !strings.ContainsFunc(item, notURIByte) &&
+		!strings.Contains(item, "#") && (u.Host != "" || u.Opaque != "" || u.Path != "")
 }
 
 func notURIByte(r rune) bool { return r <= ' ' || r > '~' }

@@ -90,6 +90,11 @@ func resolve(a *ask.Ask, c *registry.Client, by chooser) (want ask.Ask, err erro
 	if want.Scope, ok = within(a.Scope, c.Scope, c.Allow["scope"], targets); !ok {
 		return want, fault.New(fault.InvalidScope, "scope "+beyond(len(c.Scope) > 0))
 	}
+	for _, item := range a.Resource {
+		if !slices.Contains(c.Resource, item) && !isTarget(item) {
+			return want, fault.New(fault.InvalidTarget, "resource is not an absolute URI without fragment, and not a value of the client's document")
+		}
+	}
 	if want.Resource, ok = within(a.Resource, c.Resource, c.Allow["resource"], targets); !ok {
 		return want, fault.New(fault.InvalidTarget, "resource "+beyond(len(c.Resource) > 0))
 	}

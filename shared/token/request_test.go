@@ -2,6 +2,7 @@ package token
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +86,39 @@ func TestResolve(t *testing.T) {
 				t.Errorf("got %+v, %v, want %+v", got, err, test.want)
 			}
 		})
+	}
+}
+
+// TestResolveResources: A resource that is no absolute URI has to be a value of the document.
+func TestResolveResources(t *testing.T) {
+	const name = "7f000000-aaaa-bbbb-cccc-000000000001"
+	named := registry.Client{Resource: []string{name, "https://a/#b"}}
+	free := registry.Client{}
+	lifted := registry.Client{Resource: named.Resource, Allow: map[string]bool{"resource": true}}
+	for _, test := range []struct {
+		client registry.Client
+		asked  []string
+		ok     bool
+	}{
+		{named, []string{name}, true},
+		{named, []string{name, "https://a/#b"}, true},
+		{named, []string{"7f000000-aaaa-bbbb-cccc-000000000002"}, false},
+		{named, []string{"urn:a"}, false},
+		{lifted, []string{"urn:a", name}, true},
+		{lifted, []string{"7f000000-aaaa-bbbb-cccc-000000000002"}, false},
+		{free, []string{"urn:a"}, true},
+		{free, []string{name}, false},
+		{free, []string{"https://a/#b"}, false},
+		{free, []string{"https://u@a/"}, false},
+		{free, []string{"/a"}, false},
+	} {
+		for _, by := range []chooser{byCaller, byOrder, byPermittedOrder} {
+			want, err := resolve(&ask.Ask{Resource: test.asked}, &test.client, by)
+			ok := test.ok && (by != byOrder || len(test.client.Resource) > 0)
+			if (err == nil) != ok || err != nil && kindOf(t, err) != fault.InvalidTarget || err == nil && !slices.Equal(want.Resource, test.asked) {
+				t.Errorf("%v of %v, chooser %d: got %v, %v, want it accepted: %t", test.asked, test.client.Resource, by, want.Resource, err, ok)
+			}
+		}
 	}
 }
 

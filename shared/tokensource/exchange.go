@@ -2,6 +2,7 @@ package tokensource
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"tokenvendor/shared/ask"
@@ -230,17 +231,43 @@ func (a *attempt) renew(ctx context.Context) {
 	}
 }
 
+// renewRepeatedly keeps the leases for an attempt that may take longer than one lasts, until
+// stop is called.
+func (a *attempt) renewRepeatedly(ctx context.Context) (stop func()) {
+	ticker, stopped := time.NewTicker(renewInterval), make(chan struct{})
+	var renewing sync.WaitGroup
+	renewing.Go(func() {
+		for {
+			select {
+			case <-ticker.C:
+				a.renew(ctx)
+			case <-stopped:
+				return
+			}
+		}
+	})
+	return func() {
+		ticker.Stop()
+		close(stopped)
+		renewing.Wait()
+	}
+}
+
 // call makes the exchange within the leases. If a token is cached, or the last exchange
 // failed, there is one attempt only.
 func (a *attempt) call(ctx context.Context, ask *ask.Ask) (*oauth.Token, *oauth.Error) {
 	x, l := a.x, a.load
 	a.renew(ctx)
 	exchanging := ctx
-	for _, each := range [...]*fleet.Lease{a.lease, a.logon.lease} {
-		if each.Valid() {
-			var cancel context.CancelFunc
-			exchanging, cancel = context.WithTimeout(exchanging, each.End.Sub(x.now())-leaseMargin)
-			defer cancel()
+	if a.client.OAuth.AttemptTimeout() > exchangeReserve {
+		defer a.renewRepeatedly(ctx)()
+	} else {
+		for _, each := range [...]*fleet.Lease{a.lease, a.logon.lease} {
+			if each.Valid() {
+				var cancel context.CancelFunc
+				exchanging, cancel = context.WithTimeout(exchanging, each.End.Sub(x.now())-leaseMargin)
+				defer cancel()
+			}
 		}
 	}
 	r := oauth.Request{Ask: *ask, CorrelationID: l.CorrelationID, Proven: a.state().proven(a.client), Permit: a.permitted}

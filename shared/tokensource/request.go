@@ -48,10 +48,13 @@ func (r *Request) key() key {
 // life is left, or if it is so new that another would hardly live longer; and if it is not
 // the one that a resource server refused, unless it was fetched for such a refusal just now.
 func (r *Request) acceptor(now func() time.Time) func(*Token) bool {
-	if r.MinTTL == 0 && r.Rejected == "" {
+	minTTL, rejected := r.MinTTL, r.Rejected
+	if r.Client.SingleToken {
+		minTTL = 0 // another token would end what other callers hold
+	}
+	if minTTL == 0 && rejected == "" {
 		return nil
 	}
-	minTTL, rejected := r.MinTTL, r.Rejected
 	return func(t *Token) bool {
 		now := now()
 		if rejected != "" && now.Sub(t.forced) >= forcedInterval && t.fingerprint == rejected {

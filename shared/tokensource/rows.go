@@ -9,6 +9,7 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 )
 
 // maxClockAhead is how far ahead of this environment's clock a token of another one may have
@@ -33,15 +34,18 @@ type tokenValue struct {
 // entry returns t for the cache.
 func (r *rows) entry(t *Token) cache.Entry[*Token] {
 	e := cache.Entry[*Token]{Value: t, Expire: t.End()}
-	if life := t.Life(); life > shortLife {
+	if life := t.Life(); life > shortLife && !t.single {
 		jitter := refreshJitter * (2*r.rand() - 1)
 		e.Refresh = t.RefreshPoint().Add(time.Duration(float64(life) * jitter))
 	}
 	return e
 }
 
-// later keeps a token and schedules the next refresh after d.
+// later keeps a token and schedules the next refresh after d, unless it is kept to its end.
 func (r *rows) later(t *Token, d time.Duration) cache.Entry[*Token] {
+	if t.single {
+		return r.entry(t)
+	}
 	return cache.Entry[*Token]{Value: t, Refresh: r.now().Add(r.jitter(d, 0.5)), Expire: t.End()}
 }
 
@@ -52,7 +56,7 @@ func (r *rows) later(t *Token, d time.Duration) cache.Entry[*Token] {
 func (r *rows) acquire(ctx context.Context, session *fleet.Session, l *load, tested bool) (*fleet.Lease, *cache.Entry[*Token], error) {
 	var found *Token
 	accept := func(value []byte) bool {
-		t := r.read(value, l.Client.Name)
+		t := r.read(value, l.Client)
 		l.known = l.known || t != nil
 		if !l.accepts(t, r.now()) || l.usable && !tested && !t.ObtainedBy(l.Client) {
 			return false
@@ -87,13 +91,13 @@ func (r *rows) elsewhere(a *fleet.Acquisition, l *load, found *Token, tested boo
 		if now := r.now(); !e.Refresh.IsZero() && !now.Before(e.Refresh) {
 			e.Refresh = now.Add(r.jitter(refreshPoll, 0.5))
 		}
-		if !tested && !found.ObtainedBy(l.Client) {
+		if !tested && !found.ObtainedBy(l.Client) && !found.single {
 			e.Refresh = r.now() // the next caller finds out whether the newer credential works
 		}
 		return &e, nil
 	case l.usable:
 		e := r.later(l.cached, refreshPoll)
-		if !a.Row.Leased && a.Row.Until.After(e.Refresh) {
+		if !a.Row.Leased && a.Row.Until.After(e.Refresh) && !e.Refresh.IsZero() {
 			e.Refresh = a.Row.Until
 		}
 		return &e, nil
@@ -146,7 +150,7 @@ func (r *rows) finish(ctx context.Context, lease *fleet.Lease, l *load, got resu
 	case got.retry > 0:
 		e = r.later(l.cached, got.retry)
 	default:
-		t := &Token{Token: got.token, client: l.Client.Name, version: got.by.Version, credential: got.by.Credential, fingerprint: Fingerprint(got.token)}
+		t := &Token{Token: got.token, client: l.Client.Name, version: got.by.Version, credential: got.by.Credential, fingerprint: Fingerprint(got.token), single: l.Client.SingleToken}
 		if l.Rejected != "" {
 			t.forced = r.now()
 		}
@@ -196,13 +200,13 @@ func (r *rows) fail(ctx context.Context, lease *fleet.Lease, l *load, f *failure
 
 // publish puts a token where the other environments can have it, if it is not there: the
 // table may have failed when it was fetched.
-func (r *rows) publish(ctx context.Context, k key, t *Token) {
+func (r *rows) publish(ctx context.Context, k key, client *registry.Client, t *Token) {
 	if t.Published() {
 		return
 	}
 	accept := func(value []byte) bool {
 		// A token that lives as long serves as well, and may have been promised.
-		other := r.read(value, t.client)
+		other := r.read(value, client)
 		return other != nil && !other.Expiry().Before(t.Expiry())
 	}
 	a := r.fleet.Session(ctx).Acquire(ctx, fleet.TokenRow, string(k[:]), fleet.Want{Cached: true, Accept: accept})
@@ -219,16 +223,16 @@ func (r *rows) publish(ctx context.Context, k key, t *Token) {
 
 // read reads the value of a token's row; nil: there is no token of that client whose end is
 // known. The row was sealed for the token's key, so another client is a bug of ours.
-func (r *rows) read(value []byte, client string) *Token {
+func (r *rows) read(value []byte, client *registry.Client) *Token {
 	var v tokenValue
-	if len(value) == 0 || json.Unmarshal(value, &v) != nil || v.Client != client {
+	if len(value) == 0 || json.Unmarshal(value, &v) != nil || v.Client != client.Name {
 		return nil
 	}
 	t, err := oauth.ReadRecord(v.Token)
 	if err != nil || t.Issued().After(r.now().Add(maxClockAhead)) {
 		return nil
 	}
-	found := &Token{Token: t, client: v.Client, version: v.Version, credential: v.Credential, fingerprint: Fingerprint(t), forced: v.Forced, shared: true}
+	found := &Token{Token: t, client: v.Client, version: v.Version, credential: v.Credential, fingerprint: Fingerprint(t), forced: v.Forced, single: client.SingleToken, shared: true}
 	found.published.Store(true)
 	return found
 }

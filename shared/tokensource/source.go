@@ -103,7 +103,7 @@ func New(cfg Config) *Source {
 func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
 	k, accept := r.key(), r.acceptor(s.now)
 	t, outcome, ok := s.cache.Lookup(k, accept)
-	if !ok || t.credential != r.Client.Credential && s.renewed(r.Client) {
+	if !ok || t.credential != r.Client.Credential && !t.single && s.renewed(r.Client) {
 		return s.miss(ctx, r, k, accept)
 	}
 	return t, s.outcomeOf(outcome, t, r.Client), nil
@@ -182,7 +182,9 @@ func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error)
 }
 
 // Publish makes sure that the other environments can have a token that Get returned for r.
-func (s *Source) Publish(ctx context.Context, r Request, t *Token) { s.rows.publish(ctx, r.key(), t) }
+func (s *Source) Publish(ctx context.Context, r Request, t *Token) {
+	s.rows.publish(ctx, r.key(), r.Client, t)
+}
 
 // Forget drops the tokens of a client from the memory of this environment.
 func (s *Source) Forget(client string) {

@@ -29,6 +29,8 @@ type Token struct {
 	fingerprint                 string
 	// forced is when a caller's "rejected" brought it; zero: it came without.
 	forced time.Time
+	// single means that it is not replaced before its end; see [registry.Client.SingleToken].
+	single bool
 	// shared means that another environment of the fleet fetched it.
 	shared bool
 	// published means that the other environments can have it; false: that is not known.
@@ -72,6 +74,9 @@ func (t *Token) End() time.Time {
 // RefreshPoint returns when the token should be replaced. No caller needs to ask again
 // before.
 func (t *Token) RefreshPoint() time.Time {
+	if t.single {
+		return t.End()
+	}
 	return t.Issued().Add(time.Duration(float64(t.Life()) * refreshShare))
 }
 

@@ -108,8 +108,9 @@ func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 	if reference == nil || reference.Key() == l.Ask.Key() {
 		reference = &l.Client.Defaults
 	}
+	// An exchange to find out would end the token that callers hold, if there is a single one.
 	sure := false
-	if a.permitted(ctx) {
+	if !l.Client.SingleToken && a.permitted(ctx) {
 		_, second := a.call(ctx, reference)
 		if second != nil && second.FailedLogon() {
 			return a.refused(ctx, second)
