@@ -104,11 +104,11 @@ func certificates(t *testing.T, add func(names string, list ...members)) {
 	for _, alg := range []string{"none", "HS256", "RS256", "ES384", "cnry"} {
 		add("alg", members{"private_key": key, "alg": alg})
 	}
-	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	strange, err := oauthtest.KeyPEM(p521)
+	strange, err := oauthtest.KeyPEM(p224)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,6 +121,9 @@ func certificates(t *testing.T, add func(names string, list ...members)) {
 		"-----BEGIN ENCRYPTED PRIVATE KEY-----\nY25yeQ==\n-----END ENCRYPTED PRIVATE KEY-----\n", "-----BEGIN DSA PRIVATE KEY-----\nY25yeQ==\n-----END DSA PRIVATE KEY-----\n",
 	} {
 		add("private_key", members{"private_key": text})
+	}
+	for _, jwk := range []members{{}, {"kty": "EC", "crv": "P-256", "x": "cnry", "y": "cnry"}, {"kty": "oct", "k": "cnry"}, {"kty": "OKP", "crv": "Ed25519", "x": "cnry", "d": "cnry"}} {
+		add("private_key", members{"private_key": jwk})
 	}
 }
 
