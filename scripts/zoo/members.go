@@ -3,14 +3,10 @@ package main
 import (
 	"crypto/rand"
 	"crypto/rsa"
-	"crypto/sha1" // #nosec G505 -- x5t (RFC 7515 section 4.1.7) is SHA-1
 	"crypto/tls"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"tokenvendor/shared/oauth/oauthtest"
@@ -64,6 +60,7 @@ func members(z *zoo) []scenario {
 		{name: "ariba", oddity: "SAP Ariba: openapi_2lo (grant_type)", document: native(doc{"grant_type": "openapi_2lo"}), check: formHas(map[string]string{"grant_type": "openapi_2lo"})},
 		{name: "other-grant", oddity: "another grant is refused", document: native(doc{"grant_type": "password"}), refused: "grant_type", check: nothingSent},
 		{name: "json-body", oddity: "a server that takes no form (request_format)", document: native(doc{"request_format": "json"}), check: isJSON},
+		{name: "single-token", oddity: "a new token ends the old one (single_token)", document: native(doc{"single_token": true}), serve: behaviour{answer: token(`{"access_token":"` + theToken + `","token_type":"Bearer","expires_in":40}`)}, asks: []string{"", "", ""}, check: oneRefresh},
 		{name: "old-tls", oddity: "TLS 1.2 at a server that has 1.3 (tls.max_version)", document: native(doc{"tls": doc{"max_version": "1.2"}}), check: func(v *outcome) error {
 			if got := v.requests[0].tls.Version; got != tls.VersionTLS12 {
 				return fmt.Errorf("the TLS version was %x", got)
@@ -71,35 +68,8 @@ func members(z *zoo) []scenario {
 			return nil
 		}},
 		{name: "rsa-exchange", oddity: "a server with RSA key exchange only (tls.rsa_key_exchange)", document: native(doc{"tls": doc{"rsa_key_exchange": true, "max_version": "1.2"}}), serve: behaviour{tls: z.rsaOnly("as.rsa-exchange.example")}, check: exchanges(1)},
+		{name: "guid", oddity: "Entra ID v1, AD FS: a resource that is a GUID", document: native(doc{"resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d"}), asks: []string{"", `"resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d"`}, check: formHas(map[string]string{"resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d"})},
 	}, assertions()...)
-}
-
-// assertions are keys and headers of private_key_jwt.
-func assertions() []scenario {
-	return []scenario{
-		{name: "rs384", oddity: "RS384 (alg)", document: fixed(func(h string) any {
-			return doc{"token_endpoint": "https://" + h + "/token", "client_id": theID, "private_key": rsaPEM(), "kid": "r1", "alg": "RS384"}
-		}), check: header(doc{"alg": "RS384", "kid": "r1"})},
-		{name: "wrong-alg", oddity: "an alg that is not the key's", document: fixed(func(h string) any {
-			return doc{"token_endpoint": "https://" + h + "/token", "client_id": theID, "private_key": rsaPEM(), "alg": "ES256"}
-		}), refused: "alg", check: nothingSent},
-		{name: "x5t", oddity: "AD FS: x5t (assertion_thumbprint)", document: func(z *zoo, h string) any {
-			chain, key := z.pair("x5t")
-			return doc{
-				"token_endpoint": "https://" + h + "/token", "client_id": theID, "certificate": chain, "private_key": key,
-				"token_endpoint_auth_method": "private_key_jwt", "assertion_thumbprint": "x5t",
-			}
-		}, check: func(v *outcome) error {
-			head, err := assertionHeader(v)
-			if err != nil {
-				return err
-			}
-			if text, _ := head["x5t"].(string); base64.RawURLEncoding.DecodedLen(len(text)) != sha1.Size || head["x5t#S256"] != nil {
-				return fmt.Errorf("the header has x5t %v and x5t#S256 %v", head["x5t"], head["x5t#S256"])
-			}
-			return nil
-		}},
-	}
 }
 
 // combinations have each member with others.
@@ -112,33 +82,33 @@ func combinations() []scenario {
 		}), serve: answer, asks: []string{"", ""}, check: func(v *outcome) error {
 			return errors.Join(exchanges(1)(v), hasAPIKey(v), formHas(map[string]string{"grant_type": "account_credentials", "client_id": "", "account_id": "a1"})(v))
 		}},
-		{name: "json-old-tls", oddity: "a JSON body, an API key, no lifetime, and TLS 1.2 without post-quantum shares", document: native(doc{
-			"request_format": "json", "headers": doc{"X-Api-Key": theAPIKey}, "assume_expires_in": 900, "attempt_timeout": 8,
-			"tls": doc{"max_version": "1.2", "post_quantum": false}, "resource": "urn:zoo",
+		{name: "json-single", oddity: "a JSON body, one token at a time, an API key and TLS 1.2 without post-quantum shares", document: native(doc{
+			"request_format": "json", "single_token": true, "headers": doc{"X-Api-Key": theAPIKey}, "assume_expires_in": 900, "attempt_timeout": 8,
+			"tls": doc{"max_version": "1.2", "post_quantum": false}, "resource": "7f000000-aaaa-bbbb-cccc-000000000001",
 		}), serve: answer, asks: []string{"", ""}, check: func(v *outcome) error {
-			if got := v.requests[0].json()["resource"]; got != "urn:zoo" {
+			if got := v.requests[0].json()["resource"]; got != "7f000000-aaaa-bbbb-cccc-000000000001" {
 				return fmt.Errorf("resource was %v", got)
 			}
-			return errors.Join(exchanges(1)(v), hasAPIKey(v), isJSON(v))
+			return errors.Join(exchanges(1)(v), hasAPIKey(v), isJSON(v), oneRefresh(v))
 		}},
-		{name: "adfs", oddity: "AD FS: PS384, no thumbprint, no client_id in the body", document: fixed(func(h string) any {
+		{name: "adfs", oddity: "AD FS: a JWK, PS384, no thumbprint, a GUID as resource, no client_id in the body", document: fixed(func(h string) any {
 			return doc{
-				"token_endpoint": "https://" + h + "/token", "client_id": theID, "private_key": rsaPEM(), "alg": "PS384", "assertion_thumbprint": "none",
-				"client_id_in_body": false, "grant_type": "client_credentials", "request_format": "form",
+				"token_endpoint": "https://" + h + "/token", "client_id": theID, "private_key": jwk("rsa", "", "PS384"), "alg": "PS384", "assertion_thumbprint": "none",
+				"client_id_in_body": false, "resource": "7f000000-aaaa-bbbb-cccc-000000000002", "grant_type": "client_credentials", "request_format": "form",
 			}
 		}), check: func(v *outcome) error {
-			return errors.Join(header(doc{"alg": "PS384"})(v), formHas(map[string]string{"client_id": ""})(v))
+			return errors.Join(signed("rsa", doc{"alg": "PS384"})(v), formHas(map[string]string{"client_id": "", "resource": "7f000000-aaaa-bbbb-cccc-000000000002"})(v))
 		}},
-		{name: "wrapped", oddity: "the members beside a service key", host: "zoo3.accounts.ondemand.com", document: fixed(func(h string) any {
+		{name: "jwk-wrapped", oddity: "the members beside a service key: a JWK and its alg", host: "zoo3.accounts.ondemand.com", document: fixed(func(h string) any {
 			return doc{
-				"service_key": doc{"clientid": theID, "clientsecret": theSecret, "url": "https://" + h, "app_tid": "t"}, "headers": doc{"X-zid": "z1"},
-				"request_format": "form", "tls": doc{"max_version": "1.2", "rsa_key_exchange": false},
+				"service_key": doc{"clientid": theID, "url": "https://" + h, "app_tid": "t"}, "private_key": jwk("P-256", "w1", "ES256"), "alg": "ES256",
+				"headers": doc{"X-zid": "z1"}, "single_token": true, "assertion_thumbprint": "none",
 			}
 		}), check: func(v *outcome) error {
 			if got := v.requests[0].header.Get("X-Zid"); got != "z1" {
-				return fmt.Errorf("the header X-zid was %q", got)
+				return fmt.Errorf("X-zid was %q", got)
 			}
-			return sentTo("/oauth2/token")(v)
+			return signed("P-256", doc{"alg": "ES256", "kid": "w1"})(v)
 		}},
 	}
 }
@@ -160,6 +130,17 @@ func isJSON(v *outcome) error {
 	return nil
 }
 
+// oneRefresh checks that all callers were told the same moment.
+func oneRefresh(v *outcome) error {
+	first, _ := v.answers[0]["refresh_after"].(float64)
+	for _, answer := range v.answers[1:] {
+		if next, _ := answer["refresh_after"].(float64); next < first-2 || next > first {
+			return fmt.Errorf("callers were told %v and %v", first, next)
+		}
+	}
+	return exchanges(1)(v)
+}
+
 // rsaOnly makes a server accept RSA key exchange only.
 func (z *zoo) rsaOnly(host string) func(*tls.Config) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -174,42 +155,4 @@ func (z *zoo) rsaOnly(host string) func(*tls.Config) {
 		c.MaxVersion, c.CipherSuites = tls.VersionTLS12, []uint16{tls.TLS_RSA_WITH_AES_256_GCM_SHA384}
 		c.Certificates = []tls.Certificate{issued.TLS()}
 	}
-}
-
-// assertionHeader returns the header of the assertion in the first request.
-func assertionHeader(v *outcome) (head doc, err error) {
-	part, _, _ := strings.Cut(v.requests[0].form.Get("client_assertion"), ".")
-	text, err := base64.RawURLEncoding.DecodeString(part)
-	if err != nil {
-		return nil, err
-	}
-	return head, json.Unmarshal(text, &head)
-}
-
-// header returns a check of members of the assertion's header.
-func header(want doc) func(*outcome) error {
-	return func(v *outcome) error {
-		head, err := assertionHeader(v)
-		if err != nil {
-			return err
-		}
-		for name, value := range want {
-			if head[name] != value {
-				return fmt.Errorf("the header %s was %v, want %v", name, head[name], value)
-			}
-		}
-		return nil
-	}
-}
-
-func rsaPEM() string {
-	key, err := oauthtest.NewKey(oauthtest.RSA2048)
-	if err != nil {
-		panic(err)
-	}
-	text, err := oauthtest.KeyPEM(key)
-	if err != nil {
-		panic(err)
-	}
-	return text
 }
