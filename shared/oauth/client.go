@@ -59,7 +59,7 @@ func NewClient(cfg Config) (*Client, error) {
 	case cfg.Authenticator == nil:
 		return nil, errors.New("no client authentication")
 	}
-	v := newVersions(cfg.Addresses.connect(), cfg.TLS.apply(tlsConfig(cfg.RootCAs, cfg.Certificate)))
+	v := newVersions(cfg.Addresses.connect(), NewTLSConfig(cfg.RootCAs, cfg.Certificate, cfg.TLS))
 	return &Client{
 		id:        cfg.ID,
 		url:       endpoint.String(),

@@ -29,10 +29,9 @@ const (
 
 // NewHTTPClient returns an HTTP client for an authorization server: TLS 1.2 or newer,
 // HTTP/1.1, no redirects, no proxy but that of the policy, one renegotiation. With a server
-// that refuses HTTP/1.1 it speaks HTTP/2. roots nil means the system's, certificate nil means
-// none.
-func NewHTTPClient(roots *x509.CertPool, certificate *tls.Certificate, addresses AddressPolicy) *http.Client {
-	return newHTTPClient(newVersions(addresses.connect(), tlsConfig(roots, certificate)))
+// that refuses HTTP/1.1 it speaks HTTP/2. cfg is that of [NewTLSConfig].
+func NewHTTPClient(cfg *tls.Config, addresses AddressPolicy) *http.Client {
+	return newHTTPClient(newVersions(addresses.connect(), cfg))
 }
 
 // connect returns what connects to servers within the policy.
@@ -68,7 +67,9 @@ func newTransport(dial dialFunc, config *tls.Config) *http.Transport {
 	}
 }
 
-func tlsConfig(roots *x509.CertPool, certificate *tls.Certificate) *tls.Config {
+// NewTLSConfig returns how to speak TLS with an authorization server. roots nil means the
+// system's, certificate nil means none.
+func NewTLSConfig(roots *x509.CertPool, certificate *tls.Certificate, options TLSOptions) *tls.Config {
 	cfg := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		RootCAs:    roots,
@@ -85,7 +86,7 @@ func tlsConfig(roots *x509.CertPool, certificate *tls.Certificate) *tls.Config {
 			return certificate, nil
 		}
 	}
-	return cfg
+	return options.apply(cfg)
 }
 
 // attemptTrace records the state of an attempt, which decides what its transport error

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"time"
 
@@ -42,11 +41,11 @@ type Config struct {
 	Discover DiscoverFunc
 }
 
-// DiscoverFunc reads the metadata of an issuer (RFC 8414). The connection trusts roots (nil:
-// the system's) and offers certificate (nil: none). An error that wraps
+// DiscoverFunc reads the metadata of an issuer (RFC 8414) over TLS as the document's client
+// speaks it; see [oauth.NewTLSConfig]. An error that wraps
 // [oauth.ErrDiscovery] is temporary; the text of any other error becomes a problem of the
 // document.
-type DiscoverFunc func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error)
+type DiscoverFunc func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error)
 
 // ErrNoKey means that there is no such key, or that it is not a signing key. The error of
 // [SigningKeys.Public] wraps it.

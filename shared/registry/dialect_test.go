@@ -126,6 +126,41 @@ func TestTLSMembersArriveAtServer(t *testing.T) {
 	}
 }
 
+// The metadata is on the same old server.
+func TestTLSMembersApplyToDiscovery(t *testing.T) {
+	server := httptest.NewUnstartedServer(nil)
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodGet {
+			_ = json.NewEncoder(w).Encode(members{"issuer": server.URL, "token_endpoint": server.URL + "/token"})
+			return
+		}
+		_, _ = io.WriteString(w, `{"access_token":"tok","token_type":"Bearer"}`)
+	})
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_RSA_WITH_AES_128_GCM_SHA256}}
+	server.StartTLS()
+	defer server.Close()
+	for _, loosened := range []bool{false, true} {
+		document := members{
+			"token_endpoint": "", "issuer": server.URL, "client_secret": "s", "ca_certificates": keypairtest.CertificatePEM(server.Certificate()),
+			"tls": members{"rsa_key_exchange": loosened},
+		}
+		client, err := loadAs(t, "billing", native(document), func(c *Config) {
+			c.Addresses, c.Discover = oauth.AddressPolicy{Private: true}, nil
+		})
+		if (err == nil) != loosened {
+			t.Fatalf("rsa_key_exchange %t: got error %v", loosened, err)
+		}
+		if err != nil {
+			continue
+		}
+		defer client.OAuth.Close()
+		if _, err := oauth.NewExchanger(oauth.ExchangerConfig{}).Exchange(t.Context(), client.OAuth, oauth.Request{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestThumbprintAndAlgorithmArriveAtServer(t *testing.T) {
 	m := testMaterial()
 	for thumbprint, want := range map[string]string{"": "x5t#S256", "x5t#S256": "x5t#S256", "x5t": "x5t", "none": ""} {

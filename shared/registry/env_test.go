@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -167,7 +166,7 @@ func documentReader(document []byte) secret.Reader {
 }
 
 // discoverExample implements [DiscoverFunc] for one issuer.
-func discoverExample(_ context.Context, _ *x509.CertPool, _ *tls.Certificate, issuer string) (oauth.Metadata, error) {
+func discoverExample(_ context.Context, _ *tls.Config, issuer string) (oauth.Metadata, error) {
 	if issuer != "https://as.example.com/realm" {
 		return oauth.Metadata{}, errors.New("issuer has no metadata: status 404")
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -144,15 +143,15 @@ func TestExchangeAfterDiscovery(t *testing.T) {
 func TestDiscoveryOffersCertificateOfMutualTLS(t *testing.T) {
 	m := testMaterial()
 	for method, bound := range map[string]string{"tls_client_auth": "", "private_key_jwt": "allow", "client_secret_basic": "allow"} {
-		var offered *tls.Certificate
+		var offered bool
 		secrets := map[string]string{"client_secret_basic": "s"}
 		client, err := load(t, native(members{
 			"issuer": "https://as.example.com/realm", "token_endpoint": "", "token_endpoint_auth_method": method,
 			"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"], "certificate_bound": bound, "client_secret": secrets[method],
 		}), func(cfg *Config) {
-			cfg.Discover = func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error) {
-				offered = certificate
-				return discoverExample(ctx, roots, certificate, issuer)
+			cfg.Discover = func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error) {
+				offered = cfg.GetClientCertificate != nil
+				return discoverExample(ctx, cfg, issuer)
 			}
 		})
 		if err != nil {
@@ -160,8 +159,8 @@ func TestDiscoveryOffersCertificateOfMutualTLS(t *testing.T) {
 		}
 		// The alias is for every client with a certificate in the handshake (RFC 8705 section 5).
 		alias := strings.HasSuffix(client.OAuth.TokenEndpoint(), "/mtls/token")
-		if want := method != "private_key_jwt"; (offered != nil) != want || alias != want {
-			t.Errorf("%s: got a certificate: %t, the alias: %t, want %t", method, offered != nil, alias, want)
+		if want := method != "private_key_jwt"; offered != want || alias != want {
+			t.Errorf("%s: got a certificate: %t, the alias: %t, want %t", method, offered, alias, want)
 		}
 	}
 }

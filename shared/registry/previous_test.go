@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,9 +34,9 @@ type versions struct {
 func (v *versions) registry() *Registry {
 	cfg := Config{
 		Secrets: anyClient(v.current), Now: keypairtest.Now,
-		Discover: func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error) {
+		Discover: func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error) {
 			v.discovered++
-			return discoverExample(ctx, roots, certificate, issuer)
+			return discoverExample(ctx, cfg, issuer)
 		},
 		Addresses: oauth.AddressPolicy{Private: true},
 		Audiences: []string{"urn:sap"}, Identity: issuerFunc(nil),

@@ -25,7 +25,6 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,8 +52,8 @@ func New(cfg Config) *Registry {
 }
 
 func discoverer(addresses oauth.AddressPolicy) DiscoverFunc {
-	return func(ctx context.Context, roots *x509.CertPool, certificate *tls.Certificate, issuer string) (oauth.Metadata, error) {
-		client := oauth.NewHTTPClient(roots, certificate, addresses)
+	return func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error) {
+		client := oauth.NewHTTPClient(cfg, addresses)
 		defer client.CloseIdleConnections()
 		return oauth.Discover(ctx, client, issuer)
 	}
@@ -206,7 +205,7 @@ func (r *Registry) resolveShadow(ctx context.Context, s *shadow) {
 // discover asks the issuer for its token endpoint. The error wraps [secret.ErrUnavailable].
 func (r *Registry) discover(ctx context.Context, d *document, problems *report) error {
 	issuer := d.endpoint.issuer
-	metadata, err := r.cfg.Discover(ctx, d.options.rootPool(), d.tlsCertificate(), issuer.value)
+	metadata, err := r.cfg.Discover(ctx, oauth.NewTLSConfig(d.options.rootPool(), d.tlsCertificate(), d.options.tls), issuer.value)
 	switch {
 	case err == nil:
 	case errors.Is(err, oauth.ErrDiscovery), ctx.Err() != nil:

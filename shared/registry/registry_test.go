@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -130,7 +129,7 @@ func TestLoadWrapsErrorOfReader(t *testing.T) {
 func TestLoadReportsDiscoveryFailures(t *testing.T) {
 	document := []byte(`{"issuer": "https://as.example.com", "client_id": "a", "client_secret": "s"}`)
 	down := func(cfg *Config) {
-		cfg.Discover = func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
+		cfg.Discover = func(context.Context, *tls.Config, string) (oauth.Metadata, error) {
 			return oauth.Metadata{}, fmt.Errorf("%w: status 503", oauth.ErrDiscovery)
 		}
 	}

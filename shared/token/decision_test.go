@@ -3,7 +3,6 @@ package token_test
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -372,7 +371,7 @@ func TestDryRunCallsNoServer(t *testing.T) {
 func discovering(env *tokentest.Env, calls *int) *token.Vendor {
 	cfg := env.Config()
 	clients := env.Registry()
-	clients.Discover = func(context.Context, *x509.CertPool, *tls.Certificate, string) (oauth.Metadata, error) {
+	clients.Discover = func(context.Context, *tls.Config, string) (oauth.Metadata, error) {
 		*calls++
 		return oauth.Metadata{}, oauth.ErrDiscovery
 	}
