@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -227,5 +228,62 @@ func TestDialectProblems(t *testing.T) {
 			t.Errorf("got %q, want %q", problems, want)
 		}
 		checkSilent(t, native(document), problems)
+	}
+}
+
+// Each member means the same beside a service key as in a native document.
+func TestMembersInWrappedForm(t *testing.T) {
+	secret, key := "clientsecret", members{"private_key": testMaterial().PEM["rsa.key"]}
+	for _, test := range []struct {
+		members members
+		secret  string
+	}{
+		{members{"headers": members{"X-Zid": "zone"}, "client_id_in_body": "false", "token_endpoint_auth_method": "client_secret_basic"}, secret},
+		{members{"assume_expires_in": "900", "attempt_timeout": 9, "grant_type": "openapi_2lo", "request_format": "json"}, secret},
+		{members{"single_token": "true", "resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d", "tls": `{"max_version": "1.2", "post_quantum": "false"}`}, secret},
+		{members{"alg": "PS512", "assertion_thumbprint": "none", "private_key": key["private_key"]}, ""},
+		{members{"private_key": jwkOf(t, testMaterial().EC256, "w", "ES256")}, ""},
+	} {
+		wrapped := members{"service_key": members{"clientid": "billing", "url": "https://tenant.accounts.ondemand.com", test.secret: "s"}}
+		plain := members{"client_id": "billing", "issuer": "https://tenant.accounts.ondemand.com"}
+		if test.secret == "" {
+			delete(wrapped["service_key"].(members), "")
+		} else {
+			plain["client_secret"] = "s"
+		}
+		maps.Copy(wrapped, test.members)
+		maps.Copy(plain, test.members)
+		got, err := load(t, must(json.Marshal(wrapped)), nil)
+		if err != nil {
+			t.Fatalf("wrapped: %v", err)
+		}
+		want, err := load(t, must(json.Marshal(plain)), nil)
+		if err != nil {
+			t.Fatalf("native: %v", err)
+		}
+		// The algorithms and the dialect are part of Terms and Credential.
+		if got.Terms != want.Terms || got.Credential != want.Credential || got.SingleToken != want.SingleToken ||
+			got.OAuth.AttemptTimeout() != want.OAuth.AttemptTimeout() || !slices.Equal(got.Resource, want.Resource) {
+			t.Errorf("%v: the wrapped form means something else", slices.Sorted(maps.Keys(test.members)))
+		}
+	}
+}
+
+// A shadow speaks to the same server as its client does, and to another one without the headers,
+// which are secrets of the first.
+func TestShadowInheritsDialectOfItsServer(t *testing.T) {
+	for endpoint, inherits := range map[string]bool{"": true, "https://other.example.com/token": false} {
+		var problems report
+		d := parse("billing", native(members{
+			"client_secret": "s", "headers": members{"X-Api-Key": keypairtest.Canary}, "request_format": "json", "tls": members{"max_version": "1.2"},
+			"shadow": members{"client_secret": "t", "token_endpoint": endpoint},
+		}), Config{Now: keypairtest.Now}, &problems)
+		if !problems.empty() {
+			t.Fatal(problems.problems)
+		}
+		o := d.shadow.options
+		if (len(o.dialect.Headers) == 1) != inherits || o.dialect.JSON != inherits || o.tls.AtMost12 != inherits {
+			t.Errorf("endpoint %q: got %d headers, JSON %t, at most 1.2 %t, want them inherited: %t", endpoint, len(o.dialect.Headers), o.dialect.JSON, o.tls.AtMost12, inherits)
+		}
 	}
 }
