@@ -89,7 +89,7 @@ func run(ctx context.Context, names []string) (failed int, err error) {
 		return 0, err
 	}
 	defer closeAll()
-	all := slices.Concat(keys(), certificates(z), members(z), combinations(), answers(), metadata())
+	all := slices.Concat(keys(), certificates(z), servers(z), members(z), combinations(), answers(), metadata())
 	ran := 0
 	for _, a := range all {
 		if len(names) > 0 && !slices.Contains(names, a.name) {
