@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"sync"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
@@ -15,20 +14,20 @@ import (
 	"tokenvendor/shared/oauth/oauthtest"
 )
 
-// signingKeys are the keys of this run by their kinds.
-var signingKeys = sync.OnceValue(func() map[string]crypto.Signer {
-	made := map[string]crypto.Signer{}
+// signers are private keys by their kinds.
+type signers map[string]crypto.Signer
+
+func newSigners() signers {
+	made := make(signers)
 	for name, kind := range map[string]oauthtest.KeyKind{
 		"rsa": oauthtest.RSA2048, "P-256": oauthtest.P256, "P-521": oauthtest.P521, "Ed25519": oauthtest.Ed25519,
 	} {
 		key, err := oauthtest.NewKey(kind)
-		if err != nil {
-			panic(err) // generating a key never fails
-		}
+		must(err)
 		made[name] = key
 	}
 	return made
-})
+}
 
 // byKey returns a document with a private key, and further members.
 func byKey(key any, more doc) func(*zoo, string) any {
@@ -42,47 +41,41 @@ func byKey(key any, more doc) func(*zoo, string) any {
 }
 
 // jwk returns a key as a JWK that another implementation writes.
-func jwk(key, kid, alg string) doc {
-	text, err := json.Marshal(jose.JSONWebKey{Key: signingKeys()[key], KeyID: kid, Algorithm: alg, Use: "sig"})
+func (s signers) jwk(key, kid, alg string) doc {
+	text, err := json.Marshal(jose.JSONWebKey{Key: s[key], KeyID: kid, Algorithm: alg, Use: "sig"})
 	var members doc
 	if err == nil {
 		err = json.Unmarshal(text, &members)
 	}
-	if err != nil {
-		panic(err)
-	}
+	must(err)
 	return members
 }
 
-func jwkText(key, kid, alg string) string {
-	text, err := json.Marshal(jwk(key, kid, alg))
-	if err != nil {
-		panic(err)
-	}
+func (s signers) jwkText(key, kid, alg string) string {
+	text, err := json.Marshal(s.jwk(key, kid, alg))
+	must(err)
 	return string(text)
 }
 
-func keyPEM(key string) string {
-	text, err := oauthtest.KeyPEM(signingKeys()[key])
-	if err != nil {
-		panic(err)
-	}
+func (s signers) pem(key string) string {
+	text, err := oauthtest.KeyPEM(s[key])
+	must(err)
 	return text
 }
 
 // assertions are keys and headers of private_key_jwt.
-func assertions() []scenario {
+func assertions(s signers) []scenario {
 	return []scenario{
-		{name: "jwk", oddity: "a JWK as private_key, with its kid and alg", document: byKey(jwk("P-256", "k1", "ES256"), nil), check: signed("P-256", doc{"alg": "ES256", "kid": "k1"})},
-		{name: "jwk-text", oddity: "the same as a text", document: byKey(jwkText("P-256", "k2", "ES256"), nil), check: signed("P-256", doc{"alg": "ES256", "kid": "k2"})},
-		{name: "jwk-rsa", oddity: "a JWK with RS384", document: byKey(jwk("rsa", "r1", "RS384"), nil), check: signed("rsa", doc{"alg": "RS384", "kid": "r1"})},
-		{name: "jwk-ed25519", oddity: "a JWK with EdDSA", document: byKey(jwkText("Ed25519", "o1", "EdDSA"), nil), check: signed("Ed25519", doc{"alg": "EdDSA", "kid": "o1"})},
-		{name: "jwk-other-kid", oddity: "a JWK and another kid beside it", document: byKey(jwk("P-256", "k3", ""), doc{"kid": "k4"}), refused: "kid is not the same as private_key.kid", check: nothingSent},
-		{name: "jwk-public", oddity: "the public half of a JWK", document: byKey(doc{"kty": "OKP", "crv": "Ed25519", "x": jwk("Ed25519", "", "")["x"]}, nil), refused: "private_key is a public JWK", check: nothingSent},
-		{name: "es512", oddity: "ES512 (alg)", document: byKey(keyPEM("P-521"), doc{"kid": "e1", "alg": "ES512"}), check: signed("P-521", doc{"alg": "ES512", "kid": "e1"})},
-		{name: "rs512", oddity: "RS512 (alg)", document: byKey(keyPEM("rsa"), doc{"kid": "r2", "alg": "RS512"}), check: signed("rsa", doc{"alg": "RS512", "kid": "r2"})},
-		{name: "eddsa", oddity: "the algorithm of the key, and no client_id in the body", document: byKey(keyPEM("Ed25519"), doc{"client_id_in_body": "false"}), check: signed("Ed25519", doc{"alg": "EdDSA", "kid": nil})},
-		{name: "wrong-alg", oddity: "an alg that is not the key's", document: byKey(keyPEM("rsa"), doc{"alg": "ES256"}), refused: "alg", check: nothingSent},
+		{name: "jwk", oddity: "a JWK as private_key, with its kid and alg", document: byKey(s.jwk("P-256", "k1", "ES256"), nil), check: s.signed("P-256", doc{"alg": "ES256", "kid": "k1"})},
+		{name: "jwk-text", oddity: "the same as a text", document: byKey(s.jwkText("P-256", "k2", "ES256"), nil), check: s.signed("P-256", doc{"alg": "ES256", "kid": "k2"})},
+		{name: "jwk-rsa", oddity: "a JWK with RS384", document: byKey(s.jwk("rsa", "r1", "RS384"), nil), check: s.signed("rsa", doc{"alg": "RS384", "kid": "r1"})},
+		{name: "jwk-ed25519", oddity: "a JWK with EdDSA", document: byKey(s.jwkText("Ed25519", "o1", "EdDSA"), nil), check: s.signed("Ed25519", doc{"alg": "EdDSA", "kid": "o1"})},
+		{name: "jwk-other-kid", oddity: "a JWK and another kid beside it", document: byKey(s.jwk("P-256", "k3", ""), doc{"kid": "k4"}), refused: "kid is not the same as private_key.kid", check: nothingSent},
+		{name: "jwk-public", oddity: "the public half of a JWK", document: byKey(doc{"kty": "OKP", "crv": "Ed25519", "x": s.jwk("Ed25519", "", "")["x"]}, nil), refused: "private_key is a public JWK", check: nothingSent},
+		{name: "es512", oddity: "ES512 (alg)", document: byKey(s.pem("P-521"), doc{"kid": "e1", "alg": "ES512"}), check: s.signed("P-521", doc{"alg": "ES512", "kid": "e1"})},
+		{name: "rs512", oddity: "RS512 (alg)", document: byKey(s.pem("rsa"), doc{"kid": "r2", "alg": "RS512"}), check: s.signed("rsa", doc{"alg": "RS512", "kid": "r2"})},
+		{name: "eddsa", oddity: "the algorithm of the key, and no client_id in the body", document: byKey(s.pem("Ed25519"), doc{"client_id_in_body": "false"}), check: s.signed("Ed25519", doc{"alg": "EdDSA", "kid": nil})},
+		{name: "wrong-alg", oddity: "an alg that is not the key's", document: byKey(s.pem("rsa"), doc{"alg": "ES256"}), refused: "alg", check: nothingSent},
 		{name: "x5t", oddity: "AD FS: x5t (assertion_thumbprint)", document: func(z *zoo, h string) any {
 			chain, key := z.pair("x5t")
 			return doc{
@@ -105,7 +98,7 @@ func assertions() []scenario {
 
 // signed returns a check of the first request's assertion: its signature by a key, its claims, and
 // members of its header.
-func signed(key string, want doc) func(*outcome) error {
+func (s signers) signed(key string, want doc) func(*outcome) error {
 	return func(v *outcome) error {
 		var all []jose.SignatureAlgorithm
 		for _, alg := range oauth.Algorithms() {
@@ -116,7 +109,7 @@ func signed(key string, want doc) func(*outcome) error {
 			return err
 		}
 		var claims jwt.Claims
-		if err := token.Claims(signingKeys()[key].Public(), &claims); err != nil {
+		if err := token.Claims(s[key].Public(), &claims); err != nil {
 			return err
 		}
 		if claims.Issuer != theID || claims.Subject != theID || claims.ID == "" || len(claims.Audience) != 1 {

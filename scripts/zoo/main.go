@@ -68,6 +68,7 @@ type scenario struct {
 // zoo is the function with everything around it.
 type zoo struct {
 	ca       *oauthtest.CA
+	signers  signers
 	proxy    oauthtest.ConnectProxy
 	secrets  *secretsmanager.Server
 	function *runtimeapi.Runtime
@@ -89,7 +90,7 @@ func run(ctx context.Context, names []string) (failed int, err error) {
 		return 0, err
 	}
 	defer closeAll()
-	all := slices.Concat(keys(), certificates(z), servers(z), members(z), combinations(), answers(), metadata())
+	all := slices.Concat(keys(), certificates(z), servers(z), members(z), combinations(z.signers), answers(), metadata())
 	ran := 0
 	for _, a := range all {
 		if len(names) > 0 && !slices.Contains(names, a.name) {
@@ -113,7 +114,7 @@ func run(ctx context.Context, names []string) (failed int, err error) {
 
 // start starts the function, its secrets and the proxy.
 func start(dir *workdir.Dir) (z *zoo, closeAll func(), err error) {
-	z = &zoo{log: &lines{}, secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account})}
+	z = &zoo{log: &lines{}, signers: newSigners(), secrets: secretsmanager.New(secretsmanager.Config{Region: region, Account: account})}
 	z.proxy.Addresses = make(map[string]string)
 	if z.ca, err = oauthtest.NewCA("zoo"); err != nil {
 		return nil, nil, err

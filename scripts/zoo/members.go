@@ -69,11 +69,11 @@ func members(z *zoo) []scenario {
 		}},
 		{name: "rsa-exchange", oddity: "a server with RSA key exchange only (tls.rsa_key_exchange)", document: native(doc{"tls": doc{"rsa_key_exchange": true, "max_version": "1.2"}}), serve: behaviour{tls: z.rsaOnly("as.rsa-exchange.example")}, check: exchanges(1)},
 		{name: "guid", oddity: "Entra ID v1, AD FS: a resource that is a GUID", document: native(doc{"resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d"}), asks: []string{"", `"resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d"`}, check: formHas(map[string]string{"resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d"})},
-	}, assertions()...)
+	}, assertions(z.signers)...)
 }
 
 // combinations have each member with others.
-func combinations() []scenario {
+func combinations(s signers) []scenario {
 	answer := behaviour{answer: token(noLifetime)}
 	return []scenario{
 		{name: "zoom", oddity: "Zoom: account_credentials by Basic, no client_id in the body, an API key, no lifetime", document: native(doc{
@@ -93,22 +93,22 @@ func combinations() []scenario {
 		}},
 		{name: "adfs", oddity: "AD FS: a JWK, PS384, no thumbprint, a GUID as resource, no client_id in the body", document: fixed(func(h string) any {
 			return doc{
-				"token_endpoint": "https://" + h + "/token", "client_id": theID, "private_key": jwk("rsa", "", "PS384"), "alg": "PS384", "assertion_thumbprint": "none",
+				"token_endpoint": "https://" + h + "/token", "client_id": theID, "private_key": s.jwk("rsa", "", "PS384"), "alg": "PS384", "assertion_thumbprint": "none",
 				"client_id_in_body": false, "resource": "7f000000-aaaa-bbbb-cccc-000000000002", "grant_type": "client_credentials", "request_format": "form",
 			}
 		}), check: func(v *outcome) error {
-			return errors.Join(signed("rsa", doc{"alg": "PS384"})(v), formHas(map[string]string{"client_id": "", "resource": "7f000000-aaaa-bbbb-cccc-000000000002"})(v))
+			return errors.Join(s.signed("rsa", doc{"alg": "PS384"})(v), formHas(map[string]string{"client_id": "", "resource": "7f000000-aaaa-bbbb-cccc-000000000002"})(v))
 		}},
 		{name: "jwk-wrapped", oddity: "the members beside a service key: a JWK and its alg", host: "zoo3.accounts.ondemand.com", document: fixed(func(h string) any {
 			return doc{
-				"service_key": doc{"clientid": theID, "url": "https://" + h, "app_tid": "t"}, "private_key": jwk("P-256", "w1", "ES256"), "alg": "ES256",
+				"service_key": doc{"clientid": theID, "url": "https://" + h, "app_tid": "t"}, "private_key": s.jwk("P-256", "w1", "ES256"), "alg": "ES256",
 				"headers": doc{"X-zid": "z1"}, "single_token": true, "assertion_thumbprint": "none",
 			}
 		}), check: func(v *outcome) error {
 			if got := v.requests[0].header.Get("X-Zid"); got != "z1" {
-				return fmt.Errorf("X-zid was %q", got)
+				return fmt.Errorf("the header X-zid was %q", got)
 			}
-			return signed("P-256", doc{"alg": "ES256", "kid": "w1"})(v)
+			return s.signed("P-256", doc{"alg": "ES256", "kid": "w1"})(v)
 		}},
 	}
 }
