@@ -18,7 +18,7 @@ require (
 	software.sslmate.com/src/go-pkcs12 v0.7.4
 )
 
-// In tests and scripts only.
+// In tests, scripts and shared/client only.
 require (
 	github.com/aws/aws-sdk-go-v2/credentials v1.20.15
 	github.com/go-jose/go-jose/v4 v4.1.8

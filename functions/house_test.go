@@ -57,6 +57,7 @@ var mayImport = []importRule{
 	{"shared/fleet", []string{"shared/cache"}, "the table holds sealed rows; fleet does not know what they contain"},
 	{"shared/fleet/fleettest", []string{"shared/fleet"}, "a test table depends on the interface of a table only"},
 	{"shared/policy", []string{"shared/strictjson"}, "a decision depends only on the document and the request"},
+	{"shared/client", []string{"shared/ask", "shared/cache"}, "the kit runs in the programs of callers, which have nothing else of the vendor"},
 	{"shared/ask", nil, "all packages carry an Ask, so its package is at the bottom"},
 	{"shared/ask/asktest", []string{"shared/ask"}, "a test kit depends on its package only"},
 	{"shared/secret", nil, "every reader of a secret needs it, so it is at the bottom"},
@@ -73,9 +74,10 @@ var modules = []struct {
 	why    string
 }{
 	{"github.com/aws/aws-lambda-go/", []string{"functions/", "shared/invocation"}, "only the functions depend on Lambda"},
-	{"github.com/aws/aws-sdk-go-v2/", []string{"shared/awsapi", "shared/app"}, "AWS's errors contain ARNs and account ids, which one package removes"},
+	{"github.com/aws/aws-sdk-go-v2/", []string{"shared/awsapi", "shared/app", "shared/client"}, "AWS's errors contain ARNs and account ids, which one package removes"},
 	{"github.com/aws/smithy-go", []string{"shared/awsapi"}, "as the SDK"},
 	{"software.sslmate.com/src/go-pkcs12", []string{"shared/keypair"}, "only keypair reads PKCS#12"},
+	{"golang.org/x/oauth2", []string{"shared/client"}, "the functions do their own exchange"},
 	{"github.com/go-jose/go-jose/v4", []string{"shared/oauth/oauthtest"}, "a second implementation checks our assertions; the functions need none"},
 }
 
@@ -85,7 +87,8 @@ var notInFunctions = []struct{ prefix, why string }{
 	{"html/template", "as text/template"},
 	{"net/rpc", "comes with text/template; lambda.norpc keeps it out"},
 	{"github.com/go-jose/", "is for tests and the local authorization server only"},
-	{"golang.org/x/oauth2", "is for comparison only"},
+	{"golang.org/x/oauth2", "is for callers, and for comparison"},
+	{"tokenvendor/shared/client", "is for callers"},
 	{"tokenvendor/scripts/", "is for a developer's machine and must not run in AWS"},
 	{"tokenvendor/shared/oauth/oauthtest", "is a server that gives a token to every caller"},
 	{"tokenvendor/shared/fleet/fleettest", "is a table and a key that protect nothing"},
