@@ -134,9 +134,8 @@ func (w *deliverer) refill(ctx context.Context, target string, r token.Request, 
 		return d, err
 	}
 	end := grant.Token.Expiry()
-	if end.Sub(now) < leastLife {
-		// This is also the answer if the server does not say how long the token lives.
-		return d, w.refuse(ctx, r, fault.Invalid("the authorization server's tokens live shorter than the 15 minutes that a delivery needs"))
+	if problem := tooShort(grant, now); problem != nil {
+		return d, w.refuse(ctx, r, problem)
 	}
 	if (!ours || end.Unix() > current.ExpiresAt) && confirm() {
 		text = delivered(grant, r.Client, want, now)
@@ -146,11 +145,27 @@ func (w *deliverer) refill(ctx context.Context, target string, r token.Request, 
 		w.count(countDelivered)
 		d.Written, d.ExpiresAt = true, end.Unix()
 	}
-	if end.Sub(grant.Token.Issued()) < r.MinTTL+writePause+runMargin {
+	if diesEarly(grant, r.MinTTL) {
 		// The token is the best there is, but an operator must know.
 		return d, w.refuse(ctx, r, fault.Invalid("min_ttl, 15 minutes if it is not said, cannot be kept: the tokens live too short to be replaced in time"))
 	}
 	return d, nil
+}
+
+// tooShort returns the error of a token that is not worth a delivery, which is also that of a
+// server that does not say how long a token lives. A single token is delivered all the same: no
+// other one comes before its end.
+func tooShort(grant token.Grant, now time.Time) error {
+	t := grant.Token
+	if t.Expiry().Sub(now) >= leastLife || t.Single() && now.Before(t.Expiry()) {
+		return nil
+	}
+	return fault.Invalid("the authorization server's tokens live shorter than the 15 minutes that a delivery needs")
+}
+
+// diesEarly reports whether a new token cannot be replaced in time to have minTTL left always.
+func diesEarly(grant token.Grant, minTTL time.Duration) bool {
+	return grant.Token.Life() < minTTL+writePause+runMargin && !grant.Token.Single()
 }
 
 // delivered returns the token JSON with the client and the hash of the request.

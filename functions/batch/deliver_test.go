@@ -291,3 +291,23 @@ func TestPolicyDecidesDeliveries(t *testing.T) {
 		}
 	})
 }
+
+// A single token is delivered once, and replaced after its end: a delivery asks for no life that
+// no token has.
+func TestSingleTokenIsDeliveredOnce(t *testing.T) {
+	run(t, func(t *testing.T, r *harness) {
+		r.client("billing", map[string]any{"single_token": true})
+		secret := r.target("x")
+		next := r.Now()
+		for range 20 { // 100 minutes
+			if result := r.results(r.h, deliverX)[0]; result["error"] != nil {
+				t.Errorf("got %v", result)
+			}
+			next = next.Add(5 * time.Minute)
+			r.Pass(next.Sub(r.Now()))
+		}
+		if secret.writes != 2 || r.Counted(countDeliveriesFailed) != 0 {
+			t.Errorf("got %d writes and %d failures, want 2 and none", secret.writes, r.Counted(countDeliveriesFailed))
+		}
+	})
+}

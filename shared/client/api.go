@@ -90,9 +90,23 @@ func loopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// fetch gets a token from the first URL that works.
+// fetch gets a token.
 func (a *api) fetch(ctx context.Context, r *Request, rejected string) (*Token, error) {
-	body, err := encode(r, rejected)
+	asked := a.now()
+	answer, err := a.post(ctx, r, map[string]any{"rejected": rejected})
+	if err != nil {
+		return nil, err
+	}
+	t, ok := readToken(answer, asked)
+	if !ok {
+		return nil, &Error{Status: http.StatusBadGateway, Description: "the vendor's answer holds no token"}
+	}
+	return t, nil
+}
+
+// post returns the answer of the first URL that works.
+func (a *api) post(ctx context.Context, r *Request, more map[string]any) ([]byte, error) {
+	body, err := encode(r, more)
 	if err != nil {
 		return nil, err
 	}
@@ -100,10 +114,10 @@ func (a *api) fetch(ctx context.Context, r *Request, rejected string) (*Token, e
 	var failure error
 	for i := range a.endpoints {
 		at := (first + i) % len(a.endpoints)
-		var t *Token
-		if t, failure = a.call(ctx, &a.endpoints[at], r.Client, body); !isOutage(failure) {
+		var answer []byte
+		if answer, failure = a.call(ctx, &a.endpoints[at], r.Client, body); !isOutage(failure) {
 			a.use(at)
-			return t, failure
+			return answer, failure
 		}
 		if ctx.Err() != nil {
 			break
@@ -138,14 +152,19 @@ func isOutage(err error) bool {
 }
 
 // encode returns the body of a request.
-func encode(r *Request, rejected string) ([]byte, error) {
+func encode(r *Request, more map[string]any) ([]byte, error) {
 	members := make(map[string]any, len(r.Parameters)+8)
 	for name, value := range r.Parameters {
 		members[name] = value
 	}
 	for name, value := range map[string]string{
-		"scope": strings.Join(r.Scope, " "), "audience": r.Audience, "token_format": r.TokenFormat, "app_tid": r.AppTID, "rejected": rejected,
+		"scope": strings.Join(r.Scope, " "), "audience": r.Audience, "token_format": r.TokenFormat, "app_tid": r.AppTID,
 	} {
+		if value != "" {
+			members[name] = value
+		}
+	}
+	for name, value := range more {
 		if value != "" {
 			members[name] = value
 		}
@@ -168,7 +187,7 @@ func validClient(name string) bool {
 }
 
 // call asks one URL.
-func (a *api) call(ctx context.Context, e *endpoint, client string, body []byte) (*Token, error) {
+func (a *api) call(ctx context.Context, e *endpoint, client string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url.JoinPath(client).String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, &Error{Description: "the request could not be built"}
@@ -181,8 +200,7 @@ func (a *api) call(ctx context.Context, e *endpoint, client string, body []byte)
 		return nil, &Error{Code: "no_credentials", Description: "there are no AWS credentials to sign the request with"}
 	}
 	sum := sha256.Sum256(body)
-	asked := a.now()
-	if err := a.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), e.service, e.region, asked); err != nil {
+	if err := a.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), e.service, e.region, a.now()); err != nil {
 		return nil, &Error{Description: "the request could not be signed"}
 	}
 	resp, err := a.http.Do(req)
@@ -194,13 +212,10 @@ func (a *api) call(ctx context.Context, e *endpoint, client string, body []byte)
 	if err != nil {
 		return nil, unreachable(ctx, err)
 	}
-	if resp.StatusCode == http.StatusOK {
-		if t, ok := readToken(answer, asked); ok {
-			return t, nil
-		}
-		return nil, &Error{Status: http.StatusBadGateway, Description: "the vendor's answer holds no token"}
+	if resp.StatusCode != http.StatusOK {
+		return nil, readError(resp, answer)
 	}
-	return nil, readError(resp, answer)
+	return answer, nil
 }
 
 // unreachable returns the error of a vendor that did not answer.

@@ -147,6 +147,12 @@ func (c *Client) acceptor(minTTL time.Duration, rejected string) func(*Token) bo
 	}
 }
 
+// Explain asks whether there would be a token (dry_run), and returns the vendor's answer, a JSON
+// object. No authorization server is called, and nothing is kept.
+func (c *Client) Explain(ctx context.Context, r Request) ([]byte, error) {
+	return c.api.post(ctx, &r, map[string]any{"dry_run": true})
+}
+
 // Forget drops the tokens in memory.
 func (c *Client) Forget() { c.cache.Remove(func(key, *Token) bool { return true }) }
 

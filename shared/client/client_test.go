@@ -334,6 +334,19 @@ func TestNothingShowsATokenOrAnAnswer(t *testing.T) {
 	}
 }
 
+func TestExplainKeepsNothing(t *testing.T) {
+	v := &vendor{answer: func(call, int) (int, string, string) { return 200, "", `{"dry_run":true,"allowed":true}` }}
+	c := newClient(t, v)
+	for range 2 {
+		if text, err := c.Explain(t.Context(), Request{Client: "billing"}); err != nil || string(text) != `{"dry_run":true,"allowed":true}` {
+			t.Errorf("got %s, %v", text, err)
+		}
+	}
+	if v.count() != 2 || v.last().body["dry_run"] != true {
+		t.Errorf("got %d calls, the last with %v", v.count(), v.last().body)
+	}
+}
+
 func TestNewNamesTheProblem(t *testing.T) {
 	good := aws.Config{Region: "eu-central-1", Credentials: aws.AnonymousCredentials{}}
 	for _, test := range []struct {

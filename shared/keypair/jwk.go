@@ -37,6 +37,9 @@ func ParseJWK(text string) (Pair, error) {
 	j := &jwk{members: members}
 	key, err := j.key()
 	pair := Pair{Key: key, KeyID: j.optional("kid"), Algorithm: j.optional("alg")}
+	if pair.Algorithm == "Ed25519" {
+		pair.Algorithm = "EdDSA" // the name of RFC 7518's registry before RFC 9864
+	}
 	switch {
 	case err != nil:
 		return Pair{}, err

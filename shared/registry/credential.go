@@ -187,9 +187,7 @@ func (c credential) pemPair(problems *report) (pair keypair.Pair) {
 	var err error
 	switch {
 	case keypair.IsJWK(c.key.value):
-		if pair, err = keypair.ParseJWK(c.key.value); err != nil {
-			problems.add(c.key.name, err.Error())
-		}
+		pair = c.jwkPair(problems)
 	case c.key.given():
 		pair.Key = c.parseKey(c.key, problems)
 	}
@@ -209,6 +207,18 @@ func (c credential) pemPair(problems *report) (pair keypair.Pair) {
 		case err != nil:
 			problems.add(c.certificate.name, err.Error())
 		}
+	}
+	return pair
+}
+
+// jwkPair reads the private key as a JWK.
+func (c credential) jwkPair(problems *report) keypair.Pair {
+	pair, err := keypair.ParseJWK(c.key.value)
+	if err != nil {
+		problems.add(c.key.name, err.Error())
+	}
+	if c.keyPassword.given() {
+		problems.add(c.keyPassword.name, "is not used by a JWK")
 	}
 	return pair
 }

@@ -45,6 +45,7 @@ func TestJWKSignsAssertion(t *testing.T) {
 		{rsa, "", "", members{"kid": "own", "alg": "PS512"}, "own", jose.PS512},
 		{rsa, "r1", "", members{"certificate": testMaterial().PEM["rsa.chain"], "token_endpoint_auth_method": "private_key_jwt"}, "r1", jose.RS256},
 		{ed, "o1", "EdDSA", nil, "o1", jose.EdDSA},
+		{ed, "o1", "Ed25519", nil, "o1", jose.EdDSA},
 		{ed, "", "", nil, "", jose.EdDSA},
 	} {
 		object := jwkOf(t, test.key, test.kid, test.alg)
@@ -109,6 +110,10 @@ func TestJWKProblems(t *testing.T) {
 		{members{"private_key": with(members{"alg": "RSA-OAEP"})}, "private_key.alg does not fit the key"},
 		{members{"private_key": with(members{"alg": "ES384"})}, "private_key.alg does not fit the key"},
 		{members{"private_key": key, "alg": "ES384"}, "alg is not the same as private_key.alg"},
+		{members{"private_key": key, "alg": "RS256"}, "alg is not the same as private_key.alg"},
+		{members{"private_key": with(members{"kid": strings.Repeat("k", 257)})}, "private_key.kid is too long"},
+		{members{"private_key": with(members{"kid": "a\nb"})}, "private_key.kid is too long, or holds"},
+		{members{"private_key": key, "private_key_password": "p"}, "private_key_password is not used by a JWK"},
 		{members{"private_key": key, "kid": "other"}, "kid is not the same as private_key.kid"},
 		{members{"private_key": with(members{"d": nil})}, "private_key is a JWK whose d is not a string"},
 		{members{"private_key": with(members{"use": "enc"})}, "private_key is a JWK whose use or key_ops"},

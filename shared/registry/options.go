@@ -29,6 +29,9 @@ const (
 // maxAssertionLifetime is the longest lifetime that STS gives its own tokens.
 const maxAssertionLifetime = time.Hour
 
+// maxKeyID is the longest kid, in bytes.
+const maxKeyID = 256
+
 // options holds the members of a native document that say neither who the client is nor
 // where the token endpoint is.
 type options struct {
@@ -95,7 +98,7 @@ func readAssertion(o object) assertionOptions {
 	return assertionOptions{
 		audience:     o.line("assertion_audience", maxLine),
 		typ:          readType(o),
-		keyID:        o.line("kid", 256).value,
+		keyID:        o.line("kid", maxKeyID).value,
 		algorithm:    text{o.path + "alg", o.choice("alg", oauth.Algorithms()...)},
 		lifetime:     readLifetime(o),
 		thumbprint:   o.choice("assertion_thumbprint", thumbprintSHA256, thumbprintSHA1, thumbprintNone),

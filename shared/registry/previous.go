@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/secret"
 )
 
@@ -78,7 +79,7 @@ func (r *Registry) loadPrevious(ctx context.Context, current *Client, s secret.S
 		problems.add(d.id.name, "is not that of the current version")
 		return nil, nil
 	}
-	d.options.roots = current.roots
+	d.options.roots, d.options.dialect = current.roots, adoptDialect(d.options.dialect, current.dialect)
 	if err := r.adoptEndpoint(ctx, d, current, problems); err != nil || !problems.empty() {
 		return nil, err
 	}
@@ -97,6 +98,14 @@ func (r *Registry) loadPrevious(ctx context.Context, current *Client, s secret.S
 		problems.add("the document", "cannot be used: "+err.Error())
 	}
 	return &client, nil
+}
+
+// adoptDialect returns how the credential of a previous version speaks to the server of current:
+// what is of the terms, and the time, are the current document's, and what is of the credential
+// is its own.
+func adoptDialect(own, current oauth.Dialect) oauth.Dialect {
+	current.OmitClientID, current.JSON = own.OmitClientID, own.JSON
+	return current
 }
 
 // adoptEndpoint sets the token endpoint of a previous version to that of current. It reports

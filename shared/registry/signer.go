@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
@@ -63,7 +64,11 @@ func (d *document) makeSigner(problems *report) {
 	} {
 		if member.own != "" && member.given != "" && member.own != member.given {
 			problems.add(d.native.path+member.name, "is not the same as "+d.credential.key.name+"."+member.name)
+			return
 		}
+	}
+	if len(d.pair.KeyID) > maxKeyID || strings.ContainsFunc(d.pair.KeyID, unicode.IsControl) {
+		problems.add(d.credential.key.name+".kid", "is too long, or holds control characters")
 	}
 	d.options.assertion.keyID = cmp.Or(d.options.assertion.keyID, d.pair.KeyID)
 	d.options.assertion.algorithm.value = cmp.Or(d.options.assertion.algorithm.value, d.pair.Algorithm)
@@ -71,7 +76,7 @@ func (d *document) makeSigner(problems *report) {
 	signer, err := oauth.NewLocalSigner(d.pair.Key, algorithm.value)
 	if err != nil {
 		// keypair checked the key, so the reason can only be alg.
-		if d.pair.Algorithm != "" {
+		if d.pair.Algorithm == algorithm.value && !d.native.given("alg") {
 			algorithm.name = d.credential.key.name + ".alg"
 		}
 		problems.add(algorithm.name, "does not fit the key")

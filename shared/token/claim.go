@@ -84,6 +84,9 @@ func (c *claims) announce(ctx context.Context, o *Order) (Announcement, error) {
 
 // goodUntil returns when the token has min_ttl left, in Unix seconds; 0: see [Announcement].
 func (c *claims) goodUntil(g *Grant, minTTL time.Duration) (int64, error) {
+	if g.Token.Single() {
+		minTTL = 0 // no other token comes before its end
+	}
 	good := g.Token.End()
 	if good.IsZero() {
 		return 0, nil

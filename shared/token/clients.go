@@ -51,6 +51,8 @@ const (
 	// callers are no load.
 	rereadBurst    = 10
 	rereadInterval = time.Second
+	// joinTime is how long a request waits for a read that another one began.
+	joinTime = time.Second
 )
 
 // clients caches documents. It is safe for concurrent use.
@@ -115,12 +117,19 @@ func (c *clients) newer(ctx context.Context, old *registry.Client, atFault, call
 	other := func(client *registry.Client) bool { return client.Version != old.Version }
 	client, _, ok := c.cache.Lookup(old.Name, other)
 	if !ok {
-		// If the document may not be read again now, another call may be reading it.
 		var load cache.Load[*registry.Client]
-		if c.mayReread(old.Name, atFault) {
+		switch {
+		case c.mayReread(old.Name, atFault):
 			load = func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
 				return c.load(ctx, old.Name, last, !calls)
 			}
+		case atFault:
+			// Another call may be reading it.
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, joinTime)
+			defer cancel()
+		default:
+			return nil
 		}
 		var err error
 		client, _, err = c.cache.Get(ctx, old.Name, other, load)

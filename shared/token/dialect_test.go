@@ -2,11 +2,13 @@ package token_test
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"tokenvendor/shared/fault"
+	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/token"
 	"tokenvendor/shared/token/tokentest"
@@ -98,6 +100,141 @@ func TestSlowServerKeepsItsLeases(t *testing.T) {
 		env.Put("payroll", "v1", nil)
 		if _, err := env.Ask(env.Vendors[0], token.Request{Client: "payroll"}); fault.From(err).Kind != fault.Timeout {
 			t.Errorf("a client without attempt_timeout: got %v, want a timeout", err)
+		}
+	})
+}
+
+// TestProofEndsNoSingleToken: Two callers send parameters that the server answers like a wrong
+// secret, after a rotation that no exchange has proven.
+func TestProofEndsNoSingleToken(t *testing.T) {
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		document := map[string]any{"single_token": true, "allow_parameters": []string{"tenant"}}
+		env.Put("billing", "v1", document)
+		env.MustVend(token.Request{})
+		document["token_endpoint_auth_method"] = "client_secret_basic"
+		env.Put("billing", "v2", document)
+		env.Pass(6 * time.Minute)
+		env.MustVend(token.Request{})
+		time.Sleep(time.Second)
+		tokens := 0
+		env.Server.Misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+			if err := r.ParseForm(); err == nil && r.Form.Get("tenant") != "" {
+				oauthtest.RefuseWith(401, "invalid_client", "")(w, r, next, done)
+				return
+			}
+			tokens++
+			next.ServeHTTP(w, r)
+		})
+		for _, caller := range []string{"x", "y"} {
+			r := token.Request{Caller: caller}
+			r.Parameters = map[string]string{"tenant": caller}
+			if _, err := env.Vend(r); err == nil {
+				t.Error("got a token for refused parameters")
+			}
+			time.Sleep(time.Second)
+		}
+		if tokens != 0 {
+			t.Errorf("got %d tokens from the server, want none", tokens)
+		}
+		env.WantOutcome(tokensource.Hit)
+	})
+}
+
+// TestSingleTokenIsAddedToADocument: The token that is cached then is kept too.
+func TestSingleTokenIsAddedToADocument(t *testing.T) {
+	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", nil)
+		env.WantTokens(1)
+		env.Put("billing", "v2", map[string]any{"single_token": true})
+		for range 58 {
+			env.Pass(time.Minute)
+			if _, failures := env.All(1, token.Request{}); len(failures) > 0 {
+				t.Fatal(failures)
+			}
+			time.Sleep(time.Second)
+		}
+		env.WantCounts(1, 0)
+	})
+}
+
+// TestRotationOfSingleTokenIsNoWarning: The new credential is not tried before the token's end,
+// which is no fault of it.
+func TestRotationOfSingleTokenIsNoWarning(t *testing.T) {
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		if err := env.Server.SetSecrets("id", "good", "good2"); err != nil {
+			t.Fatal(err)
+		}
+		env.Put("billing", "v1", map[string]any{"single_token": true})
+		env.MustVend(token.Request{})
+		env.Put("billing", "v2", map[string]any{"single_token": true, "client_secret": "good2"})
+		env.Pass(6 * time.Minute)
+		env.MustVend(token.Request{})
+		reads := env.Reads()
+		for range 100 {
+			env.Pass(10 * time.Second)
+			if grant := env.MustVend(token.Request{}); grant.OldCredential || grant.Outcome != tokensource.Hit {
+				t.Fatalf("got %s, old credential %t, want a hit", grant.Outcome, grant.OldCredential)
+			}
+			time.Sleep(time.Second)
+		}
+		if n := env.Reads() - reads; n > 10 {
+			t.Errorf("the document was read %d times in 17 minutes", n)
+		}
+		env.WantCounts(1, 0)
+	})
+}
+
+// TestFailedRenewalLosesNoLease: The table fails once during a long attempt.
+func TestFailedRenewalLosesNoLease(t *testing.T) {
+	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", map[string]any{"single_token": true, "attempt_timeout": 12})
+		env.Server.Misbehave(oauthtest.Late(11 * time.Second))
+		var all sync.WaitGroup
+		for i, v := range env.Vendors {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				if _, err := env.Ask(v, token.Request{}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(2900 * time.Millisecond)
+		env.Table.Misbehave(fleettest.Down)
+		time.Sleep(150 * time.Millisecond)
+		env.Table.Misbehave(nil)
+		all.Wait()
+		env.WantCounts(1, 0)
+	})
+}
+
+// TestOrderOfSingleToken: An order waits for no life that no token has.
+func TestOrderOfSingleToken(t *testing.T) {
+	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", map[string]any{"single_token": true})
+		for range 8 {
+			a, err := env.TryAnnounce(0, token.Request{MinTTL: 15 * time.Minute}, token.Order{ID: "o", Time: env.Now()})
+			if err != nil || a.GoodUntil < env.Now().Unix() {
+				t.Errorf("got %v, good until %d", err, a.GoodUntil)
+			}
+			env.Pass(9 * time.Minute)
+		}
+		env.WantCounts(2, 0)
+	})
+}
+
+// TestPreviousVersionSpeaksForTheCurrentTenant: A header selects a tenant. The credential of the
+// previous version must not bring a token for its own one.
+func TestPreviousVersionSpeaksForTheCurrentTenant(t *testing.T) {
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		env.Put("billing", "v1", map[string]any{"headers": map[string]any{"X-zid": "A"}})
+		env.Put("billing", "v2", map[string]any{"headers": map[string]any{"X-zid": "B"}, "client_secret": "wrong"})
+		var tenants []string
+		env.Server.Misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+			tenants = append(tenants, r.Header.Get("X-zid"))
+			next.ServeHTTP(w, r)
+		})
+		if grant := env.MustVend(token.Request{}); !grant.OldCredential || !slices.Equal(tenants, []string{"B", "B"}) {
+			t.Errorf("got tokens for the tenants %v, old credential %t, want B twice", tenants, grant.OldCredential)
 		}
 	})
 }

@@ -219,28 +219,34 @@ func (a *attempt) refused(ctx context.Context, failed *oauth.Error) result {
 
 // renew prolongs leases that are close to their end. A lost lease is not an error: the
 // conditional write discards the result, which costs an exchange at most.
-func (a *attempt) renew(ctx context.Context) {
+func (a *attempt) renew(ctx context.Context) { a.renewIf(ctx, (*fleet.Lease).Valid) }
+
+// renewIf renews the leases for which held is true, if they are close to their end.
+func (a *attempt) renewIf(ctx context.Context, held func(*fleet.Lease) bool) {
 	leases := []*fleet.Lease{a.lease}
 	if a.logon != nil {
 		leases = append(leases, a.logon.lease)
 	}
 	for _, lease := range leases {
-		if lease.Valid() && lease.End.Sub(a.x.now()) < exchangeReserve {
+		if lease != nil && held(lease) && lease.End.Sub(a.x.now()) < exchangeReserve {
 			lease.Renew(ctx)
 		}
 	}
 }
 
 // renewRepeatedly keeps the leases for an attempt that may take longer than one lasts, until
-// stop is called.
+// stop is called. A call of the table that failed is repeated as long as no other environment
+// can have taken over.
 func (a *attempt) renewRepeatedly(ctx context.Context) (stop func()) {
 	ticker, stopped := time.NewTicker(renewInterval), make(chan struct{})
+	held := func(lease *fleet.Lease) bool { return lease.Valid() || a.x.now().Before(lease.End) }
 	var renewing sync.WaitGroup
 	renewing.Go(func() {
+		defer func() { _ = recover() }() // a panic here must not end the process
 		for {
 			select {
 			case <-ticker.C:
-				a.renew(ctx)
+				a.renewIf(ctx, held)
 			case <-stopped:
 				return
 			}
@@ -258,6 +264,10 @@ func (a *attempt) renewRepeatedly(ctx context.Context) (stop func()) {
 func (a *attempt) call(ctx context.Context, ask *ask.Ask) (*oauth.Token, *oauth.Error) {
 	x, l := a.x, a.load
 	a.renew(ctx)
+	r := oauth.Request{Ask: *ask, CorrelationID: l.CorrelationID, Proven: a.state().proven(a.client), Permit: a.permitted}
+	if l.usable || l.failed || ask != &l.Ask || a.lease.Valid() && a.lease.Failures > 0 {
+		r.MaxAttempts = 1
+	}
 	exchanging := ctx
 	if a.client.OAuth.AttemptTimeout() > exchangeReserve {
 		defer a.renewRepeatedly(ctx)()
@@ -269,10 +279,6 @@ func (a *attempt) call(ctx context.Context, ask *ask.Ask) (*oauth.Token, *oauth.
 				defer cancel()
 			}
 		}
-	}
-	r := oauth.Request{Ask: *ask, CorrelationID: l.CorrelationID, Proven: a.state().proven(a.client), Permit: a.permitted}
-	if l.usable || l.failed || ask != &l.Ask || a.lease.Valid() && a.lease.Failures > 0 {
-		r.MaxAttempts = 1
 	}
 	x.count(CountExchange)
 	token, failed := exchangeWith(exchanging, x.oauth, a.client.OAuth, r)

@@ -103,7 +103,7 @@ func New(cfg Config) *Source {
 func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
 	k, accept := r.key(), r.acceptor(s.now)
 	t, outcome, ok := s.cache.Lookup(k, accept)
-	if !ok || t.credential != r.Client.Credential && !t.single && s.renewed(r.Client) {
+	if !ok || t.credential != r.Client.Credential && !r.Client.SingleToken && s.renewed(r.Client) {
 		return s.miss(ctx, r, k, accept)
 	}
 	return t, s.outcomeOf(outcome, t, r.Client), nil
@@ -160,6 +160,9 @@ func (s *Source) renewed(client *registry.Client) bool {
 // load fetches a token: from the table if another environment has it, else by an exchange
 // for all environments.
 func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error) {
+	if l.usable && l.Client.SingleToken {
+		return s.rows.entry(l.cached.keptToItsEnd()), nil // it was cached before the document said single_token
+	}
 	session := s.rows.fleet.Session(ctx)
 	lease, found, err := s.rows.acquire(ctx, session, l, s.candidates.tested(l.Client))
 	switch {
@@ -202,9 +205,11 @@ func (s *Source) LockedOut(ctx context.Context, r Request) error {
 }
 
 // outcomeOf returns the outcome of a token that the cache handed out. A token of another
-// credential is stale until the client's own one has obtained a token.
+// credential is stale until the client's own one has obtained a token; a single token, which is
+// no reason to try that one, only if it was refused.
 func (s *Source) outcomeOf(o cache.Outcome, t *Token, client *registry.Client) Outcome {
-	if t.credential != client.Credential && !s.candidates.proven(client) {
+	untried := client.SingleToken && !s.candidates.tested(client)
+	if t.credential != client.Credential && !s.candidates.proven(client) && !untried {
 		if s.candidates.tested(client) {
 			s.count(CountCandidate)
 		}

@@ -37,6 +37,23 @@ type Token struct {
 	published atomic.Bool
 }
 
+// keptToItsEnd returns t as a token that is not replaced before its end.
+func (t *Token) keptToItsEnd() *Token {
+	if t.single {
+		return t
+	}
+	kept := &Token{
+		Token: t.Token, client: t.client, version: t.version, credential: t.credential, fingerprint: t.fingerprint,
+		forced: t.forced, single: true, shared: t.shared,
+	}
+	kept.published.Store(t.Published())
+	return kept
+}
+
+// Single reports whether the token is not replaced before its end, whatever a caller asks for;
+// see [registry.Client.SingleToken].
+func (t *Token) Single() bool { return t.single }
+
 // Fingerprint returns the SHA-256 of the access token in lower-case hex, which names it in
 // logs and in the parameter rejected.
 func (t *Token) Fingerprint() string { return t.fingerprint }

@@ -29,6 +29,8 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
 	case len(state.Logons) >= maxFailedLogons, suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
 		return a.suspected(suspect), true
+	case l.chosen && l.Client.SingleToken:
+		return a.suspected(suspect), true // the token of a proof would end the one that callers hold
 	case l.chosen:
 		return a.prove(ctx)
 	}
