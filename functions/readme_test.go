@@ -49,6 +49,7 @@ var sizes = map[string]int{
 	"shared/policy/README.md":   3 * kilobyte,
 	"shared/registry/README.md": 12 * kilobyte,
 	"scripts/README.md":         8 * kilobyte,
+	"scripts/vendctl/README.md": 6 * kilobyte,
 	".github/CONTRIBUTING.md":   3 * kilobyte,
 	".github/SECURITY.md":       2 * kilobyte,
 }

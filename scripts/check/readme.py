@@ -21,7 +21,7 @@ NOT_HERE = {
     "scripts/sam build": "needs SAM CLI and AWS; scripts/check/sam has a double",
 }
 PACKAGES = ["@smithy/signature-v4@5.7.5", "@aws-crypto/sha256-js@5.2.0", "@aws-sdk/credential-provider-node@3.972.98"]
-DOCUMENTS = ["README.md", "functions/token/README.md", "functions/batch/README.md", "shared/registry/README.md"]
+DOCUMENTS = ["README.md", "functions/token/README.md", "functions/batch/README.md", "shared/registry/README.md", "scripts/vendctl/README.md"]
 failures = 0
 
 
@@ -55,8 +55,19 @@ def token_in(output):
 
 
 def run(command, folder, env):
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=180, check=False)
-    return done.returncode, done.stdout, done.stderr
+    """Runs a command in a session of its own, and ends what it has left in the background."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
+        process = subprocess.Popen(command, cwd=folder, env=env, stdout=out, stderr=err, start_new_session=True)
+        try:
+            code = process.wait(timeout=180)
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        out.seek(0)
+        err.seek(0)
+        return code, out.read(), err.read()
 
 
 def check_block(document, line, language, text, folder, env):
@@ -65,7 +76,15 @@ def check_block(document, line, language, text, folder, env):
     if first in NOT_HERE:
         print(f"not run: {name}: {NOT_HERE[first]}")
         return
-    if language == "sh":
+    if language == "sh" and "./scripts/vendctl" in text:
+        # In the repository, where the stack's reader has stack.json too.
+        copy = ROOT / "stack.json"
+        shutil.copy(folder / "stack.json", copy)
+        code, out, err = run(["bash", "-euo", "pipefail", "-c", text], ROOT, env)
+        copy.unlink()
+        if (ROOT / "vendctl").exists():
+            shutil.move(ROOT / "vendctl", folder / "bin" / "vendctl")
+    elif language == "sh":
         # As a reader does, in a shell that has read the file of variables.
         code, out, err = run(["bash", "-euo", "pipefail", "-c", ". ./stack.env\n" + text], folder, env)
     elif language == "python":
@@ -136,10 +155,10 @@ def main():
     temp = work / "a b'c"
     temp.mkdir()
     folder = work / "run"
-    folder.mkdir()
-    env = {k: v for k, v in os.environ.items() if not STRANGE.match(k)} | {"TMPDIR": str(temp)}
+    (folder / "bin").mkdir(parents=True)
+    env = {k: v for k, v in os.environ.items() if not STRANGE.match(k)} | {"TMPDIR": str(temp), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     with open(work / "out", "w+", encoding="utf-8") as out:
-        stack = subprocess.Popen(["go", "run", "./scripts/local", "-env", str(folder / "stack.env")], cwd=ROOT, env=env, stdout=out, stderr=out)
+        stack = subprocess.Popen(["go", "run", "./scripts/local", "-env", str(folder / "stack.env"), "-json", str(folder / "stack.json")], cwd=ROOT, env=env, stdout=out, stderr=out)
         try:
             for _ in range(900):
                 if "Press Ctrl-C" in (work / "out").read_text(encoding="utf-8"):

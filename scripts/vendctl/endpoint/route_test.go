@@ -1,0 +1,265 @@
+package endpoint_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"tokenvendor/scripts/vendctl/endpoint"
+	"tokenvendor/shared/client"
+)
+
+// target is an API behind a route. It is safe for concurrent use.
+type target struct {
+	*httptest.Server
+	mu      sync.Mutex
+	got     []string        // guarded by mu
+	refused map[string]bool // tokens that get 401; guarded by mu
+}
+
+func newTarget(t *testing.T) *target {
+	t.Helper()
+	s := &target{refused: make(map[string]bool)}
+	s.Server = httptest.NewServer(s)
+	t.Cleanup(s.Close)
+	return s
+}
+
+func (s *target) requests() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.got...)
+}
+
+func (s *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body := ""
+	if r.Header.Get("Upgrade") == "" {
+		text, _ := io.ReadAll(r.Body)
+		body = string(text)
+	}
+	var all strings.Builder
+	_ = r.Header.Write(&all)
+	token := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+	s.mu.Lock()
+	s.got = append(s.got, fmt.Sprintf("%s %s %s %s", r.Method, r.URL.RequestURI(), token, body))
+	if strings.Contains(all.String()+r.URL.String(), secretCanary) {
+		s.got = append(s.got, "THE LOCAL SECRET")
+	}
+	refused := s.refused[token] || s.refused["*"]
+	s.mu.Unlock()
+	switch {
+	case refused:
+		w.WriteHeader(http.StatusUnauthorized)
+	case strings.HasSuffix(r.URL.Path, "/moved"):
+		w.Header().Set("Location", s.URL+"/prefix/there?x=1")
+		w.WriteHeader(http.StatusFound)
+	case strings.HasSuffix(r.URL.Path, "/away"):
+		w.Header().Set("Location", "https://other.example/x")
+		w.WriteHeader(http.StatusFound)
+	case strings.HasSuffix(r.URL.Path, "/events"):
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: one\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	case r.Header.Get("Upgrade") == "websocket":
+		echo(w)
+	default:
+		_, _ = io.WriteString(w, "answer")
+	}
+}
+
+// echo switches the protocol, and sends back what it gets.
+func echo(w http.ResponseWriter) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer func() { _ = conn.Close() }()
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	line, err := buffered.ReadString('\n')
+	if err == nil {
+		_, _ = io.WriteString(conn, "echo "+line)
+	}
+}
+
+func withSecret() map[string]string {
+	return map[string]string{"Token-Vendor-Local-Secret": secretCanary, "Authorization": "Bearer of-the-program"}
+}
+
+func TestRouteAddsTheToken(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL+"/prefix")
+	for _, test := range []struct{ path, want string }{
+		{"/r/api/a/b?q=1", "GET /prefix/a/b?q=1 " + tokenCanary + "-1 "},
+		{"/r/api/a%2Fb/c%20d", "GET /prefix/a%2Fb/c%20d " + tokenCanary + "-1 "},
+		{"/r/api/", "GET /prefix/ " + tokenCanary + "-1 "},
+		{"/r/api/~" + secretCanary + "/a", "GET /prefix/a " + tokenCanary + "-1 "},
+		{"/r/api/~" + secretCanary, "GET /prefix/ " + tokenCanary + "-1 "},
+	} {
+		header := withSecret()
+		if strings.Contains(test.path, "~") {
+			header = nil
+		}
+		r := k.get(test.path, header)
+		got := api.requests()
+		if r.status != http.StatusOK || r.body != "answer" || got[len(got)-1] != test.want {
+			t.Errorf("%s: got %d, the target got %q, want %q", test.path, r.status, got, test.want)
+		}
+	}
+	if r := k.do(http.MethodPost, "/r/api/x", withSecret(), strings.NewReader("body")); r.status != http.StatusOK {
+		t.Errorf("got %d", r.status)
+	}
+	if got := api.requests(); got[len(got)-1] != "POST /prefix/x "+tokenCanary+"-1 body" || len(k.vendor.requests()) != 1 {
+		t.Errorf("got %q and the vendor %q", got, k.vendor.requests())
+	}
+}
+
+func TestRouteRefuses(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL+"/prefix")
+	for name, test := range map[string]struct {
+		path   string
+		header map[string]string
+		want   int
+	}{
+		"no secret":        {"/r/api/x", nil, 401},
+		"wrong secret":     {"/r/api/x", map[string]string{"Token-Vendor-Local-Secret": "x"}, 401},
+		"wrong path":       {"/r/api/~x/x", withSecret(), 401},
+		"no such route":    {"/r/other/x", withSecret(), 404},
+		"climbs":           {"/r/api/../x", withSecret(), 400},
+		"climbs encoded":   {"/r/api/a/%2e%2e/%2e%2e/x", withSecret(), 400},
+		"climbs slash":     {"/r/api/a%2f..%2f..%2fx", withSecret(), 400},
+		"climbs backslash": {"/r/api/..%5cx", withSecret(), 400},
+		"dot":              {"/r/api/./x", withSecret(), 400},
+	} {
+		if r := k.get(test.path, test.header); r.status != test.want {
+			t.Errorf("%s: got %d %s, want %d", name, r.status, r.body, test.want)
+		}
+	}
+	if len(api.requests()) != 0 || len(k.vendor.requests()) != 0 {
+		t.Errorf("the target got %q", api.requests())
+	}
+}
+
+// A 401 of the target brings a new token, and the request once more, if its body can be sent
+// again.
+func TestRouteReplacesRefusedToken(t *testing.T) {
+	api := newTarget(t)
+	api.refused[tokenCanary+"-1"] = true
+	k := newKit(t, "api=billing@"+api.URL)
+	if r := k.do(http.MethodPost, "/r/api/x", withSecret(), strings.NewReader("body")); r.status != http.StatusOK {
+		t.Errorf("got %d", r.status)
+	}
+	if got := api.requests(); len(got) != 2 || got[1] != "POST /x "+tokenCanary+"-2 body" {
+		t.Errorf("the target got %q", got)
+	}
+	if got := k.vendor.requests(); len(got) != 2 || !strings.Contains(got[1], `"rejected":"`) {
+		t.Errorf("the vendor got %q", got)
+	}
+	api.refused["*"] = true
+	stream := io.MultiReader(strings.NewReader("stream"))
+	if r := k.do(http.MethodPost, "/r/api/x", withSecret(), stream); r.status != http.StatusUnauthorized {
+		t.Errorf("a stream: got %d, want the 401 of the target", r.status)
+	}
+	if got := api.requests(); len(got) != 3 || got[2] != "POST /x "+tokenCanary+"-2 stream" {
+		t.Errorf("a stream: the target got %q", got)
+	}
+}
+
+func TestRouteWithoutTokenOrTarget(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL)
+	k.vendor.set(http.StatusForbidden)
+	if r := k.get("/r/api/x", withSecret()); r.status != http.StatusForbidden || len(api.requests()) != 0 {
+		t.Errorf("no token: got %d %s", r.status, r.body)
+	}
+	k = newKit(t, "api=billing@"+api.URL)
+	api.Close()
+	if r := k.get("/r/api/x", withSecret()); r.status != http.StatusBadGateway || r.members(t)["error"] != "server_error" {
+		t.Errorf("no target: got %d %s", r.status, r.body)
+	}
+}
+
+func TestRouteFollowsRedirectsOfItsTarget(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL+"/prefix")
+	for path, want := range map[string]string{
+		"/r/api/moved": "/r/api/there?x=1", "/r/api/~" + secretCanary + "/moved": "/r/api/~" + secretCanary + "/there?x=1", "/r/api/away": "https://other.example/x",
+	} {
+		if r := k.get(path, withSecret()); r.header.Get("Location") != want {
+			t.Errorf("%s: got %q, want %q", path, r.header.Get("Location"), want)
+		}
+	}
+}
+
+func TestRouteStreams(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.URL+"/r/api/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Token-Vendor-Local-Secret", secretCanary)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if line, err := bufio.NewReader(resp.Body).ReadString('\n'); err != nil || line != "data: one\n" {
+		t.Errorf("got %q, %v before the stream's end", line, err)
+	}
+}
+
+func TestRoutePassesWebSockets(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(k.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = fmt.Fprintf(conn, "GET /r/api/~%s/socket HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", secretCanary)
+	reader := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(reader, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
+	_, _ = io.WriteString(conn, "hello\n")
+	if line, err := reader.ReadString('\n'); err != nil || line != "echo hello\n" {
+		t.Errorf("got %q, %v", line, err)
+	}
+	if got := api.requests(); len(got) != 1 || !strings.Contains(got[0], tokenCanary) {
+		t.Errorf("the target got %q", got)
+	}
+}
+
+func TestParseRoute(t *testing.T) {
+	for text, ok := range map[string]bool{
+		"api=billing@https://host/prefix": true, "api=billing@http://127.0.0.1:1/": true, "A_b-1=c@https://host": true,
+		"api=billing@http://host/": false, "api=billing": false, "=billing@https://host": false, "a/b=c@https://host": false,
+		"api=@https://host": false, "api=c@https://u:p@host": false, "api=c@https://host?q": false, "api=c@host": false, "api=c@ftp://host": false, "api=c@": false,
+	} {
+		if _, err := endpoint.ParseRoute(text); (err == nil) != ok {
+			t.Errorf("%s: got %v", text, err)
+		}
+	}
+	route, err := endpoint.ParseRoute("api=c@https://host")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := endpoint.New(endpoint.Config{Tokens: &client.Client{}, Routes: []endpoint.Route{route, route}}); err == nil {
+		t.Error("two routes of one name are accepted")
+	}
+}

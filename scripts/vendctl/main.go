@@ -1,0 +1,125 @@
+// Command vendctl gets tokens from a token vendor on a person's machine, and gives them to
+// programs that cannot sign for AWS. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"tokenvendor/shared/client"
+)
+
+// The exit codes.
+const (
+	exitFailed     = 1
+	exitUsage      = 2
+	exitRefused    = 3
+	exitNotFound   = 4
+	exitTemporary  = 5
+	exitCredential = 6 // the vendor's client or its document is at fault
+)
+
+// usageError is a mistake on the command line.
+type usageError struct{ error }
+
+func usage(format string, values ...any) error { return usageError{fmt.Errorf(format, values...)} }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run runs one command and returns its exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	code := exitCode(err)
+	var child *exec.ExitError
+	if err != nil && !errors.As(err, &child) {
+		_, _ = fmt.Fprintln(stderr, "vendctl:", err)
+		if code == exitUsage {
+			_, _ = fmt.Fprintln(stderr, "Run vendctl help for the commands and their flags.")
+		}
+	}
+	return code
+}
+
+func exitCode(err error) int {
+	var usage usageError
+	var failure *client.Error
+	var child *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &child):
+		return max(child.ExitCode(), exitFailed) // -1: a signal ended it
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotFound):
+		return exitNotFound
+	case errors.As(err, &failure):
+		return exitCodeOf(failure)
+	}
+	return exitFailed
+}
+
+func exitCodeOf(e *client.Error) int {
+	switch {
+	case e.Temporary():
+		return exitTemporary
+	case e.Status == http.StatusNotFound:
+		return exitNotFound
+	case e.Status == http.StatusBadGateway && e.Code != "":
+		return exitCredential
+	case e.Status >= http.StatusBadRequest && e.Status < http.StatusInternalServerError:
+		return exitRefused
+	}
+	return exitFailed
+}
+
+func newRoot() *cobra.Command {
+	a := &access{}
+	root := &cobra.Command{
+		Use:   "vendctl",
+		Short: "Get tokens from a token vendor",
+		Long: "vendctl gets tokens from a token vendor with your AWS credentials, and gives them to programs that cannot sign for AWS.\n\n" +
+			"Exit codes: 0 ok, 1 failed, 2 usage, 3 refused, 4 not found, 5 temporary, 6 the credential is at fault.",
+		SilenceUsage: true, SilenceErrors: true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("%q is not a command", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	a.addFlags(root.PersistentFlags())
+	root.AddCommand(newGet(a), newExplain(a), newServe(a), newExec(a), newServiceKey(), newVCAP())
+	return root
+}
+
+// exactly refuses another number of arguments.
+func exactly(n int, what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usage("got %d arguments, want %s", len(args), what)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,363 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	awsCanary = "cnry-aws"
+	opaque    = "cnry-token's"
+)
+
+var jwt = "e30." + base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"me","exp":1795882607}`)) + ".cnry-signature"
+
+// vendor returns the file of a local stack whose vendor answers by the client's name.
+func vendor(t *testing.T) (stackFile string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, status, code := opaque, 0, ""
+		switch filepath.Base(r.URL.Path) {
+		case "jwt":
+			token = jwt
+		case "nobody":
+			status, code = 403, "access_denied"
+		case "broken":
+			status, code = 502, "server_error"
+		case "down":
+			status, code = 503, "temporarily_unavailable"
+		}
+		body, _ := io.ReadAll(r.Body)
+		switch {
+		case strings.Contains(string(body), "dry_run"):
+			_, _ = fmt.Fprintf(w, `{"dry_run":true,"allowed":%t,"mode":"iam"}`, status == 0)
+		case status != 0:
+			w.WriteHeader(status)
+			_, _ = fmt.Fprintf(w, `{"error":%q,"error_description":"d"}`, code)
+		default:
+			_, _ = fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer","expires_in":600,"refresh_after":480,"key":%q}`, token, r.Header.Get("Authorization")[:40])
+		}
+	}))
+	t.Cleanup(server.Close)
+	text, err := json.Marshal(map[string]any{
+		"region": "eu-central-1", "token_url": server.URL + "/prod/token/", "clients": []map[string]string{{"name": "billing"}, {"name": "jwt"}},
+		"principals": []map[string]string{
+			{"arn": "arn:aws:iam::123456789012:role/demo", "access_key_id": "AKIAONE", "secret_access_key": awsCanary},
+			{"arn": "arn:aws:iam::123456789012:role/other", "access_key_id": "AKIATWO", "secret_access_key": awsCanary},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stackFile = filepath.Join(t.TempDir(), "stack.json")
+	if err := os.WriteFile(stackFile, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return stackFile
+}
+
+// vendctl runs a command.
+func vendctl(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, &out, &errs)
+	if strings.Contains(out.String()+errs.String(), awsCanary) {
+		t.Errorf("%v shows an AWS key", args)
+	}
+	if strings.Contains(errs.String(), "cnry-") {
+		t.Errorf("%v shows a token in %q", args, errs.String())
+	}
+	return out.String(), errs.String(), code
+}
+
+func TestGetPrintsTheToken(t *testing.T) {
+	local := "--local=" + vendor(t)
+	for format, want := range map[string]string{
+		"raw":    opaque + "\n",
+		"header": "Authorization: Bearer " + opaque + "\n",
+		"env":    `ACCESS_TOKEN='cnry-token'\''s'` + "\n",
+		"curl":   `header = "Authorization: Bearer ` + opaque + "\"\n",
+	} {
+		if out, errs, code := vendctl(t, local, "get", "billing", "--format", format); out != want || errs != "" || code != 0 {
+			t.Errorf("%s: got %q, %q, %d, want %q", format, out, errs, code, want)
+		}
+	}
+	for _, args := range [][]string{{"--format", "json"}, {"-o", "json"}} {
+		out, _, code := vendctl(t, append([]string{local, "get", "billing"}, args...)...)
+		var answer map[string]any
+		if err := json.Unmarshal([]byte(out), &answer); err != nil || code != 0 || answer["access_token"] != opaque || answer["expires_in"] == nil {
+			t.Errorf("%v: got %q, %d", args, out, code)
+		}
+	}
+	if out, _, _ := vendctl(t, local, "--as", "other", "get", "billing", "-o", "json"); !strings.Contains(out, "AKIATWO") {
+		t.Errorf("--as: got %q, want the second principal", out)
+	}
+}
+
+func TestGetDecodesWithoutSignature(t *testing.T) {
+	local := "--local=" + vendor(t)
+	for _, output := range []string{"table", "json"} {
+		out, _, code := vendctl(t, local, "get", "jwt", "--decode", "-o", output)
+		if code != 0 || !strings.Contains(out, "iss") || strings.Contains(out, "cnry-signature") || strings.Contains(out, jwt[:30]) {
+			t.Errorf("%s: got %q, %d", output, out, code)
+		}
+	}
+	if _, errs, code := vendctl(t, local, "get", "billing", "--decode"); code != exitFailed || !strings.Contains(errs, "no JWT") {
+		t.Errorf("an opaque token: got %q, %d", errs, code)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	stack := vendor(t)
+	local := "--local=" + stack
+	t.Setenv("TOKEN_URL", "")
+	bad := filepath.Join(t.TempDir(), "bad.json")
+	if err := os.WriteFile(bad, []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{local, "get", "billing"}, 0},
+		{[]string{"help"}, 0},
+		{[]string{"get", "billing"}, exitUsage},
+		{[]string{local, "get"}, exitUsage},
+		{[]string{local, "get", "a", "b"}, exitUsage},
+		{[]string{local, "get", "billing", "--format", "x"}, exitUsage},
+		{[]string{local, "get", "billing", "-o", "x"}, exitUsage},
+		{[]string{local, "get", "billing", "--unknown"}, exitUsage},
+		{[]string{local, "--api", "https://x.example", "get", "billing"}, exitUsage},
+		{[]string{"--api", "http://x.example", "--region", "eu-central-1", "get", "billing"}, exitUsage},
+		{[]string{"unknown"}, exitUsage},
+		{[]string{"--local", bad, "get", "billing"}, exitUsage},
+		{[]string{local, "exec", "billing"}, exitUsage},
+		{[]string{local, "exec", "--", "true"}, exitUsage},
+		{[]string{local, "serve", "--listen", "0.0.0.0:0"}, exitUsage},
+		{[]string{local, "serve", "--route", "x"}, exitUsage},
+		{[]string{local, "get", "nobody"}, exitRefused},
+		{[]string{local, "get", "Not-A-Name"}, exitRefused},
+		{[]string{local, "explain", "nobody"}, exitRefused},
+		{[]string{local, "explain", "billing"}, 0},
+		{[]string{"--local", stack + ".none", "get", "billing"}, exitNotFound},
+		{[]string{local, "--as", "nobody", "get", "billing"}, exitNotFound},
+		{[]string{"service-key", "billing", "--local-secret-file", stack + ".none"}, exitNotFound},
+		{[]string{local, "get", "down"}, exitTemporary},
+		{[]string{local, "get", "broken"}, exitCredential},
+	} {
+		out, errs, code := vendctl(t, test.args...)
+		if code != test.want || (code != 0) != (errs != "") {
+			t.Errorf("%v: got %d, %q, %q, want %d", test.args, code, out, errs, test.want)
+		}
+	}
+}
+
+func TestNamesOfClientsAreCompleted(t *testing.T) {
+	out, _, code := vendctl(t, "--local="+vendor(t), "__complete", "get", "")
+	if code != 0 || !strings.HasPrefix(out, "billing\njwt\n") {
+		t.Errorf("got %q, %d", out, code)
+	}
+}
+
+// build compiles the command.
+func build(t *testing.T) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the command")
+	}
+	binary := filepath.Join(t.TempDir(), "vendctl")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return binary
+}
+
+// A program gets the token, or a route that adds it, and nothing else. Neither is in an argument
+// of a process.
+func TestExecShowsNothingElse(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("reads /proc")
+	}
+	binary, stack := build(t), vendor(t)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.URL.Path+" "+r.Header.Get("Authorization"))
+	}))
+	defer api.Close()
+	const spy = `tr '\0' '\n' </proc/$PPID/cmdline; tr '\0' '\n' </proc/$PPID/environ; tr '\0' '\n' </proc/$$/cmdline; echo ---; env; exit 7`
+	output := func(args ...string) (outside, environment string) {
+		out, err := exec.CommandContext(t.Context(), binary, append([]string{"--local", stack, "exec"}, args...)...).Output()
+		var exit *exec.ExitError
+		if ok := asExit(err, &exit); !ok || exit.ExitCode() != 7 {
+			t.Fatalf("got %v, want the exit code of the program", err)
+		}
+		outside, environment, _ = strings.Cut(string(out), "---\n")
+		return outside, environment
+	}
+	outside, environment := output("billing", "--", "sh", "-c", spy)
+	if strings.Contains(outside, "cnry-") || strings.Count(environment, "cnry-") != 1 || !strings.Contains(environment, "\nACCESS_TOKEN="+opaque+"\n") {
+		t.Errorf("a token: got %q and %q", outside, environment)
+	}
+	outside, environment = output("--route", "my-api=billing@"+api.URL+"/v1", "--", "sh", "-c", spy)
+	if strings.Contains(outside+environment, "cnry-") || strings.Contains(outside, "/r/my-api") || !strings.Contains(environment, "\nMY_API_URL=http://127.0.0.1:") {
+		t.Errorf("a route: got %q and %q", outside, environment)
+	}
+	if curl, err := exec.LookPath("curl"); err == nil {
+		out, err := exec.CommandContext(t.Context(), binary, "--local", stack, "exec", "--route", "my-api=billing@"+api.URL+"/v1", "--",
+			"sh", "-c", curl+` -sS "$MY_API_URL/orders"`).CombinedOutput()
+		if err != nil || string(out) != "/v1/orders Bearer "+opaque {
+			t.Errorf("got %q, %v", out, err)
+		}
+	}
+}
+
+func asExit(err error, target **exec.ExitError) bool {
+	exit, ok := err.(*exec.ExitError) //nolint:errorlint // of the command itself
+	*target = exit
+	return ok
+}
+
+// serveAt starts the command serve, and returns when it answers.
+func serveAt(t *testing.T, binary, stack, listen, secretFile string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(binary, "--local", stack, "serve", "--listen", listen, "--local-secret-file", secretFile) //nolint:noctx // it is killed
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if strings.Contains(out.String(), "cnry-") {
+			t.Error("serve prints a token or a key")
+		}
+	})
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		resp, err := http.Get("http://" + listen + "/healthz") //nolint:noctx // a test
+		if err == nil {
+			_ = resp.Body.Close()
+			return cmd
+		}
+	}
+	t.Fatal("serve does not answer")
+	return nil
+}
+
+// After a kill and a new start there is a new local secret, and the old one gets 401.
+func TestServeMakesANewSecretAtEachStart(t *testing.T) {
+	binary, stack := build(t), vendor(t)
+	file := filepath.Join(t.TempDir(), "dir", "secret")
+	listen := freeAddress(t)
+	logon := func() (secret string, status func(string) int) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(text)), func(secret string) int {
+			resp, err := http.PostForm("http://"+listen+"/oauth2/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"billing"}, "client_secret": {secret}}) //nolint:noctx // a test
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			return resp.StatusCode
+		}
+	}
+	first := serveAt(t, binary, stack, listen, file)
+	info, err := os.Stat(file)
+	if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("got the mode %v, %v, want 0600", info.Mode(), err)
+	}
+	old, status := logon()
+	if status(old) != http.StatusOK || len(old) < 26 {
+		t.Errorf("the secret of %d characters gets %d", len(old), status(old))
+	}
+	key, _, code := vendctl(t, "service-key", "billing", "--listen", listen, "--local-secret-file", file)
+	var document map[string]any
+	if err := json.Unmarshal([]byte(key), &document); err != nil || code != 0 || document["clientid"] != "billing" || document["clientsecret"] != old || document["url"] != "http://"+listen {
+		t.Errorf("service-key: got %q, %d", key, code)
+	}
+	services, _, _ := vendctl(t, "vcap", "billing", "jwt", "--service", "identity", "--listen", listen, "--local-secret-file", file)
+	var bindings map[string][]struct {
+		Name        string
+		Credentials map[string]any
+	}
+	if err := json.Unmarshal([]byte(services), &bindings); err != nil || len(bindings["identity"]) != 2 || bindings["identity"][1].Credentials["clientid"] != "jwt" {
+		t.Errorf("vcap: got %q", services)
+	}
+	_ = first.Process.Kill()
+	_ = first.Wait()
+	second := serveAt(t, binary, stack, listen, file)
+	fresh, status := logon()
+	if fresh == old || status(old) != http.StatusUnauthorized || status(fresh) != http.StatusOK {
+		t.Errorf("after a new start: the old secret gets %d, the new one %d", status(old), status(fresh))
+	}
+	if err := second.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Wait(); err != nil {
+		t.Errorf("an interrupt: got %v, want a clean end", err)
+	}
+}
+
+// freeAddress returns an address of this machine on which nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+func TestServeOnASocket(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no Unix sockets")
+	}
+	dir, stack := t.TempDir(), vendor(t)
+	socket, file := filepath.Join(dir, "s"), filepath.Join(dir, "secret")
+	for range 2 { // the second one finds the socket of the first
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan int, 1)
+		go func() {
+			ended <- run(ctx, []string{"--local", stack, "serve", "-q", "--socket", socket, "--local-secret-file", file, "--prefetch", "billing", "--oneshot"}, io.Discard, io.Discard)
+		}()
+		client := &http.Client{Transport: &http.Transport{DialContext: dialSocket(socket)}}
+		status := 0
+		for end := time.Now().Add(20 * time.Second); status == 0 && time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+			secret, _ := os.ReadFile(file)
+			resp, err := client.PostForm("http://vendctl/token", url.Values{"grant_type": {"client_credentials"}, "client_id": {"billing"}, "client_secret": {strings.TrimSpace(string(secret))}}) //nolint:noctx // a test
+			if err == nil && resp.StatusCode != http.StatusUnauthorized {
+				status = resp.StatusCode
+			}
+			if err == nil {
+				_ = resp.Body.Close()
+			}
+		}
+		if status != http.StatusOK {
+			t.Fatalf("got %d", status)
+		}
+		if code := <-ended; code != 0 {
+			t.Errorf("--oneshot: got the exit code %d", code)
+		}
+		stop()
+	}
+}
+
+func dialSocket(socket string) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}
+}
