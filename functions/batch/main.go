@@ -1,7 +1,7 @@
 // Command batch is the Lambda function for jobs that start from a queue, an event, a
 // schedule or a state machine. It fetches tokens ahead into what the environments
 // share and announces them by claims, and keeps tokens in secrets for jobs that can
-// read nothing else. It answers nobody with a token. It only wires; the work is here
+// read nothing else. No answer holds a token. It only wires; the work is here
 // and in tokenvendor/shared.
 package main
 
@@ -20,7 +20,7 @@ import (
 	"tokenvendor/shared/app/jobs"
 )
 
-// patience with the shared table: nobody waits for a job's token, and what is done
+// patience with the shared table: no caller waits for a job's token, and what is done
 // without the table may be done twice.
 const patience = 900 * time.Millisecond
 

@@ -143,8 +143,8 @@ func notBasePathByte(r rune) bool {
 	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("$-_.+!*'()", r)
 }
 
-// gate decides whether an HTTP event is believed. Whoever may invoke the
-// function directly could send one with any identity in it.
+// gate decides whether an HTTP event is believed. A principal that may invoke
+// the function directly could send one with any identity in it.
 type gate struct {
 	// proof must be the event's stage variable envelopeProof, unless empty.
 	proof oauth.Secret

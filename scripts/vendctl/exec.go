@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -72,11 +73,11 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 			variables = append(variables, name+"=http://"+listener.Addr().String()+"/r/"+route.Name+"/~"+secret)
 		}
 		s := &service{tokens: c, routes: routes, out: io.Discard, log: io.Discard}
-		ended := make(chan error, 1)
-		go func() { ended <- s.run(ctx, listener, secret, nil, nil) }()
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = s.run(ctx, listener, secret, nil, nil) })
 		defer func() {
 			stop()
-			_ = <-ended
+			serving.Wait()
 		}()
 	}
 	// #nosec G204 -- the program that the user names.

@@ -104,8 +104,8 @@ func printToken(w io.Writer, t *client.Token, format string) error {
 	return err
 }
 
-// printClaims prints the header and the claims of a JWT, but not the signature, without which
-// nobody can use them.
+// printClaims prints the header and the claims of a JWT, but not the signature: without it they
+// are no token.
 func printClaims(w io.Writer, token, output string) error {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

@@ -19,7 +19,7 @@ func servers(z *zoo) []scenario {
 	must(err)
 
 	return []scenario{
-		{name: "unknown-ca", oddity: "a server of an authority that nobody knows", document: native(nil), serve: behaviour{certificate: issued(stranger, oauthtest.Leaf{CommonName: "a", Hosts: []string{"as.unknown-ca.example"}})}, refused: "unknown authority", check: nothingSent},
+		{name: "unknown-ca", oddity: "a server of an unknown authority", document: native(nil), serve: behaviour{certificate: issued(stranger, oauthtest.Leaf{CommonName: "a", Hosts: []string{"as.unknown-ca.example"}})}, refused: "unknown authority", check: nothingSent},
 		{name: "no-san", oddity: "a server's certificate without subject alternative name", document: native(nil), serve: behaviour{certificate: issued(z.ca, oauthtest.Leaf{CommonName: "as.no-san.example"})}, refused: "no subject alternative name", check: nothingSent},
 		{name: "sha-1", oddity: "a server's certificate that is signed with SHA-1", document: native(nil), serve: behaviour{certificate: z.signedWithSHA1("as.sha-1.example")}, refused: "SHA-1", check: nothingSent},
 		{name: "old-root", oddity: "ca_certificates with an old root whose serial number is negative, and the good one", document: native(doc{

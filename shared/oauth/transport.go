@@ -116,7 +116,7 @@ func traceAttempt(ctx context.Context, mutualTLS bool) (context.Context, *attemp
 	return context.WithValue(ctx, attemptTraceKey{}, t), t
 }
 
-// traceOf returns the trace of a request. Without [traceAttempt] it is one that nobody reads.
+// traceOf returns the trace of a request. Without [traceAttempt] it is one that is not read.
 func traceOf(ctx context.Context) *attemptTrace {
 	if t, ok := ctx.Value(attemptTraceKey{}).(*attemptTrace); ok {
 		return t

@@ -94,6 +94,9 @@ func hint(name string) string {
 		"ca_certificate": "ca_certificates", "password": "private_key_password or pkcs12_password",
 	}[name]
 	if meant == "" {
+		meant = strictjson.Like(name, nativeMembers())
+	}
+	if meant == "" {
 		return ""
 	}
 	return ": " + meant + " is meant?"

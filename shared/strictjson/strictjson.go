@@ -256,6 +256,20 @@ func Quote(name string) string {
 	return name
 }
 
+// Like returns the one of known that a name means, if they differ only in capital letters,
+// hyphens, dots and underscores, as client_id and clientId do; empty: there is none.
+func Like(name string, known []string) string {
+	plain := func(name string) string {
+		return strings.NewReplacer("_", "", "-", "", ".", "").Replace(strings.ToLower(name))
+	}
+	for _, candidate := range known {
+		if candidate != name && plain(candidate) == plain(name) {
+			return candidate
+		}
+	}
+	return ""
+}
+
 // Wrongly returns the error of a member that has the wrong type, such as "scope must be a
 // string".
 func Wrongly(name, want string) error { return fmt.Errorf("%s must be %s", Quote(name), want) }

@@ -125,7 +125,7 @@ func missingClient(members map[string]json.RawMessage) error {
 	problem := "client is missing"
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		if !known(name) {
-			return fault.Invalid(problem + ", and " + strictjson.Quote(name) + " is not a parameter")
+			return fault.Invalid(problem + ", and " + strictjson.Quote(name) + " is not a parameter" + meant(name))
 		}
 	}
 	return fault.Invalid(problem)
@@ -166,7 +166,7 @@ func wrongType(name string) error {
 	case forbidden(name) && name != "grant_type" && name != "client_id":
 		return fault.Invalid(name + " must not be sent")
 	case !known(name):
-		return fault.Invalid(strictjson.Quote(name) + " is not a parameter; one that the client's document allows must be a string")
+		return fault.Invalid(strictjson.Quote(name) + " is not a parameter; one that the client's document allows must be a string" + meant(name))
 	}
 	return fault.Invalid(strictjson.Wrongly(name, "a string").Error())
 }

@@ -175,5 +175,14 @@ func sortedSet(list []string) []string {
 // unknownParameter is the error of a parameter that neither the vendor nor the client's document
 // knows.
 func unknownParameter(name string) error {
-	return fault.Invalid(strictjson.Quote(name) + " is not a parameter, and allow_parameters of the client's document does not name it")
+	return fault.Invalid(strictjson.Quote(name) + " is not a parameter, and allow_parameters of the client's document does not name it" + meant(name))
+}
+
+// meant explains a name that is written in another way, such as minTtl.
+func meant(name string) string {
+	known := []string{"scope", "resource", "audience", "token_format", "app_tid", "min_ttl", "rejected", "claim", "dry_run", "grant_type", "client_id", "client"}
+	if like := strictjson.Like(name, known); like != "" {
+		return ": " + like + " is meant?"
+	}
+	return ""
 }

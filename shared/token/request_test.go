@@ -122,6 +122,19 @@ func TestResolveResources(t *testing.T) {
 	}
 }
 
+// TestMistypedNameIsExplained: The name itself may hold a secret, and is not repeated.
+func TestMistypedNameIsExplained(t *testing.T) {
+	for name, want := range map[string]string{"Scope": "scope is meant?", "minTtl": "min_ttl is meant?", "token-format": "token_format is meant?"} {
+		r, err := parseJSON("billing", []byte(`{"`+name+`":"1"}`))
+		if err == nil {
+			_, err = resolve(&r.Ask, &registry.Client{}, byCaller)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v, want %q", name, err, want)
+		}
+	}
+}
+
 // TestResolveDoesNotChangeTheDocument: All callers share it.
 func TestResolveDoesNotChangeTheDocument(t *testing.T) {
 	client := registry.Client{
