@@ -21,13 +21,11 @@ require (
 // In tests, scripts and shared/client only.
 require (
 	github.com/aws/aws-sdk-go-v2/credentials v1.20.15
+	github.com/aws/aws-sdk-go-v2/service/cloudformation v1.82.5
 	github.com/go-jose/go-jose/v4 v4.1.8
-	golang.org/x/oauth2 v0.37.0
-)
-
-require (
 	github.com/spf13/cobra v1.10.2
 	github.com/spf13/pflag v1.0.9
+	golang.org/x/oauth2 v0.37.0
 )
 
 require (

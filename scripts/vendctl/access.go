@@ -13,7 +13,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -27,6 +29,7 @@ var errNotFound = errors.New("not found")
 type access struct {
 	urls            []string
 	profile, region string
+	stack           string
 	local, as       string
 	output          string
 	quiet, verbose  bool
@@ -36,6 +39,7 @@ func (a *access) addFlags(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&a.urls, "api", nil, "URL of the vendor, the stack's output TokenUrl; several are used in turn when one fails (default: $TOKEN_URL)")
 	flags.StringVar(&a.profile, "profile", "", "profile of the AWS configuration")
 	flags.StringVar(&a.region, "region", "", "AWS region, if the URL does not name it")
+	flags.StringVar(&a.stack, "stack", "", "name of the CloudFormation stack whose output TokenUrl is the URL")
 	flags.StringVar(&a.local, "local", "", "the file that the local stack writes with -json")
 	flags.StringVar(&a.as, "as", "", "with --local, the principal by its ARN or its last part; else the ARN of a role to assume")
 	flags.StringVarP(&a.output, "output", "o", "table", "table or json")
@@ -43,8 +47,8 @@ func (a *access) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
 }
 
-// stack is what this program reads of the local stack's file.
-type stack struct {
+// localStack is what this program reads of the local stack's file.
+type localStack struct {
 	Region     string `json:"region"`
 	TokenURL   string `json:"token_url"`
 	Principals []struct {
@@ -58,12 +62,12 @@ type stack struct {
 	} `json:"clients"`
 }
 
-func (a *access) readStack() (*stack, error) {
+func (a *access) readStack() (*localStack, error) {
 	text, err := os.ReadFile(a.local)
 	if err != nil {
 		return nil, fmt.Errorf("--local: %w", err)
 	}
-	s := &stack{}
+	s := &localStack{}
 	if json.Unmarshal(text, s) != nil || s.TokenURL == "" || len(s.Principals) == 0 {
 		return nil, usage("--local: %s is not the file that the local stack writes with -json", a.local)
 	}
@@ -72,37 +76,10 @@ func (a *access) readStack() (*stack, error) {
 
 // open returns the vendor's client.
 func (a *access) open(ctx context.Context) (*client.Client, error) {
-	if a.output != "table" && a.output != "json" {
-		return nil, usage("--output must be table or json")
-	}
-	if a.local != "" {
-		return a.openLocal()
-	}
-	urls := a.urls
-	if len(urls) == 0 && os.Getenv("TOKEN_URL") != "" {
-		urls = []string{os.Getenv("TOKEN_URL")}
-	}
-	if len(urls) == 0 {
-		return nil, usage("which vendor? Give --api (the stack's output TokenUrl), or --local with the file of the local stack")
-	}
-	options := []func(*config.LoadOptions) error{config.WithSharedConfigProfile(a.profile)}
-	if a.region != "" {
-		options = append(options, config.WithRegion(a.region))
-	}
-	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	cfg, err := a.config(ctx)
 	if err != nil {
-		return nil, errors.New("the AWS configuration cannot be read: " + a.profile)
+		return nil, err
 	}
-	if a.as != "" {
-		if !strings.Contains(a.as, ":role/") {
-			return nil, usage("--as must be the ARN of a role, or a principal of --local")
-		}
-		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), a.as))
-	}
-	return newClient(client.Config{URLs: urls, AWS: cfg})
-}
-
-func newClient(cfg client.Config) (*client.Client, error) {
 	c, err := client.New(cfg)
 	if err != nil {
 		return nil, usageError{err}
@@ -110,22 +87,88 @@ func newClient(cfg client.Config) (*client.Client, error) {
 	return c, nil
 }
 
-func (a *access) openLocal() (*client.Client, error) {
-	if len(a.urls) > 0 {
-		return nil, usage("--api and --local are both given")
+// config returns the configuration of the vendor's client.
+func (a *access) config(ctx context.Context) (cfg client.Config, err error) {
+	if a.output != "table" && a.output != "json" {
+		return cfg, usage("--output must be table or json")
+	}
+	if a.local != "" {
+		return a.localConfig()
+	}
+	if cfg.URLs, err = a.givenURLs(); err != nil {
+		return cfg, err
+	}
+	options := []func(*config.LoadOptions) error{config.WithSharedConfigProfile(a.profile)}
+	if a.region != "" {
+		options = append(options, config.WithRegion(a.region))
+	}
+	if cfg.AWS, err = config.LoadDefaultConfig(ctx, options...); err != nil {
+		return cfg, errors.New("the AWS configuration cannot be read, or has no profile of this name")
+	}
+	if a.as != "" {
+		if !strings.Contains(a.as, ":role/") {
+			return cfg, usage("--as must be the ARN of a role, or a principal of --local")
+		}
+		cfg.AWS.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg.AWS), a.as))
+	}
+	if a.stack != "" {
+		cfg.URLs, err = outputOf(ctx, cfg.AWS, a.stack)
+	}
+	return cfg, err
+}
+
+// givenURLs returns the URLs of the flags or of the environment; none: those of the stack count.
+func (a *access) givenURLs() ([]string, error) {
+	url := os.Getenv("TOKEN_URL")
+	switch {
+	case len(a.urls) > 0 && a.stack != "":
+		return nil, usage("--api and --stack are both given")
+	case len(a.urls) > 0 || a.stack != "":
+		return a.urls, nil
+	case url != "":
+		return []string{url}, nil
+	}
+	return nil, usage("which vendor? Give --stack, --api (the stack's output TokenUrl), or --local with the file of the local stack")
+}
+
+// outputOf returns the output TokenUrl of a stack.
+func outputOf(ctx context.Context, cfg aws.Config, stack string) ([]string, error) {
+	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
+	var failure smithy.APIError
+	switch {
+	case errors.As(err, &failure) && failure.ErrorCode() == "ValidationError":
+		return nil, fmt.Errorf("--stack: %w: there is no such stack in this account and region", errNotFound)
+	case errors.As(err, &failure):
+		return nil, errors.New("--stack: CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
+	case err != nil:
+		return nil, errors.New("--stack: CloudFormation cannot be asked: check the credentials and the network")
+	}
+	for _, found := range out.Stacks {
+		for _, output := range found.Outputs {
+			if aws.ToString(output.OutputKey) == "TokenUrl" {
+				return []string{aws.ToString(output.OutputValue)}, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("--stack: %w: the stack has no output TokenUrl, so that it is no token vendor", errNotFound)
+}
+
+func (a *access) localConfig() (cfg client.Config, err error) {
+	if len(a.urls) > 0 || a.stack != "" {
+		return cfg, usage("--local and --api or --stack are both given")
 	}
 	s, err := a.readStack()
 	if err != nil {
-		return nil, err
+		return cfg, err
 	}
 	for _, p := range s.Principals {
 		if a.as == "" || p.ARN == a.as || slices.Contains(strings.Split(p.ARN, "/")[1:], a.as) {
-			return newClient(client.Config{URLs: []string{s.TokenURL}, AWS: aws.Config{
+			return client.Config{URLs: []string{s.TokenURL}, AWS: aws.Config{
 				Region: s.Region, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken),
-			}})
+			}}, nil
 		}
 	}
-	return nil, fmt.Errorf("--as: %w: the local stack has no such principal", errNotFound)
+	return cfg, fmt.Errorf("--as: %w: the local stack has no such principal", errNotFound)
 }
 
 // complete proposes the clients of the local stack.

@@ -110,7 +110,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	a.addFlags(root.PersistentFlags())
-	root.AddCommand(newGet(a), newExplain(a), newServe(a), newExec(a), newServiceKey(), newVCAP())
+	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP())
 	return root
 }
 

@@ -32,6 +32,10 @@ func vendor(t *testing.T) (stackFile string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		token, status, code := opaque, 0, ""
+		if r.Header.Get("Authorization") == "" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
 		switch filepath.Base(r.URL.Path) {
 		case "jwt":
 			token = jwt
@@ -171,6 +175,91 @@ func TestNamesOfClientsAreCompleted(t *testing.T) {
 	out, _, code := vendctl(t, "--local="+vendor(t), "__complete", "get", "")
 	if code != 0 || !strings.HasPrefix(out, "billing\njwt\n") {
 		t.Errorf("got %q, %d", out, code)
+	}
+}
+
+func TestDoctorSaysWhatToDo(t *testing.T) {
+	stack := vendor(t)
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIA")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", awsCanary)
+	closed := "http://" + freeAddress(t)
+	for _, test := range []struct {
+		args []string
+		code int
+		want []string
+	}{
+		{[]string{"--local", stack, "doctor"}, 0, []string{"credentials", "connection", "clock"}},
+		{[]string{"--local", stack, "doctor", "billing"}, 0, []string{"a token came after", "ends in 10m0s"}},
+		{[]string{"--local", stack, "doctor", "nobody"}, exitRefused, []string{"there would be no token", "ask the operators"}},
+		{[]string{"--api", closed, "--region", "eu-central-1", "doctor"}, exitFailed, []string{"refuses the connection", "check the network"}},
+		{[]string{"--api", "https://vendor.invalid", "--region", "eu-central-1", "doctor"}, exitFailed, []string{"does not resolve"}},
+		{[]string{"--local", stack, "doctor", "a", "b"}, exitUsage, nil},
+	} {
+		for _, output := range []string{"table", "json"} {
+			out, _, code := vendctl(t, append(test.args, "-o", output)...)
+			if code != test.code || strings.Contains(out, "cnry-") {
+				t.Errorf("%v: got %d, %q, want %d", test.args, code, out, test.code)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("%v: got %q, want %q in it", test.args, out, want)
+				}
+			}
+		}
+	}
+}
+
+// A clock that is wrong by minutes is the reason for a 403 that says nothing.
+func TestDoctorFindsAWrongClock(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIA")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", awsCanary)
+	for _, test := range []struct {
+		skew   time.Duration
+		result string
+	}{{-10 * time.Minute, "failed"}, {time.Minute, "warning"}, {0, "ok"}} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Date", time.Now().Add(test.skew).UTC().Format(http.TimeFormat))
+		}))
+		out, _, code := vendctl(t, "--api", server.URL, "--region", "eu-central-1", "doctor", "-o", "json")
+		server.Close()
+		if !strings.Contains(out, `{"check":"clock","result":"`+test.result+`"`) || (code == exitFailed) != (test.result == "failed") {
+			t.Errorf("%v: got %d, %s", test.skew, code, out)
+		}
+	}
+}
+
+// The vendor's URL comes from CloudFormation.
+func TestStackNamesTheVendor(t *testing.T) {
+	stack := vendor(t)
+	var file localStack
+	text, err := os.ReadFile(stack)
+	if err != nil || json.Unmarshal(text, &file) != nil {
+		t.Fatal(err)
+	}
+	cloudFormation := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.FormValue("StackName") {
+		case "vendor":
+			_, _ = fmt.Fprintf(w, `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>vendor</StackName><CreationTime>2026-11-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs><member><OutputKey>TokenUrl</OutputKey><OutputValue>%s</OutputValue></member></Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`, file.TokenURL)
+		case "other":
+			_, _ = io.WriteString(w, `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>other</StackName><CreationTime>2026-11-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`)
+		default:
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id x does not exist</Message></Error></ErrorResponse>`)
+		}
+	}))
+	defer cloudFormation.Close()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": awsCanary, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_CLOUDFORMATION": cloudFormation.URL, "TOKEN_URL": "",
+	} {
+		t.Setenv(name, value)
+	}
+	for name, want := range map[string]int{"vendor": 0, "other": exitNotFound, "none": exitNotFound} {
+		if out, errs, code := vendctl(t, "--stack", name, "get", "billing"); code != want || (out == opaque+"\n") != (want == 0) {
+			t.Errorf("%s: got %d, %q, %q, want %d", name, code, out, errs, want)
+		}
+	}
+	if _, _, code := vendctl(t, "--stack", "vendor", "--local", stack, "get", "billing"); code != exitUsage {
+		t.Errorf("--stack and --local: got %d", code)
 	}
 }
 
