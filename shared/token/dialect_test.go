@@ -238,3 +238,30 @@ func TestPreviousVersionSpeaksForTheCurrentTenant(t *testing.T) {
 		}
 	})
 }
+
+// TestSlowAttemptBeginsInTime: An order waits for a slow exchange. There is then no time for one
+// of its own, which would be cut off after the server made a token.
+func TestSlowAttemptBeginsInTime(t *testing.T) {
+	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", map[string]any{"single_token": true, "attempt_timeout": 12, "allow_parameters": []string{"x"}})
+		env.Server.Misbehave(oauthtest.Late(11900 * time.Millisecond))
+		var all sync.WaitGroup
+		all.Go(func() {
+			r := token.Request{}
+			r.Parameters = map[string]string{"x": "1"}
+			if _, err := env.Ask(env.Vendors[0], r); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(time.Second)
+		begun := time.Now()
+		_, err := env.TryAnnounce(0, token.Request{}, token.Order{ID: "o", Time: env.Now()})
+		if kind := fault.From(err).Kind; kind != fault.Throttled || time.Since(begun) > 13*time.Second {
+			t.Errorf("got %v after %v, want an error after the wait", err, time.Since(begun))
+		}
+		all.Wait()
+		if n := len(env.Server.Requests()); n != 1 {
+			t.Errorf("got %d requests of the server, want 1", n)
+		}
+	})
+}

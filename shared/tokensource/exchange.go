@@ -128,6 +128,14 @@ func (x *exchanger) refuseAsk(wait time.Duration, why string) error {
 	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: max(wait, minRetryAfter)}, backoff: minRetryAfter, alone: true}
 }
 
+// inTime reports whether there is time for an attempt at a server that needs more than most
+// (attempt_timeout). An attempt that is cut off may bring a token that no caller gets.
+func (a *attempt) inTime(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	need := a.client.OAuth.AttemptTimeout()
+	return !ok || need <= exchangeReserve || time.Until(deadline) >= need
+}
+
 // logOn is exchange with the permission of this environment.
 func (a *attempt) logOn(ctx context.Context) result {
 	x, l, g := a.x, a.load, a.logon
@@ -153,6 +161,9 @@ func (a *attempt) logOn(ctx context.Context) result {
 	}
 	if r, ok := a.learn(ctx); ok {
 		return r
+	}
+	if !a.inTime(ctx) {
+		return result{err: x.noPermit(ctx), end: g.release}
 	}
 	token, failed := a.call(ctx, &l.Ask)
 	switch {
