@@ -74,7 +74,7 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 		}
 		s := &service{tokens: c, routes: routes, out: io.Discard, log: io.Discard}
 		var serving sync.WaitGroup
-		serving.Go(func() { _ = s.run(ctx, listener, secret, nil, nil) })
+		serving.Go(func() { _ = s.run(ctx, listener, secret, nil) })
 		defer func() {
 			stop()
 			serving.Wait()

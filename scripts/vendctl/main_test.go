@@ -13,8 +13,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +156,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{local, "exec", "--", "true"}, exitUsage},
 		{[]string{local, "serve", "--listen", "0.0.0.0:0"}, exitUsage},
 		{[]string{local, "serve", "--route", "x"}, exitUsage},
+		{[]string{local, "serve", "--role-arn", "arn:aws:iam::123456789012:role/x"}, exitUsage},
 		{[]string{local, "get", "nobody"}, exitRefused},
 		{[]string{local, "get", "Not-A-Name"}, exitRefused},
 		{[]string{local, "explain", "nobody"}, exitRefused},
@@ -442,6 +445,66 @@ func TestServeOnASocket(t *testing.T) {
 			t.Errorf("--oneshot: got the exit code %d", code)
 		}
 		stop()
+	}
+}
+
+// The process of an extension is frozen between invocations. It calls the vendor in an invocation
+// only, and ends with the environment.
+func TestServeAsLambdaExtension(t *testing.T) {
+	events, asked := make(chan string, 3), make(chan string, 10)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Lambda-Extension-Name") + r.Header.Get("Lambda-Extension-Identifier")
+		w.Header().Set("Lambda-Extension-Identifier", "id-1")
+		if strings.HasSuffix(r.URL.Path, "/next") {
+			_, _ = fmt.Fprintf(w, `{"eventType":%q,"deadlineMs":1}`, <-events)
+		}
+	}))
+	defer api.Close()
+	t.Setenv("AWS_LAMBDA_RUNTIME_API", strings.TrimPrefix(api.URL, "http://"))
+	file := filepath.Join(t.TempDir(), "secret")
+	var log bytes.Buffer
+	ended := make(chan int, 1)
+	listen := freeAddress(t)
+	go func() {
+		ended <- run(t.Context(), []string{"--local", vendor(t), "serve", "-q", "--listen", listen, "--local-secret-file", file, "--lambda-extension", "--prefetch", "billing,nobody"}, io.Discard, &log)
+	}()
+	for _, want := range []string{"POST /2020-01-01/extension/register vendctl", "GET /2020-01-01/extension/event/next id-1"} {
+		if got := <-asked; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	events <- "INVOKE"
+	<-asked                                                // the work of the invocation is done
+	resp, err := http.Get("http://" + listen + "/healthz") //nolint:noctx // a test
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	events <- "SHUTDOWN"
+	if code := <-ended; code != 0 || !strings.Contains(log.String(), "prefetch of nobody") || strings.Contains(log.String(), "prefetch of billing") {
+		t.Errorf("got %d, %q, want one failed prefetch", code, log.String())
+	}
+	t.Setenv("AWS_LAMBDA_RUNTIME_API", "")
+	if _, errs, code := vendctl(t, "--local", vendor(t), "serve", "-q", "--listen", freeAddress(t), "--local-secret-file", file, "--lambda-extension"); code != exitUsage {
+		t.Errorf("outside of Lambda: got %d, %q", code, errs)
+	}
+}
+
+func TestGroupMayReadTheLocalSecret(t *testing.T) {
+	group, err := user.LookupGroupId(strconv.Itoa(os.Getgid()))
+	if err != nil || runtime.GOOS == "windows" {
+		t.Skip("no groups")
+	}
+	l := &location{secretFile: filepath.Join(t.TempDir(), "secret"), secretGroup: group.Name}
+	if _, err := l.writeSecret(); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(l.secretFile); err != nil || info.Mode().Perm() != 0o640 {
+		t.Errorf("got the mode %v, %v, want 0640", info.Mode(), err)
+	}
+	l.secretGroup = "no-such-group-at-all"
+	if _, err := l.writeSecret(); exitCode(err) != exitUsage {
+		t.Errorf("got %v for a group that does not exist", err)
 	}
 }
 

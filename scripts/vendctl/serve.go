@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +26,7 @@ import (
 const defaultListen = "127.0.0.1:8973"
 
 // location is where the local endpoint is.
-type location struct{ listen, socket, secretFile string }
+type location struct{ listen, socket, secretFile, secretGroup string }
 
 func (p *location) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&p.listen, "listen", defaultListen, "address of the endpoint on this machine")
@@ -86,7 +88,7 @@ func (p *location) writeSecret() (secret string, err error) {
 	}
 	secret = rand.Text()
 	_, err = f.WriteString(secret) // without a newline, for curl and others
-	if err = errors.Join(err, f.Close()); err == nil {
+	if err = errors.Join(err, p.share(f), f.Close()); err == nil {
 		err = os.Rename(f.Name(), file)
 	}
 	if err != nil {
@@ -95,10 +97,27 @@ func (p *location) writeSecret() (secret string, err error) {
 	return secret, nil
 }
 
+// share lets a group read the local secret.
+func (p *location) share(f *os.File) error {
+	if p.secretGroup == "" {
+		return nil
+	}
+	group, err := user.LookupGroup(p.secretGroup)
+	if err != nil {
+		return usage("--local-secret-group: there is no such group")
+	}
+	id, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		return usage("--local-secret-group: this system has no groups with numbers")
+	}
+	return errors.Join(f.Chown(-1, id), f.Chmod(0o640))
+}
+
 func newServe(a *access) *cobra.Command {
 	var p location
-	var routes, prefetch []string
-	var oneshot bool
+	var routes []string
+	s := &service{}
+	role := ""
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Offer a token endpoint on this machine to programs that cannot sign",
@@ -111,19 +130,27 @@ func newServe(a *access) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.open(cmd.Context())
-			if err != nil {
+			if role != "" {
+				if a.as != "" || a.local != "" {
+					return usage("--role-arn is not for --local or beside --as")
+				}
+				a.as = role
+			}
+			if s.tokens, err = a.open(cmd.Context()); err != nil {
 				return err
 			}
-			s := &service{location: p, tokens: c, routes: parsed, oneshot: oneshot, out: cmd.ErrOrStderr(), log: cmd.OutOrStdout(), quiet: a.quiet}
-			return s.serve(cmd.Context(), prefetch)
+			s.location, s.routes, s.out, s.log, s.quiet = p, parsed, cmd.ErrOrStderr(), cmd.OutOrStdout(), a.quiet
+			return s.serve(cmd.Context())
 		},
 	}
 	p.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&p.socket, "socket", "", "listen on this Unix socket instead")
 	cmd.Flags().StringArrayVar(&routes, "route", nil, "NAME=CLIENT@https://host/prefix: /r/NAME/… leads there with the client's token; may be repeated")
-	cmd.Flags().StringSliceVar(&prefetch, "prefetch", nil, "clients whose tokens are fetched at the start and kept fresh")
-	cmd.Flags().BoolVar(&oneshot, "oneshot", false, "end after the first token")
+	cmd.Flags().StringVar(&p.secretGroup, "local-secret-group", "", "group that may read the local secret too")
+	cmd.Flags().StringSliceVar(&s.prefetch, "prefetch", nil, "clients whose tokens are fetched at the start and kept fresh")
+	cmd.Flags().BoolVar(&s.oneshot, "oneshot", false, "end after the first token")
+	cmd.Flags().StringVar(&role, "role-arn", "", "role to assume for the calls of the vendor")
+	cmd.Flags().BoolVar(&s.extension, "lambda-extension", false, "run as a Lambda extension of the name "+extensionName)
 	return cmd
 }
 
@@ -140,17 +167,18 @@ func parseRoutes(texts []string) (routes []endpoint.Route, err error) {
 
 // service is one run of the local endpoint.
 type service struct {
-	location location
-	tokens   *client.Client
-	routes   []endpoint.Route
-	oneshot  bool
+	location           location
+	tokens             *client.Client
+	routes             []endpoint.Route
+	prefetch           []string
+	oneshot, extension bool
 	// out is for people, log for the lines of JSON.
 	out, log io.Writer
 	quiet    bool
 }
 
 // serve serves until ctx ends.
-func (s *service) serve(ctx context.Context, prefetch []string) error {
+func (s *service) serve(ctx context.Context) error {
 	listener, err := s.open(ctx)
 	if err != nil {
 		return err
@@ -172,7 +200,7 @@ func (s *service) serve(ctx context.Context, prefetch []string) error {
 	if s.oneshot {
 		given = stop
 	}
-	return s.run(ctx, listener, secret, prefetch, given)
+	return s.run(ctx, listener, secret, given)
 }
 
 func (s *service) open(ctx context.Context) (net.Listener, error) {
@@ -196,7 +224,7 @@ func (s *service) open(ctx context.Context) (net.Listener, error) {
 }
 
 // run serves listener until ctx ends.
-func (s *service) run(ctx context.Context, listener net.Listener, secret string, prefetch []string, given func()) error {
+func (s *service) run(ctx context.Context, listener net.Listener, secret string, given func()) error {
 	handler, err := endpoint.New(endpoint.Config{
 		Tokens: s.tokens, Secret: secret, Routes: s.routes, Socket: s.location.socket != "", Log: s.log, Given: given,
 	})
@@ -204,9 +232,19 @@ func (s *service) run(ctx context.Context, listener net.Listener, secret string,
 		return errors.Join(usageError{err}, listener.Close())
 	}
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var background sync.WaitGroup
-	for _, name := range prefetch {
-		background.Go(func() { s.keepFresh(ctx, name) })
+	var failure error
+	if s.extension {
+		background.Go(func() {
+			defer stop()
+			failure = s.extend(ctx)
+		})
+	} else {
+		for _, name := range s.prefetch {
+			background.Go(func() { s.keepFresh(ctx, name) })
+		}
 	}
 	ended := context.AfterFunc(ctx, func() {
 		closing, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -216,10 +254,29 @@ func (s *service) run(ctx context.Context, listener net.Listener, secret string,
 	defer ended()
 	err = server.Serve(listener)
 	background.Wait()
-	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
+	switch {
+	case ctx.Err() == nil || !errors.Is(err, http.ErrServerClosed):
+		return err
+	case errors.Is(failure, context.Canceled):
 		return nil
 	}
-	return err
+	return failure
+}
+
+// extend serves the invocations of a Lambda function. The tokens of prefetch are fetched in
+// each, which calls the vendor only if they are due.
+func (s *service) extend(ctx context.Context) error {
+	e, err := register(ctx)
+	if err != nil {
+		return err
+	}
+	return e.run(ctx, func(ctx context.Context) {
+		for _, name := range s.prefetch {
+			if _, err := s.tokens.Token(ctx, client.Request{Client: name}); err != nil && ctx.Err() == nil {
+				_, _ = fmt.Fprintln(s.out, "vendctl: prefetch of", name+":", err)
+			}
+		}
+	})
 }
 
 // keepFresh fetches a client's token at the start, and when it is due.
