@@ -156,6 +156,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{local, "exec", "--", "true"}, exitUsage},
 		{[]string{local, "serve", "--listen", "0.0.0.0:0"}, exitUsage},
 		{[]string{local, "serve", "--route", "x"}, exitUsage},
+		{[]string{local, "serve", "--socket", bad}, exitUsage},
 		{[]string{local, "serve", "--role-arn", "arn:aws:iam::123456789012:role/x"}, exitUsage},
 		{[]string{local, "get", "nobody"}, exitRefused},
 		{[]string{local, "get", "Not-A-Name"}, exitRefused},

@@ -215,6 +215,9 @@ func (s *service) open(ctx context.Context) (net.Listener, error) {
 		_ = conn.Close()
 		return nil, errors.New("--socket: another program listens there")
 	}
+	if info, err := os.Lstat(s.location.socket); err == nil && info.Mode()&os.ModeSocket == 0 {
+		return nil, usage("--socket: there is a file of this name that is no socket")
+	}
 	_ = os.Remove(s.location.socket)
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", s.location.socket)
 	if err != nil {

@@ -78,6 +78,9 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request) {
 	own := r.Clone(r.Context())
 	own.Header.Del(secretHeader)
 	own.Header.Del("Authorization")
+	if inPath != "" {
+		own.Header.Del("Referer") // of a page below the route, with the secret in its path
+	}
 	own.URL.Path, own.URL.RawPath = "/"+rest, ""
 	if plain, err := url.PathUnescape(rest); err == nil {
 		own.URL.Path, own.URL.RawPath = "/"+plain, "/"+rest

@@ -106,7 +106,7 @@ func TestRouteAddsTheToken(t *testing.T) {
 	} {
 		header := withSecret()
 		if strings.Contains(test.path, "~") {
-			header = nil
+			header = map[string]string{"Referer": k.URL + test.path}
 		}
 		r := k.get(test.path, header)
 		got := api.requests()
@@ -259,7 +259,10 @@ func TestParseRoute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := endpoint.New(endpoint.Config{Tokens: &client.Client{}, Routes: []endpoint.Route{route, route}}); err == nil {
+	if _, err := endpoint.New(endpoint.Config{Tokens: &client.Client{}, Secret: secretCanary, Routes: []endpoint.Route{route, route}}); err == nil {
 		t.Error("two routes of one name are accepted")
+	}
+	if _, err := endpoint.New(endpoint.Config{Tokens: &client.Client{}}); err == nil {
+		t.Error("an empty local secret is accepted")
 	}
 }

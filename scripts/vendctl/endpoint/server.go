@@ -54,8 +54,11 @@ type Server struct {
 	logMu  sync.Mutex
 }
 
-// New returns a Server. The error names the route that is not valid.
+// New returns a Server. The error names the member or the route that is not valid.
 func New(cfg Config) (*Server, error) {
+	if cfg.Secret == "" {
+		return nil, errors.New("the local secret is empty")
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
