@@ -36,8 +36,7 @@ func (p *location) addFlags(flags *pflag.FlagSet) {
 // check refuses an address that other machines reach.
 func (p *location) check() error {
 	host, port, err := net.SplitHostPort(p.listen)
-	ip := net.ParseIP(host)
-	if err != nil || port == "" || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+	if err != nil || port == "" || !endpoint.IsLoopback(host) {
 		return usage("--listen must be an address of this machine only, such as %s", defaultListen)
 	}
 	return nil

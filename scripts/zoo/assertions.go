@@ -31,13 +31,7 @@ func newSigners() signers {
 
 // byKey returns a document with a private key, and further members.
 func byKey(key any, more doc) func(*zoo, string) any {
-	return fixed(func(h string) any {
-		d := doc{"token_endpoint": "https://" + h + "/token", "client_id": theID, "private_key": key}
-		for name, value := range more {
-			d[name] = value
-		}
-		return d
-	})
+	return with("private_key", key, more)
 }
 
 // jwk returns a key as a JWK that another implementation writes.

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -13,12 +14,13 @@ import (
 )
 
 // native returns a document with a secret, and further members.
-func native(more doc) func(*zoo, string) any {
+func native(more doc) func(*zoo, string) any { return with("client_secret", theSecret, more) }
+
+// with returns a document with a credential, and further members.
+func with(member string, credential any, more doc) func(*zoo, string) any {
 	return fixed(func(h string) any {
-		d := doc{"token_endpoint": "https://" + h + "/token", "client_id": theID, "client_secret": theSecret}
-		for name, value := range more {
-			d[name] = value
-		}
+		d := doc{"token_endpoint": "https://" + h + "/token", "client_id": theID, member: credential}
+		maps.Copy(d, more)
 		return d
 	})
 }

@@ -52,9 +52,6 @@ func newAPI(cfg Config) (*api, error) {
 		return nil, errors.New("client: URLs is empty")
 	}
 	a := &api{credentials: cfg.AWS.Credentials, signer: v4.NewSigner(), http: cfg.HTTPClient, now: cfg.Now}
-	if a.http == nil {
-		a.http = &http.Client{Timeout: callTimeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	}
 	for _, text := range cfg.URLs {
 		u, err := parseURL(text)
 		if err != nil {
@@ -115,7 +112,9 @@ func (a *api) post(ctx context.Context, r *Request, more map[string]any) ([]byte
 	for i := range a.endpoints {
 		at := (first + i) % len(a.endpoints)
 		var answer []byte
-		if answer, failure = a.call(ctx, &a.endpoints[at], r.Client, body); !isOutage(failure) {
+		calling, cancel := context.WithTimeout(ctx, callTimeout)
+		answer, failure = a.call(calling, &a.endpoints[at], r.Client, body)
+		if cancel(); !isOutage(failure) {
 			a.use(at)
 			return answer, failure
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
@@ -18,8 +19,10 @@ import (
 )
 
 const (
-	// callTimeout limits one call of the vendor. API Gateway answers after 29 seconds.
+	// callTimeout limits one call of one URL. API Gateway answers after 29 seconds.
 	callTimeout = 30 * time.Second
+	// dialTimeout limits a connection, so that the next URL is soon tried if a region is gone.
+	dialTimeout = 5 * time.Second
 	// firstBackoff is the pause after a first failed call, doubling to longBackoff.
 	firstBackoff = time.Second
 	longBackoff  = 30 * time.Second
@@ -85,16 +88,23 @@ func New(cfg Config) (*Client, error) {
 	if cfg.AWS.Credentials == nil {
 		return nil, errors.New("client: AWS has no credentials")
 	}
+	base := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 16,
+	}
+	if cfg.HTTPClient == nil {
+		cfg.HTTPClient = &http.Client{
+			Transport: base, Timeout: callTimeout,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
 	a, err := newAPI(cfg)
 	if err != nil {
 		return nil, err
 	}
-	base := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second, IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 16,
-	}
 	return &Client{api: a, base: base, now: cfg.Now, cache: cache.New[key](cache.Config[*Token]{
 		Size: (*Token).size, MaxSize: maxTokenBytes, MaxEntries: maxTokens, MaxWaiters: maxWaiters,
-		LoadTimeout: callTimeout, Now: cfg.Now, OnError: afterError,
+		LoadTimeout: time.Duration(len(cfg.URLs)) * callTimeout, Now: cfg.Now, OnError: afterError,
 	})}, nil
 }
 

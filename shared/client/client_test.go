@@ -31,6 +31,7 @@ type vendor struct {
 	// answer makes the answer; nil: a token of an hour that is to be refreshed after 48 minutes.
 	answer func(call, int) (status int, header, body string)
 	delay  time.Duration
+	hangs  string // how the host begins that does not answer; empty: none
 }
 
 // call is what one request was.
@@ -49,6 +50,10 @@ func (v *vendor) RoundTrip(req *http.Request) (*http.Response, error) {
 	c := call{host: req.URL.Host, path: req.URL.Path, authorization: req.Header.Get("Authorization")}
 	if err := json.Unmarshal(text, &c.body); err != nil {
 		return nil, err
+	}
+	if v.hangs != "" && strings.HasPrefix(c.host, v.hangs) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
 	}
 	time.Sleep(v.delay)
 	v.mu.Lock()
@@ -237,6 +242,20 @@ func TestNextURLIsUsedForAMinute(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A URL that hangs is given up, and the next one is asked.
+func TestNextURLIsUsedWhenOneHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &vendor{}
+		c := newClient(t, v, firstURL, secondURL)
+		v.hangs = "one."
+		begun := time.Now()
+		mustToken(t, c, Request{Client: "billing"})
+		if took := time.Since(begun); took != callTimeout {
+			t.Errorf("got a token after %v, want it after %v", took, callTimeout)
+		}
+	})
 }
 
 func TestRefusalsAreNotTriedElsewhere(t *testing.T) {

@@ -154,8 +154,8 @@ func parseScope(text string) ([]string, error) {
 
 func notScopeByte(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
 
-// parseResources checks the form of targets. What is no absolute URI has to be a value of the
-// client's document; see [resolve].
+// parseResources checks the form of resources. The client's document decides about those that are
+// not absolute URIs; see [resolve].
 func parseResources(list []string) ([]string, error) {
 	if len(list) > maxResources {
 		return nil, fault.New(fault.InvalidTarget, "resource is given more than 16 times")

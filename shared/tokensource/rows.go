@@ -97,7 +97,7 @@ func (r *rows) elsewhere(a *fleet.Acquisition, l *load, found *Token, tested boo
 		return &e, nil
 	case l.usable:
 		e := r.later(l.cached, refreshPoll)
-		if !a.Row.Leased && a.Row.Until.After(e.Refresh) && !e.Refresh.IsZero() {
+		if !a.Row.Leased && a.Row.Until.After(e.Refresh) {
 			e.Refresh = a.Row.Until
 		}
 		return &e, nil

@@ -46,13 +46,11 @@ func (r *Route) check() error {
 		return errors.New("the route " + r.Name + " names no client")
 	case r.Target.Host == "" || r.Target.User != nil || r.Target.RawQuery != "" || r.Target.Fragment != "":
 		return errors.New("the route " + r.Name + " has no URL such as https://host/prefix")
-	case r.Target.Scheme != "https" && (r.Target.Scheme != "http" || !isLoopback(r.Target.Hostname())):
+	case r.Target.Scheme != "https" && (r.Target.Scheme != "http" || !IsLoopback(r.Target.Hostname())):
 		return errors.New("the URL of the route " + r.Name + " must be https: the token would be readable on the way")
 	}
 	return nil
 }
-
-func isLoopback(host string) bool { return host == "localhost" || host == "127.0.0.1" || host == "::1" }
 
 // serveRoute checks the local secret, which the target must not see, and removes it.
 func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request) {

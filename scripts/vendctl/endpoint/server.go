@@ -123,10 +123,16 @@ func (s *Server) foreign(r *http.Request) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	if ip := net.ParseIP(strings.Trim(host, "[]")); host == "localhost" || ip != nil && ip.IsLoopback() {
+	if IsLoopback(strings.Trim(host, "[]")) {
 		return ""
 	}
 	return "the host of the request is not this machine: use 127.0.0.1 or localhost"
+}
+
+// IsLoopback reports whether a host without a port is this machine.
+func IsLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // known reports whether a text is the local secret. It takes the same time for any text.
