@@ -41,7 +41,7 @@ func typeChecked(t *testing.T) []checked {
 	if err != nil {
 		t.Skip("no go command")
 	}
-	list := exec.Command(command, "list", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,DepOnly", "./functions/...", "./shared/...")
+	list := exec.Command(command, "list", "-buildvcs=false", "-export", "-deps", "-json=ImportPath,Dir,Export,GoFiles,DepOnly", "./functions/...", "./shared/...")
 	list.Dir = ".."
 	var stderr bytes.Buffer
 	list.Stderr = &stderr

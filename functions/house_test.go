@@ -201,7 +201,7 @@ func TestCompiledFunctions(t *testing.T) {
 	}
 	for _, main := range mains {
 		function := filepath.Dir(main)
-		out, err := exec.Command(command, "list", "-deps", "-tags", "lambda.norpc", "./"+function).Output()
+		out, err := exec.Command(command, "list", "-buildvcs=false", "-deps", "-tags", "lambda.norpc", "./"+function).Output()
 		if err != nil {
 			t.Fatalf("go list: %v", err)
 		}

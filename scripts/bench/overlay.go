@@ -20,7 +20,7 @@ func buildOnClock(ctx context.Context, pkg, file string) error {
 	const list = `{{if .Module}}{{if .Module.Main}}{{range .GoFiles}}{{$.Dir}}` + string(filepath.Separator) + `{{.}}
 {{end}}{{end}}{{end}}`
 	// #nosec G204 -- fixed arguments but for names of our own.
-	output, err := exec.CommandContext(ctx, "go", "list", "-deps", "-f", list, "tokenvendor/"+pkg).Output()
+	output, err := exec.CommandContext(ctx, "go", "list", "-buildvcs=false", "-deps", "-f", list, "tokenvendor/"+pkg).Output()
 	if err != nil {
 		return fmt.Errorf("go list: %w", err)
 	}

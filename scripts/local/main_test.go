@@ -124,6 +124,10 @@ func TestEveryEndOfTheStackLeavesNothing(t *testing.T) {
 			test.end(t, s)
 			_ = s.cmd.Wait()
 			if test.killed {
+				// A killed process is not gone at once, and its directory is in use until then.
+				for end := time.Now().Add(5 * time.Second); len(s.processes(t, "")) > 0 && time.Now().Before(end); {
+					time.Sleep(10 * time.Millisecond)
+				}
 				t.Setenv("TMPDIR", temp)
 				workdir.Clean()
 			}

@@ -274,7 +274,7 @@ func build(t *testing.T) string {
 		t.Skip("builds the command")
 	}
 	binary := filepath.Join(t.TempDir(), "vendctl")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return binary
