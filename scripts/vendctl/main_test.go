@@ -299,7 +299,7 @@ func TestExecShowsNothingElse(t *testing.T) {
 			t.Fatalf("got %v, want the exit code of the program", err)
 		}
 		outside, environment, _ = strings.Cut(string(out), "---\n")
-		return outside, environment
+		return outside, "\n" + environment
 	}
 	outside, environment := output("billing", "--", "sh", "-c", spy)
 	if strings.Contains(outside, "cnry-") || strings.Count(environment, "cnry-") != 1 || !strings.Contains(environment, "\nACCESS_TOKEN="+opaque+"\n") {

@@ -39,7 +39,7 @@ var (
 	ErrPanic = errors.New("internal error: the load panicked")
 	// ErrBusy means that Config.MaxWaiters callers wait for the load already.
 	ErrBusy = errors.New("too many callers wait for the same value")
-	// ErrNoLoad means that the load is nil and none was running.
+	// ErrNoLoad means that [Cache.GetIf] may begin no load, and that none is running.
 	ErrNoLoad = errors.New("no load of the value is running")
 	// ErrExpired means that the value had expired when its load returned.
 	ErrExpired = errors.New("the value expired before its load returned")
@@ -192,15 +192,21 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 // The caller that started the load gets the new value without a call of accept. During the
 // backoff after a failed load, callers get a [*BackoffError] at once.
 //
-// A nil load joins a running one only. Without one, Get returns [ErrNoLoad].
-//
 // If ctx ends during the load, Get returns the old value or else the error of ctx, and the
 // load continues for other callers. If ctx has ended before, Get starts no load.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, accept func(V) bool, load Load[V]) (V, Outcome, error) {
 	if value, outcome, ok := c.Lookup(key, accept); ok {
 		return value, outcome, nil
 	}
-	return c.miss(ctx, key, accept, load)
+	return c.miss(ctx, key, accept, nil, load)
+}
+
+// GetIf is Get, but begins a load only if may returns true. It joins a running load without a
+// call of may. If there is none and may returns false, it returns the value if that is
+// acceptable, though due for a refresh, or else [ErrNoLoad]. may is called
+// while the cache is locked, and must not use it.
+func (c *Cache[K, V]) GetIf(ctx context.Context, key K, accept func(V) bool, may func() bool, load Load[V]) (V, Outcome, error) {
+	return c.miss(ctx, key, accept, may, load)
 }
 
 // Lookup is Get without loads: ok is false if Get would start or join one. A caller that

@@ -17,9 +17,9 @@ type flight[V any] struct {
 // miss is Get after Lookup failed. It tries a second time in two cases: the process was
 // frozen during the load, so that the value has expired, or the load of another caller
 // returned a value that is not acceptable.
-func (c *Cache[K, V]) miss(ctx context.Context, key K, accept func(V) bool, load Load[V]) (V, Outcome, error) {
+func (c *Cache[K, V]) miss(ctx context.Context, key K, accept func(V) bool, may func() bool, load Load[V]) (V, Outcome, error) {
 	for try := range 2 {
-		f, cached, outcome, err := c.begin(ctx, key, accept, load)
+		f, cached, outcome, err := c.begin(ctx, key, accept, may, load)
 		if f == nil {
 			return cached, outcome, err
 		}
@@ -42,7 +42,7 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, accept func(V) bool, load
 
 // begin starts or joins the load of key. If it returns no flight, the other results are
 // those of Get.
-func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, load Load[V]) (_ *flight[V], cached V, _ Outcome, _ error) {
+func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, may func() bool, load Load[V]) (_ *flight[V], cached V, _ Outcome, _ error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
@@ -55,7 +55,7 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, loa
 	old := s.state.Load()
 	usable := old.usable(now, accept)
 	switch {
-	case usable && (s.flight != nil || load == nil || !old.due(now)):
+	case usable && (s.flight != nil || !old.due(now)):
 		return nil, old.entry.Value, old.outcome(now), nil
 	case usable && ctx.Err() != nil:
 		return nil, old.entry.Value, Stale, nil
@@ -68,8 +68,9 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, loa
 		return s.flight, cached, Joined, nil
 	case now.Before(old.backoffUntil):
 		return nil, cached, Joined, &BackoffError{Err: old.err, Until: old.backoffUntil}
-	case load == nil:
-		return nil, cached, Joined, ErrNoLoad
+	case may != nil && !may():
+		value, outcome, err := old.unloaded(now, usable)
+		return nil, value, outcome, err
 	}
 	outcome := Loaded
 	if usable {
@@ -81,6 +82,14 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, loa
 	last := Last[V]{Value: old.entry.Value, Refresh: old.entry.Refresh, Serves: usable, Failures: old.failures}
 	go c.run(ctx, key, s, s.flight, func(ctx context.Context) (Entry[V], error) { return load(ctx, last) })
 	return s.flight, cached, outcome, nil
+}
+
+// unloaded is the result of a call that may not begin a load.
+func (s *state[V]) unloaded(now time.Time, usable bool) (value V, _ Outcome, _ error) {
+	if usable {
+		return s.entry.Value, s.outcome(now), nil
+	}
+	return value, Joined, ErrNoLoad
 }
 
 // peek returns the state of key.

@@ -54,25 +54,30 @@ func TestLoadHasItsOwnDeadline(t *testing.T) {
 	})
 }
 
-func TestNilLoadJoinsRunningOne(t *testing.T) {
+func TestGetIfJoinsRunningLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := cache.New[string](cache.Config[int64]{})
-		s := &source{wait: time.Second, life: time.Hour}
-		if _, _, err := c.Get(t.Context(), "k", nil, nil); !errors.Is(err, cache.ErrNoLoad) {
+		s := &source{wait: time.Second, life: time.Hour, refresh: 20 * time.Minute}
+		never := func() bool { return false }
+		if _, _, err := c.GetIf(t.Context(), "k", nil, never, s.load); !errors.Is(err, cache.ErrNoLoad) {
 			t.Errorf("no load is running: got error %v, want %v", err, cache.ErrNoLoad)
 		}
 		var all sync.WaitGroup
 		all.Go(func() { want(t, c, s, 1, cache.Loaded) })
 		synctest.Wait()
-		if value, outcome, err := c.Get(t.Context(), "k", nil, nil); value != 1 || outcome != cache.Joined || err != nil {
+		if value, outcome, err := c.GetIf(t.Context(), "k", nil, never, s.load); value != 1 || outcome != cache.Joined || err != nil {
 			t.Errorf("a load is running: got value %d, outcome %v, error %v; want 1, %v", value, outcome, err, cache.Joined)
 		}
 		all.Wait()
-		if value, outcome, err := c.Get(t.Context(), "k", nil, nil); value != 1 || outcome != cache.Hit || err != nil {
+		if value, outcome, err := c.GetIf(t.Context(), "k", nil, never, s.load); value != 1 || outcome != cache.Hit || err != nil {
 			t.Errorf("after the load: got value %d, outcome %v, error %v; want 1, %v", value, outcome, err, cache.Hit)
 		}
+		time.Sleep(30 * time.Minute)
+		if value, _, err := c.GetIf(t.Context(), "k", nil, never, s.load); value != 1 || err != nil || s.loads.Load() != 1 {
+			t.Errorf("the value is due: got %d, %v after %d loads, want it as it is", value, err, s.loads.Load())
+		}
 		other := func(value int64) bool { return value != 1 }
-		if _, _, err := c.Get(t.Context(), "k", other, nil); !errors.Is(err, cache.ErrNoLoad) {
+		if _, _, err := c.GetIf(t.Context(), "k", other, never, s.load); !errors.Is(err, cache.ErrNoLoad) {
 			t.Errorf("another value is wanted: got error %v, want %v", err, cache.ErrNoLoad)
 		}
 	})

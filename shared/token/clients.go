@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"tokenvendor/shared/cache"
@@ -115,30 +116,46 @@ func (c *clients) miss(ctx context.Context, name string) (*registry.Client, erro
 // server may be asked for its metadata again.
 func (c *clients) newer(ctx context.Context, old *registry.Client, atFault, calls bool) *registry.Client {
 	other := func(client *registry.Client) bool { return client.Version != old.Version }
-	client, _, ok := c.cache.Lookup(old.Name, other)
-	if !ok {
-		var load cache.Load[*registry.Client]
-		switch {
-		case c.mayReread(old.Name, atFault):
-			load = func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
-				return c.load(ctx, old.Name, last, !calls)
-			}
-		case atFault:
-			// Another call may be reading it.
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, joinTime)
-			defer cancel()
-		default:
-			return nil
-		}
-		var err error
-		client, _, err = c.cache.Get(ctx, old.Name, other, load)
-		ok = err == nil && other(client)
+	if client, _, ok := c.cache.Lookup(old.Name, other); ok {
+		return client
 	}
-	if !ok {
+	load := func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
+		return c.load(ctx, old.Name, last, !calls)
+	}
+	if !atFault && !c.mayReread(old.Name, false) {
+		return nil
+	}
+	var may func() bool
+	if atFault {
+		var stop context.CancelFunc
+		ctx, may, stop = c.joinBriefly(ctx, old.Name)
+		defer stop()
+	}
+	client, _, err := c.cache.GetIf(ctx, old.Name, other, may, load)
+	if err != nil || !other(client) {
 		return nil
 	}
 	return client
+}
+
+// joinBriefly returns whether a document that is at fault may be read again, and a context that
+// ends after joinTime if another call reads it already.
+func (c *clients) joinBriefly(ctx context.Context, name string) (_ context.Context, may func() bool, stop context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	var own atomic.Bool
+	timer := time.AfterFunc(joinTime, func() {
+		if !own.Load() {
+			cancel()
+		}
+	})
+	may = func() bool {
+		own.Store(c.mayReread(name, true))
+		return own.Load()
+	}
+	return ctx, may, func() {
+		timer.Stop()
+		cancel()
+	}
 }
 
 // inspect returns a client from memory, or reads its document without calling the
