@@ -37,6 +37,7 @@ type Proxy struct {
 	forward      http.Handler
 	certificates [connectFaults]*tls.Certificate // nil: the same as without a trouble
 	done         chan struct{}                   // closed by Close
+	hold         [2]net.Conn                     // keeps the port while it is closed
 	work         sync.WaitGroup
 
 	met      atomic.Int64
@@ -65,6 +66,9 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 		return nil, err
 	}
 	p.address = p.listener.Addr().String()
+	if p.hold, err = holdPort(p.listener); err != nil {
+		return nil, errors.Join(err, p.listener.Close())
+	}
 	p.http = &http.Server{
 		Handler: p, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0),
 		TLSConfig: &tls.Config{
@@ -80,6 +84,23 @@ func StartProxy(cfg ProxyConfig) (*Proxy, error) {
 	p.http.SetKeepAlivesEnabled(cfg.KeepAlive)
 	p.serve(p.listener)
 	return p, nil
+}
+
+// holdPort returns both ends of a connection to the listener. While they are open, the
+// system gives the listener's port to no other socket that asks for a free one.
+func holdPort(listener net.Listener) (ends [2]net.Conn, err error) {
+	if ends[0], err = net.Dial("tcp", listener.Addr().String()); err != nil {
+		return ends, err
+	}
+	for {
+		if ends[1], err = listener.Accept(); err != nil {
+			return ends, errors.Join(err, ends[0].Close())
+		}
+		if ends[1].RemoteAddr().String() == ends[0].LocalAddr().String() {
+			return ends, nil
+		}
+		_ = ends[1].Close() // a stranger's
+	}
 }
 
 // proxyCertificates issues the valid certificate and those of the connect faults.
@@ -187,6 +208,7 @@ func (p *Proxy) Close() {
 		_ = connection.Close()
 	}
 	p.mu.Unlock()
+	_, _ = p.hold[0].Close(), p.hold[1].Close()
 	_ = p.http.Close()
 	p.work.Wait()
 }

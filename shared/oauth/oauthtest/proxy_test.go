@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -152,6 +153,36 @@ func TestProxyCountsFollowedRedirects(t *testing.T) {
 	if redirects == 0 {
 		t.Error("no trouble is a redirect")
 	}
+}
+
+// TestProxyKeepsItsPortWhileClosed: a port that another process takes meanwhile cannot be opened again.
+func TestProxyKeepsItsPortWhileClosed(t *testing.T) {
+	s := faulty(t)
+	p := newProxy(t, oauthtest.ProxyConfig{Target: s.URL(), CA: s.CA()})
+	for _, trouble := range oauthtest.Troubles() {
+		if trouble.Name == "refused" {
+			inject(t, p, trouble)
+		}
+	}
+	address := strings.TrimPrefix(p.URL(), "https://")
+	if connection, err := net.Dial("tcp", address); err == nil {
+		_ = connection.Close()
+		t.Fatal("the port is open")
+	}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Close() }()
+	local, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if connection, err := (&net.Dialer{LocalAddr: local}).Dial("tcp", other.Addr().String()); err == nil {
+		_ = connection.Close()
+		t.Error("another socket could take the port")
+	}
+	inject(t, p, oauthtest.Trouble{})
 }
 
 // TestProxyCloses: Close breaks open connections, and Make fails afterwards.
