@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -16,7 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"tokenvendor/shared/client"
@@ -25,14 +25,19 @@ import (
 // errNotFound means that something that the command line names does not exist.
 var errNotFound = errors.New("not found")
 
+// directAlias follows the ARN of the function in that of the alias for direct invokes.
+const directAlias = ":direct"
+
 // access is how the vendor is reached, as the flags say.
 type access struct {
 	urls            []string
 	profile, region string
 	stack           string
 	local, as       string
+	direct          bool
 	output          string
 	quiet, verbose  bool
+	log             *slog.Logger // nil: without verbose
 }
 
 func (a *access) addFlags(flags *pflag.FlagSet) {
@@ -42,16 +47,20 @@ func (a *access) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&a.stack, "stack", "", "name of the CloudFormation stack whose output TokenUrl is the URL")
 	flags.StringVar(&a.local, "local", "", "the file that the local stack writes with -json")
 	flags.StringVar(&a.as, "as", "", "with --local, the principal by its ARN or its last part; else the ARN of a role to assume")
+	flags.BoolVar(&a.direct, "direct", false, "invoke the function of --stack or --local, without the API; --api takes the ARN of the function's alias direct")
 	flags.StringVarP(&a.output, "output", "o", "table", "table or json")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print results and errors only")
-	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is done")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say what is called, and how long it takes")
 }
 
 // localStack is what this program reads of the local stack's file.
 type localStack struct {
-	Region     string `json:"region"`
-	TokenURL   string `json:"token_url"`
-	Principals []struct {
+	Region       string `json:"region"`
+	Account      string `json:"account"`
+	TokenURL     string `json:"token_url"`
+	LambdaURL    string `json:"lambda_url"`
+	FunctionName string `json:"function_name"`
+	Principals   []struct {
 		ARN             string `json:"arn"`
 		AccessKeyID     string `json:"access_key_id"`
 		SecretAccessKey string `json:"secret_access_key"`
@@ -88,7 +97,14 @@ func (a *access) open(ctx context.Context) (*client.Client, error) {
 }
 
 // config returns the configuration of the vendor's client.
-func (a *access) config(ctx context.Context) (cfg client.Config, err error) {
+func (a *access) config(ctx context.Context) (client.Config, error) {
+	cfg, err := a.target(ctx)
+	cfg.Log = a.log
+	return cfg, err
+}
+
+// target returns the configuration without the log.
+func (a *access) target(ctx context.Context) (cfg client.Config, err error) {
 	if a.output != "table" && a.output != "json" {
 		return cfg, usage("--output must be table or json")
 	}
@@ -98,23 +114,35 @@ func (a *access) config(ctx context.Context) (cfg client.Config, err error) {
 	if cfg.URLs, err = a.givenURLs(); err != nil {
 		return cfg, err
 	}
+	if cfg.AWS, err = a.aws(ctx); err != nil || a.stack == "" {
+		return cfg, err
+	}
+	name, suffix := "TokenUrl", ""
+	if a.direct {
+		name, suffix = "FunctionArn", directAlias
+	}
+	value, err := a.outputOf(ctx, cfg.AWS, name)
+	cfg.URLs = []string{value + suffix}
+	return cfg, err
+}
+
+// aws returns the configuration of AWS's services.
+func (a *access) aws(ctx context.Context) (aws.Config, error) {
 	options := []func(*config.LoadOptions) error{config.WithSharedConfigProfile(a.profile)}
 	if a.region != "" {
 		options = append(options, config.WithRegion(a.region))
 	}
-	if cfg.AWS, err = config.LoadDefaultConfig(ctx, options...); err != nil {
+	cfg, err := config.LoadDefaultConfig(ctx, options...)
+	if err != nil {
 		return cfg, errors.New("the AWS configuration cannot be read, or has no profile of this name")
 	}
 	if a.as != "" {
 		if !strings.Contains(a.as, ":role/") {
 			return cfg, usage("--as must be the ARN of a role, or a principal of --local")
 		}
-		cfg.AWS.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg.AWS), a.as))
+		cfg.Credentials = aws.NewCredentialsCache(stscreds.NewAssumeRoleProvider(sts.NewFromConfig(cfg), a.as))
 	}
-	if a.stack != "" {
-		cfg.URLs, err = outputOf(ctx, cfg.AWS, a.stack)
-	}
-	return cfg, err
+	return cfg, nil
 }
 
 // givenURLs returns the URLs of the flags or of the environment; none: those of the stack count.
@@ -123,6 +151,8 @@ func (a *access) givenURLs() ([]string, error) {
 	switch {
 	case len(a.urls) > 0 && a.stack != "":
 		return nil, usage("--api and --stack are both given")
+	case a.direct && a.stack == "":
+		return nil, usage("--direct needs --stack or --local; without them give --api the ARN of the function's alias direct")
 	case len(a.urls) > 0 || a.stack != "":
 		return a.urls, nil
 	case url != "":
@@ -131,26 +161,26 @@ func (a *access) givenURLs() ([]string, error) {
 	return nil, usage("which vendor? Give --stack, --api (the stack's output TokenUrl), or --local with the file of the local stack")
 }
 
-// outputOf returns the output TokenUrl of a stack.
-func outputOf(ctx context.Context, cfg aws.Config, stack string) ([]string, error) {
-	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &stack})
+// outputOf returns an output of the stack.
+func (a *access) outputOf(ctx context.Context, cfg aws.Config, name string) (string, error) {
+	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &a.stack})
 	var failure smithy.APIError
 	switch {
 	case errors.As(err, &failure) && failure.ErrorCode() == "ValidationError":
-		return nil, fmt.Errorf("--stack: %w: there is no such stack in this account and region", errNotFound)
+		return "", fmt.Errorf("--stack: %w: there is no such stack in this account and region", errNotFound)
 	case errors.As(err, &failure):
-		return nil, errors.New("--stack: CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
+		return "", errors.New("--stack: CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
 	case err != nil:
-		return nil, errors.New("--stack: CloudFormation cannot be asked: check the credentials and the network")
+		return "", errors.New("--stack: CloudFormation cannot be asked: check the credentials and the network")
 	}
 	for _, found := range out.Stacks {
 		for _, output := range found.Outputs {
-			if aws.ToString(output.OutputKey) == "TokenUrl" {
-				return []string{aws.ToString(output.OutputValue)}, nil
+			if aws.ToString(output.OutputKey) == name {
+				return aws.ToString(output.OutputValue), nil
 			}
 		}
 	}
-	return nil, fmt.Errorf("--stack: %w: the stack has no output TokenUrl, so that it is no token vendor", errNotFound)
+	return "", fmt.Errorf("--stack: %w: the stack has no output %s, so that it is no token vendor", errNotFound, name)
 }
 
 func (a *access) localConfig() (cfg client.Config, err error) {
@@ -161,38 +191,15 @@ func (a *access) localConfig() (cfg client.Config, err error) {
 	if err != nil {
 		return cfg, err
 	}
+	cfg = client.Config{URLs: []string{s.TokenURL}, AWS: aws.Config{Region: s.Region, BaseEndpoint: &s.LambdaURL}}
+	if a.direct {
+		cfg.URLs = []string{"arn:aws:lambda:" + s.Region + ":" + s.Account + ":function:" + s.FunctionName + directAlias}
+	}
 	for _, p := range s.Principals {
 		if a.as == "" || p.ARN == a.as || slices.Contains(strings.Split(p.ARN, "/")[1:], a.as) {
-			return client.Config{URLs: []string{s.TokenURL}, AWS: aws.Config{
-				Region: s.Region, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken),
-			}}, nil
+			cfg.AWS.Credentials = credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
+			return cfg, nil
 		}
 	}
 	return cfg, fmt.Errorf("--as: %w: the local stack has no such principal", errNotFound)
-}
-
-// complete proposes the clients of the local stack.
-func (a *access) complete(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if a.local == "" || len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	s, err := a.readStack()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var names []string
-	for _, c := range s.Clients {
-		names = append(names, c.Name)
-	}
-	return names, cobra.ShellCompDirectiveNoFileComp
-}
-
-// isTerminal reports whether a stream is a terminal.
-func isTerminal(stream any) bool {
-	file, ok := stream.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

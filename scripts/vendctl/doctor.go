@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"net/url"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -53,7 +55,7 @@ func newDoctor(a *access) *cobra.Command {
 			}
 			d := &doctor{cfg: cfg}
 			failure := d.examine(cmd.Context(), args)
-			if err := d.print(cmd.OutOrStdout(), a.output); err != nil {
+			if err := d.print(cmd.OutOrStdout(), a.output, colored(cmd.OutOrStdout())); err != nil {
 				return err
 			}
 			return failure
@@ -147,6 +149,10 @@ func localURLs(urls []string) bool {
 func (d *doctor) checkURL(ctx context.Context, text string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	if strings.HasPrefix(text, "arn:") {
+		d.add("url", "ok", "the function is invoked without the API", "")
+		return true
+	}
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {
 		d.add("url", "failed", "a URL of the vendor cannot be read", "give the stack's output TokenUrl")
@@ -258,16 +264,22 @@ func (d *doctor) failed(check string, err error) error {
 	return err
 }
 
-func (d *doctor) print(w io.Writer, output string) error {
+func (d *doctor) print(w io.Writer, output string, color bool) error {
 	if output == "json" {
 		return json.NewEncoder(w).Encode(d.findings)
 	}
+	// Every cell of a column gets as many bytes of colour, so that the columns stay straight.
+	paint := func(text string) string { return text }
+	if color {
+		codes := map[string]string{"ok": "32", "warning": "33", "failed": "31"}
+		paint = func(text string) string { return "\x1b[" + cmp.Or(codes[text], "39") + "m" + text + "\x1b[0m" }
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	_, _ = fmt.Fprintln(table, "CHECK\tRESULT\tDETAIL")
+	_, _ = fmt.Fprintf(table, "CHECK\t%s\tDETAIL\n", paint("RESULT"))
 	for _, f := range d.findings {
-		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", f.Check, f.Result, f.Detail)
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", f.Check, paint(f.Result), f.Detail)
 		if f.Advice != "" {
-			_, _ = fmt.Fprintf(table, "\t\t%s\n", f.Advice)
+			_, _ = fmt.Fprintf(table, "\t%s\t%s\n", paint(""), f.Advice)
 		}
 	}
 	return table.Flush()

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -106,11 +107,16 @@ func newRoot() *cobra.Command {
 			}
 			return nil
 		},
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if a.verbose {
+				a.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
+			}
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	a.addFlags(root.PersistentFlags())
-	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP())
+	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP(), newOpenAPI(), newMan())
 	return root
 }
 

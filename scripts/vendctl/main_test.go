@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -175,13 +176,6 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestNamesOfClientsAreCompleted(t *testing.T) {
-	out, _, code := vendctl(t, "--local="+vendor(t), "__complete", "get", "")
-	if code != 0 || !strings.HasPrefix(out, "billing\njwt\n") {
-		t.Errorf("got %q, %d", out, code)
-	}
-}
-
 func TestDoctorSaysWhatToDo(t *testing.T) {
 	stack := vendor(t)
 	t.Setenv("AWS_ACCESS_KEY_ID", "AKIA")
@@ -229,41 +223,6 @@ func TestDoctorFindsAWrongClock(t *testing.T) {
 		if !strings.Contains(out, `{"check":"clock","result":"`+test.result+`"`) || (code == exitFailed) != (test.result == "failed") {
 			t.Errorf("%v: got %d, %s", test.skew, code, out)
 		}
-	}
-}
-
-// The vendor's URL comes from CloudFormation.
-func TestStackNamesTheVendor(t *testing.T) {
-	stack := vendor(t)
-	var file localStack
-	text, err := os.ReadFile(stack)
-	if err != nil || json.Unmarshal(text, &file) != nil {
-		t.Fatal(err)
-	}
-	cloudFormation := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.FormValue("StackName") {
-		case "vendor":
-			_, _ = fmt.Fprintf(w, `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>vendor</StackName><CreationTime>2026-11-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs><member><OutputKey>TokenUrl</OutputKey><OutputValue>%s</OutputValue></member></Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`, file.TokenURL)
-		case "other":
-			_, _ = io.WriteString(w, `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>other</StackName><CreationTime>2026-11-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`)
-		default:
-			w.WriteHeader(http.StatusBadRequest)
-			_, _ = io.WriteString(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id x does not exist</Message></Error></ErrorResponse>`)
-		}
-	}))
-	defer cloudFormation.Close()
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": awsCanary, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_CLOUDFORMATION": cloudFormation.URL, "TOKEN_URL": "",
-	} {
-		t.Setenv(name, value)
-	}
-	for name, want := range map[string]int{"vendor": 0, "other": exitNotFound, "none": exitNotFound} {
-		if out, errs, code := vendctl(t, "--stack", name, "get", "billing"); code != want || (out == opaque+"\n") != (want == 0) {
-			t.Errorf("%s: got %d, %q, %q, want %d", name, code, out, errs, want)
-		}
-	}
-	if _, _, code := vendctl(t, "--stack", "vendor", "--local", stack, "get", "billing"); code != exitUsage {
-		t.Errorf("--stack and --local: got %d", code)
 	}
 }
 
@@ -408,11 +367,19 @@ func TestServeMakesANewSecretAtEachStart(t *testing.T) {
 }
 
 // freeAddress returns an address of this machine on which nothing listens.
+// freeAddress returns an address that nothing listens at. The system gives ports of its range,
+// which begins above, to others meanwhile.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	server := httptest.NewServer(http.NotFoundHandler())
-	defer server.Close()
-	return strings.TrimPrefix(server.URL, "http://")
+	for range 100 {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(20_000+rand.IntN(12_000)))
+		if listener, err := net.Listen("tcp", address); err == nil {
+			_ = listener.Close()
+			return address
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
 }
 
 func TestServeOnASocket(t *testing.T) {

@@ -193,7 +193,7 @@ func (e *Error) Temporary() bool {
 }
 
 // readError reads an error document of the vendor (RFC 6749 section 5.2), or the message of API
-// Gateway.
+// Gateway or Lambda.
 func readError(resp *http.Response, answer []byte) *Error {
 	var document struct {
 		Error       string `json:"error"`
@@ -215,8 +215,7 @@ func readError(resp *http.Response, answer []byte) *Error {
 	return e
 }
 
-// gatewayMessage says what an answer means that is not the vendor's own. The message of API
-// Gateway may repeat the signed request, so that only its beginning decides.
+// gatewayMessage says what an answer means that is not the vendor's own. The message may repeat the signed request, so that only its beginning decides.
 func gatewayMessage(status int, message string) string {
 	for _, known := range []struct{ begins, means string }{
 		{"Missing Authentication Token", "API Gateway knows no such path, or the request is not signed"},
@@ -226,13 +225,40 @@ func gatewayMessage(status int, message string) string {
 		{"Signature not yet current", "the clock of this machine is wrong"},
 		{"The request signature we calculated does not match", "the signature is wrong: the secret access key is not that of the access key, or a proxy has changed the request"},
 		{"User:", "IAM does not allow the call"},
+		{"Function not found", "there is no such function or alias"},
 	} {
 		if strings.HasPrefix(message, known.begins) {
 			return known.means
 		}
 	}
 	if status == http.StatusForbidden {
-		return "API Gateway refuses the request: IAM does not allow the call, or the signature is wrong"
+		return "AWS refuses the request: IAM does not allow the call, or the signature is wrong"
 	}
-	return "API Gateway or a proxy answered without the vendor"
+	return "AWS or a proxy answered without the vendor"
+}
+
+// readFunctionError reads the error of a function that was invoked directly. Its errorType is
+// the code of RFC 6749 section 5.2, or the name of a failure of Lambda.
+func readFunctionError(resp *http.Response, answer []byte) *Error {
+	var document struct {
+		Type    string `json:"errorType"`
+		Message string `json:"errorMessage"`
+	}
+	e := &Error{Status: http.StatusBadGateway, Description: "the function failed without an answer", RequestID: resp.Header.Get("X-Amzn-Requestid")}
+	if json.Unmarshal(answer, &document) != nil {
+		return e
+	}
+	switch document.Type {
+	case "invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target":
+		e.Status = http.StatusBadRequest
+	case "access_denied":
+		e.Status = http.StatusForbidden
+	case "temporarily_unavailable":
+		e.Status = http.StatusServiceUnavailable
+	case "server_error":
+	default:
+		return e
+	}
+	e.Code, e.Description = document.Type, document.Message
+	return e
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -34,6 +35,7 @@ type api struct {
 	credentials aws.CredentialsProvider
 	signer      *v4.Signer
 	http        *http.Client
+	log         *slog.Logger
 	now         func() time.Time
 
 	mu      sync.Mutex
@@ -41,50 +43,19 @@ type api struct {
 	until   time.Time // when the first one is tried again; guarded by mu
 }
 
-// endpoint is one URL of the vendor.
-type endpoint struct {
-	url             *url.URL
-	region, service string
-}
-
 func newAPI(cfg Config) (*api, error) {
 	if len(cfg.URLs) == 0 {
 		return nil, errors.New("client: URLs is empty")
 	}
-	a := &api{credentials: cfg.AWS.Credentials, signer: v4.NewSigner(), http: cfg.HTTPClient, now: cfg.Now}
+	a := &api{credentials: cfg.AWS.Credentials, signer: v4.NewSigner(), http: cfg.HTTPClient, log: cfg.Log, now: cfg.Now}
 	for _, text := range cfg.URLs {
-		u, err := parseURL(text)
+		e, err := newEndpoint(text, cfg.AWS)
 		if err != nil {
 			return nil, err
 		}
-		region, service := hostOfAWS(u.Hostname())
-		if region == "" {
-			region = cfg.AWS.Region
-		}
-		if region == "" {
-			return nil, errors.New("client: AWS has no region, and a member of URLs does not name it")
-		}
-		a.endpoints = append(a.endpoints, endpoint{u, region, service})
+		a.endpoints = append(a.endpoints, e)
 	}
 	return a, nil
-}
-
-// hostOfAWS returns the region in the host of an API Gateway or a function URL (empty: the host
-// names none), and the service to sign for.
-func hostOfAWS(host string) (region, service string) {
-	match := regexp.MustCompile(`\.(execute-api|lambda-url)\.([a-z0-9-]+)\.(amazonaws\.com(\.cn)?|on\.aws)$`).FindStringSubmatch(strings.ToLower(host))
-	switch {
-	case match == nil:
-		return "", "execute-api"
-	case match[1] == "lambda-url":
-		return match[2], "lambda"
-	}
-	return match[2], "execute-api"
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // fetch gets a token.
@@ -103,17 +74,15 @@ func (a *api) fetch(ctx context.Context, r *Request, rejected string) (*Token, e
 
 // post returns the answer of the first URL that works.
 func (a *api) post(ctx context.Context, r *Request, more map[string]any) ([]byte, error) {
-	body, err := encode(r, more)
-	if err != nil {
-		return nil, err
-	}
 	first := a.begin()
 	var failure error
 	for i := range a.endpoints {
 		at := (first + i) % len(a.endpoints)
 		var answer []byte
 		calling, cancel := context.WithTimeout(ctx, callTimeout)
-		answer, failure = a.call(calling, &a.endpoints[at], r.Client, body)
+		begun := a.now()
+		answer, failure = a.call(calling, &a.endpoints[at], r, more)
+		a.note(&a.endpoints[at], r.Client, a.now().Sub(begun), failure)
 		if cancel(); !isOutage(failure) {
 			a.use(at)
 			return answer, failure
@@ -123,6 +92,15 @@ func (a *api) post(ctx context.Context, r *Request, more map[string]any) ([]byte
 		}
 	}
 	return nil, failure
+}
+
+// note logs a call.
+func (a *api) note(e *endpoint, client string, took time.Duration, failure error) {
+	problem := "none"
+	if failure != nil {
+		problem = failure.Error() // an Error, or that of a context
+	}
+	a.log.Info("call of the vendor", "host", e.url.Host, "client", client, "took", took.Round(time.Millisecond), "error", problem)
 }
 
 // begin returns the URL to begin with.
@@ -150,9 +128,12 @@ func isOutage(err error) bool {
 	return errors.As(err, &failure) && (failure.Status == 0 || failure.Status >= http.StatusInternalServerError)
 }
 
-// encode returns the body of a request.
-func encode(r *Request, more map[string]any) ([]byte, error) {
+// encode returns the body of a request. In a direct invoke it names the client.
+func encode(r *Request, more map[string]any, direct bool) ([]byte, error) {
 	members := make(map[string]any, len(r.Parameters)+8)
+	if direct {
+		members["client"] = r.Client
+	}
 	for name, value := range r.Parameters {
 		members[name] = value
 	}
@@ -186,8 +167,12 @@ func validClient(name string) bool {
 }
 
 // call asks one URL.
-func (a *api) call(ctx context.Context, e *endpoint, client string, body []byte) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url.JoinPath(client).String(), bytes.NewReader(body))
+func (a *api) call(ctx context.Context, e *endpoint, r *Request, more map[string]any) ([]byte, error) {
+	body, err := encode(r, more, e.direct)
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.of(r.Client), bytes.NewReader(body))
 	if err != nil {
 		return nil, &Error{Description: "the request could not be built"}
 	}
@@ -211,8 +196,11 @@ func (a *api) call(ctx context.Context, e *endpoint, client string, body []byte)
 	if err != nil {
 		return nil, unreachable(ctx, err)
 	}
-	if resp.StatusCode != http.StatusOK {
+	switch {
+	case resp.StatusCode != http.StatusOK:
 		return nil, readError(resp, answer)
+	case resp.Header.Get("X-Amz-Function-Error") != "":
+		return nil, readFunctionError(resp, answer)
 	}
 	return answer, nil
 }
@@ -232,4 +220,93 @@ func unreachable(ctx context.Context, err error) error {
 		description = "the vendor did not answer in time"
 	}
 	return &Error{Code: "temporarily_unavailable", Description: description, RetryAfter: time.Second}
+}
+
+// endpoint is one way to the vendor: its API, or its Lambda function.
+type endpoint struct {
+	url             *url.URL
+	region, service string
+	// direct: url invokes the function, and the request names its client in the body.
+	direct bool
+}
+
+// newEndpoint returns the endpoint that a member of Config.URLs means.
+func newEndpoint(text string, cfg aws.Config) (e endpoint, err error) {
+	if strings.HasPrefix(text, "arn:") {
+		return functionEndpoint(text, cfg)
+	}
+	if e.url, err = parseURL(text); err != nil {
+		return e, err
+	}
+	if e.region, e.service = hostOfAWS(e.url.Hostname()); e.region == "" {
+		e.region = cfg.Region
+	}
+	if e.region == "" {
+		return e, errors.New("client: AWS has no region, and a member of URLs does not name it")
+	}
+	return e, nil
+}
+
+// parseURL returns the URL of an API without a slash at its end.
+func parseURL(text string) (*url.URL, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http" {
+		return nil, errors.New("client: a member of URLs is not a URL such as https://id.execute-api.eu-central-1.amazonaws.com/prod/token")
+	}
+	if u.Scheme == "http" && !loopback(u.Hostname()) {
+		return nil, errors.New("client: a member of URLs is not https")
+	}
+	return u, nil
+}
+
+// hostOfAWS returns the region in the host of an API Gateway or a function URL (empty: the host
+// names none), and the service to sign for.
+func hostOfAWS(host string) (region, service string) {
+	match := regexp.MustCompile(`\.(execute-api|lambda-url)\.([a-z0-9-]+)\.(amazonaws\.(com|com\.cn|eu)|on\.aws)$`).FindStringSubmatch(strings.ToLower(host))
+	switch {
+	case match == nil:
+		return "", "execute-api"
+	case match[1] == "lambda-url":
+		return match[2], "lambda"
+	}
+	return match[2], "execute-api"
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// functionEndpoint returns the endpoint that invokes a function, with or without an alias.
+//
+// Source: docs.aws.amazon.com/lambda/latest/api/API_Invoke.html
+func functionEndpoint(arn string, cfg aws.Config) (endpoint, error) {
+	match := regexp.MustCompile(`^arn:(aws[a-z-]*):lambda:([a-z0-9-]+):\d{12}:function:[A-Za-z0-9_-]{1,64}(:[A-Za-z0-9_$-]{1,128})?$`).FindStringSubmatch(arn)
+	if match == nil {
+		return endpoint{}, errors.New("client: a member of URLs begins as an ARN but is not that of a Lambda function")
+	}
+	base := aws.ToString(cfg.BaseEndpoint)
+	if base == "" {
+		suffix := map[string]string{"aws": "amazonaws.com", "aws-us-gov": "amazonaws.com", "aws-cn": "amazonaws.com.cn", "aws-eusc": "amazonaws.eu"}[match[1]]
+		if suffix == "" {
+			return endpoint{}, errors.New("client: a member of URLs is the ARN of a partition that is not known: AWS must have a BaseEndpoint")
+		}
+		base = "https://lambda." + match[2] + "." + suffix
+	}
+	u, err := parseURL(base)
+	if err != nil {
+		return endpoint{}, errors.New("client: BaseEndpoint of AWS is not a URL with https")
+	}
+	prefix := strings.TrimSuffix(u.Path, "/") + "/2015-03-31/functions/"
+	// AWS's own clients escape the colons.
+	u.Path, u.RawPath = prefix+arn+"/invocations", prefix+strings.NewReplacer(":", "%3A", "$", "%24").Replace(arn)+"/invocations"
+	return endpoint{url: u, region: match[2], service: "lambda", direct: true}, nil
+}
+
+// of returns the URL of a client.
+func (e *endpoint) of(client string) string {
+	if e.direct {
+		return e.url.String()
+	}
+	return e.url.JoinPath(client).String()
 }

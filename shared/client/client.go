@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -41,15 +41,19 @@ const (
 
 // Config configures a [Client]. URLs and AWS are required.
 type Config struct {
-	// URLs are those of the vendor's API: the stack's output TokenUrl. If there are several,
-	// for example one for each region, the next one is used for a minute after one failed.
+	// URLs are those of the vendor's API: the stack's output TokenUrl. A member may also be the
+	// ARN of the function's alias direct, which is then invoked without the API. If there are
+	// several, for example one for each region, the next one is used for a minute after one
+	// failed.
 	URLs []string
 	// AWS has the credentials that sign the requests, and the region of URLs whose host does
-	// not name it. It is that of aws-sdk-go-v2/config.
+	// not name it. It is that of aws-sdk-go-v2/config. BaseEndpoint replaces that of Lambda.
 	AWS aws.Config
 	// HTTPClient calls the vendor; nil: one with a timeout of 30 seconds that follows no
 	// redirects.
 	HTTPClient *http.Client
+	// Log gets a line for each call of the vendor, without token; nil: none.
+	Log *slog.Logger
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
@@ -84,6 +88,9 @@ type Client struct {
 func New(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	if cfg.AWS.Credentials == nil {
 		return nil, errors.New("client: AWS has no credentials")
@@ -201,18 +208,6 @@ func afterError(err error, failures int, _ bool) cache.Reaction {
 		reaction.Keep = -1
 	}
 	return reaction
-}
-
-// parseURL returns the URL of an API without a slash at its end.
-func parseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, errors.New("client: a member of URLs is not a URL such as https://id.execute-api.eu-central-1.amazonaws.com/prod/token")
-	}
-	if u.Scheme == "http" && !loopback(u.Hostname()) {
-		return nil, errors.New("client: a member of URLs is not https")
-	}
-	return u, nil
 }
 
 // maxDiscard is how much of the body of a refusal is read, so that its connection can be used

@@ -379,6 +379,9 @@ func TestNewNamesTheProblem(t *testing.T) {
 		{Config{URLs: []string{"https://" + canary + "@vendor.example/token"}, AWS: good}, "not a URL"},
 		{Config{URLs: []string{"vendor.example"}, AWS: good}, "not a URL"},
 		{Config{URLs: []string{"http://127.0.0.1:1/token", firstURL}, AWS: good}, ""},
+		{Config{URLs: []string{"arn:aws:s3:::" + canary}, AWS: good}, "not that of a Lambda function"},
+		{Config{URLs: []string{"arn:aws-iso:lambda:us-iso-east-1:111122223333:function:f"}, AWS: good}, "BaseEndpoint"},
+		{Config{URLs: []string{"arn:aws:lambda:eu-central-1:111122223333:function:f"}, AWS: aws.Config{Credentials: good.Credentials, BaseEndpoint: aws.String("http://vendor.example")}}, "BaseEndpoint"},
 	} {
 		_, err := New(test.cfg)
 		if (err == nil) != (test.want == "") || err != nil && (!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), canary)) {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tokenvendor/scripts/vendctl/openapi/openapitest"
 )
 
 func answering(answer string, err error) func(*Config) {
@@ -54,6 +56,9 @@ func TestProxyResponseBecomesHTTP(t *testing.T) {
 			got := newAPI(t, answering(tt.answer, tt.err)).send(t, signedCall{})
 			if got.status != tt.status || got.body != strings.ReplaceAll(tt.body, ": ", ":") {
 				t.Errorf("got %d %s, want %d %s", got.status, got.body, tt.status, tt.body)
+			}
+			if err := openapitest.CheckAnswer(got.status, got.header, []byte(got.body)); err != nil && tt.status == 502 {
+				t.Error(err)
 			}
 			for name, want := range tt.header {
 				if !slices.Equal(got.header.Values(name), want) {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"tokenvendor/scripts/vendctl/openapi/openapitest"
 )
 
 func set(name, value string) func(*http.Request) {
@@ -250,6 +252,9 @@ func testRefusals(t *testing.T, tests []refusal) {
 			}
 			if !strings.Contains(strings.ToLower(got.body), `{"message":"`) {
 				t.Errorf("got the body %s, want a message", got.body)
+			}
+			if err := openapitest.CheckAnswer(got.status, got.header, []byte(got.body)); err != nil {
+				t.Error(err)
 			}
 			for i, secret := range []string{session.SecretAccessKey, session.SessionToken, longTerm.SecretAccessKey, "111122223333/", "123456789012"} {
 				if strings.Contains(got.body, secret) || strings.Contains(a.log.String(), secret) {

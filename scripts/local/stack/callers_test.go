@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
@@ -16,9 +18,11 @@ import (
 	"golang.org/x/oauth2/clientcredentials"
 
 	"tokenvendor/scripts/local/apigateway"
+	"tokenvendor/scripts/vendctl/openapi/openapitest"
 )
 
-// signing is a transport that signs requests with SigV4.
+// signing is a transport that signs requests with SigV4. It compares answers with the
+// description of the API.
 type signing struct{ principal apigateway.Principal }
 
 func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -33,7 +37,16 @@ func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err := v4.NewSigner().SignHTTP(r.Context(), credentials, signed, hex.EncodeToString(hash[:]), "execute-api", region, time.Now()); err != nil {
 		return nil, err
 	}
-	return http.DefaultTransport.RoundTrip(signed)
+	resp, err := http.DefaultTransport.RoundTrip(signed)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := io.ReadAll(resp.Body)
+	if err = errors.Join(err, resp.Body.Close()); err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(answer))
+	return resp, openapitest.CheckAnswer(resp.StatusCode, resp.Header, answer)
 }
 
 // TestOAuthLibraryUsesVendorAsTokenEndpoint: golang.org/x/oauth2 sends no client secret; its

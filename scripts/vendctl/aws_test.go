@@ -1,0 +1,113 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"tokenvendor/scripts/local/secretsmanager"
+)
+
+// fakeAWS answers as CloudFormation for the stack vendor with these outputs, and for the stack
+// other without any.
+func fakeAWS(t *testing.T, outputs map[string]string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var members strings.Builder
+		if r.FormValue("StackName") == "vendor" {
+			for name, value := range outputs {
+				_, _ = fmt.Fprintf(&members, "<member><OutputKey>%s</OutputKey><OutputValue>%s</OutputValue></member>", name, value)
+			}
+		} else if r.FormValue("StackName") != "other" {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id x does not exist</Message></Error></ErrorResponse>`)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `<DescribeStacksResponse><DescribeStacksResult><Stacks><member><StackName>x</StackName>`+
+			`<CreationTime>2026-11-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>%s</Outputs></member></Stacks></DescribeStacksResult></DescribeStacksResponse>`, members.String())
+	}))
+	t.Cleanup(server.Close)
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": awsCanary, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_CLOUDFORMATION": server.URL, "TOKEN_URL": "",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+// The vendor's URL comes from CloudFormation.
+func TestStackNamesTheVendor(t *testing.T) {
+	stack := vendor(t)
+	var file localStack
+	text, err := os.ReadFile(stack)
+	if err != nil || json.Unmarshal(text, &file) != nil {
+		t.Fatal(err)
+	}
+	fakeAWS(t, map[string]string{"TokenUrl": file.TokenURL})
+	for name, want := range map[string]int{"vendor": 0, "other": exitNotFound, "none": exitNotFound} {
+		if out, errs, code := vendctl(t, "--stack", name, "get", "billing"); code != want || (out == opaque+"\n") != (want == 0) {
+			t.Errorf("%s: got %d, %q, %q, want %d", name, code, out, errs, want)
+		}
+	}
+	if _, _, code := vendctl(t, "--stack", "vendor", "--local", stack, "get", "billing"); code != exitUsage {
+		t.Errorf("--stack and --local: got %d", code)
+	}
+}
+
+// With --direct the function is invoked and its errors have the same exit codes.
+func TestDirectInvokesTheFunction(t *testing.T) {
+	const arn = "arn:aws:lambda:eu-central-1:111122223333:function:vendor"
+	lambda := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var request struct{ Client, Scope string }
+		if r.URL.Path != "/2015-03-31/functions/"+arn+":direct/invocations" || json.NewDecoder(r.Body).Decode(&request) != nil || request.Scope != "read" ||
+			!strings.Contains(r.Header.Get("Authorization"), "/eu-central-1/lambda/aws4_request") {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		if request.Client == "nobody" {
+			w.Header().Set("X-Amz-Function-Error", "Unhandled")
+			_, _ = io.WriteString(w, `{"errorType":"access_denied","errorMessage":"no"}`)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `{"access_token":%q,"token_type":"Bearer"}`, opaque)
+	}))
+	defer lambda.Close()
+	fakeAWS(t, map[string]string{"FunctionArn": arn})
+	t.Setenv("AWS_ENDPOINT_URL", lambda.URL)
+	for _, flags := range [][]string{{"--stack", "vendor", "--direct"}, {"--api", arn + ":direct"}} {
+		for name, want := range map[string]int{"billing": 0, "nobody": exitRefused} {
+			if out, errs, code := vendctl(t, append(flags, "get", name, "--scope", "read")...); code != want || (out == opaque+"\n") != (want == 0) {
+				t.Errorf("%v %s: got %d, %q, %q, want %d", flags, name, code, out, errs, want)
+			}
+		}
+	}
+	if _, _, code := vendctl(t, "--api", "https://vendor.example/token", "--direct", "get", "billing"); code != exitUsage {
+		t.Errorf("--direct and a URL: got %d, want %d", code, exitUsage)
+	}
+}
+
+func TestNamesOfClientsAreCompleted(t *testing.T) {
+	out, _, code := vendctl(t, "--local="+vendor(t), "__complete", "get", "")
+	if code != 0 || !strings.HasPrefix(out, "billing\njwt\n") {
+		t.Errorf("got %q, %d", out, code)
+	}
+	secrets := secretsmanager.New(secretsmanager.Config{})
+	for _, name := range []string{"vendor/clients/billing", "vendor/clients/orders", "vendor/clients/team/x", "other/billing"} {
+		if _, err := secrets.Seed(name, "{}"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server := httptest.NewServer(secrets)
+	defer server.Close()
+	fakeAWS(t, map[string]string{"ClientSecretPrefix": "vendor/clients/"})
+	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", server.URL)
+	for begin, want := range map[string]string{"": "billing\norders\n:", "o": "orders\n:"} {
+		if out, errs, code := vendctl(t, "--stack", "vendor", "__complete", "get", begin); code != 0 || !strings.HasPrefix(out, want) {
+			t.Errorf("%q: got %q, %q, %d, want %q", begin, out, errs, code, want)
+		}
+	}
+}
