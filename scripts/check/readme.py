@@ -21,7 +21,7 @@ NOT_HERE = {
     "scripts/sam build": "needs SAM CLI and AWS; scripts/check/sam has a double",
 }
 PACKAGES = ["@smithy/signature-v4@5.7.5", "@aws-crypto/sha256-js@5.2.0", "@aws-sdk/credential-provider-node@3.972.98"]
-DOCUMENTS = ["README.md", "functions/token/README.md", "functions/batch/README.md", "shared/registry/README.md", "scripts/vendctl/README.md"]
+DOCUMENTS = ["README.md", "functions/token/README.md", "functions/batch/README.md", "shared/registry/README.md", "scripts/vendctl/README.md", "scripts/examples/README.md"]
 failures = 0
 
 
@@ -76,7 +76,10 @@ def check_block(document, line, language, text, folder, env):
     if first in NOT_HERE:
         print(f"not run: {name}: {NOT_HERE[first]}")
         return
-    if language == "sh" and "./scripts/vendctl" in text:
+    if document == "scripts/examples/README.md" and language != "sh":
+        print(f"not run: {name}: scripts/check/examples runs it")
+        return
+    if language == "sh" and re.search(r"\./scripts/(vendctl|examples)", text):
         # In the repository, where the stack's reader has stack.json too.
         copy = ROOT / "stack.json"
         shutil.copy(folder / "stack.json", copy)

@@ -184,7 +184,7 @@ func (a *api) call(ctx context.Context, e *endpoint, r *Request, more map[string
 		return nil, &Error{Code: "no_credentials", Description: "there are no AWS credentials to sign the request with"}
 	}
 	sum := sha256.Sum256(body)
-	if err := a.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), e.service, e.region, a.now()); err != nil {
+	if err := a.signer.SignHTTP(ctx, credentials, req, hex.EncodeToString(sum[:]), e.service, e.region, time.Now()); err != nil {
 		return nil, &Error{Description: "the request could not be signed"}
 	}
 	resp, err := a.http.Do(req)

@@ -54,7 +54,7 @@ type Config struct {
 	HTTPClient *http.Client
 	// Log gets a line for each call of the vendor, without token; nil: none.
 	Log *slog.Logger
-	// Now is the clock; nil: time.Now.
+	// Now is the clock by which tokens age; nil: time.Now. Signatures have the system's time.
 	Now func() time.Time
 }
 
@@ -139,14 +139,19 @@ func (c *Client) get(ctx context.Context, r Request, rejected string) (*Token, e
 		}
 		return t.entry(), nil
 	})
-	var backoff *cache.BackoffError
 	var failure *Error
-	if errors.As(err, &backoff) && errors.As(err, &failure) {
-		own := *failure
-		own.RetryAfter = max(backoff.Until.Sub(c.now()), time.Second)
-		return nil, &own
+	if !errors.As(err, &failure) {
+		return t, err
 	}
-	return t, err
+	own := *failure // the error is shared
+	var backoff *cache.BackoffError
+	switch {
+	case errors.As(err, &backoff):
+		own.RetryAfter = max(backoff.Until.Sub(c.now()), time.Second)
+	case own.Temporary():
+		own.RetryAfter = max(own.RetryAfter, firstBackoff)
+	}
+	return nil, &own
 }
 
 // acceptor returns whether a token in memory serves; nil: any does.

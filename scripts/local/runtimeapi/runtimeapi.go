@@ -97,7 +97,7 @@ type Runtime struct {
 	cfg    Config
 	server *http.Server
 	url    string
-	names  *regexp.Regexp // the function's name, with or without a qualifier
+	names  *regexp.Regexp // the function's name, ARN or partial ARN, with or without a qualifier
 	work   sync.WaitGroup // processes and servers
 
 	mu     sync.Mutex // guards queue, proc, closed, and the changing members of processes and events
@@ -119,8 +119,10 @@ func Start(cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, url: "http://" + listener.Addr().String(),
-		names: regexp.MustCompile("^" + regexp.QuoteMeta(cfg.FunctionName) + `(?::([a-zA-Z0-9$_-]{1,128}))?$`),
 	}
+	account := regexp.QuoteMeta(cfg.Account)
+	r.names = regexp.MustCompile("^(?:(?:arn:aws:lambda:" + regexp.QuoteMeta(cfg.Region) + ":)?" + account + ":function:)?" +
+		regexp.QuoteMeta(cfg.FunctionName) + `(?::([a-zA-Z0-9$_-]{1,128}))?$`)
 	r.server = &http.Server{Handler: r.invokeAPI(), ReadHeaderTimeout: 10 * time.Second}
 	r.work.Go(func() { _ = r.server.Serve(listener) })
 	return r, nil
