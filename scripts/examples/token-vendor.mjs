@@ -237,7 +237,7 @@ function note(kept, error, now) {
   kept.failures++;
   kept.error = error;
   kept.retryAt = now + Math.max(Math.min(2 ** (kept.failures - 1), 30) * (0.5 + Math.random() / 2), error.retryAfter);
-  if (error.status === 403 && error.code) kept.token = undefined; // the vendor says that the caller may not have it
+  if (error.code === "access_denied") kept.token = undefined; // the vendor says that the caller may not have it
 }
 
 /** @param {string} text @returns {any} the JSON object, or an empty one */

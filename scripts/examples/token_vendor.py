@@ -123,7 +123,7 @@ class TokenVendor:
         """Notes an error, after which the vendor is not called for a while."""
         kept.failures, kept.error = kept.failures + 1, error
         kept.retry_at = now + max(min(2 ** (kept.failures - 1), 30) * random.uniform(0.5, 1), error.retry_after)
-        if error.status == 403 and error.code:
+        if error.code == "access_denied":
             kept.token = None  # the vendor says that the caller may not have it
 
     def _find(self, key):

@@ -202,9 +202,9 @@ func readError(resp *http.Response, answer []byte) *Error {
 		Message     string `json:"message"`
 	}
 	_ = json.Unmarshal(answer, &document)
-	e := &Error{Status: resp.StatusCode, Code: document.Error, Description: document.Description, RequestID: document.RequestID}
-	if e.Code == "" {
-		e.Description = gatewayMessage(resp.StatusCode, document.Message)
+	e := &Error{Status: resp.StatusCode, Description: gatewayMessage(resp.StatusCode, document.Message), RequestID: document.RequestID}
+	if statusOf(document.Error) != 0 {
+		e.Code, e.Description = document.Error, document.Description // otherwise a proxy's
 	}
 	if e.RequestID == "" {
 		e.RequestID = resp.Header.Get("X-Amzn-Requestid")
@@ -248,17 +248,26 @@ func readFunctionError(resp *http.Response, answer []byte) *Error {
 	if json.Unmarshal(answer, &document) != nil {
 		return e
 	}
-	switch document.Type {
-	case "invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target":
-		e.Status = http.StatusBadRequest
-	case "access_denied":
-		e.Status = http.StatusForbidden
-	case "temporarily_unavailable":
-		e.Status = http.StatusServiceUnavailable
-	case "server_error":
-	default:
+	if e.Status = statusOf(document.Type); e.Status == 0 {
+		e.Status = http.StatusBadGateway
 		return e
 	}
 	e.Code, e.Description = document.Type, document.Message
 	return e
+}
+
+// statusOf returns the status of the vendor's answers with this code; 0: the vendor has no such
+// code. That of server_error is also 500.
+func statusOf(code string) int {
+	switch code {
+	case "invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target":
+		return http.StatusBadRequest
+	case "access_denied":
+		return http.StatusForbidden
+	case "server_error":
+		return http.StatusBadGateway
+	case "temporarily_unavailable":
+		return http.StatusServiceUnavailable
+	}
+	return 0
 }

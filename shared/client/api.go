@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,15 +40,16 @@ type api struct {
 	now         func() time.Time
 
 	mu      sync.Mutex
-	current int       // the endpoint that is used; guarded by mu
-	until   time.Time // when the first one is tried again; guarded by mu
+	current int                  // the endpoint that is used; guarded by mu, as what follows
+	until   time.Time            // when the first one is tried again
+	pauses  map[pausedCall]pause // those that may not have ended
 }
 
 func newAPI(cfg Config) (*api, error) {
 	if len(cfg.URLs) == 0 {
 		return nil, errors.New("client: URLs is empty")
 	}
-	a := &api{credentials: cfg.AWS.Credentials, signer: v4.NewSigner(), http: cfg.HTTPClient, log: cfg.Log, now: cfg.Now}
+	a := &api{credentials: cfg.AWS.Credentials, signer: v4.NewSigner(), http: cfg.HTTPClient, log: cfg.Log, now: cfg.Now, pauses: make(map[pausedCall]pause)}
 	for _, text := range cfg.URLs {
 		e, err := newEndpoint(text, cfg.AWS)
 		if err != nil {
@@ -74,24 +76,73 @@ func (a *api) fetch(ctx context.Context, r *Request, rejected string) (*Token, e
 
 // post returns the answer of the first URL that works.
 func (a *api) post(ctx context.Context, r *Request, more map[string]any) ([]byte, error) {
-	first := a.begin()
-	var failure error
+	first, probe := a.begin()
+	var outage error
 	for i := range a.endpoints {
 		at := (first + i) % len(a.endpoints)
-		var answer []byte
-		calling, cancel := context.WithTimeout(ctx, callTimeout)
-		begun := a.now()
-		answer, failure = a.call(calling, &a.endpoints[at], r, more)
-		a.note(&a.endpoints[at], r.Client, a.now().Sub(begun), failure)
-		if cancel(); !isOutage(failure) {
-			a.use(at)
+		answer, failure := a.try(ctx, at, r, more)
+		if !isOutage(failure) {
+			a.use(at, i > 0, probe)
 			return answer, failure
 		}
-		if ctx.Err() != nil {
+		if outage = worse(outage, failure); ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, failure
+	return nil, outage
+}
+
+// try asks one URL, unless that has said that it must not be asked for this client now.
+func (a *api) try(ctx context.Context, at int, r *Request, more map[string]any) ([]byte, error) {
+	paused := pausedCall{at, r.Client}
+	begun := a.now()
+	a.mu.Lock()
+	last, ok := a.pauses[paused]
+	a.mu.Unlock()
+	if ok && begun.Before(last.until) && more["dry_run"] == nil {
+		own := *last.failure
+		own.RetryAfter = last.until.Sub(begun)
+		return nil, &own
+	}
+	calling, cancel := context.WithTimeout(ctx, callTimeout)
+	answer, err := a.call(calling, &a.endpoints[at], r, more)
+	cancel()
+	a.note(&a.endpoints[at], r.Client, a.now().Sub(begun), err)
+	var failure *Error
+	if errors.As(err, &failure) && failure.Status == http.StatusServiceUnavailable && failure.RetryAfter > 0 {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		maps.DeleteFunc(a.pauses, func(_ pausedCall, p pause) bool { return !begun.Before(p.until) })
+		a.pauses[paused] = pause{a.now().Add(failure.RetryAfter), failure}
+	}
+	return answer, err
+}
+
+// pausedCall is a client at one URL.
+type pausedCall struct {
+	at     int
+	client string
+}
+
+// pause is what an answer with Retry-After asks for.
+type pause struct {
+	until   time.Time
+	failure *Error
+}
+
+// worse returns the error that says more of two outages: that of the vendor, rather than that of a
+// proxy or of a connection. It may be tried again as soon as one of the URLs may.
+func worse(a, b error) error {
+	var one, other *Error
+	if !errors.As(a, &one) || !errors.As(b, &other) {
+		return b
+	}
+	if one.Status < other.Status && one.Status == 0 || one.Code == "" && other.Code != "" && other.Status != 0 {
+		one, other = other, one
+	}
+	own := *one
+	own.RetryAfter = min(one.RetryAfter, other.RetryAfter)
+	return &own
 }
 
 // note logs a call.
@@ -103,22 +154,27 @@ func (a *api) note(e *endpoint, client string, took time.Duration, failure error
 	a.log.Info("call of the vendor", "host", e.url.Host, "client", client, "took", took.Round(time.Millisecond), "error", problem)
 }
 
-// begin returns the URL to begin with.
-func (a *api) begin() int {
+// begin returns the URL to begin with. When another one was used for a while, one call tries the
+// first again (probe), and the others stay until that has an answer.
+func (a *api) begin() (at int, probe bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.current != 0 && !a.now().Before(a.until) {
-		a.current = 0
+		a.until = a.now().Add(stickyTime)
+		return 0, true
 	}
-	return a.current
+	return a.current, false
 }
 
-// use begins with a URL for a while, after those before it failed.
-func (a *api) use(at int) {
+// use begins with a URL that has worked: for a while, if those before it failed.
+func (a *api) use(at int, failed, probe bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if at != a.current {
+	switch {
+	case failed && at != a.current:
 		a.current, a.until = at, a.now().Add(stickyTime)
+	case probe && at == 0:
+		a.current = 0
 	}
 }
 
@@ -131,11 +187,11 @@ func isOutage(err error) bool {
 // encode returns the body of a request. In a direct invoke it names the client.
 func encode(r *Request, more map[string]any, direct bool) ([]byte, error) {
 	members := make(map[string]any, len(r.Parameters)+8)
-	if direct {
-		members["client"] = r.Client
-	}
 	for name, value := range r.Parameters {
 		members[name] = value
+	}
+	if direct {
+		members["client"] = r.Client
 	}
 	for name, value := range map[string]string{
 		"scope": strings.Join(r.Scope, " "), "audience": r.Audience, "token_format": r.TokenFormat, "app_tid": r.AppTID,
@@ -156,14 +212,10 @@ func encode(r *Request, more map[string]any, direct bool) ([]byte, error) {
 		members["min_ttl"] = int64(r.MinTTL / time.Second)
 	}
 	body, err := json.Marshal(members)
-	if err != nil || !validClient(r.Client) {
+	if err != nil || !ValidName(r.Client) {
 		return nil, &Error{Status: http.StatusBadRequest, Code: "invalid_request", Description: "the client's name is not valid: it has the characters a-z, 0-9 and -"}
 	}
 	return body, nil
-}
-
-func validClient(name string) bool {
-	return name != "" && len(name) <= 63 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
 // call asks one URL.

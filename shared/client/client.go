@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -29,6 +30,8 @@ const (
 	// rejectedInterval is how often a token is reported as rejected: the vendor replaces it
 	// as often.
 	rejectedInterval = 30 * time.Second
+	// refreshWait is how long a request waits for a new token while the old one can be used.
+	refreshWait = 2 * time.Second
 	// endMargin is what is left of a token that is used last, because expires_in is in whole
 	// seconds.
 	endMargin = time.Second
@@ -89,6 +92,9 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	// The monotonic clock stops while a laptop sleeps or Lambda freezes the process.
+	now := cfg.Now
+	cfg.Now = func() time.Time { return now().Round(0) }
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -129,7 +135,11 @@ func (c *Client) Replace(ctx context.Context, r Request, rejected *Token) (*Toke
 
 // get is Token; rejected is the fingerprint of a token that an API has refused (empty: none).
 func (c *Client) get(ctx context.Context, r Request, rejected string) (*Token, error) {
-	t, _, err := c.cache.Get(ctx, r.key(), c.acceptor(r.MinTTL, rejected), func(ctx context.Context, last cache.Last[*Token]) (cache.Entry[*Token], error) {
+	key, accept := r.key(), c.acceptor(r.MinTTL, rejected)
+	if t, _, ok := c.cache.Lookup(key, accept); ok {
+		return t, nil
+	}
+	load := func(ctx context.Context, _ cache.Last[*Token]) (cache.Entry[*Token], error) {
 		t, err := c.api.fetch(ctx, &r, rejected)
 		if err != nil {
 			return cache.Entry[*Token]{}, err
@@ -138,7 +148,13 @@ func (c *Client) get(ctx context.Context, r Request, rejected string) (*Token, e
 			t.reported = c.now()
 		}
 		return t.entry(), nil
-	})
+	}
+	// If there is an old token, it is returned when waiting ends.
+	waiting, cancel := context.WithTimeout(ctx, refreshWait)
+	t, _, err := c.cache.Get(waiting, key, accept, load)
+	if cancel(); errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		t, _, err = c.cache.Get(ctx, key, accept, load)
+	}
 	var failure *Error
 	if !errors.As(err, &failure) {
 		return t, err
@@ -175,6 +191,11 @@ func (c *Client) Explain(ctx context.Context, r Request) ([]byte, error) {
 	return c.api.post(ctx, &r, map[string]any{"dry_run": true})
 }
 
+// ValidName reports whether a text can be the name of a vendor's client.
+func ValidName(name string) bool {
+	return name != "" && len(name) <= 63 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
+}
+
 // Forget drops the tokens in memory.
 func (c *Client) Forget() { c.cache.Remove(func(key, *Token) bool { return true }) }
 
@@ -209,7 +230,7 @@ func afterError(err error, failures int, _ bool) cache.Reaction {
 		return cache.Reaction{Backoff: backoff}
 	}
 	reaction := cache.Reaction{Backoff: max(backoff, failure.RetryAfter)}
-	if failure.Status == http.StatusForbidden && failure.Code != "" {
+	if failure.Code == "access_denied" {
 		reaction.Keep = -1
 	}
 	return reaction

@@ -173,12 +173,18 @@ func TestTokenIsKeptUntilRefreshAfter(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		v.delay = 5 * time.Second
 		var all sync.WaitGroup
-		all.Go(func() { mustToken(t, c, Request{Client: "billing"}) })
+		all.Go(func() {
+			// The one that begins the refresh waits for a while.
+			if begun := time.Now(); mustToken(t, c, Request{Client: "billing"}) != first || time.Since(begun) != refreshWait {
+				t.Errorf("got another token, or a token after %v, want the old one after %v", time.Since(begun), refreshWait)
+			}
+		})
 		synctest.Wait()
 		if begun := time.Now(); mustToken(t, c, Request{Client: "billing"}) != first || time.Since(begun) != 0 {
 			t.Error("during the refresh: another token, or a wait")
 		}
 		all.Wait()
+		time.Sleep(v.delay)
 		if fresh := mustToken(t, c, Request{Client: "billing"}); fresh == first || v.count() != 2 {
 			t.Errorf("after the refresh: got %d calls, want 2", v.count())
 		}

@@ -56,6 +56,7 @@ const (
 	closes   = "closes the connection"
 	denies   = "denies"
 	gateways = "refuses as API Gateway"
+	blocks   = "is blocked by a proxy"
 )
 
 // door is one URL of the vendor. It passes requests on unchanged, so that their signatures stay
@@ -124,6 +125,8 @@ func (d *door) fails(w http.ResponseWriter, r *http.Request) bool {
 		refuse(w, http.StatusServiceUnavailable, `{"error":"temporarily_unavailable","error_description":"later","request_id":"r"}`)
 	case denies:
 		refuse(w, http.StatusForbidden, `{"error":"access_denied","error_description":"no","request_id":"r"}`)
+	case blocks:
+		refuse(w, http.StatusForbidden, `{"error":"blocked"}`)
 	case gateways:
 		refuse(w, http.StatusForbidden, `{"message":"The security token included in the request is expired"}`)
 	}
