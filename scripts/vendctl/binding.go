@@ -58,7 +58,7 @@ func newServiceKey() *cobra.Command {
 		Use:   "service-key CLIENT",
 		Short: "Print an SAP service key that points at vendctl serve",
 		Long:  "service-key prints a key with the local secret, which is of use on this machine only, and only while vendctl serve runs.",
-		Args:  exactly(1, "the name of one client"),
+		Args:  oneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := b.key(args[0])
 			if err != nil {
@@ -80,7 +80,7 @@ func newVCAP() *cobra.Command {
 			if len(args) == 0 {
 				return usage("got no arguments, want the names of clients")
 			}
-			return nil
+			return clientNames(args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var bindings []map[string]any

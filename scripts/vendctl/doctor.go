@@ -45,7 +45,7 @@ func newDoctor(a *access) *cobra.Command {
 			if len(args) > 1 {
 				return usage("got %d arguments, want the name of one client at most", len(args))
 			}
-			return nil
+			return clientNames(args)
 		},
 		ValidArgsFunction: a.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -221,14 +221,12 @@ func (d *doctor) checkClient(ctx context.Context, c *client.Client, name string)
 	if err != nil {
 		return d.failed("dry run", err)
 	}
-	var explanation struct {
-		Allowed bool   `json:"allowed"`
-		Error   string `json:"error_description"`
-		Failed  string `json:"failed"`
+	var x explanation
+	if json.Unmarshal(text, &x) != nil {
+		return d.failed("dry run", errors.New("the vendor's answer is no explanation"))
 	}
-	if json.Unmarshal(text, &explanation) != nil || !explanation.Allowed {
-		d.add("dry run", "failed", "there would be no token: "+printable(explanation.Error+explanation.Failed), "ask the operators for IAM and policy")
-		return errDenied
+	if err := x.problem(); err != nil {
+		return d.failed("dry run", err)
 	}
 	d.add("dry run", "ok", "IAM and the policy allow it", "")
 	begun := time.Now()

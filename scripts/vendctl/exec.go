@@ -3,14 +3,16 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,8 +26,9 @@ func newExec(a *access) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec [CLIENT] -- COMMAND [ARGUMENT]...",
 		Short: "Run one program with a token, or with a route that adds it",
-		Long: "exec runs a program with the token in ACCESS_TOKEN. With --route NAME=CLIENT@URL the program gets no token: NAME_URL is\n" +
-			"a base URL on this machine that leads to URL and adds it, as long as the program runs.",
+		Long: "exec runs a program with the token of CLIENT in ACCESS_TOKEN. With --route NAME=CLIENT@URL and without another CLIENT the\n" +
+			"program gets no token: NAME_URL is a base URL on this machine that leads to URL and adds it, as long as the program runs.\n\n" +
+			"The exit code is that of the program: 127 if it cannot be started, 128 and the number of the signal that ended it.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at := cmd.ArgsLenAtDash()
 			if at < 0 || at == len(args) {
@@ -35,8 +38,11 @@ func newExec(a *access) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if at != 1 && (at != 0 || len(parsed) == 0) {
+			switch {
+			case at != 1 && (at != 0 || len(parsed) == 0):
 				return usage("got %d arguments before --, want the name of one client, or --route", at)
+			case at == 0 && !want.isZero():
+				return usage("a route has the token of its client: --scope and others are for the client before --")
 			}
 			c, err := a.open(cmd.Context())
 			if err != nil {
@@ -58,33 +64,73 @@ func newExec(a *access) *cobra.Command {
 	return cmd
 }
 
-// runWith runs a program with variables and with the URLs of routes.
+// runWith runs a program with variables and with the URLs of routes, which work until it has ended.
 func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, program, variables []string) error {
-	ctx, stop := context.WithCancel(cmd.Context())
-	defer stop()
 	if len(routes) > 0 {
-		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		more, stop, err := serveRoutes(context.WithoutCancel(cmd.Context()), c, routes)
 		if err != nil {
 			return err
 		}
-		secret := rand.Text()
-		for _, route := range routes {
-			name := strings.ToUpper(strings.ReplaceAll(route.Name, "-", "_")) + "_URL"
-			variables = append(variables, name+"=http://"+listener.Addr().String()+"/r/"+route.Name+"/~"+secret)
-		}
-		s := &service{tokens: c, routes: routes, out: io.Discard, log: io.Discard}
-		var serving sync.WaitGroup
-		serving.Go(func() { _ = s.run(ctx, listener, secret, nil) })
-		defer func() {
-			stop()
-			serving.Wait()
-		}()
+		defer stop()
+		variables = append(variables, more...)
 	}
-	// #nosec G204 -- the program that the user names.
-	child := exec.CommandContext(ctx, program[0], program[1:]...)
-	child.Env = append(os.Environ(), variables...)
+	// A program that has a terminal gets Ctrl-C from there, and decides itself whether it ends.
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	defer signal.Stop(interrupts)
+	child := exec.Command(program[0], program[1:]...) //nolint:noctx // it ends by itself
+	// A token of the environment is not what was asked for.
+	child.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ACCESS_TOKEN=") }), variables...)
 	child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	child.Cancel = func() error { return child.Process.Signal(syscall.SIGTERM) }
-	child.WaitDelay = 10 * time.Second
-	return child.Run()
+	if err := child.Start(); err != nil {
+		return notStartedError{err}
+	}
+	terminations := make(chan os.Signal, 1)
+	signal.Notify(terminations, syscall.SIGTERM)
+	defer signal.Stop(terminations)
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-terminations:
+			_ = child.Process.Signal(syscall.SIGTERM)
+		case <-ended:
+		}
+	}()
+	err := child.Wait()
+	close(ended)
+	return err
+}
+
+// notStartedError is a program that cannot be started.
+type notStartedError struct{ error }
+
+// serveRoutes serves routes, and returns the variables with their URLs.
+func serveRoutes(ctx context.Context, c *client.Client, routes []endpoint.Route) (variables []string, stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	secret := rand.Text()
+	s := &service{tokens: c, routes: routes, out: io.Discard, log: io.Discard}
+	handler, err := s.handler(secret, nil)
+	if err != nil {
+		cancel()
+		return nil, nil, errors.Join(err, listener.Close())
+	}
+	for _, route := range routes {
+		name := strings.ToUpper(strings.ReplaceAll(route.Name, "-", "_")) + "_URL="
+		if slices.ContainsFunc(variables, func(v string) bool { return strings.HasPrefix(v, name) }) {
+			cancel()
+			return nil, nil, errors.Join(usage("two routes have the variable %s", strings.TrimSuffix(name, "=")), listener.Close())
+		}
+		variables = append(variables, name+"http://"+listener.Addr().String()+"/r/"+route.Name+"/~"+secret)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = s.run(ctx, listener, handler) })
+	return variables, func() {
+		cancel()
+		serving.Wait()
+	}, nil
 }

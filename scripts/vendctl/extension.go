@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"time"
 )
 
 // extensionName is the name of the extension's file in /opt/extensions, which Lambda compares.
@@ -46,39 +47,56 @@ func register(ctx context.Context) (*extension, error) {
 	return e, nil
 }
 
+// lambdaEvent is an event of the extensions API.
+type lambdaEvent struct {
+	Type       string `json:"eventType"`
+	DeadlineMs int64  `json:"deadlineMs"` // Unix time at which Lambda ends the invocation; 0: not known
+}
+
 // next says that the work for the last event is done, and waits for another one.
-func (e *extension) next(ctx context.Context) (event string, err error) {
+func (e *extension) next(ctx context.Context) (event lambdaEvent, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.api+"/event/next", nil)
 	if err != nil {
-		return "", err
+		return event, err
 	}
 	req.Header.Set("Lambda-Extension-Identifier", e.id)
 	// Without a time limit: the environment may be frozen for hours.
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return "", errors.New("the extensions API does not answer")
+		return event, errors.New("the extensions API does not answer")
 	}
 	defer func() { _ = resp.Body.Close() }()
-	var answer struct {
-		EventType string `json:"eventType"`
-	}
 	text, err := io.ReadAll(resp.Body)
-	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(text, &answer) != nil {
-		return "", fmt.Errorf("the extensions API answers with status %d", resp.StatusCode)
+	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(text, &event) != nil {
+		return event, fmt.Errorf("the extensions API answers with status %d", resp.StatusCode)
 	}
-	return answer.EventType, nil
+	return event, nil
 }
 
-// run calls refresh for each invocation, until the environment ends.
+// prefetchTime is how long an invocation may wait for tokens, and prefetchMargin what must be left
+// of it then.
+const (
+	prefetchTime   = 2 * time.Second
+	prefetchMargin = 500 * time.Millisecond
+)
+
+// run calls refresh for each invocation, until the environment ends. Lambda ends an invocation
+// only after refresh.
 func (e *extension) run(ctx context.Context, refresh func(context.Context)) error {
 	for {
 		event, err := e.next(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
 			return err
-		case err == nil && event == "INVOKE":
-			refresh(ctx)
-		case ctx.Err() != nil || event == "SHUTDOWN":
+		case err == nil && event.Type == "INVOKE":
+			end := time.Now().Add(prefetchTime)
+			if last := time.UnixMilli(event.DeadlineMs).Add(-prefetchMargin); event.DeadlineMs > 0 && last.Before(end) {
+				end = last
+			}
+			within, cancel := context.WithDeadline(ctx, end)
+			refresh(within)
+			cancel()
+		case ctx.Err() != nil || event.Type == "SHUTDOWN":
 			return ctx.Err()
 		}
 	}

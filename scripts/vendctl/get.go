@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -33,7 +34,31 @@ func (a *asked) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&a.audience, "audience", "", "audience")
 	flags.StringVar(&a.tokenFormat, "token-format", "", "jwt or opaque")
 	flags.StringVar(&a.appTID, "app-tid", "", "tenant of SAP Cloud Identity Services")
-	flags.DurationVar(&a.minTTL, "min-ttl", 0, "life that the token must have left, such as 10m")
+	flags.Var((*life)(&a.minTTL), "min-ttl", "life that the token must have left, such as 10m")
+}
+
+// life is a flag of a duration that is not negative.
+type life time.Duration
+
+// Set implements [pflag.Value].
+func (l *life) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return errors.New("it must be a duration such as 10m")
+	}
+	*l = life(d)
+	return nil
+}
+
+// String implements [pflag.Value].
+func (l *life) String() string { return time.Duration(*l).String() }
+
+// Type implements [pflag.Value].
+func (l *life) Type() string { return "duration" }
+
+// isZero reports whether no flag of a token was given.
+func (a *asked) isZero() bool {
+	return len(a.scope)+len(a.resource) == 0 && a.audience+a.tokenFormat+a.appTID == "" && a.minTTL == 0
 }
 
 func (a *asked) request(name string) client.Request {
@@ -55,7 +80,7 @@ func newGet(a *access) *cobra.Command {
 		Long: "get prints a token of a client.\n\n" +
 			"Formats: raw (the token), header (Authorization: Bearer …), json (the vendor's answer), env (ACCESS_TOKEN=…, for eval),\n" +
 			"curl (a line for curl -K -, so that the token is not in the arguments of curl).",
-		Args: exactly(1, "the name of one client"), ValidArgsFunction: a.complete,
+		Args: oneClient, ValidArgsFunction: a.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.output == "json" && format == "raw" {
 				format = "json"
@@ -166,7 +191,7 @@ func newExplain(a *access) *cobra.Command {
 		Use:   "explain CLIENT",
 		Short: "Say whether there would be a token, and why not",
 		Long:  "explain asks the vendor for a dry run. No authorization server is called. With --as it asks as another principal.",
-		Args:  exactly(1, "the name of one client"), ValidArgsFunction: a.complete,
+		Args:  oneClient, ValidArgsFunction: a.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.open(cmd.Context())
 			if err != nil {
@@ -183,29 +208,51 @@ func newExplain(a *access) *cobra.Command {
 	return cmd
 }
 
-// errDenied ends explain if there would be no token.
-var errDenied = &client.Error{Status: 403, Code: "access_denied", Description: "there would be no token"}
+// explanation is the vendor's answer to a dry run.
+type explanation struct {
+	Allowed     bool   `json:"allowed"`
+	Failed      string `json:"failed"`
+	Error       string `json:"error"`
+	Description string `json:"error_description"`
+}
+
+// problem returns the error that a caller would get; nil: a token.
+func (x explanation) problem() error {
+	if x.Allowed && x.Error == "" {
+		return nil
+	}
+	e := &client.Error{Status: http.StatusForbidden, Code: "access_denied", Description: "there would be no token"}
+	switch x.Error {
+	case "server_error":
+		e.Status, e.Code = http.StatusBadGateway, x.Error
+	case "invalid_request", "invalid_scope", "invalid_target", "unsupported_grant_type":
+		e.Status, e.Code = http.StatusBadRequest, x.Error
+	case "temporarily_unavailable":
+		e.Status, e.Code = http.StatusServiceUnavailable, x.Error
+	}
+	for _, more := range []string{x.Description, x.Failed} {
+		if more != "" {
+			e.Description += ": " + printable(more)
+		}
+	}
+	return e
+}
 
 func printExplanation(w io.Writer, text []byte, output string) error {
-	var explanation map[string]any
-	if err := json.Unmarshal(text, &explanation); err != nil {
+	var members map[string]any
+	var x explanation
+	if json.Unmarshal(text, &members) != nil || json.Unmarshal(text, &x) != nil {
 		return errors.New("the vendor's answer is no explanation")
 	}
 	if output == "json" {
 		_, _ = fmt.Fprintln(w, string(text))
-	} else {
-		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-		for _, name := range []string{"allowed", "mode", "rule", "would_deny", "nearest_rule", "failed", "error", "error_description"} {
-			if value, ok := explanation[name]; ok {
-				_, _ = fmt.Fprintf(table, "%s\t%s\n", name, printable(fmt.Sprint(value)))
-			}
-		}
-		if err := table.Flush(); err != nil {
-			return err
+		return x.problem()
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, name := range []string{"allowed", "mode", "rule", "would_deny", "nearest_rule", "failed", "error", "error_description"} {
+		if value, ok := members[name]; ok {
+			_, _ = fmt.Fprintf(table, "%s\t%s\n", name, printable(fmt.Sprint(value)))
 		}
 	}
-	if explanation["allowed"] != true {
-		return errDenied
-	}
-	return nil
+	return errors.Join(table.Flush(), x.problem())
 }

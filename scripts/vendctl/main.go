@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	_ "golang.org/x/crypto/x509roots/fallback" // for a container image without certificates of authorities
 
 	"tokenvendor/shared/client"
 )
@@ -28,6 +29,10 @@ const (
 	exitNotFound   = 4
 	exitTemporary  = 5
 	exitCredential = 6 // the vendor's client or its document is at fault
+
+	// As shells have them, of exec only.
+	exitNotStarted = 127
+	exitSignal     = 128
 )
 
 // usageError is a mistake on the command line.
@@ -64,11 +69,14 @@ func exitCode(err error) int {
 	var usage usageError
 	var failure *client.Error
 	var child *exec.ExitError
+	var notStarted notStartedError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &child):
-		return max(child.ExitCode(), exitFailed) // -1: a signal ended it
+		return exitCodeOfChild(child)
+	case errors.As(err, &notStarted):
+		return exitNotStarted
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotFound):
@@ -77,6 +85,13 @@ func exitCode(err error) int {
 		return exitCodeOf(failure)
 	}
 	return exitFailed
+}
+
+func exitCodeOfChild(child *exec.ExitError) int {
+	if status, ok := child.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		return exitSignal + int(status.Signal())
+	}
+	return child.ExitCode()
 }
 
 func exitCodeOf(e *client.Error) int {
@@ -114,10 +129,39 @@ func newRoot() *cobra.Command {
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetHelpCommand(&cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Print the commands, or the flags of one",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return usage("there is no such command")
+			}
+			return about.Help()
+		},
+	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	a.addFlags(root.PersistentFlags())
 	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP(), newOpenAPI(), newMan())
 	return root
+}
+
+// oneClient accepts the name of one client.
+func oneClient(_ *cobra.Command, args []string) error {
+	if len(args) != 1 {
+		return usage("got %d arguments, want the name of one client", len(args))
+	}
+	return clientNames(args)
+}
+
+// clientNames refuses texts that cannot be names of clients.
+func clientNames(names []string) error {
+	for _, name := range names {
+		if !client.ValidName(name) {
+			return usage("the name of a client has the characters a-z, 0-9 and -")
+		}
+	}
+	return nil
 }
 
 // exactly refuses another number of arguments.

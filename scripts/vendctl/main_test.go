@@ -52,7 +52,7 @@ func vendor(t *testing.T) (stackFile string) {
 		body, _ := io.ReadAll(r.Body)
 		switch {
 		case strings.Contains(string(body), "dry_run"):
-			_, _ = fmt.Fprintf(w, `{"dry_run":true,"allowed":%t,"mode":"iam"}`, status == 0)
+			_, _ = fmt.Fprintf(w, `{"dry_run":true,"allowed":%t,"mode":"iam","error":%q,"error_description":"d"}`, status == 0, code)
 		case status != 0:
 			w.WriteHeader(status)
 			_, _ = fmt.Fprintf(w, `{"error":%q,"error_description":"d"}`, code)
@@ -160,8 +160,20 @@ func TestExitCodes(t *testing.T) {
 		{[]string{local, "serve", "--socket", bad}, exitUsage},
 		{[]string{local, "serve", "--role-arn", "arn:aws:iam::123456789012:role/x"}, exitUsage},
 		{[]string{local, "get", "nobody"}, exitRefused},
-		{[]string{local, "get", "Not-A-Name"}, exitRefused},
+		{[]string{local, "get", "Not-A-Name"}, exitUsage},
+		{[]string{local, "get", "billing", "--min-ttl", "-1s"}, exitUsage},
+		{[]string{local, "serve", "--prefetch", "Not-A-Name"}, exitUsage},
+		{[]string{"service-key", "NOT VALID"}, exitUsage},
+		{[]string{"help", "nosuch"}, exitUsage},
+		{[]string{"help", "get"}, 0},
+		{[]string{local, "exec", "--scope", "a", "--route", "a=billing@https://x.example", "--", "true"}, exitUsage},
+		{[]string{local, "exec", "--route", "a=billing@https://x.example", "--route", "a=jwt@https://y.example", "--", "true"}, exitUsage},
+		{[]string{local, "exec", "--route", "a-b=billing@https://x.example", "--route", "a_b=jwt@https://y.example", "--", "true"}, exitUsage},
+		{[]string{local, "exec", "billing", "--", "/no/such/program"}, exitNotStarted},
 		{[]string{local, "explain", "nobody"}, exitRefused},
+		{[]string{local, "explain", "broken"}, exitCredential},
+		{[]string{local, "explain", "down"}, exitTemporary},
+		{[]string{local, "doctor", "broken"}, exitCredential},
 		{[]string{local, "explain", "billing"}, 0},
 		{[]string{"--local", stack + ".none", "get", "billing"}, exitNotFound},
 		{[]string{local, "--as", "nobody", "get", "billing"}, exitNotFound},
@@ -188,7 +200,8 @@ func TestDoctorSaysWhatToDo(t *testing.T) {
 	}{
 		{[]string{"--local", stack, "doctor"}, 0, []string{"credentials", "connection", "clock"}},
 		{[]string{"--local", stack, "doctor", "billing"}, 0, []string{"a token came after", "ends in 10m0s"}},
-		{[]string{"--local", stack, "doctor", "nobody"}, exitRefused, []string{"there would be no token", "ask the operators"}},
+		{[]string{"--local", stack, "doctor", "nobody"}, exitRefused, []string{"there would be no token: d", "ask the operators"}},
+		{[]string{"--local", stack, "doctor", "broken"}, exitCredential, []string{"tell the operators"}},
 		{[]string{"--api", closed, "--region", "eu-central-1", "doctor"}, exitFailed, []string{"refuses the connection", "check the network"}},
 		{[]string{"--api", "https://vendor.invalid", "--region", "eu-central-1", "doctor"}, exitFailed, []string{"does not resolve"}},
 		{[]string{"--local", stack, "doctor", "a", "b"}, exitUsage, nil},
@@ -237,50 +250,6 @@ func build(t *testing.T) string {
 		t.Fatalf("%v: %s", err, out)
 	}
 	return binary
-}
-
-// A program gets the token, or a route that adds it, and nothing else. Neither is in an argument
-// of a process.
-func TestExecShowsNothingElse(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("reads /proc")
-	}
-	binary, stack := build(t), vendor(t)
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.URL.Path+" "+r.Header.Get("Authorization"))
-	}))
-	defer api.Close()
-	const spy = `tr '\0' '\n' </proc/$PPID/cmdline; tr '\0' '\n' </proc/$PPID/environ; tr '\0' '\n' </proc/$$/cmdline; echo ---; env; exit 7`
-	output := func(args ...string) (outside, environment string) {
-		out, err := exec.CommandContext(t.Context(), binary, append([]string{"--local", stack, "exec"}, args...)...).Output()
-		var exit *exec.ExitError
-		if ok := asExit(err, &exit); !ok || exit.ExitCode() != 7 {
-			t.Fatalf("got %v, want the exit code of the program", err)
-		}
-		outside, environment, _ = strings.Cut(string(out), "---\n")
-		return outside, "\n" + environment
-	}
-	outside, environment := output("billing", "--", "sh", "-c", spy)
-	if strings.Contains(outside, "cnry-") || strings.Count(environment, "cnry-") != 1 || !strings.Contains(environment, "\nACCESS_TOKEN="+opaque+"\n") {
-		t.Errorf("a token: got %q and %q", outside, environment)
-	}
-	outside, environment = output("--route", "my-api=billing@"+api.URL+"/v1", "--", "sh", "-c", spy)
-	if strings.Contains(outside+environment, "cnry-") || strings.Contains(outside, "/r/my-api") || !strings.Contains(environment, "\nMY_API_URL=http://127.0.0.1:") {
-		t.Errorf("a route: got %q and %q", outside, environment)
-	}
-	if curl, err := exec.LookPath("curl"); err == nil {
-		out, err := exec.CommandContext(t.Context(), binary, "--local", stack, "exec", "--route", "my-api=billing@"+api.URL+"/v1", "--",
-			"sh", "-c", curl+` -sS "$MY_API_URL/orders"`).CombinedOutput()
-		if err != nil || string(out) != "/v1/orders Bearer "+opaque {
-			t.Errorf("got %q, %v", out, err)
-		}
-	}
-}
-
-func asExit(err error, target **exec.ExitError) bool {
-	exit, ok := err.(*exec.ExitError) //nolint:errorlint // of the command itself
-	*target = exit
-	return ok
 }
 
 // serveAt starts the command serve, and returns when it answers.
@@ -392,7 +361,7 @@ func TestServeOnASocket(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan int, 1)
 		go func() {
-			ended <- run(ctx, []string{"--local", stack, "serve", "-q", "--socket", socket, "--local-secret-file", file, "--prefetch", "billing", "--oneshot"}, io.Discard, io.Discard)
+			ended <- run(ctx, []string{"--local", stack, "serve", "-q", "--socket", socket, "--local-secret-file", file, "--prefetch", "billing", "--oneshot", "--local-secret-group", strconv.Itoa(os.Getgid())}, io.Discard, io.Discard)
 		}()
 		client := &http.Client{Transport: &http.Transport{DialContext: dialSocket(socket)}}
 		status := 0
@@ -409,52 +378,13 @@ func TestServeOnASocket(t *testing.T) {
 		if status != http.StatusOK {
 			t.Fatalf("got %d", status)
 		}
+		if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o660 {
+			t.Errorf("got the mode %v, %v of the socket, want that of a group", info.Mode(), err)
+		}
 		if code := <-ended; code != 0 {
 			t.Errorf("--oneshot: got the exit code %d", code)
 		}
 		stop()
-	}
-}
-
-// The process of an extension is frozen between invocations. It calls the vendor in an invocation
-// only, and ends with the environment.
-func TestServeAsLambdaExtension(t *testing.T) {
-	events, asked := make(chan string, 3), make(chan string, 10)
-	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		asked <- r.Method + " " + r.URL.Path + " " + r.Header.Get("Lambda-Extension-Name") + r.Header.Get("Lambda-Extension-Identifier")
-		w.Header().Set("Lambda-Extension-Identifier", "id-1")
-		if strings.HasSuffix(r.URL.Path, "/next") {
-			_, _ = fmt.Fprintf(w, `{"eventType":%q,"deadlineMs":1}`, <-events)
-		}
-	}))
-	defer api.Close()
-	t.Setenv("AWS_LAMBDA_RUNTIME_API", strings.TrimPrefix(api.URL, "http://"))
-	file := filepath.Join(t.TempDir(), "secret")
-	var log bytes.Buffer
-	ended := make(chan int, 1)
-	listen := freeAddress(t)
-	go func() {
-		ended <- run(t.Context(), []string{"--local", vendor(t), "serve", "-q", "--listen", listen, "--local-secret-file", file, "--lambda-extension", "--prefetch", "billing,nobody"}, io.Discard, &log)
-	}()
-	for _, want := range []string{"POST /2020-01-01/extension/register vendctl", "GET /2020-01-01/extension/event/next id-1"} {
-		if got := <-asked; got != want {
-			t.Errorf("got %q, want %q", got, want)
-		}
-	}
-	events <- "INVOKE"
-	<-asked                                                // the work of the invocation is done
-	resp, err := http.Get("http://" + listen + "/healthz") //nolint:noctx // a test
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	events <- "SHUTDOWN"
-	if code := <-ended; code != 0 || !strings.Contains(log.String(), "prefetch of nobody") || strings.Contains(log.String(), "prefetch of billing") {
-		t.Errorf("got %d, %q, want one failed prefetch", code, log.String())
-	}
-	t.Setenv("AWS_LAMBDA_RUNTIME_API", "")
-	if _, errs, code := vendctl(t, "--local", vendor(t), "serve", "-q", "--listen", freeAddress(t), "--local-secret-file", file, "--lambda-extension"); code != exitUsage {
-		t.Errorf("outside of Lambda: got %d, %q", code, errs)
 	}
 }
 

@@ -2,22 +2,16 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"tokenvendor/scripts/vendctl/endpoint"
 	"tokenvendor/shared/client"
@@ -25,92 +19,8 @@ import (
 
 const defaultListen = "127.0.0.1:8973"
 
-// location is where the local endpoint is.
-type location struct{ listen, socket, secretFile, secretGroup string }
-
-func (p *location) addFlags(flags *pflag.FlagSet) {
-	flags.StringVar(&p.listen, "listen", defaultListen, "address of the endpoint on this machine")
-	flags.StringVar(&p.secretFile, "local-secret-file", "", "file of the local secret (default: one for each address in the user's runtime or cache directory)")
-}
-
-// check refuses an address that other machines reach.
-func (p *location) check() error {
-	host, port, err := net.SplitHostPort(p.listen)
-	if err != nil || port == "" || !endpoint.IsLoopback(host) {
-		return usage("--listen must be an address of this machine only, such as %s", defaultListen)
-	}
-	return nil
-}
-
-// file returns the file of the local secret.
-func (p *location) file() (string, error) {
-	if p.secretFile != "" {
-		return p.secretFile, nil
-	}
-	dir := os.Getenv("XDG_RUNTIME_DIR")
-	if dir == "" {
-		var err error
-		if dir, err = os.UserCacheDir(); err != nil {
-			return "", usage("there is no directory for the local secret: give --local-secret-file")
-		}
-	}
-	name := strings.NewReplacer(":", "-", "[", "", "]", "", "/", "-").Replace(strings.Trim(p.listen+p.socket, "/"))
-	return filepath.Join(dir, "vendctl", name+".secret"), nil
-}
-
-// readSecret returns the local secret of a running endpoint.
-func (p *location) readSecret() (string, error) {
-	file, err := p.file()
-	if err != nil {
-		return "", err
-	}
-	text, err := os.ReadFile(file) //nolint:gosec // the user names it
-	if err != nil {
-		return "", fmt.Errorf("the local secret: %w: is vendctl serve running?", err)
-	}
-	return strings.TrimSpace(string(text)), nil
-}
-
-// writeSecret writes a new local secret, which only the user may read, and returns it. An old
-// file is replaced, so that a program that still has the old secret gets 401.
-func (p *location) writeSecret() (secret string, err error) {
-	file, err := p.file()
-	if err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return "", fmt.Errorf("the local secret: %w", err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(file), ".secret-") // of mode 0600
-	if err != nil {
-		return "", fmt.Errorf("the local secret: %w", err)
-	}
-	secret = rand.Text()
-	_, err = f.WriteString(secret) // without a newline, for curl and others
-	if err = errors.Join(err, p.share(f), f.Close()); err == nil {
-		err = os.Rename(f.Name(), file)
-	}
-	if err != nil {
-		return "", errors.Join(fmt.Errorf("the local secret: %w", err), os.Remove(f.Name()))
-	}
-	return secret, nil
-}
-
-// share lets a group read the local secret.
-func (p *location) share(f *os.File) error {
-	if p.secretGroup == "" {
-		return nil
-	}
-	group, err := user.LookupGroup(p.secretGroup)
-	if err != nil {
-		return usage("--local-secret-group: there is no such group")
-	}
-	id, err := strconv.Atoi(group.Gid)
-	if err != nil {
-		return usage("--local-secret-group: this system has no groups with numbers")
-	}
-	return errors.Join(f.Chown(-1, id), f.Chmod(0o640))
-}
+// shutdownTime is how long running answers may take at the end.
+const shutdownTime = 3 * time.Second
 
 func newServe(a *access) *cobra.Command {
 	var p location
@@ -126,7 +36,7 @@ func newServe(a *access) *cobra.Command {
 		Args: exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			parsed, err := parseRoutes(routes)
-			if err != nil {
+			if err = errors.Join(err, clientNames(s.prefetch)); err != nil {
 				return err
 			}
 			if role != "" {
@@ -145,7 +55,7 @@ func newServe(a *access) *cobra.Command {
 	p.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&p.socket, "socket", "", "listen on this Unix socket instead")
 	cmd.Flags().StringArrayVar(&routes, "route", nil, "NAME=CLIENT@https://host/prefix: /r/NAME/… leads there with the client's token; may be repeated")
-	cmd.Flags().StringVar(&p.secretGroup, "local-secret-group", "", "group that may read the local secret too")
+	cmd.Flags().StringVar(&p.secretGroup, "local-secret-group", "", "group that may read the local secret too, by its name or number")
 	cmd.Flags().StringSliceVar(&s.prefetch, "prefetch", nil, "clients whose tokens are fetched at the start and kept fresh")
 	cmd.Flags().BoolVar(&s.oneshot, "oneshot", false, "end after the first token")
 	cmd.Flags().StringVar(&role, "role-arn", "", "role to assume for the calls of the vendor")
@@ -178,7 +88,7 @@ type service struct {
 
 // serve serves until ctx ends.
 func (s *service) serve(ctx context.Context) error {
-	listener, err := s.open(ctx)
+	listener, err := s.location.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -191,7 +101,14 @@ func (s *service) serve(ctx context.Context) error {
 		return errors.Join(err, listener.Close())
 	}
 	if !s.quiet {
-		_, _ = fmt.Fprintf(s.out, "token endpoint: http://%s/oauth2/token\nlocal secret:   %s\n", listener.Addr(), file)
+		address := "http://" + listener.Addr().String() + "/oauth2/token"
+		if s.location.socket != "" {
+			address = "/oauth2/token at the socket " + s.location.socket
+		}
+		_, _ = fmt.Fprintf(s.out, "token endpoint: %s\nlocal secret:   %s\n", address, file)
+	}
+	if err := notifyReady(ctx); err != nil {
+		return errors.Join(err, listener.Close())
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -199,40 +116,41 @@ func (s *service) serve(ctx context.Context) error {
 	if s.oneshot {
 		given = stop
 	}
-	return s.run(ctx, listener, secret, given)
-}
-
-func (s *service) open(ctx context.Context) (net.Listener, error) {
-	if s.location.socket == "" {
-		if err := s.location.check(); err != nil {
-			return nil, err
-		}
-		return (&net.ListenConfig{}).Listen(ctx, "tcp", s.location.listen)
-	}
-	// A socket of a process that was killed is still there.
-	if conn, err := net.Dial("unix", s.location.socket); err == nil {
-		_ = conn.Close()
-		return nil, errors.New("--socket: another program listens there")
-	}
-	if info, err := os.Lstat(s.location.socket); err == nil && info.Mode()&os.ModeSocket == 0 {
-		return nil, usage("--socket: there is a file of this name that is no socket")
-	}
-	_ = os.Remove(s.location.socket)
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", s.location.socket)
+	handler, err := s.handler(secret, given)
 	if err != nil {
-		return nil, err
+		return errors.Join(err, listener.Close())
 	}
-	return listener, os.Chmod(s.location.socket, 0o600)
+	return s.run(ctx, listener, handler)
 }
 
-// run serves listener until ctx ends.
-func (s *service) run(ctx context.Context, listener net.Listener, secret string, given func()) error {
+// notifyReady tells systemd that the endpoint listens and that the local secret can be read
+// (sd_notify(3)).
+func notifyReady(ctx context.Context) error {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return nil
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "unixgram", socket)
+	if err != nil {
+		return errors.New("NOTIFY_SOCKET cannot be reached")
+	}
+	_, err = io.WriteString(conn, "READY=1")
+	return errors.Join(err, conn.Close())
+}
+
+// handler returns the endpoint. given is called after each token; nil: nothing is.
+func (s *service) handler(secret string, given func()) (http.Handler, error) {
 	handler, err := endpoint.New(endpoint.Config{
 		Tokens: s.tokens, Secret: secret, Routes: s.routes, Socket: s.location.socket != "", Log: s.log, Given: given,
 	})
 	if err != nil {
-		return errors.Join(usageError{err}, listener.Close())
+		return nil, usageError{err}
 	}
+	return handler, nil
+}
+
+// run serves listener until ctx ends.
+func (s *service) run(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -248,16 +166,19 @@ func (s *service) run(ctx context.Context, listener net.Listener, secret string,
 			background.Go(func() { s.keepFresh(ctx, name) })
 		}
 	}
-	ended := context.AfterFunc(ctx, func() {
-		closing, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	// Serve returns when Shutdown begins, but running answers go on.
+	background.Go(func() {
+		<-ctx.Done()
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
 		defer cancel()
 		_ = server.Shutdown(closing)
 	})
-	defer ended()
-	err = server.Serve(listener)
+	err := server.Serve(listener)
+	ended := ctx.Err() != nil && errors.Is(err, http.ErrServerClosed)
+	stop()
 	background.Wait()
 	switch {
-	case ctx.Err() == nil || !errors.Is(err, http.ErrServerClosed):
+	case !ended:
 		return err
 	case errors.Is(failure, context.Canceled):
 		return nil
@@ -273,11 +194,15 @@ func (s *service) extend(ctx context.Context) error {
 		return err
 	}
 	return e.run(ctx, func(ctx context.Context) {
+		var all sync.WaitGroup
 		for _, name := range s.prefetch {
-			if _, err := s.tokens.Token(ctx, client.Request{Client: name}); err != nil && ctx.Err() == nil {
-				_, _ = fmt.Fprintln(s.out, "vendctl: prefetch of", name+":", err)
-			}
+			all.Go(func() {
+				if _, err := s.tokens.Token(ctx, client.Request{Client: name}); err != nil {
+					_, _ = fmt.Fprintln(s.out, "vendctl: prefetch of", name+":", err)
+				}
+			})
 		}
+		all.Wait()
 	})
 }
 

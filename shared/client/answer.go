@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -190,6 +191,27 @@ func (e *Error) Temporary() bool {
 		return e.Code == "" // API Gateway's own
 	}
 	return false
+}
+
+// isOutage reports whether another URL may do better.
+func isOutage(err error) bool {
+	var failure *Error
+	return errors.As(err, &failure) && (failure.Status == 0 || failure.Status >= http.StatusInternalServerError)
+}
+
+// worse returns the error that says more of two outages: that of the vendor, rather than that of a
+// proxy or of a connection. It may be tried again as soon as one of the URLs may.
+func worse(a, b error) error {
+	var one, other *Error
+	if !errors.As(a, &one) || !errors.As(b, &other) {
+		return b
+	}
+	if one.Status < other.Status && one.Status == 0 || one.Code == "" && other.Code != "" && other.Status != 0 {
+		one, other = other, one
+	}
+	own := *one
+	own.RetryAfter = min(one.RetryAfter, other.RetryAfter)
+	return &own
 }
 
 // readError reads an error document of the vendor (RFC 6749 section 5.2), or the message of API

@@ -130,21 +130,6 @@ type pause struct {
 	failure *Error
 }
 
-// worse returns the error that says more of two outages: that of the vendor, rather than that of a
-// proxy or of a connection. It may be tried again as soon as one of the URLs may.
-func worse(a, b error) error {
-	var one, other *Error
-	if !errors.As(a, &one) || !errors.As(b, &other) {
-		return b
-	}
-	if one.Status < other.Status && one.Status == 0 || one.Code == "" && other.Code != "" && other.Status != 0 {
-		one, other = other, one
-	}
-	own := *one
-	own.RetryAfter = min(one.RetryAfter, other.RetryAfter)
-	return &own
-}
-
 // note logs a call.
 func (a *api) note(e *endpoint, client string, took time.Duration, failure error) {
 	problem := "none"
@@ -176,12 +161,6 @@ func (a *api) use(at int, failed, probe bool) {
 	case probe && at == 0:
 		a.current = 0
 	}
-}
-
-// isOutage reports whether another URL may do better.
-func isOutage(err error) bool {
-	var failure *Error
-	return errors.As(err, &failure) && (failure.Status == 0 || failure.Status >= http.StatusInternalServerError)
 }
 
 // encode returns the body of a request. In a direct invoke it names the client.

@@ -34,6 +34,8 @@ type vendor struct {
 	status int      // of all answers; 0: 200
 	delay  time.Duration
 	offset time.Duration // of the clock
+	// lifeless tokens have no expires_in.
+	lifeless bool
 }
 
 func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -50,6 +52,10 @@ func (v *vendor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Retry-After", "7")
 		w.WriteHeader(status)
 		_, _ = fmt.Fprintf(w, `{"error":%q,"error_description":"d","request_id":"r1"}`, map[int]string{503: "temporarily_unavailable", 403: "access_denied", 502: "server_error"}[status])
+		return
+	}
+	if v.lifeless {
+		_, _ = fmt.Fprintf(w, `{"access_token":"%s-%d","token_type":"Bearer"}`, tokenCanary, n)
 		return
 	}
 	_, _ = fmt.Fprintf(w, `{"access_token":"%s-%d","token_type":"Bearer","expires_in":600,"refresh_after":480,"scope":"read"}`, tokenCanary, n)

@@ -3,13 +3,17 @@ package endpoint
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 
 	"tokenvendor/shared/client"
 )
@@ -55,10 +59,12 @@ func (r *Route) check() error {
 // serveRoute checks the local secret, which the target must not see, and removes it.
 func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request) {
 	name, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.EscapedPath(), "/r/"), "/")
-	secret := r.Header.Get(secretHeader)
-	inPath := ""
-	if own, after, _ := strings.Cut(rest, "/"); strings.HasPrefix(own, "~") {
-		secret, rest, inPath = own[1:], after, own
+	secret, own := r.Header.Get(secretHeader), "/r/"+name
+	segment, after, _ := strings.Cut(rest, "/")
+	plain, err := url.PathUnescape(segment)
+	inPath := err == nil && strings.HasPrefix(plain, "~") && (secret == "" || s.known(plain[1:]))
+	if inPath {
+		secret, rest, own = plain[1:], after, own+"/"+segment
 	}
 	proxy := s.routes[name]
 	switch {
@@ -69,32 +75,81 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request) {
 	case proxy == nil:
 		answer(w, http.StatusNotFound, failure{Error: "invalid_request", Description: "there is no such route"})
 		return
-	case climbs(rest):
-		answer(w, http.StatusBadRequest, failure{Error: "invalid_request", Description: "the path must not have .. in it"})
+	case r.Method == http.MethodTrace || r.Method == http.MethodConnect:
+		// A server that supports TRACE shows the token to the program.
+		answer(w, http.StatusMethodNotAllowed, failure{Error: "invalid_request", Description: "a route passes no " + r.Method})
 		return
 	}
-	own := r.Clone(r.Context())
-	own.Header.Del(secretHeader)
-	own.Header.Del("Authorization")
-	if inPath != "" {
-		own.Header.Del("Referer") // of a page below the route, with the secret in its path
-	}
-	own.URL.Path, own.URL.RawPath = "/"+rest, ""
-	if plain, err := url.PathUnescape(rest); err == nil {
-		own.URL.Path, own.URL.RawPath = "/"+plain, "/"+rest
-	}
-	if err := keepBody(own); err != nil {
-		answer(w, http.StatusBadRequest, failure{Error: "invalid_request", Description: "the body cannot be read"})
+	out, problem := s.outgoing(r, rest)
+	if problem != "" {
+		answer(w, http.StatusBadRequest, failure{Error: "invalid_request", Description: problem})
 		return
 	}
-	path := strings.TrimSuffix("/r/"+name+"/"+inPath, "/")
-	proxy.ServeHTTP(w, own.WithContext(context.WithValue(r.Context(), ownPath{}, path)))
+	w.Header().Del("Cache-Control") // the target says
+	proxy.ServeHTTP(w, out.WithContext(context.WithValue(r.Context(), routePath{}, routePath{own, inPath})))
+	if s.cfg.Given != nil {
+		s.cfg.Given()
+	}
 }
 
-// climbs reports whether a path leads out of the prefix of a target.
-func climbs(path string) bool {
-	for segment := range strings.SplitSeq(strings.NewReplacer("%2f", "/", "%2F", "/", "%5c", "/", "%5C", "/", `\`, "/").Replace(path), "/") {
-		if plain, err := url.PathUnescape(segment); err != nil || plain == ".." || plain == "." {
+// outgoing returns the request that goes to the target, with the path below its prefix.
+func (s *Server) outgoing(r *http.Request, path string) (out *http.Request, problem string) {
+	if climbs(path, 2) {
+		return nil, "the path must not have .. in it"
+	}
+	out = r.Clone(r.Context())
+	out.Header.Del(secretHeader)
+	out.Header.Del("Authorization")
+	if s.holdsSecret(out.Header.Get("Referer")) {
+		out.Header.Del("Referer") // of a page below the route
+	}
+	out.URL.Path, out.URL.RawPath = "/"+path, ""
+	if plain, err := url.PathUnescape(path); err == nil {
+		out.URL.Path, out.URL.RawPath = "/"+plain, "/"+path
+	}
+	if s.shows(out) {
+		return nil, "the local secret is in the request once more, where the target would see it"
+	}
+	if keepBody(out) != nil {
+		return nil, "the body cannot be read"
+	}
+	return out, ""
+}
+
+// routePath is the context key of the path that leads to a route. secret: it holds the local
+// secret.
+type routePath struct {
+	path   string
+	secret bool
+}
+
+// shows reports whether a request that goes to a target holds the local secret.
+func (s *Server) shows(r *http.Request) bool {
+	if s.holdsSecret(r.URL.Path) || s.holdsSecret(r.URL.RawQuery) {
+		return true
+	}
+	for _, values := range r.Header {
+		if slices.ContainsFunc(values, s.holdsSecret) {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) holdsSecret(text string) bool {
+	plain, err := url.QueryUnescape(text)
+	return strings.Contains(text, s.cfg.Secret) || err == nil && strings.Contains(plain, s.cfg.Secret)
+}
+
+// climbs reports whether a path leads out of the prefix of a target. Some servers ignore what
+// follows a semicolon in a segment (Tomcat, Jetty), or unescape again: so often that is tried.
+func climbs(path string, again int) bool {
+	for segment := range strings.SplitSeq(strings.ReplaceAll(path, `\`, "/"), "/") {
+		if dots, _, _ := strings.Cut(segment, ";"); dots == ".." || dots == "." {
+			return true
+		}
+		plain, err := url.PathUnescape(segment)
+		if err == nil && plain != segment && again > 0 && climbs(plain, again-1) {
 			return true
 		}
 	}
@@ -121,63 +176,99 @@ func (s *Server) newProxy(route Route) http.Handler {
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.SetURL(route.Target)
 			p.Out.Host = ""
+			// As it was sent: OData has semicolons in it.
+			p.Out.URL.RawQuery = p.In.URL.RawQuery
 		},
-		Transport:     &observed{s.cfg.Tokens.Transport(client.Request{Client: route.Client}, nil), s, route},
+		Transport:     s.cfg.Tokens.Transport(client.Request{Client: route.Client}, &observed{s, &route}),
 		FlushInterval: -1,
 		ModifyResponse: func(resp *http.Response) error {
-			route.rewriteLocation(resp)
-			return nil
+			s.counts.add("route", outcome(nil))
+			own, _ := resp.Request.Context().Value(routePath{}).(routePath)
+			route.rewriteCookies(resp, own)
+			return route.rewriteLocation(resp, own)
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			s.counts.add("route", outcome(err))
 			var e *client.Error
-			if errors.As(err, &e) {
+			switch {
+			case errors.As(err, &e):
 				s.fail(w, err)
-				return
+			case errors.Is(err, errLeadsAway):
+				answer(w, http.StatusBadGateway, failure{Error: "server_error", Description: err.Error()})
+			default:
+				answer(w, http.StatusBadGateway, failure{Error: "server_error", Description: "the target of the route cannot be reached"})
 			}
-			answer(w, http.StatusBadGateway, failure{Error: "server_error", Description: "the target of the route cannot be reached"})
 		},
 		// Its messages hold URLs of programs.
 		ErrorLog: log.New(io.Discard, "", 0),
 	}
 }
 
+// below returns the path of a route that leads to a path of its target.
+func (r *Route) below(own routePath, path string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(r.Target.EscapedPath(), "/")+"/")
+	return own.path + "/" + rest, ok
+}
+
+var errLeadsAway = errors.New("the target redirects out of the route, and programs would send the local secret there as Referer: " +
+	"send it as " + secretHeader + ", or give the route a shorter prefix")
+
 // rewriteLocation lets a redirect within the target lead through the route again: its program
 // has no token for the target itself.
-func (r *Route) rewriteLocation(resp *http.Response) {
+func (r *Route) rewriteLocation(resp *http.Response, own routePath) error {
 	location, err := resp.Location()
-	own, _ := resp.Request.Context().Value(ownPath{}).(string)
-	if err != nil || own == "" || location.Scheme != r.Target.Scheme || location.Host != r.Target.Host {
-		return
+	switch {
+	case errors.Is(err, http.ErrNoLocation):
+		return nil
+	case err != nil:
+		return errLeadsAway
 	}
-	if rest, ok := strings.CutPrefix(location.EscapedPath(), strings.TrimSuffix(r.Target.EscapedPath(), "/")+"/"); ok {
-		target := own + "/" + rest
-		if location.RawQuery != "" {
-			target += "?" + location.RawQuery
+	if location.Scheme == r.Target.Scheme && location.Host == r.Target.Host {
+		if target, ok := r.below(own, location.EscapedPath()); ok {
+			if location.RawQuery != "" {
+				target += "?" + location.RawQuery
+			}
+			resp.Header.Set("Location", target)
+			return nil
 		}
-		resp.Header.Set("Location", target)
+	}
+	if own.secret {
+		return errLeadsAway
+	}
+	return nil
+}
+
+// rewriteCookies keeps cookies within the route: all routes have one host, and a program would
+// send them to the targets of the others.
+func (r *Route) rewriteCookies(resp *http.Response, own routePath) {
+	cookies := resp.Cookies()
+	resp.Header.Del("Set-Cookie")
+	for _, cookie := range cookies {
+		path, ok := r.below(own, cookie.Path)
+		if !ok {
+			path = own.path + "/"
+		}
+		// The route has no TLS, so that programs would not send them back.
+		cookie.Path, cookie.Domain, cookie.Secure, cookie.SameSite = path, "", false, http.SameSiteDefaultMode
+		if text := cookie.String(); text != "" {
+			resp.Header.Add("Set-Cookie", text)
+		}
 	}
 }
 
-// ownPath is the context key of the path that leads to a route, with the local secret if the
-// program has it there.
-type ownPath struct{}
-
-// observed counts and logs what a route sends.
+// observed logs the tokens that a route sends.
 type observed struct {
-	http.RoundTripper
-
 	server *Server
-	route  Route
+	route  *Route
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (o *observed) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := o.RoundTripper.RoundTrip(req)
-	o.server.counts.add("route", outcome(err))
+	resp, err := o.server.targets.RoundTrip(req)
 	if err == nil {
-		if t, failure := o.server.cfg.Tokens.Token(req.Context(), client.Request{Client: o.route.Client}); failure == nil {
-			o.server.given(o.route.Client, o.route.Name, t)
-		}
+		_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+		sum := sha256.Sum256([]byte(token))
+		o.server.log(o.route.Client, o.route.Name, hex.EncodeToString(sum[:]), time.Time{})
 	}
 	return resp, err
 }

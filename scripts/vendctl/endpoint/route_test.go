@@ -3,11 +3,14 @@ package endpoint_test
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +64,14 @@ func (s *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/moved"):
 		w.Header().Set("Location", s.URL+"/prefix/there?x=1")
 		w.WriteHeader(http.StatusFound)
+	case strings.HasSuffix(r.URL.Path, "/above"):
+		w.Header().Set("Location", "/other/page")
+		w.WriteHeader(http.StatusFound)
+	case strings.HasSuffix(r.URL.Path, "/cookies"):
+		for _, cookie := range []string{"a=1; Path=/; Secure; SameSite=None", "b=2; Path=/prefix/deep; HttpOnly", "c=3; Domain=127.0.0.1"} {
+			w.Header().Add("Set-Cookie", cookie)
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
 	case strings.HasSuffix(r.URL.Path, "/away"):
 		w.Header().Set("Location", "https://other.example/x")
 		w.WriteHeader(http.StatusFound)
@@ -103,9 +114,11 @@ func TestRouteAddsTheToken(t *testing.T) {
 		{"/r/api/", "GET /prefix/ " + tokenCanary + "-1 "},
 		{"/r/api/~" + secretCanary + "/a", "GET /prefix/a " + tokenCanary + "-1 "},
 		{"/r/api/~" + secretCanary, "GET /prefix/ " + tokenCanary + "-1 "},
+		{"/r/api/%7E" + secretCanary + "/a", "GET /prefix/a " + tokenCanary + "-1 "},
+		{"/r/api/Books?$expand=author($select=name;$top=1)&b=%zz&a=1", "GET /prefix/Books?$expand=author($select=name;$top=1)&b=%zz&a=1 " + tokenCanary + "-1 "},
 	} {
 		header := withSecret()
-		if strings.Contains(test.path, "~") {
+		if strings.Contains(test.path, secretCanary) {
 			header = map[string]string{"Referer": k.URL + test.path}
 		}
 		r := k.get(test.path, header)
@@ -132,20 +145,30 @@ func TestRouteRefuses(t *testing.T) {
 	}{
 		"no secret":        {"/r/api/x", nil, 401},
 		"wrong secret":     {"/r/api/x", map[string]string{"Token-Vendor-Local-Secret": "x"}, 401},
-		"wrong path":       {"/r/api/~x/x", withSecret(), 401},
+		"wrong path":       {"/r/api/~x/x", nil, 401},
 		"no such route":    {"/r/other/x", withSecret(), 404},
 		"climbs":           {"/r/api/../x", withSecret(), 400},
 		"climbs encoded":   {"/r/api/a/%2e%2e/%2e%2e/x", withSecret(), 400},
 		"climbs slash":     {"/r/api/a%2f..%2f..%2fx", withSecret(), 400},
 		"climbs backslash": {"/r/api/..%5cx", withSecret(), 400},
 		"dot":              {"/r/api/./x", withSecret(), 400},
+		"climbs parameter": {"/r/api/..;a=b/..;/x", withSecret(), 400},
+		"climbs twice":     {"/r/api/100%25/%252e%252e/x", withSecret(), 400},
+		"secret twice":     {"/r/api/~" + secretCanary + "/~" + secretCanary + "/x", nil, 400},
+		"secret in query":  {"/r/api/x?a=~" + secretCanary, withSecret(), 400},
+		"secret in header": {"/r/api/x", map[string]string{"Token-Vendor-Local-Secret": secretCanary, "Destination": "/r/api/~" + secretCanary + "/y"}, 400},
+		"redirect":         {"/r/api/~" + secretCanary + "/away", nil, 502},
+		"redirect above":   {"/r/api/~" + secretCanary + "/above", nil, 502},
 	} {
 		if r := k.get(test.path, test.header); r.status != test.want {
 			t.Errorf("%s: got %d %s, want %d", name, r.status, r.body, test.want)
 		}
 	}
-	if len(api.requests()) != 0 || len(k.vendor.requests()) != 0 {
-		t.Errorf("the target got %q", api.requests())
+	if r := k.do(http.MethodTrace, "/r/api/x", withSecret(), nil); r.status != http.StatusMethodNotAllowed {
+		t.Errorf("TRACE: got %d", r.status)
+	}
+	if got := api.requests(); len(got) != 2 || !strings.Contains(got[0]+got[1], "/away") || !strings.Contains(got[0]+got[1], "/above") {
+		t.Errorf("the target got %q, want the redirects only", got)
 	}
 }
 
@@ -197,6 +220,35 @@ func TestRouteFollowsRedirectsOfItsTarget(t *testing.T) {
 		if r := k.get(path, withSecret()); r.header.Get("Location") != want {
 			t.Errorf("%s: got %q, want %q", path, r.header.Get("Location"), want)
 		}
+	}
+}
+
+// All routes have one host: a program must not send the cookies of one target to another.
+func TestRouteKeepsCookiesToItself(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL+"/prefix")
+	r := k.get("/r/api/cookies", withSecret())
+	want := []string{"a=1; Path=/r/api/", "b=2; Path=/r/api/deep; HttpOnly", "c=3; Path=/r/api/"}
+	if got := r.header.Values("Set-Cookie"); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := r.header.Values("Cache-Control"); !slices.Equal(got, []string{"max-age=60"}) {
+		t.Errorf("got Cache-Control %q, want that of the target", got)
+	}
+}
+
+// A token whose life is not known is not kept. Each request has one of its own, and the log names
+// the one that was sent.
+func TestRouteLogsTheTokenThatItSends(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL)
+	k.vendor.lifeless = true
+	k.get("/r/api/x", withSecret())
+	sum := sha256.Sum256([]byte(tokenCanary + "-1"))
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if got := k.vendor.requests(); len(got) != 1 || !strings.Contains(k.log.String(), hex.EncodeToString(sum[:])) {
+		t.Errorf("got %d calls of the vendor and the log %s", len(got), k.log.String())
 	}
 }
 

@@ -51,7 +51,9 @@ type Server struct {
 	secret [sha256.Size]byte
 	routes map[string]http.Handler
 	counts counts
-	logMu  sync.Mutex
+	// targets sends the requests of routes.
+	targets *http.Transport
+	logMu   sync.Mutex
 }
 
 // New returns a Server. The error names the member or the route that is not valid.
@@ -66,6 +68,10 @@ func New(cfg Config) (*Server, error) {
 		cfg.Log = io.Discard
 	}
 	s := &Server{cfg: cfg, secret: sha256.Sum256([]byte(cfg.Secret)), routes: make(map[string]http.Handler)}
+	s.targets = &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second,
+		IdleConnTimeout: 90 * time.Second, MaxIdleConnsPerHost: 16, DisableCompression: true,
+	}
 	for _, route := range cfg.Routes {
 		if err := route.check(); err != nil {
 			return nil, err
@@ -180,7 +186,7 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 		document.Error = "server_error"
 	}
 	if status >= http.StatusTooManyRequests || e.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(max(1, int(e.RetryAfter/time.Second))))
+		w.Header().Set("Retry-After", strconv.Itoa(max(1, int((e.RetryAfter+time.Second-1)/time.Second))))
 	}
 	answer(w, status, document)
 }

@@ -6,6 +6,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,8 +55,11 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	s.given(request.Client, "", t)
+	s.log(request.Client, "", t.Fingerprint(), t.Expiry())
 	write(w, http.StatusOK, t.JSON(s.cfg.Now()))
+	if s.cfg.Given != nil {
+		s.cfg.Given()
+	}
 }
 
 func outcome(err error) string {
@@ -102,48 +106,62 @@ func clientCredentials(r *http.Request, form url.Values) (id, secret string, bas
 	return id, secret, true
 }
 
-// readRequest returns what the form asks for. Libraries add response_type (@sap/xssec) and an
-// empty assertion, which mean nothing here.
+// readRequest returns what the form asks for. An empty parameter counts as left out (RFC 6749
+// section 3.1). Libraries add response_type (@sap/xssec), which means nothing here.
 func readRequest(id string, form url.Values) (r client.Request, problem string) {
-	if id == "" {
+	switch {
+	case id == "":
 		return r, "client_id is missing: it is the name of the vendor's client"
+	case !client.ValidName(id):
+		return r, "client_id is not the name of a client of the vendor, which has the characters a-z, 0-9 and -"
 	}
 	r.Client = id
 	for name, values := range form {
+		if name == "resource" {
+			r.Resource = slices.DeleteFunc(values, func(value string) bool { return value == "" })
+			continue
+		}
 		value := values[0]
-		switch name {
-		case "client_id", "client_secret", "grant_type", "response_type":
-		case "scope":
-			r.Scope = strings.Fields(value)
-		case "resource":
-			r.Resource = values
-		case "audience":
-			r.Audience = value
-		case "token_format":
-			r.TokenFormat = value
-		case "app_tid":
-			r.AppTID = value
-		case "min_ttl":
-			seconds, err := strconv.ParseUint(value, 10, 17)
-			if err != nil {
-				return r, "min_ttl must be a whole number of seconds"
-			}
-			r.MinTTL = time.Duration(seconds) * time.Second //nolint:gosec // 17 bits
-		default:
-			if value == "" {
-				continue
-			}
-			if r.Parameters == nil {
-				r.Parameters = make(map[string]string)
-			}
-			r.Parameters[name] = value
+		if value == "" {
+			continue
+		}
+		if problem = setParameter(&r, name, value); problem != "" {
+			return r, problem
 		}
 	}
 	return r, ""
 }
 
-// given logs a token that a program gets, or that a route sends.
-func (s *Server) given(name, route string, t *client.Token) {
+func setParameter(r *client.Request, name, value string) (problem string) {
+	switch name {
+	case "client_id", "client_secret", "grant_type", "response_type":
+	case "client", "claim", "rejected", "dry_run":
+		return name + " is for the vendor's own API"
+	case "scope":
+		r.Scope = strings.Fields(value)
+	case "audience":
+		r.Audience = value
+	case "token_format":
+		r.TokenFormat = value
+	case "app_tid":
+		r.AppTID = value
+	case "min_ttl":
+		seconds, err := strconv.ParseUint(value, 10, 17)
+		if err != nil {
+			return "min_ttl must be a whole number of seconds"
+		}
+		r.MinTTL = time.Duration(seconds) * time.Second //nolint:gosec // 17 bits
+	default:
+		if r.Parameters == nil {
+			r.Parameters = make(map[string]string)
+		}
+		r.Parameters[name] = value
+	}
+	return ""
+}
+
+// log logs a token that a program gets, or that a route sends. end is zero if it is not known.
+func (s *Server) log(name, route, fingerprint string, end time.Time) {
 	line := struct {
 		Time      time.Time `json:"time"`
 		Type      string    `json:"type"`
@@ -151,17 +169,14 @@ func (s *Server) given(name, route string, t *client.Token) {
 		Route     string    `json:"route,omitempty"`
 		Token     string    `json:"token_sha256"`
 		ExpiresAt int64     `json:"expires_at,omitempty"`
-	}{s.cfg.Now().UTC(), "token", name, route, t.Fingerprint(), 0}
-	if !t.Expiry().IsZero() {
-		line.ExpiresAt = t.Expiry().Unix()
+	}{s.cfg.Now().UTC(), "token", name, route, fingerprint, 0}
+	if !end.IsZero() {
+		line.ExpiresAt = end.Unix()
 	}
 	text, err := json.Marshal(line)
 	if err == nil {
 		s.logMu.Lock()
 		_, _ = s.cfg.Log.Write(append(text, '\n'))
 		s.logMu.Unlock()
-	}
-	if s.cfg.Given != nil {
-		s.cfg.Given()
 	}
 }

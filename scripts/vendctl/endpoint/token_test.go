@@ -3,6 +3,7 @@ package endpoint_test
 import (
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -30,7 +31,7 @@ func TestAnyOAuthLibraryGetsAToken(t *testing.T) {
 
 func TestParametersReachTheVendor(t *testing.T) {
 	k := newKit(t)
-	form := good("scope", "a b", "resource", "urn:x", "resource", "urn:y", "audience", "au", "token_format", "jwt", "app_tid", "tid", "min_ttl", "60",
+	form := good("empty", "", "scope", "a b", "resource", "", "resource", "urn:x", "resource", "urn:y", "audience", "au", "token_format", "jwt", "app_tid", "tid", "min_ttl", "60",
 		"response_type", "token", "authorities", `{"a":"b"}`, "assertion", "")
 	if r := k.post("/oauth/token", nil, form); r.status != http.StatusOK || r.header.Get("Cache-Control") != "no-store" || r.members(t)["refresh_after"] == nil {
 		t.Errorf("got %d, %v", r.status, r.header)
@@ -59,6 +60,9 @@ func TestTokenEndpointRefuses(t *testing.T) {
 		"no client_id":     {k.post("/token", basic(":"+secretCanary), map[string][]string{"grant_type": {"client_credentials"}}), 400, "invalid_request"},
 		"password":         {k.post("/token", basic("billing:"+secretCanary), map[string][]string{"grant_type": {"password"}}), 400, "unsupported_grant_type"},
 		"scope twice":      {k.post("/token", nil, good("scope", "a", "scope", "b")), 400, "invalid_request"},
+		"client":           {k.post("/token", nil, good("client", "other")), 400, "invalid_request"},
+		"dry_run":          {k.post("/token", nil, good("dry_run", "true")), 400, "invalid_request"},
+		"not a name":       {k.post("/token", nil, url.Values{"grant_type": {"client_credentials"}, "client_id": {"NOT A NAME"}, "client_secret": {secretCanary}}), 400, "invalid_request"},
 		"min_ttl":          {k.post("/token", nil, good("min_ttl", "x")), 400, "invalid_request"},
 		"client name":      {k.post("/token", basic("../x:"+secretCanary), map[string][]string{"grant_type": {"client_credentials"}}), 400, "invalid_request"},
 		"long":             {k.post("/token", nil, good("scope", strings.Repeat("a", 65<<10))), 400, "invalid_request"},
