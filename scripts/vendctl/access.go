@@ -60,7 +60,13 @@ type localStack struct {
 	TokenURL     string `json:"token_url"`
 	LambdaURL    string `json:"lambda_url"`
 	FunctionName string `json:"function_name"`
-	Principals   []struct {
+	Log          string `json:"log"`
+	AWSURL       string `json:"aws_url"`
+	PolicySecret string `json:"policy_secret"`
+
+	ClientSecretPrefix string `json:"client_secret_prefix"`
+
+	Principals []struct {
 		ARN             string `json:"arn"`
 		AccessKeyID     string `json:"access_key_id"`
 		SecretAccessKey string `json:"secret_access_key"`
@@ -163,24 +169,37 @@ func (a *access) givenURLs() ([]string, error) {
 
 // outputOf returns an output of the stack.
 func (a *access) outputOf(ctx context.Context, cfg aws.Config, name string) (string, error) {
+	outputs, err := a.outputs(ctx, cfg)
+	if err == nil && outputs[name] == "" {
+		err = fmt.Errorf("--stack: %w: the stack has no output %s, so that it is no token vendor", errNotFound, name)
+	}
+	return outputs[name], err
+}
+
+// outputs returns the outputs of the stack by their names, and the parameters that have no output.
+func (a *access) outputs(ctx context.Context, cfg aws.Config) (map[string]string, error) {
 	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &a.stack})
 	var failure smithy.APIError
 	switch {
 	case errors.As(err, &failure) && failure.ErrorCode() == "ValidationError":
-		return "", fmt.Errorf("--stack: %w: there is no such stack in this account and region", errNotFound)
+		return nil, fmt.Errorf("--stack: %w: there is no such stack in this account and region", errNotFound)
 	case errors.As(err, &failure):
-		return "", errors.New("--stack: CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
+		return nil, errors.New("--stack: CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
 	case err != nil:
-		return "", errors.New("--stack: CloudFormation cannot be asked: check the credentials and the network")
+		return nil, errors.New("--stack: CloudFormation cannot be asked: check the credentials and the network")
 	}
+	outputs := make(map[string]string)
 	for _, found := range out.Stacks {
-		for _, output := range found.Outputs {
-			if aws.ToString(output.OutputKey) == name {
-				return aws.ToString(output.OutputValue), nil
+		for _, parameter := range found.Parameters {
+			if name := aws.ToString(parameter.ParameterKey); name == "PolicySecret" || name == "WebIdentityAudiences" {
+				outputs[name] = aws.ToString(parameter.ParameterValue)
 			}
 		}
+		for _, output := range found.Outputs {
+			outputs[aws.ToString(output.OutputKey)] = aws.ToString(output.OutputValue)
+		}
 	}
-	return "", fmt.Errorf("--stack: %w: the stack has no output %s, so that it is no token vendor", errNotFound, name)
+	return outputs, nil
 }
 
 func (a *access) localConfig() (cfg client.Config, err error) {

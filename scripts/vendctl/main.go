@@ -70,6 +70,7 @@ func exitCode(err error) int {
 	var failure *client.Error
 	var child *exec.ExitError
 	var notStarted notStartedError
+	var document badDocument
 	switch {
 	case err == nil:
 		return 0
@@ -79,6 +80,8 @@ func exitCode(err error) int {
 		return exitNotStarted
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &document):
+		return exitCredential
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotFound):
 		return exitNotFound
 	case errors.As(err, &failure):
@@ -142,7 +145,8 @@ func newRoot() *cobra.Command {
 	})
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	a.addFlags(root.PersistentFlags())
-	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP(), newOpenAPI(), newMan())
+	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP(), newOpenAPI(), newMan(),
+		newAudit(a), newWhoHolds(a), newToken(a), newPolicy(a), newClient(a), newFreeze(a, true), newFreeze(a, false))
 	return root
 }
 

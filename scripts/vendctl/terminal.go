@@ -3,24 +3,17 @@ package main
 import (
 	"context"
 	"os"
-	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
+	"golang.org/x/term"
 )
 
 // isTerminal reports whether a stream is a terminal.
 func isTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a descriptor is small
 }
 
 // colored reports whether a stream shows colours (no-color.org).
@@ -76,27 +69,13 @@ func (a *access) complete(cmd *cobra.Command, args []string, begin string) ([]st
 
 // clientsOf lists the clients of the stack whose names begin with a text.
 func (a *access) clientsOf(ctx context.Context, begin string) (names []string, err error) {
-	cfg, err := a.aws(ctx)
+	v, err := a.openVault(ctx)
 	if err != nil {
 		return nil, err
 	}
-	prefix, err := a.outputOf(ctx, cfg, "ClientSecretPrefix")
-	if err != nil {
-		return nil, err
+	all, err := v.list(ctx, begin)
+	for _, one := range all {
+		names = append(names, one.Name)
 	}
-	pages := secretsmanager.NewListSecretsPaginator(secretsmanager.NewFromConfig(cfg), &secretsmanager.ListSecretsInput{
-		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{prefix + begin}}},
-	})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return nil, err
-		}
-		for _, secret := range page.SecretList {
-			if name, ok := strings.CutPrefix(aws.ToString(secret.Name), prefix); ok && !strings.Contains(name, "/") {
-				names = append(names, name)
-			}
-		}
-	}
-	return names, nil
+	return names, err
 }

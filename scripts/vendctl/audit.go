@@ -1,0 +1,326 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"tokenvendor/scripts/vendctl/auditlog"
+)
+
+// period is the time of audit lines.
+type period struct{ since life }
+
+func (p *period) addFlags(flags *pflag.FlagSet, preset time.Duration, what string) {
+	p.since = life(preset)
+	flags.Var(&p.since, "since", what)
+}
+
+// openLog returns the audit log of the stack, and a function that removes the progress.
+func (a *access) openLog(cmd *cobra.Command) (log auditlog.Log, done func(), err error) {
+	if a.local != "" {
+		s, err := a.readStack()
+		if err != nil {
+			return nil, nil, err
+		}
+		return auditlog.File(s.Log), func() {}, nil
+	}
+	if a.stack == "" {
+		return nil, nil, usage("whose log? Give --stack, or --local with the file of the local stack")
+	}
+	cfg, err := a.aws(cmd.Context())
+	if err != nil {
+		return nil, nil, err
+	}
+	outputs, err := a.outputs(cmd.Context(), cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := &auditlog.CloudWatch{API: cloudwatchlogs.NewFromConfig(cfg)}
+	for _, name := range []string{"FunctionLogGroup", "BatchLogGroup"} {
+		if group := outputs[name]; group != "" {
+			c.Groups = append(c.Groups, group)
+		}
+	}
+	if len(c.Groups) == 0 {
+		return nil, nil, fmt.Errorf("--stack: %w: the stack has no output FunctionLogGroup", errNotFound)
+	}
+	if out := cmd.ErrOrStderr(); isTerminal(out) && !a.quiet {
+		c.Progress = func(part float64) { _, _ = fmt.Fprintf(out, "\r%3.0f %% of the log read", 100*part) }
+		return c, func() { _, _ = fmt.Fprint(out, "\r\x1b[K") }, nil
+	}
+	return c, func() {}, nil
+}
+
+func newAudit(a *access) *cobra.Command {
+	var p period
+	var q auditlog.Query
+	follow := false
+	cmd := &cobra.Command{
+		Use:   "audit",
+		Short: "Print the audit lines: who got which token, and who was refused",
+		Long:  "audit prints the decisions of the vendor. With -o json it prints the lines as they were written.",
+		Args:  exactly(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			log, done, err := a.openLog(cmd)
+			if err != nil {
+				return err
+			}
+			q.From = time.Now().Add(-time.Duration(p.since))
+			out := &auditPrinter{out: cmd.OutOrStdout(), json: a.output == "json"}
+			err = log.Read(cmd.Context(), q, out.print)
+			done()
+			interval := followInterval
+			if a.local == "" {
+				interval = followCloudWatch
+			}
+			for follow && err == nil && out.flush() == nil {
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-time.After(interval):
+				}
+				// Lines come late: a decision has the time of its begin.
+				q.From = time.Now().Add(-lateLines)
+				err = log.Read(cmd.Context(), q, out.print)
+			}
+			return cmp.Or(err, out.flush())
+		},
+	}
+	p.addFlags(cmd.Flags(), time.Hour, "how long ago the first line was")
+	cmd.Flags().StringVar(&q.Client, "client", "", "only this client")
+	cmd.Flags().StringVar(&q.Caller, "caller", "", "only this caller, as in the lines: aws:111122223333:role/NAME")
+	cmd.Flags().BoolVar(&q.Refused, "refused", false, "only requests that got no token")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines until Ctrl-C")
+	return cmd
+}
+
+const (
+	// followInterval is the pause between two reads of the log. A query of CloudWatch Logs costs
+	// money.
+	followInterval   = 2 * time.Second
+	followCloudWatch = 15 * time.Second
+	// lateLines is how late a line may be.
+	lateLines = 5 * time.Minute
+)
+
+// auditPrinter prints each line once.
+type auditPrinter struct {
+	out   io.Writer
+	json  bool
+	table *tabwriter.Writer
+	seen  map[string]time.Time // by what makes a line unique
+}
+
+func (p *auditPrinter) print(l *auditlog.Line) error {
+	if p.seen == nil {
+		p.seen = make(map[string]time.Time)
+	}
+	key := string(l.Raw)
+	if _, ok := p.seen[key]; ok {
+		return nil
+	}
+	p.seen[key] = l.Time
+	maps.DeleteFunc(p.seen, func(_ string, at time.Time) bool { return l.Time.Sub(at) > 2*lateLines })
+	if p.json {
+		_, err := fmt.Fprintln(p.out, string(l.Raw))
+		return err
+	}
+	if p.table == nil {
+		p.table = tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintln(p.table, "TIME\tCLIENT\tCALLER\tOUTCOME\tTOKEN\tWHY")
+	}
+	_, err := fmt.Fprintf(p.table, "%s\t%s\t%s\t%s\t%s\t%s\n", stamp(l.Time), printable(l.Client), printable(cmp.Or(l.Caller, l.Source)), printable(l.Outcome), short(l.TokenSHA256), printable(why(l)))
+	return err
+}
+
+func (p *auditPrinter) flush() error {
+	if p.table == nil {
+		return nil
+	}
+	return p.table.Flush()
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
+
+// short returns the first characters of a fingerprint, which are enough to tell tokens apart.
+func short(fingerprint string) string { return fingerprint[:min(12, len(fingerprint))] }
+
+// why says which rule allowed a request, or what refused it.
+func why(l *auditlog.Line) string {
+	var parts []string
+	for _, part := range []struct{ name, value string }{{"rule", l.Rule}, {"failed", l.Failed}, {"nearest", l.Nearest}, {"", l.Error}, {"", l.Detail}} {
+		switch {
+		case part.value == "":
+		case part.name == "":
+			parts = append(parts, part.value)
+		default:
+			parts = append(parts, part.name+" "+part.value)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// holding is a caller's token.
+type holding struct {
+	Caller  string    `json:"caller"`
+	Client  string    `json:"client"`
+	Token   string    `json:"token_sha256"`
+	Until   time.Time `json:"until"`
+	First   time.Time `json:"first"`
+	Last    time.Time `json:"last"`
+	Times   int       `json:"times"`
+	Rule    string    `json:"rule,omitempty"`
+	Session string    `json:"session,omitempty"`
+}
+
+// holdings returns who has got the tokens of the lines, in the order of their ends.
+type holdings map[[2]string]*holding
+
+func (h holdings) add(l *auditlog.Line) error {
+	if !l.Allowed || l.TokenSHA256 == "" || l.DryRun {
+		return nil
+	}
+	key := [2]string{l.Caller, l.TokenSHA256}
+	one := h[key]
+	if one == nil {
+		one = &holding{Caller: l.Caller, Client: l.Client, Token: l.TokenSHA256, First: l.Time}
+		h[key] = one
+	}
+	one.Last, one.Rule, one.Session = l.Time, l.Rule, l.Session
+	one.Times++
+	if l.ExpiresAt > 0 {
+		one.Until = time.Unix(l.ExpiresAt, 0).UTC()
+	}
+	return nil
+}
+
+func (h holdings) sorted() []*holding {
+	return slices.SortedFunc(maps.Values(h), func(a, b *holding) int {
+		return cmp.Or(b.Until.Compare(a.Until), strings.Compare(a.Caller, b.Caller), strings.Compare(a.Token, b.Token))
+	})
+}
+
+func printHoldings(out io.Writer, all []*holding, output string) error {
+	if output == "json" {
+		if all == nil {
+			all = []*holding{}
+		}
+		return json.NewEncoder(out).Encode(all)
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(table, "CALLER\tCLIENT\tUNTIL\tFIRST\tLAST\tTIMES\tRULE\tTOKEN")
+	for _, one := range all {
+		until := "not known"
+		if !one.Until.IsZero() {
+			until = stamp(one.Until)
+		}
+		_, _ = fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", printable(one.Caller), printable(one.Client), until, stamp(one.First), stamp(one.Last), one.Times, printable(cmp.Or(one.Rule, "-")), short(one.Token))
+	}
+	return table.Flush()
+}
+
+func newWhoHolds(a *access) *cobra.Command {
+	var p period
+	cmd := &cobra.Command{
+		Use:   "who-holds CLIENT",
+		Short: "Print who has a token of a client that has not ended",
+		Long: "who-holds reads the audit lines, and prints each caller that got a token of the client and until when it is valid. A token\n" +
+			"whose life the authorization server does not tell is printed too. --since must be as long as the tokens live.",
+		Args: oneClient, ValidArgsFunction: a.complete,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, err := a.find(cmd, auditlog.Query{From: time.Now().Add(-time.Duration(p.since)), Client: args[0]})
+			if err != nil {
+				return err
+			}
+			live := slices.DeleteFunc(found, func(one *holding) bool { return !one.Until.IsZero() && !one.Until.After(time.Now()) })
+			return printHoldings(cmd.OutOrStdout(), live, a.output)
+		},
+	}
+	p.addFlags(cmd.Flags(), 24*time.Hour, "how long ago the first token was given")
+	return cmd
+}
+
+// find returns who has got the tokens that q means.
+func (a *access) find(cmd *cobra.Command, q auditlog.Query) ([]*holding, error) {
+	log, done, err := a.openLog(cmd)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	found := make(holdings)
+	if err := log.Read(cmd.Context(), q, found.add); err != nil {
+		return nil, err
+	}
+	return found.sorted(), nil
+}
+
+func newToken(a *access) *cobra.Command {
+	var p period
+	cmd := &cobra.Command{
+		Use:   "token -",
+		Short: "Read a token on standard input, and print who got it",
+		Long: "token reads a token or its SHA-256 on standard input, so that it is in no argument, and prints who got it, when, and by which\n" +
+			"rule. The token is not sent anywhere.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] != "-" {
+				return usage("the token is read on standard input: vendctl token -")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fingerprint, err := readFingerprint(cmd.Context(), cmd.InOrStdin())
+			if err != nil {
+				return err
+			}
+			found, err := a.find(cmd, auditlog.Query{From: time.Now().Add(-time.Duration(p.since)), TokenSHA256: fingerprint})
+			if err != nil {
+				return err
+			}
+			if len(found) == 0 {
+				return fmt.Errorf("the token: %w: in the time of --since the vendor gave it to nobody", errNotFound)
+			}
+			return printHoldings(cmd.OutOrStdout(), found, a.output)
+		},
+	}
+	p.addFlags(cmd.Flags(), 24*time.Hour, "how long ago the token was given")
+	return cmd
+}
+
+// maxInput is more than a token has, in bytes.
+const maxInput = 1 << 20
+
+// readFingerprint returns the SHA-256 of a token in hex. A text that has the form of one is taken as
+// it is, and "Bearer" before a token is left out.
+func readFingerprint(_ context.Context, in io.Reader) (string, error) {
+	text, err := io.ReadAll(io.LimitReader(bufio.NewReader(in), maxInput))
+	if err != nil {
+		return "", err
+	}
+	token := strings.TrimSpace(string(text))
+	if fields := strings.Fields(token); len(fields) > 1 {
+		token = fields[len(fields)-1]
+	}
+	if token == "" {
+		return "", usage("there is no token on standard input")
+	}
+	if raw, err := hex.DecodeString(token); err == nil && len(raw) == sha256.Size {
+		return strings.ToLower(token), nil
+	}
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:]), nil
+}

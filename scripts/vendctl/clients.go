@@ -1,0 +1,345 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/spf13/cobra"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
+)
+
+func newClient(a *access) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "client",
+		Short: "List, check and add the vendor's clients",
+		Args:  exactly(0, "a command"),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newClientList(a), newClientShow(a), newClientCheck(a), newClientAdd(a), newClientRollback(a))
+	return cmd
+}
+
+func newClientList(a *access) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "Print the clients, when their documents changed, and on which day they were read last",
+		Args:  exactly(0, "none"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := a.openVault(cmd.Context())
+			if err != nil {
+				return err
+			}
+			all, err := v.list(cmd.Context(), "")
+			if err != nil {
+				return err
+			}
+			if a.output == "json" {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(all)
+			}
+			table := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			_, _ = fmt.Fprintln(table, "NAME\tCHANGED\tREAD")
+			for _, one := range all {
+				changed, read := "-", "-"
+				if one.Changed != nil {
+					changed = stamp(*one.Changed)
+				}
+				if one.Accessed != nil {
+					read = one.Accessed.UTC().Format(time.DateOnly)
+				}
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%s\n", printable(one.Name), changed, read)
+			}
+			return table.Flush()
+		},
+	}
+}
+
+func newClientShow(a *access) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show NAME",
+		Short: "Print what a client's document says, but no credential",
+		Args:  oneClient, ValidArgsFunction: a.complete,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.openVault(cmd.Context())
+			if err != nil {
+				return err
+			}
+			s, err := v.read(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			c, err := v.registry(fixed(s)).Inspect(cmd.Context(), args[0])
+			if err != nil {
+				return documentProblem(err)
+			}
+			return printClient(cmd.OutOrStdout(), c, a.output)
+		},
+	}
+}
+
+// badDocument is a document that the vendor cannot use.
+type badDocument struct{ problems []string }
+
+// Error implements error.
+func (e badDocument) Error() string {
+	return "the document is not valid:\n  " + strings.Join(e.problems, "\n  ")
+}
+
+// documentProblem returns the error of a registry for a person.
+func documentProblem(err error) error {
+	var bad *registry.DocumentError
+	switch {
+	case errors.As(err, &bad):
+		return badDocument{bad.Problems}
+	case errors.Is(err, secret.ErrDenied):
+		return errors.New("AWS does not allow to use the key that the document names")
+	case errors.Is(err, secret.ErrUnavailable):
+		return errors.New("the issuer that the document names, or AWS, does not answer now")
+	}
+	return err
+}
+
+// printClient prints what a client is. It has no member that could hold a credential.
+func printClient(out io.Writer, c *registry.Client, output string) error {
+	var rows [][2]string
+	add := func(name string, values ...string) {
+		if text := strings.Join(values, " "); text != "" {
+			rows = append(rows, [2]string{name, text})
+		}
+	}
+	add("name", c.Name)
+	add("version", c.Version)
+	if !c.Created.IsZero() {
+		add("created", stamp(c.Created))
+	}
+	add("method", string(c.Method))
+	add("issuer_host", c.IssuerHost)
+	add("scope", c.Scope...)
+	add("resource", c.Resource...)
+	add("audience", c.Audience)
+	add("token_format", c.TokenFormat)
+	var names []string
+	for name := range c.Parameters {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	add("parameters", names...) // their values may be secret
+	names = nil
+	for name := range c.Allow {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	add("allow_parameters", names...)
+	if !c.CertificateNotAfter.IsZero() {
+		add("certificate_not_after", stamp(c.CertificateNotAfter))
+		add("certificate_days", fmt.Sprint(int(time.Until(c.CertificateNotAfter)/(24*time.Hour))))
+	}
+	for _, note := range c.Notes {
+		add("note", note)
+	}
+	if output == "json" {
+		members := make(map[string]any, len(rows))
+		for _, row := range rows {
+			if row[0] == "note" {
+				continue
+			}
+			members[row[0]] = row[1]
+		}
+		if len(c.Notes) > 0 {
+			members["notes"] = c.Notes
+		}
+		return json.NewEncoder(out).Encode(members)
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		_, _ = fmt.Fprintf(table, "%s\t%s\n", row[0], printable(row[1]))
+	}
+	return table.Flush()
+}
+
+func newClientCheck(a *access) *cobra.Command {
+	exchange := false
+	cmd := &cobra.Command{
+		Use:   "check FILE|NAME",
+		Short: "Check a client's document, and the server that it names",
+		Long: "check reads a document as the vendor does, and prints all of its problems. A text with a slash or a dot in it, and -, is a file,\n" +
+			"anything else the name of a client. It then finds the token endpoint. With --exchange it also asks for one token, which it does\n" +
+			"not print: the authorization server counts a wrong credential as a failed logon.",
+		Args: exactly(1, "a file or the name of a client"), ValidArgsFunction: a.complete,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, name, s, err := a.document(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			c, err := v.check(cmd.Context(), name, s, exchange)
+			if err != nil {
+				return err
+			}
+			return printClient(cmd.OutOrStdout(), c, a.output)
+		},
+	}
+	cmd.Flags().BoolVar(&exchange, "exchange", false, "ask the authorization server for one token")
+	return cmd
+}
+
+// document returns the document that an argument means. A file needs no vendor.
+func (a *access) document(cmd *cobra.Command, arg string) (v *vault, name string, s secret.Secret, err error) {
+	isFile := arg == "-" || strings.ContainsAny(arg, "./\\")
+	if isFile && a.local == "" && a.stack == "" {
+		cfg, err := a.aws(cmd.Context())
+		if err != nil {
+			return nil, "", s, err
+		}
+		v = &vault{aws: cfg}
+	} else if v, err = a.openVault(cmd.Context()); err != nil {
+		return nil, "", s, err
+	}
+	if !isFile {
+		if err := clientNames([]string{arg}); err != nil {
+			return nil, "", s, err
+		}
+		s, err = v.read(cmd.Context(), arg)
+		return v, arg, s, err
+	}
+	s.Text, err = readInput(cmd, arg)
+	return v, "check", s, err
+}
+
+// readInput reads a file; "-" is standard input.
+func readInput(cmd *cobra.Command, name string) (text []byte, err error) {
+	if name == "-" {
+		return io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxInput))
+	}
+	if text, err = os.ReadFile(name); err != nil { //nolint:gosec // the user names it
+		return nil, fmt.Errorf("the file: %w", err)
+	}
+	return text, nil
+}
+
+// check returns the client of a document, or all problems of it: first those that need no network.
+func (v *vault) check(ctx context.Context, name string, s secret.Secret, exchange bool) (*registry.Client, error) {
+	r := v.registry(fixed(s))
+	if _, err := r.Inspect(ctx, name); err != nil {
+		return nil, documentProblem(err)
+	}
+	c, err := r.Load(ctx, name, registry.Have{})
+	if err != nil {
+		return nil, documentProblem(err)
+	}
+	if !exchange {
+		return c, nil
+	}
+	defer c.OAuth.Close()
+	if c.SingleToken {
+		return nil, errors.New("a new token would end the one in use (single_token), so that none is asked for")
+	}
+	request := oauth.Request{Ask: c.Defaults, MaxAttempts: 1}
+	if _, err := oauth.NewExchanger(oauth.ExchangerConfig{}).Exchange(ctx, c.OAuth, request); err != nil {
+		return nil, exchangeProblem(err)
+	}
+	return c, nil
+}
+
+// exchangeProblem says what an authorization server has refused.
+func exchangeProblem(err error) error {
+	var failure *oauth.Error
+	if !errors.As(err, &failure) {
+		return errors.New("the authorization server gave no token")
+	}
+	return badDocument{[]string{"the authorization server gave no token: " + failure.Error()}}
+}
+
+func newClientAdd(a *access) *cobra.Command {
+	untried := false
+	cmd := &cobra.Command{
+		Use:   "add NAME FILE",
+		Short: "Add a client by its document or service key, after a token was obtained with it",
+		Long: "add checks the document in FILE (- for standard input), asks the authorization server for one token, and only then creates the\n" +
+			"client's secret. A client that exists is not changed.",
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 2 {
+				return usage("got %d arguments, want the name of a client and a file", len(args))
+			}
+			return clientNames(args[:1])
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.openVault(cmd.Context())
+			if err != nil {
+				return err
+			}
+			text, err := readInput(cmd, args[1])
+			if err != nil {
+				return err
+			}
+			return v.add(cmd, args[0], text, !untried, a.output)
+		},
+	}
+	cmd.Flags().BoolVar(&untried, "untried", false, "create the secret without a token")
+	return cmd
+}
+
+func (v *vault) add(cmd *cobra.Command, name string, text []byte, try bool, output string) error {
+	ctx := cmd.Context()
+	// Secrets Manager adds a hyphen and six characters to ARNs, which such names resemble.
+	if at := strings.LastIndexByte(name, '-'); at >= 0 && len(name)-at == len("-abcdef") {
+		return usage("the name must not end in a hyphen and six characters: some tools take these for the end of an ARN")
+	}
+	if _, err := v.read(ctx, name); err == nil || !errors.Is(err, errNotFound) {
+		return cmp.Or(err, errors.New("client "+name+" exists already"))
+	}
+	c, err := v.check(ctx, name, secret.Secret{Text: text}, try)
+	if err != nil {
+		return err
+	}
+	in := &secretsmanager.CreateSecretInput{Name: aws.String(v.prefix + name), SecretString: aws.String(string(text))}
+	if v.key != "" {
+		in.KmsKeyId = &v.key
+	}
+	created, err := v.api.CreateSecret(ctx, in)
+	if err != nil {
+		return refused("client "+name, err)
+	}
+	c.Version = aws.ToString(created.VersionId)
+	return printClient(cmd.OutOrStdout(), c, output)
+}
+
+func newClientRollback(a *access) *cobra.Command {
+	return &cobra.Command{
+		Use:   "rollback NAME",
+		Short: "Make the previous version of a client's document the current one",
+		Long: "rollback moves the label AWSCURRENT to the version that has AWSPREVIOUS, unless another one has become the current one meanwhile.\n" +
+			"The vendor reads the document again within five minutes.",
+		Args: oneClient, ValidArgsFunction: a.complete,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := a.openVault(cmd.Context())
+			if err != nil {
+				return err
+			}
+			current, previous, err := v.versions(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if previous == "" {
+				return fmt.Errorf("client %s: %w: there is no previous version", args[0], errNotFound)
+			}
+			if err := v.move(cmd.Context(), v.prefix+args[0], current, previous); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "client %s: version %s is the current one again\n", args[0], previous)
+			return err
+		},
+	}
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tokenvendor/scripts/local/secretsmanager"
+	"tokenvendor/shared/oauth/oauthtest"
+)
+
+// operated is a local stack with secrets and an authorization server.
+type operated struct {
+	stack   string
+	secrets *secretsmanager.Server
+	issuer  *oauthtest.Server
+	dir     string
+}
+
+func newOperated(t *testing.T) *operated {
+	t.Helper()
+	o := &operated{secrets: secretsmanager.New(secretsmanager.Config{}), dir: t.TempDir()}
+	var err error
+	if o.issuer, err = oauthtest.Start(oauthtest.Config{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(o.issuer.Close)
+	server := httptest.NewServer(o.secrets)
+	t.Cleanup(server.Close)
+	stack := vendor(t)
+	text, err := os.ReadFile(stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var members map[string]any
+	if err := json.Unmarshal(text, &members); err != nil {
+		t.Fatal(err)
+	}
+	members["aws_url"], members["client_secret_prefix"], members["policy_secret"] = server.URL, "local/clients/", "local/policy"
+	if text, err = json.Marshal(members); err != nil {
+		t.Fatal(err)
+	}
+	o.stack = filepath.Join(o.dir, "stack.json")
+	if err := os.WriteFile(o.stack, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// document is that of a client of the authorization server, changed by more.
+func (o *operated) document(t *testing.T, more map[string]any) string {
+	t.Helper()
+	members := map[string]any{
+		"token_endpoint": o.issuer.TokenEndpoint(), "client_id": "shop", "client_secret": "cnry-secret", "scope": "read",
+		"ca_certificates": string(o.issuer.CAPEM()),
+	}
+	for name, value := range more {
+		members[name] = value
+	}
+	text, err := json.Marshal(members)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (o *operated) file(t *testing.T, name, text string) string {
+	t.Helper()
+	file := filepath.Join(o.dir, name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func (o *operated) seed(t *testing.T, name, text string) {
+	t.Helper()
+	if _, err := o.secrets.Seed(name, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a command, none of which may print a credential.
+func (o *operated) run(t *testing.T, args ...string) (out, errs string, code int) {
+	t.Helper()
+	out, errs, code = vendctl(t, append([]string{"--local", o.stack}, args...)...)
+	if strings.Contains(out, "cnry-") {
+		t.Errorf("%v prints a credential", args)
+	}
+	return out, errs, code
+}
+
+func TestClientIsCheckedAndAdded(t *testing.T) {
+	o := newOperated(t)
+	o.issuer.Register(oauthtest.Client{ID: "shop", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
+	good := o.file(t, "good.json", o.document(t, nil))
+	wrong := o.file(t, "wrong.json", o.document(t, map[string]any{"client_secret": "cnry-wrong"}))
+	bad := o.file(t, "bad.json", o.document(t, map[string]any{"Scope": "read", "token_endpoint": "http://cnry-host/token", "client_id": nil}))
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"client", "check", good}, 0, "client_secret_post"},
+		{[]string{"client", "check", good, "--exchange"}, 0, "127.0.0.1"},
+		{[]string{"client", "check", wrong}, 0, "scope"},
+		{[]string{"client", "check", wrong, "--exchange"}, exitCredential, "invalid_client"},
+		{[]string{"client", "check", bad}, exitCredential, "token_endpoint"},
+		{[]string{"client", "check", bad + ".none"}, exitNotFound, ""},
+		{[]string{"client", "check", "billing"}, exitNotFound, "no such secret"},
+		{[]string{"client", "add", "billing", bad}, exitCredential, "scope is meant"},
+		{[]string{"client", "add", "billing", wrong}, exitCredential, "invalid_client"},
+		{[]string{"client", "add", "team-abc123", good}, exitUsage, "six characters"},
+		{[]string{"client", "add", "billing", good}, 0, "version"},
+		{[]string{"client", "add", "billing", good}, exitFailed, "exists already"},
+		{[]string{"client", "add", "untried", wrong, "--untried"}, 0, "version"},
+		{[]string{"client", "check", "billing", "--exchange"}, 0, "client_secret_post"},
+		{[]string{"client", "show", "billing"}, 0, "issuer_host"},
+		{[]string{"client", "show", "nobody"}, exitNotFound, ""},
+		{[]string{"client", "list"}, 0, "untried"},
+		{[]string{"-o", "json", "client", "list"}, 0, `"name":"billing"`},
+		{[]string{"-o", "json", "client", "show", "billing"}, 0, `"scope":"read"`},
+	} {
+		out, errs, code := o.run(t, test.args...)
+		if code != test.code || !strings.Contains(out+errs, test.want) {
+			t.Errorf("%v: got %d, %q, %q; want %d with %q", test.args, code, out, errs, test.code, test.want)
+		}
+	}
+	if n := o.issuer.FailedLogons("shop"); n != 2 {
+		t.Errorf("got %d failed logons, want those of the two wrong exchanges", n)
+	}
+	// No problem is left out, and none has a value.
+	if _, errs, _ := o.run(t, "client", "check", bad); strings.Count(errs, "\n  ") < 3 {
+		t.Errorf("got %q, want three problems", errs)
+	}
+}
+
+func TestClientRollback(t *testing.T) {
+	o := newOperated(t)
+	first := o.document(t, map[string]any{"scope": "first"})
+	o.seed(t, "local/clients/billing", first)
+	if _, errs, code := o.run(t, "client", "rollback", "billing"); code != exitNotFound {
+		t.Errorf("without a previous version: got %d, %q", code, errs)
+	}
+	o.seed(t, "local/clients/billing", o.document(t, map[string]any{"scope": "second"}))
+	for _, want := range []string{"first", "second"} {
+		if _, errs, code := o.run(t, "client", "rollback", "billing"); code != 0 {
+			t.Fatalf("got %d, %q", code, errs)
+		}
+		if out, _, _ := o.run(t, "client", "show", "billing"); !strings.Contains(out, want) {
+			t.Errorf("got %q, want the scope %s", out, want)
+		}
+	}
+}
+
+func TestFreeze(t *testing.T) {
+	o := newOperated(t)
+	if _, errs, code := o.run(t, "freeze", "payroll"); code != exitNotFound {
+		t.Errorf("without a policy: got %d, %q", code, errs)
+	}
+	o.seed(t, "local/policy", `{"freeze": ["old-*"], "rules": [{"name": "all", "callers": ["direct:*"], "clients": ["*"]}]}`)
+	for _, test := range []struct {
+		args []string
+		code int
+		want string
+	}{
+		{[]string{"freeze", "payroll"}, 0, "is frozen"},
+		{[]string{"freeze", "payroll"}, 0, "says so already"},
+		{[]string{"freeze", "old-x"}, 0, "says so already"},
+		{[]string{"unfreeze", "old-x"}, exitFailed, "several clients"},
+		{[]string{"unfreeze", "payroll"}, 0, "not frozen any more"},
+		{[]string{"unfreeze", "payroll"}, 0, "says so already"},
+	} {
+		if out, errs, code := o.run(t, test.args...); code != test.code || !strings.Contains(out+errs, test.want) {
+			t.Errorf("%v: got %d, %q, %q; want %d with %q", test.args, code, out, errs, test.code, test.want)
+		}
+	}
+	o.seed(t, "local/policy", `{"rules": 1}`)
+	if _, errs, code := o.run(t, "freeze", "payroll"); code != exitFailed || !strings.Contains(errs, "not valid") {
+		t.Errorf("a broken policy: got %d, %q", code, errs)
+	}
+}

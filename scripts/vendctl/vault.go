@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
+	"github.com/aws/smithy-go"
+
+	"tokenvendor/shared/awsapi"
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
+)
+
+// vault is where the clients' documents and the policy are.
+type vault struct {
+	api *secretsmanager.Client
+	aws aws.Config
+	// prefix and a client's name are the name of its secret; key encrypts new ones (empty: the
+	// default key of the service).
+	prefix, key string
+	// aliases is what stands before a client's name in the alias of its key in KMS.
+	aliases string
+	// audiences are those for which documents may have the vendor prove its identity.
+	audiences []string
+	// policy is the name of the policy's secret; empty: there is none.
+	policy string
+}
+
+// openVault returns the secrets of the stack.
+func (a *access) openVault(ctx context.Context) (*vault, error) {
+	if a.local != "" {
+		s, err := a.readStack()
+		if err != nil {
+			return nil, err
+		}
+		p := s.Principals[0]
+		v := &vault{
+			aws:    aws.Config{Region: s.Region, BaseEndpoint: &s.AWSURL, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)},
+			prefix: s.ClientSecretPrefix, policy: s.PolicySecret,
+		}
+		v.api = secretsmanager.NewFromConfig(v.aws)
+		return v, nil
+	}
+	if a.stack == "" {
+		return nil, usage("whose clients? Give --stack, or --local with the file of the local stack")
+	}
+	cfg, err := a.aws(ctx)
+	if err != nil {
+		return nil, err
+	}
+	outputs, err := a.outputs(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if outputs["ClientSecretPrefix"] == "" {
+		return nil, fmt.Errorf("--stack: %w: the stack has no output ClientSecretPrefix, so that it is no token vendor", errNotFound)
+	}
+	return &vault{
+		api: secretsmanager.NewFromConfig(cfg), aws: cfg, prefix: outputs["ClientSecretPrefix"], key: outputs["SecretsKeyArn"],
+		aliases: outputs["SigningKeyAliases"], policy: outputs["PolicySecret"],
+		audiences: strings.FieldsFunc(outputs["WebIdentityAudiences"], func(r rune) bool { return r == ',' || r == ' ' }),
+	}, nil
+}
+
+// refused returns the error of Secrets Manager without its text, which may hold ARNs.
+func refused(what string, err error) error {
+	var failure smithy.APIError
+	switch {
+	case !errors.As(err, &failure):
+		return fmt.Errorf("%s: Secrets Manager cannot be asked: check the credentials and the network", what)
+	case failure.ErrorCode() == "ResourceNotFoundException":
+		return fmt.Errorf("%s: %w: there is no such secret", what, errNotFound)
+	}
+	return fmt.Errorf("%s: Secrets Manager answers %s", what, failure.ErrorCode())
+}
+
+// registry returns a registry that reads documents from r.
+func (v *vault) registry(r secret.Reader) *registry.Registry {
+	return registry.New(registry.Config{
+		Secrets: r, Prefix: v.prefix, Addresses: oauth.AddressPolicy{Private: true},
+		Keys: awsapi.NewSigningKeys(v.aws), KeyAliases: v.aliases, Identity: awsapi.NewWebIdentity(v.aws), Audiences: v.audiences,
+	})
+}
+
+// listed is a row of client list.
+type listed struct {
+	Name     string     `json:"name"`
+	Changed  *time.Time `json:"changed,omitempty"`
+	Accessed *time.Time `json:"accessed,omitempty"` // the day
+}
+
+// list returns the clients whose names begin with a text.
+func (v *vault) list(ctx context.Context, begin string) ([]listed, error) {
+	all := []listed{}
+	pages := secretsmanager.NewListSecretsPaginator(v.api, &secretsmanager.ListSecretsInput{
+		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{v.prefix + begin}}},
+	})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, refused("the clients", err)
+		}
+		for _, s := range page.SecretList {
+			if name, ok := strings.CutPrefix(aws.ToString(s.Name), v.prefix); ok && registry.ValidName(name) {
+				all = append(all, listed{name, s.LastChangedDate, s.LastAccessedDate})
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b listed) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// read returns the current version of a client's secret.
+func (v *vault) read(ctx context.Context, name string) (secret.Secret, error) {
+	got, err := v.api.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: aws.String(v.prefix + name)})
+	if err != nil {
+		return secret.Secret{}, refused("client "+name, err)
+	}
+	text := got.SecretBinary
+	if got.SecretString != nil {
+		text = []byte(*got.SecretString)
+	}
+	return secret.Secret{Text: text, Version: aws.ToString(got.VersionId), Created: aws.ToTime(got.CreatedDate)}, nil
+}
+
+func fixed(s secret.Secret) secret.Reader {
+	return secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) { return s, nil })
+}
+
+// versions returns the versions of a client's secret with the labels AWSCURRENT and AWSPREVIOUS.
+func (v *vault) versions(ctx context.Context, name string) (current, previous string, err error) {
+	got, err := v.api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(v.prefix + name)})
+	if err != nil {
+		return "", "", refused("client "+name, err)
+	}
+	for version, labels := range got.VersionIdsToStages {
+		switch {
+		case slices.Contains(labels, "AWSCURRENT"):
+			current = version
+		case slices.Contains(labels, "AWSPREVIOUS"):
+			previous = version
+		}
+	}
+	return current, previous, nil
+}
+
+// move moves AWSCURRENT from one version to another. It fails if the first one does not have it any
+// more.
+func (v *vault) move(ctx context.Context, name, from, to string) error {
+	_, err := v.api.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
+		SecretId: &name, VersionStage: aws.String("AWSCURRENT"), RemoveFromVersionId: &from, MoveToVersionId: &to,
+	})
+	var failure smithy.APIError
+	if errors.As(err, &failure) && failure.ErrorCode() == "InvalidParameterException" {
+		return errors.New("somebody else has changed the secret meanwhile: look again")
+	}
+	if err != nil {
+		return refused("the version", err)
+	}
+	return nil
+}
