@@ -45,6 +45,7 @@ try {
   }
   const secret = fs.readFileSync(`${work}/secret`, "utf8").trim();
 
+  process.stdout.write(execFileSync(`${work}/oauth2client`, [`http://${listen}/oauth2/token`, `${work}/secret`]));
   const config = await oidc.discovery(new URL(`http://${listen}`), "demo", secret, undefined, { execute: [oidc.allowInsecureRequests], algorithm: "oauth2" });
   const token = await oidc.clientCredentialsGrant(config, { scope: "read" });
   want(token.scope === "read" && token.expires_in > 600, "openid-client discovers the endpoint and gets a token");
