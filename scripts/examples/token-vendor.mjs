@@ -16,11 +16,16 @@ import { SignatureV4 } from "@smithy/signature-v4";
 const sticky = 60; // seconds that another URL is used after one failed
 const interval = 30; // seconds between two reports of one refused token: the vendor replaces it as often
 const maxKept = 1000; // tokens in memory
+// Of the vendor's errors; another one is a proxy's.
+const codes = new Set([
+  "invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target", "access_denied", "server_error", "temporarily_unavailable",
+]);
 
 /**
  * @typedef {{scope?: string, resource?: string | string[], audience?: string, min_ttl?: number, [name: string]: unknown}} Ask
  * What the token is for: the vendor's parameters.
- * @typedef {{token?: Token, error?: VendorError, failures: number, retryAt: number, call?: Promise<Token>}} Kept
+ * @typedef {{token?: Token, error?: VendorError, failures: number, retryAt: number, call?: Promise<Token>, pauses: Map<number, Pause>}} Kept
+ * @typedef {{until: number, error: VendorError}} Pause how long a URL asked to be left alone
  */
 
 /** A request that brought no token. It holds no token. */
@@ -123,12 +128,12 @@ export class TokenVendor {
       const request = new Request(input, init);
       const streams = init?.body instanceof ReadableStream || (init?.body && Symbol.asyncIterator in Object(init.body));
       const again = streams ? undefined : request.clone();
-      const token = await this.token(client, ask);
+      const token = await unlessAborted(request.signal, this.token(client, ask));
       request.headers.set("authorization", token.header);
       const response = await fetch(request);
-      // After a redirect to another server it was not the token that was refused: fetch does not send it there.
-      if (response.status !== 401 || new URL(response.url).origin !== new URL(request.url).origin) return response;
-      const fresh = await this.replace(client, token, ask).catch(() => token); // the API's answer says more
+      // After a redirect, the first request must not be sent once more; and fetch sends no token to another server.
+      if (response.status !== 401 || response.redirected) return response;
+      const fresh = await unlessAborted(request.signal, this.replace(client, token, ask).catch(() => token)); // the API's answer says more
       if (!again || fresh.fingerprint === token.fingerprint) return response;
       await response.body?.cancel();
       again.headers.set("authorization", fresh.header);
@@ -148,18 +153,18 @@ export class TokenVendor {
       kept.call = this.#renew(kept, client, members, rejected).finally(() => (kept.call = undefined));
     }
     // One call serves all that wait.
-    const renewed = await kept.call?.catch((error) => void note(kept, error, now));
+    const renewed = await kept.call?.catch((error) => void note(kept, error, this.now()));
     if (renewed) return renewed;
     if (kept.token && now < kept.token.expiresAt && !rejected) return kept.token;
     const { description, status, code, requestId } = /** @type {VendorError} */ (kept.error);
-    throw new VendorError(description, { status, code, requestId, retryAfter: Math.max(1, kept.retryAt - now) });
+    throw new VendorError(description, { status, code, requestId, retryAfter: Math.max(1, kept.retryAt - this.now()) });
   }
 
   /** @param {string} key @returns {Kept} */
   #find(key) {
     let kept = this.#kept.get(key);
     if (!kept) {
-      kept = { failures: 0, retryAt: -Infinity };
+      kept = { failures: 0, retryAt: -Infinity, pauses: new Map() };
       if (this.#kept.size >= maxKept) this.#kept.delete(/** @type {string} */ (this.#kept.keys().next().value));
       this.#kept.set(key, kept);
     }
@@ -169,26 +174,51 @@ export class TokenVendor {
   /** @param {Kept} kept @param {string} client @param {object} members @param {string} [rejected] */
   async #renew(kept, client, members, rejected) {
     const now = this.now();
-    const token = new Token(await this.#post(client, JSON.stringify(members)), now);
+    const token = new Token(await this.#post(kept, client, JSON.stringify(members)), now);
     if (token.fingerprint === rejected) token.reported = now;
-    Object.assign(kept, { token, error: undefined, failures: 0 });
+    Object.assign(kept, { token, failures: 0, retryAt: -Infinity });
     return token;
   }
 
-  /** Returns the answer of the first URL that works. @param {string} client @param {string} body */
-  async #post(client, body) {
+  /** Returns the answer of the first URL that works. @param {Kept} kept @param {string} client @param {string} body */
+  async #post(kept, client, body) {
     if (!/^[a-z0-9-]{1,63}$/.test(client)) throw new VendorError("the client's name is not valid", { status: 400, code: "invalid_request" });
-    if (this.now() >= this.#until) this.#current = 0;
-    const first = this.#current;
-    for (let i = 0; ; i++) {
+    // When the minute is over, one call tries the first URL again, and the others wait for its result.
+    const probe = this.#current !== 0 && this.now() >= this.#until;
+    const first = probe ? 0 : this.#current;
+    if (probe) this.#until = this.now() + sticky;
+    /** @type {VendorError | undefined} */ let worst;
+    for (let i = 0; i < this.urls.length; i++) {
       const at = (first + i) % this.urls.length;
       try {
-        const answer = await this.#call(new URL(`${this.urls[at]}/${client}`), body);
-        if (at !== this.#current) [this.#current, this.#until] = [at, this.now() + sticky];
+        const answer = await this.#try(kept, at, client, body);
+        if (i > 0 && at !== this.#current) [this.#current, this.#until] = [at, this.now() + sticky];
+        else if (probe && at === 0) this.#current = 0;
         return answer;
       } catch (error) {
-        if (!(error instanceof VendorError && error.outage) || i + 1 === this.urls.length) throw error;
+        if (!(error instanceof VendorError && error.outage)) throw error;
+        worst = worse(worst, error);
       }
+    }
+    throw worst;
+  }
+
+  /**
+   * Asks one URL, unless that has said that it must not be asked for the same now.
+   * @param {Kept} kept @param {number} at @param {string} client @param {string} body
+   */
+  async #try(kept, at, client, body) {
+    const pause = kept.pauses.get(at);
+    if (pause && this.now() < pause.until) {
+      const { description, status, code, requestId } = pause.error;
+      throw new VendorError(description, { status, code, requestId, retryAfter: pause.until - this.now() });
+    }
+    try {
+      return await this.#call(new URL(`${this.urls[at]}/${client}`), body);
+    } catch (error) {
+      const failure = error instanceof VendorError ? error : new VendorError("the vendor's answer cannot be read", { status: 502 });
+      if (failure.status === 503 && failure.retryAfter) kept.pauses.set(at, { until: this.now() + failure.retryAfter, error: failure });
+      throw failure;
     }
   }
 
@@ -214,10 +244,11 @@ export class TokenVendor {
       throw new VendorError("the vendor cannot be reached", { code: "temporarily_unavailable", retryAfter: 1 });
     }
     const answer = object(text);
-    if (response.status === 200 && answer.access_token) return answer;
+    if (response.status === 200 && typeof answer.access_token === "string") return answer;
     const wait = response.headers.get("retry-after") ?? "";
-    throw new VendorError(answer.error_description ?? "AWS or a proxy answered without the vendor", {
-      status: response.status, code: answer.error, retryAfter: /^\d+$/.test(wait) ? Math.min(Number(wait), 3600) : 0,
+    const code = codes.has(answer.error) ? answer.error : "";
+    throw new VendorError((code && answer.error_description) || "AWS or a proxy answered without the vendor", {
+      status: response.status, code, retryAfter: /^\d+$/.test(wait) ? Math.min(Number(wait), 3600) : 0,
       requestId: answer.request_id ?? response.headers.get("x-amzn-requestid") ?? "",
     });
   }
@@ -238,6 +269,33 @@ function note(kept, error, now) {
   kept.error = error;
   kept.retryAt = now + Math.max(Math.min(2 ** (kept.failures - 1), 30) * (0.5 + Math.random() / 2), error.retryAfter);
   if (error.code === "access_denied") kept.token = undefined; // the vendor says that the caller may not have it
+}
+
+/**
+ * The error that says more of two outages: that of the vendor, rather than that of a proxy or of a connection.
+ * @param {VendorError | undefined} a @param {VendorError} b
+ */
+function worse(a, b) {
+  if (!a) return b;
+  const [one, other] = (a.status === 0 && b.status !== 0) || (!a.code && b.code && b.status !== 0) ? [b, a] : [a, b];
+  const { description, status, code, requestId } = one;
+  return new VendorError(description, { status, code, requestId, retryAfter: Math.min(one.retryAfter, other.retryAfter) });
+}
+
+/** Waits for a promise until the signal; what was begun for others goes on. @template T @param {AbortSignal} signal @param {Promise<T>} promise */
+async function unlessAborted(signal, promise) {
+  signal.throwIfAborted();
+  /** @type {() => void} */ let stop = () => {};
+  const aborted = new Promise((_, reject) => {
+    stop = () => reject(signal.reason);
+    signal.addEventListener("abort", stop);
+  });
+  try {
+    return /** @type {T} */ (await Promise.race([promise, aborted]));
+  } finally {
+    signal.removeEventListener("abort", stop);
+    promise.catch(() => {}); // nobody may wait for it any more
+  }
 }
 
 /** @param {string} text @returns {any} the JSON object, or an empty one */

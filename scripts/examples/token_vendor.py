@@ -10,8 +10,10 @@ All classes may be used by several threads.
 """
 
 import asyncio
+import concurrent.futures
 import hashlib
 import json
+import os
 import random
 import re
 import threading
@@ -20,7 +22,7 @@ import time
 import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError, HTTPClientError
+from botocore.exceptions import BotoCoreError
 from botocore.httpsession import URLLib3Session
 from botocore.utils import get_environ_proxies
 
@@ -32,6 +34,13 @@ except ImportError:
 STICKY = 60  # seconds that another URL is used after one failed
 INTERVAL = 30  # seconds between two reports of one refused token: the vendor replaces it as often
 MAX_KEPT = 1000  # tokens in memory
+CODES = {  # of the vendor's errors; another one is a proxy's
+    "invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target", "access_denied", "server_error", "temporarily_unavailable",
+}
+HOST = re.compile(r"\.(execute-api|lambda-url)\.([a-z0-9-]+)\.")
+
+# Calls for asyncio. The loop's own threads also resolve the names of the whole program.
+_threads = concurrent.futures.ThreadPoolExecutor(16, "token-vendor")
 
 
 class VendorError(Exception):
@@ -74,6 +83,7 @@ class _Kept:
     def __init__(self):
         self.lock = threading.Lock()
         self.token, self.error, self.failures, self.retry_at = None, None, 0, float("-inf")
+        self.pauses = {}  # by the URL's index: until when it asked to be left alone, and its error
 
 
 class TokenVendor:
@@ -86,17 +96,20 @@ class TokenVendor:
     def __init__(self, urls, session=None, region=None, now=time.time):
         self._urls = [url.rstrip("/") for url in ([urls] if isinstance(urls, str) else urls)]
         self._session = session or botocore.session.get_session()
-        self._region, self._now = region or self._session.get_config_variable("region"), now
-        self._http = URLLib3Session(timeout=(5, 30), proxies=get_environ_proxies(self._urls[0]))
-        self._kept, self._lock, self._current, self._until = {}, threading.Lock(), 0, 0
+        self._region = region or self._session.get_config_variable("region") or os.environ.get("AWS_REGION")
+        if not self._region and not all(HOST.search(url) for url in self._urls):
+            raise ValueError("region is missing, and a URL does not name it")
+        self._now, self._kept, self._lock, self._current, self._until = now, {}, threading.Lock(), 0, 0
+        verify = self._session.get_config_variable("ca_bundle") or True
+        self._http = [URLLib3Session(timeout=(5, 30), verify=verify, proxies=get_environ_proxies(url)) for url in self._urls]
 
     def token(self, client, min_ttl=0, **ask):
         """Returns a token. ask: scope, resource, audience and the vendor's other parameters. Raises VendorError."""
         return self._get(client, ask, min_ttl, None)
 
-    def replace(self, client, refused, **ask):
+    def replace(self, client, refused, min_ttl=0, **ask):
         """Returns another token than one that an API refused; the same one if the vendor has no other yet."""
-        return self._get(client, ask, 0, refused.fingerprint)
+        return self._get(client, ask, min_ttl, refused.fingerprint)
 
     def _get(self, client, ask, min_ttl, rejected):
         kept = self._find(client + json.dumps(ask, sort_keys=True))
@@ -112,6 +125,7 @@ class TokenVendor:
                 try:
                     return self._renew(kept, client, ask, min_ttl, rejected)
                 except VendorError as error:
+                    now = self._now()
                     self._note(kept, error, now)
             if kept.token is not None and now < kept.token.expires_at and not rejected:
                 return kept.token
@@ -144,56 +158,84 @@ class TokenVendor:
     def _renew(self, kept, client, ask, min_ttl, rejected):
         members = {**ask, **({"min_ttl": min_ttl} if min_ttl else {}), **({"rejected": rejected} if rejected else {})}
         now = self._now()
-        token = Token(self._post(client, json.dumps(members).encode()), now)
+        token = Token(self._post(kept, client, json.dumps(members).encode()), now)
         if token.fingerprint == rejected:
             token.reported = now
-        kept.token, kept.error, kept.failures = token, None, 0
+        kept.token, kept.error, kept.failures, kept.retry_at = token, None, 0, float("-inf")
         return token
 
-    def _post(self, client, body):
+    def _post(self, kept, client, body):
         """Returns the answer of the first URL that works."""
         if not re.fullmatch("[a-z0-9-]{1,63}", client):
             raise VendorError("the client's name is not valid", 400, "invalid_request")
         with self._lock:
-            if self._now() >= self._until:
-                self._current = 0
-            first = self._current
+            # When the minute is over, one call tries the first URL again, and the others wait for its result.
+            probe = self._current != 0 and self._now() >= self._until
+            first = 0 if probe else self._current
+            if probe:
+                self._until = self._now() + STICKY
+        worst = None
         for i in range(len(self._urls)):
             at = (first + i) % len(self._urls)
             try:
-                answer = self._call(f"{self._urls[at]}/{client}", body)
+                answer = self._try(kept, at, client, body)
             except VendorError as error:
-                if error.outage and i + 1 < len(self._urls):
-                    continue
-                raise
+                if not error.outage:
+                    raise
+                worst = _worse(worst, error)
+                continue
             with self._lock:
-                if at != self._current:
+                if i > 0 and at != self._current:
                     self._current, self._until = at, self._now() + STICKY
+                elif probe and at == 0:
+                    self._current = 0
             return answer
+        raise worst
 
-    def _call(self, url, body):
-        host = re.search(r"\.(execute-api|lambda-url)\.([a-z0-9-]+)\.", url)
+    def _try(self, kept, at, client, body):
+        """Asks one URL, unless that has said that it must not be asked for the same now."""
+        until, error = kept.pauses.get(at, (float("-inf"), None))
+        if self._now() < until:
+            raise VendorError(error.description, error.status, error.code, until - self._now(), error.request_id)
+        try:
+            return self._call(at, f"{self._urls[at]}/{client}", body)
+        except VendorError as error:
+            if error.status == 503 and error.retry_after:
+                kept.pauses[at] = (self._now() + error.retry_after, error)
+            raise
+
+    def _call(self, at, url, body):
+        host = HOST.search(url)
         service = "lambda" if host and host[1] == "lambda-url" else "execute-api"
         request = AWSRequest("POST", url, data=body, headers={"Content-Type": "application/json"})
         try:
             credentials = self._session.get_credentials().get_frozen_credentials()
             SigV4Auth(credentials, service, host[2] if host else self._region).add_auth(request)
-        except (BotoCoreError, AttributeError):
+        except Exception:  # many kinds, some with ARNs
             raise VendorError("there are no AWS credentials to sign the request with", code="no_credentials") from None
         try:
-            response = self._http.send(request.prepare())
+            response = self._http[at].send(request.prepare())
             answer = json.loads(response.content)
-        except HTTPClientError:
+        except BotoCoreError:
             raise VendorError("the vendor cannot be reached", code="temporarily_unavailable", retry_after=1) from None
         except ValueError:
             answer = None
         answer = answer if isinstance(answer, dict) else {}
-        if response.status_code == 200 and answer.get("access_token"):
+        if response.status_code == 200 and isinstance(answer.get("access_token"), str):
             return answer
+        code = answer.get("error") if answer.get("error") in CODES else ""
         wait, request_id = response.headers.get("Retry-After", ""), response.headers.get("x-amzn-requestid", "")
         raise VendorError(
-            answer.get("error_description") or "AWS or a proxy answered without the vendor", response.status_code,
-            answer.get("error", ""), min(int(wait), 3600) if wait.isdecimal() else 0, answer.get("request_id") or request_id)
+            code and answer.get("error_description") or "AWS or a proxy answered without the vendor", response.status_code,
+            code, min(int(wait), 3600) if wait.isdecimal() else 0, answer.get("request_id") or request_id)
+
+
+def _worse(a, b):
+    """The error that says more of two outages: that of the vendor, rather than that of a proxy or of a connection."""
+    if a is None:
+        return b
+    one, other = (b, a) if a.status == 0 and b.status != 0 or not a.code and b.code and b.status != 0 else (a, b)
+    return VendorError(one.description, one.status, one.code, min(one.retry_after, other.retry_after), one.request_id)
 
 
 class RequestsAuth:
@@ -240,20 +282,21 @@ class HTTPXAuth(httpx.Auth if httpx else object):
         token = self._vendor.token(self._client, **self._ask)
         request.headers["Authorization"] = token.header
         response = yield request
-        if self._refused(response, token) and self._replaced(request, token):
+        if self._refused(response, request) and self._replaced(request, token):
             yield request
 
     async def async_auth_flow(self, request):
-        token = await asyncio.to_thread(self._vendor.token, self._client, **self._ask)
+        loop = asyncio.get_running_loop()
+        token = await loop.run_in_executor(_threads, lambda: self._vendor.token(self._client, **self._ask))
         request.headers["Authorization"] = token.header
         response = yield request
-        if self._refused(response, token) and await asyncio.to_thread(self._replaced, request, token):
+        if self._refused(response, request) and await loop.run_in_executor(_threads, self._replaced, request, token):
             yield request
 
     @staticmethod
-    def _refused(response, token):
-        """Whether the API refused the token. A request that followed a redirect elsewhere has lost it."""
-        return response.status_code == 401 and response.request.headers.get("Authorization") == token.header
+    def _refused(response, request):
+        """Whether the API refused the token. After a redirect, the first request must not be sent once more."""
+        return response.status_code == 401 and response.request is request
 
     def _replaced(self, request, token):
         """Whether the request has another token, and can be sent again."""

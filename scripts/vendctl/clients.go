@@ -104,10 +104,10 @@ func documentProblem(err error) error {
 	switch {
 	case errors.As(err, &bad):
 		return badDocument{bad.Problems}
-	case errors.Is(err, secret.ErrDenied):
-		return errors.New("AWS does not allow to use the key that the document names")
+	case errors.Is(err, errInAWS):
+		return errInAWS
 	case errors.Is(err, secret.ErrUnavailable):
-		return errors.New("the issuer that the document names, or AWS, does not answer now")
+		return errors.New("the issuer that the document names does not answer now")
 	}
 	return err
 }

@@ -73,6 +73,10 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 		}
 		defer stop()
 		variables = append(variables, more...)
+		// Otherwise a proxy would get the requests, with the local secret.
+		for _, name := range []string{"NO_PROXY", "no_proxy"} {
+			variables = append(variables, name+"="+strings.TrimPrefix(os.Getenv(name)+",127.0.0.1,localhost", ","))
+		}
 	}
 	// A program that has a terminal gets Ctrl-C from there, and decides itself whether it ends.
 	interrupts := make(chan os.Signal, 1)
@@ -82,18 +86,24 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 	// A token of the environment is not what was asked for.
 	child.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ACCESS_TOKEN=") }), variables...)
 	child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+	terminations := make(chan os.Signal, 8)
+	signal.Notify(terminations, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(terminations)
+	if err := cmd.Context().Err(); err != nil {
+		return err // a signal came before
+	}
 	if err := child.Start(); err != nil {
 		return notStartedError{err}
 	}
-	terminations := make(chan os.Signal, 1)
-	signal.Notify(terminations, syscall.SIGTERM)
-	defer signal.Stop(terminations)
 	ended := make(chan struct{})
 	go func() {
-		select {
-		case <-terminations:
-			_ = child.Process.Signal(syscall.SIGTERM)
-		case <-ended:
+		for {
+			select {
+			case received := <-terminations:
+				_ = child.Process.Signal(received)
+			case <-ended:
+				return
+			}
 		}
 	}()
 	err := child.Wait()

@@ -66,6 +66,9 @@ func (p *location) readSecret() (string, error) {
 // writeSecret writes a new local secret, which only the user may read, and returns it. An old
 // file is replaced, so that a program that still has the old secret gets 401.
 func (p *location) writeSecret() (secret string, err error) {
+	if p.secretGroup != "" && p.secretFile == "" {
+		return "", usage("--local-secret-group needs --local-secret-file: no group gets to the user's own directory")
+	}
 	file, err := p.file()
 	if err != nil {
 		return "", err

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -18,6 +19,9 @@ import (
 )
 
 const defaultListen = "127.0.0.1:8973"
+
+// gcPercent lets the heap grow less than Go's default of 100.
+const gcPercent = 25
 
 // shutdownTime is how long running answers may take at the end.
 const shutdownTime = 3 * time.Second
@@ -88,6 +92,8 @@ type service struct {
 
 // serve serves until ctx ends.
 func (s *service) serve(ctx context.Context) error {
+	// It runs for weeks beside other programs. A hit leaves little garbage.
+	debug.SetGCPercent(gcPercent)
 	listener, err := s.location.open(ctx)
 	if err != nil {
 		return err
@@ -107,8 +113,9 @@ func (s *service) serve(ctx context.Context) error {
 		}
 		_, _ = fmt.Fprintf(s.out, "token endpoint: %s\nlocal secret:   %s\n", address, file)
 	}
-	if err := notifyReady(ctx); err != nil {
-		return errors.Join(err, listener.Close())
+	// A program that was started by another service has that one's variable.
+	if err := notifyReady(ctx); err != nil && !s.quiet {
+		_, _ = fmt.Fprintln(s.out, "vendctl:", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +15,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 
-	"tokenvendor/shared/awsapi"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
@@ -87,7 +87,7 @@ func refused(what string, err error) error {
 func (v *vault) registry(r secret.Reader) *registry.Registry {
 	return registry.New(registry.Config{
 		Secrets: r, Prefix: v.prefix, Addresses: oauth.AddressPolicy{Private: true},
-		Keys: awsapi.NewSigningKeys(v.aws), KeyAliases: v.aliases, Identity: awsapi.NewWebIdentity(v.aws), Audiences: v.audiences,
+		Keys: inAWS{}, KeyAliases: v.aliases, Identity: inAWS{}, Audiences: v.audiences,
 	})
 }
 
@@ -167,4 +167,24 @@ func (v *vault) move(ctx context.Context, name, from, to string) error {
 		return refused("the version", err)
 	}
 	return nil
+}
+
+// errInAWS is the error of a document whose credential is in AWS.
+var errInAWS = errors.New("the document names a key in KMS, or the identity of the vendor's role: only the vendor can use these")
+
+// inAWS stands for keys in KMS and the identity of the vendor's role. Their packages would take
+// megabytes of memory, also from vendctl serve.
+type inAWS struct{}
+
+// Public implements [registry.SigningKeys].
+func (inAWS) Public(context.Context, string) (crypto.PublicKey, []string, error) {
+	return nil, nil, errInAWS
+}
+
+// Sign implements [registry.SigningKeys].
+func (inAWS) Sign(context.Context, string, string, []byte) ([]byte, error) { return nil, errInAWS }
+
+// Issue implements [registry.WebIdentity].
+func (inAWS) Issue(context.Context, registry.WebIdentityRequest) (oauth.Secret, error) {
+	return oauth.Secret{}, errInAWS
 }

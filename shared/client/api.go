@@ -92,9 +92,9 @@ func (a *api) post(ctx context.Context, r *Request, more map[string]any) ([]byte
 	return nil, outage
 }
 
-// try asks one URL, unless that has said that it must not be asked for this client now.
+// try asks one URL, unless that has said that it must not be asked for the same now.
 func (a *api) try(ctx context.Context, at int, r *Request, more map[string]any) ([]byte, error) {
-	paused := pausedCall{at, r.Client}
+	paused := pausedCall{at, r.key()}
 	begun := a.now()
 	a.mu.Lock()
 	last, ok := a.pauses[paused]
@@ -118,10 +118,10 @@ func (a *api) try(ctx context.Context, at int, r *Request, more map[string]any) 
 	return answer, err
 }
 
-// pausedCall is a client at one URL.
+// pausedCall is a request at one URL. Other requests for the client may succeed.
 type pausedCall struct {
-	at     int
-	client string
+	at  int
+	key key
 }
 
 // pause is what an answer with Retry-After asks for.

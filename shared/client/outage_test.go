@@ -35,8 +35,10 @@ func TestRetryAfterOfOneOfTwoURLs(t *testing.T) {
 		if first != 1 {
 			t.Errorf("got %d calls of the first URL in 290 s, want 1", first)
 		}
-		// Another client, and a dry run, are not meant.
-		_, _ = c.Token(t.Context(), Request{Client: "orders"})
+		// Another request for the client, and a dry run, are not meant.
+		other := Request{Client: "billing"}
+		other.Scope = []string{"read"}
+		_, _ = c.Token(t.Context(), other)
 		_, _ = c.Explain(t.Context(), Request{Client: "billing"})
 		if first != 3 {
 			t.Errorf("got %d calls of the first URL, want 3", first)

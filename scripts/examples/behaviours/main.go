@@ -71,7 +71,7 @@ func run(ctx context.Context, local, table, client string, args []string, out io
 	defer s.close()
 	failed := 0
 	for i, b := range behaviours {
-		r := &runner{stage: s, driver: d, client: client, scope: fmt.Sprintf("behaviour-%d", i)}
+		r := &runner{stage: s, driver: d, client: client, scope: b.scope(i)}
 		if err := r.run(ctx, b, v.Region); err != nil {
 			failed++
 			_, _ = fmt.Fprintf(out, "FAILED  %s\n        %v\n", b.Name, err)

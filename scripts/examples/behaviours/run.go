@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,8 +13,19 @@ import (
 
 // behaviour is one row of the table.
 type behaviour struct {
-	Name  string `json:"behaviour"`
-	Steps []step `json:"steps"`
+	Name string `json:"behaviour"`
+	// FirstURL replaces the first URL of the vendor; empty: that of the stage.
+	FirstURL string `json:"first_url"`
+	Steps    []step `json:"steps"`
+}
+
+// scope returns the scope of the i-th behaviour. Those that report tokens need one of their own,
+// because the vendor replaces a token once in 30 seconds; it limits how many new ones there may be.
+func (b *behaviour) scope(i int) string {
+	if slices.ContainsFunc(b.Steps, func(s step) bool { return s.Do == "api" }) {
+		return fmt.Sprint("behaviour-", i)
+	}
+	return "behaviour"
 }
 
 // step is what is done, and what must be observed. Counts that are nil are not checked.
@@ -47,6 +59,7 @@ type step struct {
 	SecondCalls *int `json:"second_calls"`
 	Requests    *int `json:"requests"`
 	Elsewhere   *int `json:"elsewhere"`
+	Posts       *int `json:"posts"` // requests of the API with the method POST
 	// Sent is the body of the last call; nil: it is not checked. Reports: it names a token as
 	// rejected.
 	Sent    map[string]any `json:"sent"`
@@ -68,7 +81,7 @@ type runner struct {
 // run returns what differs from the behaviour; empty: nothing.
 func (r *runner) run(ctx context.Context, b behaviour, region string) error {
 	r.stage.reset()
-	if _, err := r.driver.do(ctx, command{Do: "start", URLs: []string{r.stage.first.url, r.stage.second.url}, Region: region}); err != nil {
+	if _, err := r.driver.do(ctx, command{Do: "start", URLs: []string{cmp.Or(b.FirstURL, r.stage.first.url), r.stage.second.url}, Region: region}); err != nil {
 		return err
 	}
 	for i, s := range b.Steps {
@@ -115,7 +128,7 @@ func (r *runner) wait(ctx context.Context, s step) error {
 }
 
 // counts are what the stage has counted.
-type counts struct{ calls, second, requests, elsewhere int }
+type counts struct{ calls, second, requests, elsewhere, posts int }
 
 func (s *stage) counts() counts {
 	s.first.mu.Lock()
@@ -126,7 +139,7 @@ func (s *stage) counts() counts {
 	defer s.api.mu.Unlock()
 	s.elsewhere.mu.Lock()
 	defer s.elsewhere.mu.Unlock()
-	return counts{s.first.calls, s.second.calls, s.api.requests, s.elsewhere.requests}
+	return counts{s.first.calls, s.second.calls, s.api.requests, s.elsewhere.requests, s.api.posts}
 }
 
 // ask lets the library get tokens or call the API, and checks what is observed.
@@ -198,6 +211,7 @@ func (s *stage) differs(before counts, want step) error {
 		{"calls of the second URL", now.second - before.second, want.SecondCalls},
 		{"requests of the API", now.requests - before.requests, want.Requests},
 		{"requests elsewhere", now.elsewhere - before.elsewhere, want.Elsewhere},
+		{"requests of the API with POST", now.posts - before.posts, want.Posts},
 	} {
 		if check.want != nil && check.got != *check.want {
 			return fmt.Errorf("got %d %s, want %d", check.got, check.what, *check.want)

@@ -166,6 +166,7 @@ const (
 	refusesSeen = "refuses the token it has seen"
 	refuses     = "refuses"
 	redirects   = "redirects elsewhere"
+	views       = "redirects to a page that refuses"
 )
 
 // target is an API that wants a token.
@@ -178,6 +179,7 @@ type target struct {
 	seen     map[string]bool // fingerprints
 	old      map[string]bool // those that are refused
 	requests int
+	posts    int
 	bodies   []string
 	// got is true if a request had a header Authorization.
 	got bool
@@ -207,15 +209,20 @@ func (t *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.requests++
+	if r.Method == http.MethodPost {
+		t.posts++
+	}
 	t.bodies = append(t.bodies, string(body))
 	t.got = t.got || r.Header.Get("Authorization") != ""
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	fingerprint := fingerprintOf(token)
 	t.seen[fingerprint] = true
 	switch {
+	case t.mode == views && r.URL.Path != "/view":
+		http.Redirect(w, r, "/view", http.StatusSeeOther)
 	case t.mode == redirects:
 		http.Redirect(w, r, t.elsewhere, http.StatusFound)
-	case !ok || t.mode == refuses || t.mode == refusesSeen && t.old[fingerprint]:
+	case !ok || t.mode == refuses || t.mode == views || t.mode == refusesSeen && t.old[fingerprint]:
 		refuse(w, http.StatusUnauthorized, `{"error":"invalid_token"}`)
 	default:
 		_, _ = io.WriteString(w, "ok")

@@ -2,6 +2,7 @@ package endpoint
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -206,24 +207,33 @@ func (s *Server) newProxy(route Route) http.Handler {
 
 // below returns the path of a route that leads to a path of its target.
 func (r *Route) below(own routePath, path string) (string, bool) {
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(r.Target.EscapedPath(), "/")+"/")
+	prefix := strings.TrimSuffix(r.Target.EscapedPath(), "/")
+	if path == prefix {
+		return own.path + "/", true
+	}
+	rest, ok := strings.CutPrefix(path, prefix+"/")
 	return own.path + "/" + rest, ok
+}
+
+// isTarget reports whether a URL is of the target's server.
+func (r *Route) isTarget(u *url.URL) bool {
+	ports := map[string]string{"http": "80", "https": "443"}
+	return u.Scheme == r.Target.Scheme && strings.EqualFold(u.Hostname(), r.Target.Hostname()) &&
+		cmp.Or(u.Port(), ports[u.Scheme]) == cmp.Or(r.Target.Port(), ports[u.Scheme])
 }
 
 var errLeadsAway = errors.New("the target redirects out of the route, and programs would send the local secret there as Referer: " +
 	"send it as " + secretHeader + ", or give the route a shorter prefix")
 
 // rewriteLocation lets a redirect within the target lead through the route again: its program
-// has no token for the target itself.
+// has no token for the target itself. The Location of another answer, such as 201, only names
+// something; programs do not go there by themselves.
 func (r *Route) rewriteLocation(resp *http.Response, own routePath) error {
 	location, err := resp.Location()
-	switch {
-	case errors.Is(err, http.ErrNoLocation):
+	if errors.Is(err, http.ErrNoLocation) {
 		return nil
-	case err != nil:
-		return errLeadsAway
 	}
-	if location.Scheme == r.Target.Scheme && location.Host == r.Target.Host {
+	if err == nil && r.isTarget(location) {
 		if target, ok := r.below(own, location.EscapedPath()); ok {
 			if location.RawQuery != "" {
 				target += "?" + location.RawQuery
@@ -232,8 +242,11 @@ func (r *Route) rewriteLocation(resp *http.Response, own routePath) error {
 			return nil
 		}
 	}
-	if own.secret {
-		return errLeadsAway
+	switch resp.StatusCode {
+	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
+		if own.secret {
+			return errLeadsAway
+		}
 	}
 	return nil
 }

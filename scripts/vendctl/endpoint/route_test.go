@@ -64,6 +64,12 @@ func (s *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/moved"):
 		w.Header().Set("Location", s.URL+"/prefix/there?x=1")
 		w.WriteHeader(http.StatusFound)
+	case strings.HasSuffix(r.URL.Path, "/created"):
+		w.Header().Set("Location", "https://backend.internal/Orders(1)")
+		w.WriteHeader(http.StatusCreated)
+	case strings.HasSuffix(r.URL.Path, "/top"):
+		w.Header().Set("Location", "/prefix")
+		w.WriteHeader(http.StatusFound)
 	case strings.HasSuffix(r.URL.Path, "/above"):
 		w.Header().Set("Location", "/other/page")
 		w.WriteHeader(http.StatusFound)
@@ -216,6 +222,7 @@ func TestRouteFollowsRedirectsOfItsTarget(t *testing.T) {
 	k := newKit(t, "api=billing@"+api.URL+"/prefix")
 	for path, want := range map[string]string{
 		"/r/api/moved": "/r/api/there?x=1", "/r/api/~" + secretCanary + "/moved": "/r/api/~" + secretCanary + "/there?x=1", "/r/api/away": "https://other.example/x",
+		"/r/api/top": "/r/api/", "/r/api/~" + secretCanary + "/created": "https://backend.internal/Orders(1)",
 	} {
 		if r := k.get(path, withSecret()); r.header.Get("Location") != want {
 			t.Errorf("%s: got %q, want %q", path, r.header.Get("Location"), want)
