@@ -179,7 +179,12 @@ def main():
         finally:
             stack.send_signal(signal.SIGTERM)
             stack.wait()
-            shutil.rmtree(work)
+            # The stack goes on deleting its own files when "go run" has ended.
+            for _ in range(100):
+                shutil.rmtree(work, ignore_errors=True)
+                if not work.exists():
+                    break
+                time.sleep(0.1)
     sys.exit(failures > 0)
 
 
