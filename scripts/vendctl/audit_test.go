@@ -257,43 +257,26 @@ func (r *reference) allows(caller, client string, scope, resource []string) bool
 	return false
 }
 
-// On 10 000 random lines, diff finds what the reference finds.
-func TestPolicyDiffFindsWhatAReferenceFinds(t *testing.T) {
-	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // a test
+// pair is a caller whose tokens of a client change.
+type pair struct{ change, caller, client string }
+
+// randomLines returns lines, how many of them are decisions of the policy, and those that the
+// candidate would change.
+func randomLines(random *rand.Rand, candidate *reference) (lines []map[string]any, decisions int, want map[pair]int) {
 	pick := func(from ...string) string { return from[random.IntN(len(from))] }
 	some := func(from ...string) []string {
-		var list []string
-		for _, text := range from {
-			if random.IntN(3) == 0 {
-				list = append(list, text)
-			}
-		}
-		return list
+		return slices.DeleteFunc(from, func(string) bool { return random.IntN(3) > 0 })
 	}
-	candidate := reference{Freeze: []string{"frozen-*"}}
-	text := `{"freeze": ["frozen-*"], "rules": [
-	  {"name": "team", "callers": ["aws:111122223333:role/billing-*"], "clients": ["billing", "stock-*"], "scopes": ["read", "invoice.*"]},
-	  {"name": "all", "callers": ["aws:111122223333:role/admin"], "clients": ["*"]},
-	  {"name": "narrow", "callers": ["direct:nightly", "aws:111122223333:user/*"], "clients": ["orders"], "resources": ["urn:sap:*"], "scopes": []}]}`
-	if err := json.Unmarshal([]byte(text), &candidate); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "policy.json")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	type pair struct{ change, caller, client string }
-	want := make(map[pair]int)
-	decisions := 0
-	var lines []map[string]any
+	want = make(map[pair]int)
 	for i := range 10_000 {
 		caller := pick("aws:111122223333:role/billing-a", "aws:111122223333:role/billing-b", "aws:111122223333:role/admin", "aws:111122223333:user/jane", "direct:nightly", "aws:999999999999:role/billing-a")
 		client := pick("billing", "stock-1", "orders", "frozen-x", "payroll")
 		asked, granted, resource, audience := some("read", "write", "invoice.x"), some("read", "invoice.y"), some("urn:sap:a", "urn:other"), pick("", "", "urn:sap:b", "x")
-		line := map[string]any{"time": at(time.Duration(random.IntN(100_000)) * time.Second), "request_id": fmt.Sprint(i), "caller": caller, "client": client, "source": "rest", "outcome": "hit"}
-		allowed := random.IntN(4) > 0
-		line["allowed"] = allowed
-		counts := true
+		allowed, counts := random.IntN(4) > 0, true
+		line := map[string]any{
+			"time": at(time.Duration(random.IntN(100_000)) * time.Second), "request_id": fmt.Sprint(i), "caller": caller, "client": client,
+			"source": "rest", "outcome": "hit", "allowed": allowed,
+		}
 		if allowed {
 			line["scope_asked"], line["scope_granted"], line["resource"] = asked, granted, resource
 			if audience != "" {
@@ -325,6 +308,24 @@ func TestPolicyDiffFindsWhatAReferenceFinds(t *testing.T) {
 			want[pair{"gains", caller, client}]++
 		}
 	}
+	return lines, decisions, want
+}
+
+// On 10 000 random lines, diff finds what the reference finds.
+func TestPolicyDiffFindsWhatAReferenceFinds(t *testing.T) {
+	text := `{"freeze": ["frozen-*"], "rules": [
+	  {"name": "team", "callers": ["aws:111122223333:role/billing-*"], "clients": ["billing", "stock-*"], "scopes": ["read", "invoice.*"]},
+	  {"name": "all", "callers": ["aws:111122223333:role/admin"], "clients": ["*"]},
+	  {"name": "narrow", "callers": ["direct:nightly", "aws:111122223333:user/*"], "clients": ["orders"], "resources": ["urn:sap:*"], "scopes": []}]}`
+	var candidate reference
+	if err := json.Unmarshal([]byte(text), &candidate); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "policy.json")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	lines, decisions, want := randomLines(rand.New(rand.NewPCG(3, 4)), &candidate) //nolint:gosec // a test
 	stack, _ := logged(t, lines)
 	out, _, code := vendctl(t, "--local", stack, "-o", "json", "policy", "diff", file)
 	var got struct {

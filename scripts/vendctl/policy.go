@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -34,15 +33,9 @@ func newPolicy(a *access) *cobra.Command {
 
 // readPolicy reads a policy document from a file; "-" is standard input. Each problem is an error.
 func readPolicy(cmd *cobra.Command, name string) (*policy.Policy, error) {
-	var text []byte
-	var err error
-	if name == "-" {
-		text, err = io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxInput))
-	} else {
-		text, err = os.ReadFile(name) //nolint:gosec // the user names it
-	}
+	text, err := readInput(cmd, name)
 	if err != nil {
-		return nil, fmt.Errorf("the policy: %w", err)
+		return nil, err
 	}
 	p, err := policy.Parse(text)
 	var bad *policy.DocumentError

@@ -11,8 +11,8 @@ from token_vendor import HTTPXAuth, RequestsAuth, TokenVendor, VendorError  # no
 
 
 class Driver:
-    def __init__(self, library):
-        self.library, self.vendor, self.advanced = library, None, 0
+    def __init__(self, sender):
+        self.sender, self.vendor, self.advanced = sender, None, 0
 
     def start(self, command):
         self.advanced = 0
@@ -46,12 +46,12 @@ class Driver:
         body = command.get("body", "").encode()
         if command.get("stream"):
             body = iter([body])
-        if self.library == "requests":
+        if self.sender == "requests":
             import requests
 
             auth = RequestsAuth(self.vendor, command["client"], **command["ask"])
             response = requests.request(command["method"], command["url"], data=body, auth=auth, timeout=30)
-        elif self.library == "httpx":
+        elif self.sender == "httpx":
             import httpx
 
             auth = HTTPXAuth(self.vendor, command["client"], **command["ask"])
