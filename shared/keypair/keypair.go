@@ -20,11 +20,26 @@ import (
 	"encoding/asn1"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 // Supported describes the keys that are accepted, for error texts.
 const Supported = "RSA of 2048 to 8192 bits, EC on P-256, P-384 or P-521, or Ed25519"
+
+// Describe names the kind and the size of a public key, such as RSA 2048 or EC P-256; empty if
+// it is none of [Supported].
+func Describe(public crypto.PublicKey) string {
+	switch k := public.(type) {
+	case *rsa.PublicKey:
+		return "RSA " + strconv.Itoa(k.N.BitLen())
+	case *ecdsa.PublicKey:
+		return "EC " + k.Curve.Params().Name
+	case ed25519.PublicKey:
+		return "Ed25519"
+	}
+	return ""
+}
 
 // Pair is a private key with its certificates.
 type Pair struct {

@@ -77,6 +77,14 @@ type Client struct {
 	CertificateBound BoundPolicy
 	// CertificateNotAfter is the end of the client's certificate; zero if it has none.
 	CertificateNotAfter time.Time
+	// Certificate is the client's certificate; nil if it has none.
+	Certificate *x509.Certificate
+	// Key describes the client's public key, such as RSA 2048 or EC P-256; empty if it has
+	// none.
+	Key string
+	// Expires is when the credential ends, as its operator says: SAP does not tell when a secret
+	// ends. It has no effect on tokens. Zero: that is not known.
+	Expires time.Time
 	// IssuerHost is the host of the token endpoint in canonical form: in lower case, with
 	// neither a dot at its end nor the port 443.
 	IssuerHost string
@@ -125,6 +133,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		Credential:       credentialOf(d),
 		Notes:            d.options.notes,
 		SingleToken:      d.options.single,
+		Expires:          d.options.expires,
 		NoPrevious:       d.options.noPrevious,
 		Scope:            d.options.scope,
 		Resource:         d.options.resource,
@@ -142,7 +151,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
 	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })
 	c.Defaults = c.defaults()
-	c.CertificateNotAfter = d.certificateNotAfter()
+	d.describe(c)
 	if d.discovered {
 		c.discovered = d.endpoint.issuer.value
 	}
@@ -296,7 +305,7 @@ func rawCertificates(list []*x509.Certificate) []string {
 // an emulator change without it.
 func (c *Client) same(fresh *Client) bool {
 	return c.Version == fresh.Version && c.Terms == fresh.Terms && c.Credential == fresh.Credential &&
-		c.NoPrevious == fresh.NoPrevious && c.SingleToken == fresh.SingleToken && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
+		c.NoPrevious == fresh.NoPrevious && c.Expires.Equal(fresh.Expires) && c.SingleToken == fresh.SingleToken && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
 }
 
 func (s *Shadow) same(fresh *Shadow) bool {

@@ -3,6 +3,7 @@ package registry
 import (
 	"cmp"
 	"crypto/tls"
+	"crypto/x509"
 	"slices"
 	"strconv"
 	"time"
@@ -62,7 +63,7 @@ func nativeMembers() []string {
 		"basic_encoding", "ca_certificates", "scope", "resource", "audience", "token_format",
 		"parameters", "allow_parameters", "certificate_bound", "kms_key_id", "shadow", "previous",
 		"headers", "assume_expires_in", "client_id_in_body", "attempt_timeout", "grant_type", "request_format",
-		"assertion_thumbprint", "tls", "single_token",
+		"assertion_thumbprint", "tls", "single_token", "expires",
 	}
 }
 
@@ -212,12 +213,17 @@ func (d *document) assertionAudience() string {
 	return cmp.Or(d.options.assertion.audience.value, d.issuer, d.tokenEndpoint)
 }
 
-// certificateNotAfter returns the end of the leaf; zero if there is no certificate.
-func (d *document) certificateNotAfter() time.Time {
-	if len(d.pair.Chain) == 0 {
-		return time.Time{}
+// describe sets what c says of the document's key and certificate.
+func (d *document) describe(c *Client) {
+	c.Certificate, c.CertificateNotAfter, c.Key = nil, time.Time{}, ""
+	if len(d.pair.Chain) > 0 {
+		c.Certificate = d.pair.Chain[0]
+		c.CertificateNotAfter = c.Certificate.NotAfter
+		c.Key = keypair.Describe(c.Certificate.PublicKey)
 	}
-	return d.pair.Chain[0].NotAfter
+	if key, err := x509.ParsePKIXPublicKey(d.publicKey); err == nil {
+		c.Key = keypair.Describe(key)
+	}
 }
 
 // showsCertificate reports whether the certificate is offered in the TLS handshake: the client

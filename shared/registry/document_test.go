@@ -85,6 +85,7 @@ func TestNativeMembersRefused(t *testing.T) {
 		{"secret and key", keyed(members{"client_secret": "s"}), "client_secret is ambiguous"},
 		{"certificate without key", members{"certificate": testMaterial().PEM["rsa.chain"]}, "private_key is missing"},
 		{"previous", members{"client_secret": "s", "previous": "Never"}, "previous must be allow or never"},
+		{"expires", members{"client_secret": "s", "expires": "31.01.2027"}, "expires must be a date such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z"},
 		{"previous true", members{"client_secret": "s", "previous": true}, "previous must be a string"},
 		{"previous of a shadow", members{"client_secret": "s", "shadow": members{"client_secret": "t", "previous": "never"}}, "shadow.previous is not known here"},
 		{"camel case", members{"client_secret": "s", "tokenFormat": "jwt"}, "a member is not known here: token_format is meant?"},

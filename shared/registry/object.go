@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -18,7 +19,10 @@ const (
 )
 
 // report collects the problems of one document.
-type report struct{ problems []string }
+type report struct {
+	problems []string
+	leaf     *x509.Certificate // of the document; nil: none could be read
+}
 
 // add reports a problem of a member. Neither text may hold a value of the document.
 func (r *report) add(member, problem string) {

@@ -52,6 +52,8 @@ type options struct {
 	tls        oauth.TLSOptions
 	// single is single_token.
 	single bool
+	// expires is zero if it is absent.
+	expires time.Time
 }
 
 type assertionOptions struct {
@@ -82,6 +84,7 @@ func readOptions(o object) options {
 		dialect:     readDialect(o),
 		tls:         readTLS(o),
 		single:      o.boolean("single_token", false),
+		expires:     readExpires(o),
 	}
 	opts.roots, opts.notes = readRoots(o)
 	if opts.bound == "" {
@@ -149,6 +152,22 @@ func readResource(o object) []string {
 // readLifetime reads assertion_lifetime.
 func readLifetime(o object) time.Duration {
 	return o.seconds("assertion_lifetime", maxAssertionLifetime)
+}
+
+// readExpires reads expires, a date or a time. A date is the last day, in UTC.
+func readExpires(o object) time.Time {
+	t := o.line("expires", maxLine)
+	if !t.given() {
+		return time.Time{}
+	}
+	if day, err := time.Parse(time.DateOnly, t.value); err == nil {
+		return day.AddDate(0, 0, 1)
+	}
+	at, err := time.Parse(time.RFC3339, t.value)
+	if err != nil {
+		o.report.add(t.name, "must be a date such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z")
+	}
+	return at
 }
 
 // readType reads assertion_type_header: JWT, or client-authentication+jwt, which servers

@@ -46,6 +46,9 @@ func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
 	}
 	d.name = name
 	d.check(cfg, problems)
+	if len(d.pair.Chain) > 0 {
+		problems.leaf = d.pair.Chain[0]
+	}
 	d.checkLeaf(cfg.Now(), problems)
 	return d
 }

@@ -88,7 +88,8 @@ func (r *Registry) loadPrevious(ctx context.Context, current *Client, s secret.S
 	}
 	client := *current
 	client.Version, client.Method, client.Credential = s.Version+d.keyVersion, d.method, credentialOf(d)
-	client.CertificateNotAfter, client.Shadow, client.certified = d.certificateNotAfter(), nil, d.showsCertificate()
+	client.Created, client.Expires, client.Shadow, client.certified = s.Created, d.options.expires, nil, d.showsCertificate()
+	d.describe(&client)
 	if client.Credential == current.Credential {
 		problems.add("the credential", "is that of the current version")
 		return nil, nil

@@ -25,6 +25,7 @@ package registry
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,6 +69,8 @@ type DocumentError struct {
 	Version string
 	// Created is when that version was written; zero: that is not known.
 	Created time.Time
+	// Certificate is the client's certificate, which may have expired; nil: none could be read.
+	Certificate *x509.Certificate
 	// Problems are sorted. Each begins with the name of its member.
 	Problems []string
 }
@@ -132,7 +135,7 @@ func (r *Registry) read(ctx context.Context, secrets secret.Reader, name string,
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	case !found.empty():
 		slices.Sort(found.problems)
-		return nil, &DocumentError{Client: name, Version: s.Version, Created: s.Created, Problems: slices.Compact(found.problems)}
+		return nil, &DocumentError{Client: name, Version: s.Version, Created: s.Created, Certificate: found.leaf, Problems: slices.Compact(found.problems)}
 	}
 	return client, nil
 }

@@ -61,15 +61,14 @@ func TestEachMemberBelongsToTermsOrCredential(t *testing.T) {
 		"ca_certificates": {secret, m.PEM["ca"], nil, terms},
 		"headers":         {secret, members{"X-zid": "t"}, nil, terms},
 		// A token is not kept for longer than the document says.
-		"assume_expires_in":    {secret, 600, nil, terms},
-		"grant_type":           {secret, "openapi_2lo", nil, terms},
-		"client_id_in_body":    {basic, false, nil, credential},
-		"request_format":       {secret, "json", nil, credential},
-		"tls":                  {secret, members{"max_version": "1.2"}, nil, credential},
-		"assertion_thumbprint": {members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["rsa.chain"], "token_endpoint_auth_method": "private_key_jwt"}, "x5t", nil, credential},
-		"attempt_timeout":      {secret, 8, nil, neither},
-		"single_token":         {secret, true, nil, neither}, // the token is the same
-
+		"assume_expires_in":          {secret, 600, nil, terms},
+		"grant_type":                 {secret, "openapi_2lo", nil, terms},
+		"client_id_in_body":          {basic, false, nil, credential},
+		"request_format":             {secret, "json", nil, credential},
+		"tls":                        {secret, members{"max_version": "1.2"}, nil, credential},
+		"assertion_thumbprint":       {members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["rsa.chain"], "token_endpoint_auth_method": "private_key_jwt"}, "x5t", nil, credential},
+		"attempt_timeout":            {secret, 8, nil, neither},
+		"single_token":               {secret, true, nil, neither}, // the token is the same
 		"client_secret":              {secret, "S", nil, credential},
 		"token_endpoint_auth_method": {secret, "client_secret_basic", nil, credential},
 		"basic_encoding":             {basic, "raw", nil, credential},
@@ -89,6 +88,7 @@ func TestEachMemberBelongsToTermsOrCredential(t *testing.T) {
 		"pkcs12_password":      {jwt, "p", nil, neither},
 		"shadow":               {secret, members{"client_secret": "t"}, nil, neither},
 		"previous":             {secret, "never", nil, neither},
+		"expires":              {secret, "2027-01-31", nil, neither},
 	}
 	for _, name := range nativeMembers() {
 		test, ok := table[name]

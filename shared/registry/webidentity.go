@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// NoAudience is the problem of a document with aws_web_identity where [Config.Audiences] is
+// empty: another function may be able to use it.
+const NoAudience = "is aws_web_identity, for which the operator allows no audience (WEB_IDENTITY_AUDIENCES)"
+
 // The lifetimes and algorithms of AWS STS GetWebIdentityToken.
 const (
 	minWebIdentity = time.Minute
@@ -38,7 +42,7 @@ func (d *document) checkWebIdentity(available bool, problems *report) {
 		problems.add(a.lifetimeName, "must be 60 to 300 seconds with aws_web_identity")
 	}
 	if !available {
-		problems.add(c.methodName.name, "is aws_web_identity, for which the operator allows no audience (WEB_IDENTITY_AUDIENCES)")
+		problems.add(c.methodName.name, NoAudience)
 	}
 }
 
