@@ -28,8 +28,8 @@ type importRule struct {
 var mayImport = []importRule{
 	{"functions/token", []string{"shared/app", "shared/audit", "shared/fault", "shared/invocation", "shared/oauth", "shared/registry", "shared/strictjson", "shared/token"},
 		"a function turns events into requests; app passes it AWS and the environment"},
-	{"functions/batch", []string{"shared/app", "shared/app/jobs", "shared/audit", "shared/fault", "shared/fleet", "shared/invocation", "shared/oauth", "shared/policy", "shared/secret", "shared/strictjson",
-		"shared/token"}, "as functions/token; fleet keeps the row that prevents doing an order twice"},
+	{"functions/batch", []string{"shared/app", "shared/app/jobs", "shared/audit", "shared/fault", "shared/fleet", "shared/invocation", "shared/oauth", "shared/policy", "shared/radar", "shared/registry", "shared/secret",
+		"shared/strictjson", "shared/token"}, "as functions/token; fleet keeps the row that prevents doing an order twice"},
 	{"shared/invocation", []string{"shared/audit", "shared/fault", "shared/oauth", "shared/strictjson", "shared/token"},
 		"it holds what all functions have in common"},
 	{"shared/app", []string{"shared/audit", "shared/awsapi", "shared/fleet", "shared/metrics", "shared/oauth", "shared/policy", "shared/registry", "shared/token"},
@@ -58,6 +58,7 @@ var mayImport = []importRule{
 	{"shared/fleet/fleettest", []string{"shared/fleet"}, "a test table depends on the interface of a table only"},
 	{"shared/policy", []string{"shared/strictjson"}, "a decision depends only on the document and the request"},
 	{"shared/client", []string{"shared/ask", "shared/cache"}, "the kit runs in the programs of callers, which have nothing else of the vendor"},
+	{"shared/radar", nil, "what operators are told depends on plain values only"},
 	{"shared/ask", nil, "all packages carry an Ask, so its package is at the bottom"},
 	{"shared/ask/asktest", []string{"shared/ask"}, "a test kit depends on its package only"},
 	{"shared/secret", nil, "every reader of a secret needs it, so it is at the bottom"},

@@ -19,6 +19,7 @@ import (
 	"tokenvendor/shared/app"
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
+	"tokenvendor/shared/radar"
 )
 
 // location is a heading in a Markdown file.
@@ -33,7 +34,6 @@ var (
 	parameterTable = location{"shared/app/README.md", "Parameters"}
 	fieldTable     = location{"shared/audit/README.md", "Fields"}
 	metricTable    = location{"shared/audit/README.md", "Metrics"}
-	alarmTable     = location{"shared/audit/README.md", "Alarms"}
 )
 
 const kilobyte = 1 << 10
@@ -41,10 +41,11 @@ const kilobyte = 1 << 10
 // sizes are the documents and how large they may be: a page must be readable at once.
 var sizes = map[string]int{
 	"README.md":                        10 * kilobyte,
+	"functions/README.md":              13 * kilobyte,
 	"functions/token/README.md":        13 * kilobyte,
 	"functions/batch/README.md":        9 * kilobyte,
 	"shared/README.md":                 7 * kilobyte,
-	"shared/app/README.md":             6 * kilobyte,
+	"shared/app/README.md":             6*kilobyte + kilobyte/2,
 	"shared/audit/README.md":           5 * kilobyte,
 	"shared/policy/README.md":          3 * kilobyte,
 	"shared/registry/README.md":        12 * kilobyte,
@@ -144,23 +145,47 @@ func TestPolicyTable(t *testing.T) {
 }
 
 func TestMetricTable(t *testing.T) {
-	var code []string
+	code := radar.Types()
 	for _, f := range product(t) {
 		for name, value := range constants(f) {
-			if strings.HasPrefix(strings.ToLower(name), "count") {
+			if strings.HasPrefix(strings.ToLower(name), "count") && !slices.Contains(code, value) {
 				code = append(code, value)
 			}
 		}
 	}
-	metricTable.compare(t, column(metricTable.rows(t), 0), code)
+	metricTable.compare(t, column(metricTable.rows(t), 0), append(code, "DaysToExpiry"))
 }
 
-func TestAlarmTable(t *testing.T) {
-	var code []string
-	for _, found := range regexp.MustCompile(`(?m)^      MetricName: (\w+)$`).FindAllStringSubmatch(readTemplate(t).text, -1) {
-		code = append(code, found[1])
+// TestRunbook compares the alarms of the template with the paragraphs of the runbook, which have the
+// meaning, the time that there is, and three commands each.
+func TestRunbook(t *testing.T) {
+	const file = "functions/README.md"
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	alarmTable.compare(t, column(alarmTable.rows(t), 1), code)
+	template := readTemplate(t).text
+	var alarms []string
+	for _, found := range regexp.MustCompile(`(?m)^  (\w+Alarm):\n    Type: AWS::CloudWatch::`).FindAllStringSubmatch(template, -1) {
+		alarms = append(alarms, found[1])
+	}
+	paragraph := regexp.MustCompile("(?ms)^### (\\w+)\n\n(.*?)\n\n```sh\n((?:vendctl [^\n]+\n){3})```$")
+	var described []string
+	for _, found := range paragraph.FindAllStringSubmatch(string(text), -1) {
+		described = append(described, found[1])
+		if !strings.Contains(found[2], "**Time:**") {
+			t.Errorf("%s: %s does not say how much time there is", file, found[1])
+		}
+		page := regexp.MustCompile(`(?ms)^  ` + found[1] + `:\n.*?AlarmActions: \[!Ref AlarmTopicArn\]`).FindString(template)
+		if paged := page != "" && !strings.Contains(page, "\n\n"); paged != strings.Contains(found[2], "*Page.*") {
+			t.Errorf("%s: %s: got page %t, want %t", file, found[1], !paged, paged)
+		}
+	}
+	slices.Sort(alarms)
+	slices.Sort(described)
+	if len(alarms) < 20 || !slices.Equal(alarms, described) {
+		t.Errorf("%s: got alarms %q, want those of template.yaml, %q", file, described, alarms)
+	}
 }
 
 // TestFieldTable compares the table with a line that has every field, and the values of its
@@ -366,6 +391,7 @@ func TestVariableDefaults(t *testing.T) {
 		"MAX_RECEIVES":            strconv.Itoa(env.MaxReceives),
 		"RESERVED_CONCURRENCY":    strconv.Itoa(env.ReservedConcurrency),
 		"METRICS_NAMESPACE":       env.MetricsNamespace,
+		"NOTE_USE":                strconv.FormatBool(env.NoteUse),
 		"LOG_LEVEL":               strings.ToLower(env.LogLevel.String()),
 	}
 	for _, row := range variableTable.rows(t) {

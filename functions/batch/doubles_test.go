@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/fault"
+	"tokenvendor/shared/radar"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
@@ -69,12 +70,17 @@ func (strictVendor) Announce(_ context.Context, read func(*token.Order) error) (
 	return token.Announcement{Ordered: token.Ordered{ID: o.ID, Client: o.Client, Caller: o.For}, Claim: "claim"}, nil
 }
 
+func (strictVendor) Examine(context.Context, string, string, func(string, bool) bool) (token.Examination, bool) {
+	return token.Examination{Err: fault.Invalid("")}, true
+}
+
 // memoryBus is an event bus.
 type memoryBus struct {
 	mu      sync.Mutex
 	err     error                // of every call; guarded by mu
 	lose    int                  // so many more events are taken, but their answers lost; guarded by mu
 	events  []token.Announcement // guarded by mu
+	told    []radar.Event        // guarded by mu
 	details bytes.Buffer         // guarded by mu
 }
 
@@ -86,6 +92,11 @@ func (b *memoryBus) Put(_ context.Context, source, detailType string, detail []b
 		return b.err
 	}
 	var a token.Announcement
+	if slices.Contains(radar.Types(), detailType) && source == "token-vendor" {
+		b.details.Write(detail)
+		b.told = append(b.told, radar.Event{Type: detailType})
+		return json.Unmarshal(detail, &b.told[len(b.told)-1].Detail)
+	}
 	if err := json.Unmarshal(detail, &a); err != nil || source != "token-vendor" || detailType != "TokenReady" {
 		panic(fmt.Sprintf("put %s %s %s on the bus", source, detailType, detail))
 	}

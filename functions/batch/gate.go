@@ -15,7 +15,7 @@ func sourceOf(members map[string]json.RawMessage) audit.Source {
 		return audit.SQS
 	case members["detail-type"] != nil:
 		return audit.Bus
-	case members["schedule"] != nil:
+	case members["schedule"] != nil, members["radar"] != nil:
 		return audit.Schedule
 	case members["client"] != nil || members["requests"] != nil:
 		return audit.Direct

@@ -24,6 +24,10 @@ type handler struct {
 	dead        queue
 	maxReceives int
 	flush       func()
+	// list, report and identity are those of [watch].
+	list     func(context.Context) ([]string, error)
+	report   func(name string, value *int, dimension string, properties map[string]any)
+	identity bool
 }
 
 // newHandler returns the handler of a function.
@@ -35,6 +39,7 @@ func newHandler(a *app.App, j *jobs.Jobs) *handler {
 		},
 		targets: j.Targets, targetPrefix: a.Environment.NamePrefix + "/tokens/",
 		maxReceives: a.Environment.MaxReceives, flush: a.Metrics.Flush,
+		list: j.Clients, report: a.Metrics.Report, identity: len(a.Environment.WebIdentityAudiences) > 0,
 	}
 	if j.DeadLetters != nil {
 		h.dead = j.DeadLetters
@@ -64,6 +69,12 @@ func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) 
 	case audit.Bus:
 		return nil, h.event(ctx, members)
 	case audit.Schedule:
+		if members["radar"] != nil {
+			h.count(countRadarRuns)
+			w := watch{h.orders, h.list, h.report, h.identity}
+			return w.run(ctx, members)
+		}
+		h.count(countRuns)
 		d := deliverer{h.orders, h.targets, h.targetPrefix}
 		return d.schedule(ctx, members)
 	case audit.Direct:

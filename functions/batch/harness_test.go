@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -36,6 +37,9 @@ type harness struct {
 	dead    *memoryQueue
 	targets *memoryTargets
 	logs    *output
+	mu      sync.Mutex
+	clients []string         // guarded by mu
+	reports []map[string]any // guarded by mu
 	// policy is that of environments which are started from now on; empty: mode iam.
 	policy string
 }
@@ -67,6 +71,24 @@ func (r *harness) client(name string, members map[string]any) {
 	r.Put(name, "v1", document)
 }
 
+// names implements the list of clients.
+func (r *harness) names(context.Context) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.clients), nil
+}
+
+// report implements the lines of the radar.
+func (r *harness) report(name string, value *int, _ string, properties map[string]any) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	line := maps.Clone(properties)
+	if value != nil {
+		line[name] = *value
+	}
+	r.reports = append(r.reports, line)
+}
+
 // targetPrefix begins the names of the secrets for tokens.
 const targetPrefix = "token-vendor/tokens/"
 
@@ -84,13 +106,15 @@ func (r *harness) environment() *handler { return r.skewed(0) }
 func (r *harness) skewed(by time.Duration) *handler {
 	now := func() time.Time { return r.Now().Add(by) }
 	cfg := r.Config()
+	cfg.NoteUse = true
 	cfg.Exchanger, cfg.Now = oauth.NewExchanger(oauth.ExchangerConfig{Now: now}), now
 	cfg.Fleet = fleet.New(fleet.Config{Table: &r.Table, Keys: &r.Keys, Count: cfg.Count, Patience: patience, Now: now})
 	if text := r.policy; text != "" {
 		cfg.Policy = func(context.Context, bool) (*policy.Policy, error) { return policy.Parse([]byte(text)) }
 	}
 	return &handler{
-		orders:  orders{vendor: realVendor(cfg), fleet: cfg.Fleet, bus: r.bus, count: cfg.Count, now: now, log: slog.New(slog.NewJSONHandler(r.logs, nil))},
+		orders: orders{vendor: realVendor(cfg), fleet: cfg.Fleet, bus: r.bus, count: cfg.Count, now: now, log: slog.New(slog.NewJSONHandler(r.logs, nil))},
+		list:   r.names, report: r.report,
 		targets: r.targets, targetPrefix: targetPrefix, dead: r.dead, maxReceives: 5, flush: func() {},
 	}
 }

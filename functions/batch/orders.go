@@ -29,6 +29,10 @@ const (
 	countAnnounced    = "Announced"
 	countDelivered    = "Delivered"
 	countDeadLettered = "DeadLettered"
+	// countRuns: a schedule called, so that its clock has not stopped.
+	countRuns = "ScheduleRuns"
+	// countRadarRuns is the same for the radar.
+	countRadarRuns = "RadarRuns"
 	// countJobsFailed: a job was not done, this time or ever.
 	countJobsFailed = "JobsFailed"
 	// countDeliveriesFailed: a secret does not hold the token that it should.
@@ -50,6 +54,7 @@ const (
 type vendor interface {
 	Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error)
 	Announce(ctx context.Context, read func(*token.Order) error) (token.Announcement, error)
+	Examine(ctx context.Context, name, requestID string, probe func(version string, refused bool) bool) (token.Examination, bool)
 }
 
 // bus takes the announcements. If Put fails, the event may have been put all the same.

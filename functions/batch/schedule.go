@@ -53,24 +53,30 @@ func parseSchedule(members map[string]json.RawMessage, requestID string) (list [
 	if !ok {
 		return nil, "", due, fault.Invalid("schedule must be a list of 1 to 100 entries")
 	}
+	id, due, err = parseTimes(members, "schedule", requestID)
+	return list, id, due, err
+}
+
+// parseTimes reads id and time of an event whose only other member is main.
+func parseTimes(members map[string]json.RawMessage, main, requestID string) (id string, due time.Time, err error) {
 	id = requestID
 	if raw, ok := members["id"]; ok {
 		if id, _ = strictjson.String(raw); !validID(id) {
-			return nil, "", due, fault.Invalid("id must be a string of letters, digits and -_.:")
+			return "", due, fault.Invalid("id must be a string of letters, digits and -_.:")
 		}
 	}
 	if raw, ok := members["time"]; ok {
 		text, _ := strictjson.String(raw)
 		if due, err = time.Parse(time.RFC3339, text); err != nil {
-			return nil, "", due, fault.Invalid("time is not a time, such as 2026-11-23T10:15:30Z")
+			return "", due, fault.Invalid("time is not a time, such as 2026-11-23T10:15:30Z")
 		}
 	}
 	for name := range members {
-		if name != "schedule" && name != "id" && name != "time" {
-			return nil, "", due, fault.Invalid(strictjson.Quote(name) + " is no member of a schedule")
+		if name != main && name != "id" && name != "time" {
+			return "", due, fault.Invalid(strictjson.Quote(name) + " is no member of a schedule")
 		}
 	}
-	return list, id, due, nil
+	return id, due, nil
 }
 
 // entry does one entry and returns its result.

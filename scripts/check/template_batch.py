@@ -8,6 +8,8 @@ from template_read import condition, environment, identity_statements, logical, 
 
 BATCH = "BatchFunction"
 TARGETS = f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:token-vendor/tokens/*"
+CLOCK_DEAD = "ClockDeadLetters"
+EVENTS = {"TokenReady", "CandidateRefused"} | {"Credential" + e for e in ("Expiring", "Expired", "Rejected", "Unusable", "Unused", "Recovered")}
 DELIVERY = {"secretsmanager:" + a for a in ("DescribeSecret", "GetSecretValue", "PutSecretValue", "UpdateSecretVersionStage")}
 # The alias of each source, and the variable that names it.
 SOURCES = {"queue": "QUEUE_ALIAS", "bus": "BUS_ALIAS", "schedule": "SCHEDULE_ALIAS"}
@@ -47,7 +49,7 @@ def calls(resources):
         if permission.get("Principal") == "events.amazonaws.com":
             yield name, permission.get("FunctionName"), "bus"
     for where, statement, services in identity_statements(resources):
-        if services == {"scheduler.amazonaws.com"}:
+        if services == {"scheduler.amazonaws.com"} and "lambda:InvokeFunction" in many(statement.get("Action")):
             yield from ((where, resource, "schedule") for resource in many(statement.get("Resource")))
 
 
@@ -80,11 +82,12 @@ def exists_if_chosen(resources):
         "AWS::Lambda::EventSourceMapping": batch and chosen["BatchQueue"] == "true",
         "AWS::Events::EventBus": batch and chosen["BatchBus"] == "true",
         "AWS::Events::Rule": batch and chosen["BatchBus"] == "true",
-        "AWS::Scheduler::Schedule": batch and chosen["BatchSchedule"] != "",
     }
-    for kind, exists in wanted.items():
-        if len(of(resources, kind)) != int(exists):
-            yield f"{len(of(resources, kind))} of {kind}, want {int(exists)}"
+    wanted = {kind: int(exists) for kind, exists in wanted.items()}
+    wanted["AWS::Scheduler::Schedule"] = (batch and chosen["BatchSchedule"] != "") + (batch and chosen["Radar"] == "true")
+    for kind, count in wanted.items():
+        if len(of(resources, kind)) != count:
+            yield f"{len(of(resources, kind))} of {kind}, want {count}"
     functions = dict(of(resources, "AWS::Lambda::Function"))
     if (BATCH in functions) != batch:
         yield "the batch function exists although it is not chosen, or is missing"
@@ -101,7 +104,7 @@ def variable_problems(resources, variables):
         yield "DEAD_LETTER_QUEUE_URL is not a queue of the template"
     for name, queue in of(resources, "AWS::SQS::Queue"):
         redrive = queue.get("RedrivePolicy")
-        if name != dead and (not redrive or logical(redrive.get("deadLetterTargetArn")) != dead):
+        if name not in (dead, CLOCK_DEAD) and (not redrive or logical(redrive.get("deadLetterTargetArn")) != dead):
             yield f"{name}: does not use the dead-letter queue"
         if redrive and str(redrive.get("maxReceiveCount")) != variables.get("MAX_RECEIVES"):
             yield f"{name}: MAX_RECEIVES is not its maxReceiveCount"
@@ -115,9 +118,23 @@ def variable_problems(resources, variables):
             yield f"{name}: one bad message fails the others"
 
 
+def radar_is_hourly(name, schedule):
+    try:
+        members = json.loads(schedule["Target"]["Input"])
+    except ValueError:
+        members = {}
+    if members.get("radar") is not True or set(members) != {"id", "time", "radar"} or schedule.get("ScheduleExpression") != "rate(1 hour)":
+        yield f"{name}: does not examine all clients each hour"
+
+
 def schedule_is_json(resources):
     """Compares the schedule's input with a reading of the parameter of its own."""
     for name, schedule in of(resources, "AWS::Scheduler::Schedule"):
+        if logical(schedule["Target"].get("DeadLetterConfig", {}).get("Arn")) != CLOCK_DEAD:
+            yield f"{name}: loses runs that it cannot deliver"
+        if name == "RadarClock":
+            yield from radar_is_hourly(name, schedule)
+            continue
         requests = [dict(member.split("=", 1) for member in request.split("+")) for request in resources.chosen["BatchSchedule"].split(",")]
         try:
             done = json.loads(schedule["Target"]["Input"]).get("schedule")
@@ -142,6 +159,9 @@ def permissions(resources):
             yield f"{where}: covers other queues"
         if "events:PutEvents" in actions and condition(statement, "StringEquals", "events:source") != ["token-vendor"]:
             yield f"{where}: allows events with another source"
+        types = condition(statement, "StringEquals", "events:detail-type") or [] if "events:PutEvents" in actions else []
+        if types != ["TokenReady"] and "events:PutEvents" in actions and not (resources.chosen["Radar"] == "true" and set(types) == EVENTS):
+            yield f"{where}: allows events of other types"
         if "lambda:InvokeFunction" in actions and services != {"scheduler.amazonaws.com"}:
             yield f"{where}: may call functions"
 

@@ -10,7 +10,8 @@ from template_read import condition, environment, identity_statements, many, of
 CLIENT_KEYS = f"arn:aws:kms:eu-central-1:{ACCOUNT}:key/*"
 SIGNING = {"kms:Sign", "kms:GetPublicKey"}
 IDENTITY = {"sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken"}
-ALARMS = {"FuseBlown", "CandidateRefused", "TableRowsLost", "DocumentsFailed", "PolicyFailed", "ForgedEvents", "AuditFailures"}
+PAGES = {"FuseBlown", "TableRowsLost", "PolicyFailed", "ForgedEvents", "DeliveriesFailed", "ScheduleRuns", "PolicyOpen"}
+ALARMS = {"FuseBlown", "CandidateRefused", "TableRowsLost", "DocumentsFailed", "PolicyFailed", "ForgedEvents", "AuditFailures", "FailedLogons", "ExchangesWithheld", "ShadowFailed"}
 
 
 def actions(statement):
@@ -105,19 +106,39 @@ def function_url(resources):
             yield f"{name}: URL_ALIAS is not the alias of the Function URL"
 
 
+def notified(alarm, chosen):
+    """Returns what is wrong with the topic that an alarm notifies; None if nothing is."""
+    page, ticket = [chosen["AlarmTopicArn"]], [chosen["TicketTopicArn"] or chosen["AlarmTopicArn"]]
+    if alarm.get("AlarmActions") not in (page, ticket) or alarm.get("OKActions") != alarm.get("AlarmActions"):
+        return "does not notify a topic"
+    if alarm.get("MetricName") in PAGES and alarm.get("AlarmActions") != page:
+        return "wakes nobody"
+    return None
+
+
+def late(alarm):
+    """Reports whether an alarm goes off late, or never. A clock that stopped is the only thing that is noticed by missing data."""
+    if alarm.get("ComparisonOperator") == "LessThanThreshold":
+        return alarm.get("TreatMissingData") not in ("breaching", "ignore") or alarm.get("Threshold") not in (1, 3, 15)
+    periods = int(alarm.get("EvaluationPeriods", 0))
+    return alarm.get("ComparisonOperator") != "GreaterThanOrEqualToThreshold" or periods not in (1, 3) or int(alarm.get("Period", 300)) not in (300, 3600)
+
+
 def alarms(resources):
     if not resources.chosen["AlarmTopicArn"]:
         return
     namespaces = {environment(f).get("METRICS_NAMESPACE") for _, f in of(resources, "AWS::Lambda::Function")}
     found = set()
     for name, alarm in of(resources, "AWS::CloudWatch::Alarm"):
-        if alarm["Namespace"] in namespaces and not alarm.get("Dimensions") and alarm.get("Threshold") == 1:
+        if alarm.get("Namespace") in namespaces and not alarm.get("Dimensions") and alarm.get("Threshold") == 1:
             found.add(alarm["MetricName"])
-        soon = alarm.get("EvaluationPeriods") == 1 and alarm.get("Period") == 300 and int(alarm.get("Threshold", 0)) in (1, 5)
-        if not soon or alarm.get("ComparisonOperator") != "GreaterThanOrEqualToThreshold":
+        if late(alarm):
             yield f"{name}: is late, or never goes off"
-        if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]]:
-            yield f"{name}: does not notify the topic"
+        if problem := notified(alarm, resources.chosen):
+            yield f"{name}: {problem}"
+    for name, alarm in of(resources, "AWS::CloudWatch::CompositeAlarm"):
+        if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]] or "ServerErrorAlarm" not in str(alarm.get("AlarmRule")):
+            yield f"{name}: wakes nobody if callers get errors"
     if ALARMS - found:
         yield f"no alarm for {sorted(ALARMS - found)}"
 

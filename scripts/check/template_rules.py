@@ -34,7 +34,7 @@ METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace", 
 VARIABLES = {
     "CLIENT_SECRET_PREFIX", "LOG_LEVEL", "CACHE_TABLE", "CACHE_KMS_KEY_ID", "PREFETCH_CLIENTS", "POLICY_MODE", "POLICY_SECRET_ID",
     "WEB_IDENTITY_AUDIENCES", "METRICS_NAMESPACE", "SSL_CERT_DIR", "RESERVED_CONCURRENCY", "NAME_PREFIX", "ALLOW_PRIVATE_ENDPOINTS",
-    "EGRESS_PROXY", "AWS_ENDPOINT_URL",
+    "EGRESS_PROXY", "AWS_ENDPOINT_URL", "NOTE_USE",
 }
 ONLY_TOKEN = {"HTTP_ALIAS", "URL_ALIAS", "ENVELOPE_PROOF"}
 ONLY_BATCH = {"QUEUE_ALIAS", "BUS_ALIAS", "SCHEDULE_ALIAS", "EVENT_BUS_NAME", "DEAD_LETTER_QUEUE_URL", "MAX_RECEIVES"}
@@ -47,10 +47,10 @@ PROPERTIES = {
 }
 TYPES = {
     "AWS::ApiGateway::Account", "AWS::ApiGateway::Deployment", "AWS::ApiGateway::RestApi", "AWS::ApiGateway::Stage",
-    "AWS::CloudWatch::Alarm", "AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy",
+    "AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm", "AWS::CloudWatch::Dashboard", "AWS::CloudWatch::InsightRule", "AWS::DynamoDB::Table", "AWS::Events::EventBus", "AWS::Events::Rule", "AWS::IAM::ManagedPolicy", "AWS::IAM::Policy",
     "AWS::IAM::Role", "AWS::KMS::Alias", "AWS::KMS::Key", "AWS::Lambda::Alias", "AWS::Lambda::EventInvokeConfig",
     "AWS::Lambda::EventSourceMapping", "AWS::Lambda::Function", "AWS::Lambda::Permission", "AWS::Lambda::Url", "AWS::Lambda::Version",
-    "AWS::Logs::LogGroup", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy", "AWS::Scheduler::Schedule", "AWS::SecretsManager::Secret",
+    "AWS::Logs::LogGroup", "AWS::Logs::MetricFilter", "AWS::Logs::QueryDefinition", "AWS::SQS::Queue", "AWS::SQS::QueuePolicy", "AWS::Scheduler::Schedule", "AWS::SecretsManager::Secret",
     "AWS::WAFv2::WebACLAssociation",
     # Other rules refuse these types.
     "AWS::ApiGatewayV2::Api", "AWS::ApiGateway::Method", "AWS::DynamoDB::GlobalTable", "AWS::Logs::SubscriptionFilter",
@@ -77,6 +77,9 @@ def no_wildcards(resources):
             whole_type = re.fullmatch(r"\*|arn:[^:]*:[^:]*:[^:]*:[^:]*:([a-z-]+[:/])?\*", resource)
             # API Gateway's role for logs is a setting of the account and serves all its APIs.
             if whole_type and template_identity.bound_to_client_keys(statement):
+                continue
+            # It shows names, and no values.
+            if resource == "*" and many(statement.get("Action")) == ["secretsmanager:ListSecrets"] and resources.chosen["Radar"] == "true" and where.startswith("BatchRole"):
                 continue
             # The rule secrets-key limits these to secrets.
             if resource.endswith(":key/*") and set(many(statement.get("Action"))) <= {"kms:Decrypt", "kms:GenerateDataKey"}:
@@ -107,8 +110,8 @@ def reads_labelled_versions(resources):
     prefixes = [client_secret_prefix(f) for _, f in of(resources, "AWS::Lambda::Function")]
     for where, statement, _ in identity_statements(resources):
         actions = [a for a in many(statement.get("Action")) if a.startswith("secretsmanager:")]
-        if not actions or template_batch.delivers(statement):
-            continue
+        if not actions or template_batch.delivers(statement) or actions == ["secretsmanager:ListSecrets"]:
+            continue  # the rule wildcards allows the last one only where it is chosen
         if actions != ["secretsmanager:GetSecretValue"]:
             yield f"{where}: allows more than GetSecretValue"
         # The policy has no previous version: a rule that was removed must not come back.

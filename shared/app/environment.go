@@ -71,6 +71,9 @@ type Environment struct {
 	// effect on the calls of AWS only, where they keep the meaning that the AWS SDK gives them,
 	// and EGRESS_PROXY has no effect there.
 	Addresses oauth.AddressPolicy
+	// NoteUse means that the days on which callers use clients are noted for the radar of the
+	// batch function.
+	NoteUse bool
 	// LogLevel is the lowest level that is logged.
 	LogLevel slog.Level
 }
@@ -124,6 +127,7 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		{"METRICS_NAMESPACE", text(&env.MetricsNamespace, 255, ".-_/#:"), "is not a namespace of CloudWatch"},
 		{"ALLOW_PRIVATE_ENDPOINTS", env.setAddresses, "must be true, false or a list of networks such as 10.0.0.0/8"},
 		{"EGRESS_PROXY", env.setProxy, "must be the http or https URL of a proxy with a host and a port; special characters of its user and password are percent-encoded"},
+		{"NOTE_USE", env.setNoteUse, "must be true or false"},
 		{"LOG_LEVEL", env.setLogLevel, "must be debug, info, warn or error"},
 	} {
 		if value := getenv(v.name); value != "" && !v.set(value) {
@@ -231,6 +235,11 @@ func (env *Environment) setProxy(value string) bool {
 	proxy, err := oauth.ParseProxy(value)
 	env.Addresses.Proxy = proxy
 	return err == nil
+}
+
+func (env *Environment) setNoteUse(value string) bool {
+	env.NoteUse = value == "true"
+	return env.NoteUse || value == "false"
 }
 
 func (env *Environment) setLogLevel(value string) bool {

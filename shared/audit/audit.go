@@ -45,6 +45,7 @@ const (
 	Bus      Source = "event"    // an event of Amazon EventBridge
 	Schedule Source = "schedule" // a schedule of Amazon EventBridge Scheduler
 	Prefetch Source = "prefetch" // the function itself, at its start
+	Radar    Source = "radar"    // a probe of the credential; see the function batch
 	Unknown  Source = "unknown"  // an event of unknown shape
 )
 

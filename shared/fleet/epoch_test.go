@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -335,5 +336,49 @@ func TestFailedDecryptDoesNotForgetYesterday(t *testing.T) {
 		f := fleet.New(fleet.Config{Table: &env.table, Keys: &forgetful{Keys: &env.keys}, Count: env.count})
 		time.Sleep(5 * time.Minute)
 		session(t, f)
+	})
+}
+
+// TestHistoryOutlivesDays: A history is kept as long as its note changes once a day, and is in no
+// way once it did not.
+func TestHistoryOutlivesDays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		env := &environments{}
+		change := func(f *fleet.Fleet, note string) (before string) {
+			_, ok := session(t, f).Change(t.Context(), time.Second, fleet.HistoryRow, "billing", nil, func(old []byte) []byte {
+				before = string(old)
+				return []byte(note)
+			})
+			if !ok {
+				t.Fatal("not changed")
+			}
+			return before
+		}
+		f := env.fleet(nil)
+		change(f, "day 0")
+		for day := range 4 {
+			time.Sleep(23 * time.Hour)
+			f := env.fleet(nil)
+			row, ok := session(t, f).Read(t.Context(), fleet.HistoryRow, "billing")
+			if want := "day " + string(rune('0'+day)); !ok || string(row.Note) != want || change(f, "day "+string(rune('1'+day))) != want {
+				t.Errorf("day %d: got %q, want %q", day, row.Note, want)
+			}
+		}
+		var kept []time.Duration
+		for _, item := range env.table.Items() {
+			if item.Until == 1 {
+				kept = append(kept, time.Until(time.Unix(item.ExpiresAt, 0)))
+			}
+		}
+		if slices.Max(kept) < 48*time.Hour {
+			t.Errorf("rows are kept for %v, want one for 48 hours", kept)
+		}
+		time.Sleep(72 * time.Hour)
+		if before := change(env.fleet(nil), "late"); before != "" {
+			t.Errorf("got %q after three days, want nothing", before)
+		}
+		if _, ok := (*fleet.Session)(nil).Read(t.Context(), fleet.HistoryRow, "billing"); ok {
+			t.Error("read a row without a table")
+		}
 	})
 }

@@ -31,6 +31,23 @@ func (s *Session) Change(ctx context.Context, patience time.Duration, kind Kind,
 	return c.run(ctx, last)
 }
 
+// Read returns a row as it is, without a lease; false: the table did not answer.
+func (s *Session) Read(ctx context.Context, kind Kind, id string) (Row, bool) {
+	if s == nil {
+		return Row{}, false
+	}
+	name := s.name(kind, id)
+	item, answered := s.get(ctx, changing, name)
+	if !answered {
+		return Row{}, false
+	}
+	row, sound := s.open(kind, name, item)
+	if !sound {
+		return Row{}, true
+	}
+	return *row, true
+}
+
 // run is Change.
 func (c *changer) run(ctx context.Context, last *Last) (*Last, bool) {
 	if last == nil || !last.row.named(c.name) {
@@ -103,7 +120,11 @@ func (c *changer) try(ctx context.Context, current *Item) (*Last, bool) {
 		}
 		return c.try(ctx, last.row.item)
 	}
-	item := c.s.sealed(c.name, state{Until: 1, Note: changed, Generation: c.s.next(c.name, row.generation)}, nil, c.s.f.now())
+	keep := c.s.f.now()
+	if c.kind == HistoryRow {
+		keep = keep.Add(historyKept)
+	}
+	item := c.s.sealed(c.name, state{Until: 1, Note: changed, Generation: c.s.next(c.name, row.generation)}, nil, keep)
 	old, ok, answered, _ := c.s.update(ctx, c.purpose, item, row.like())
 	switch {
 	case !answered:

@@ -17,6 +17,8 @@ const (
 	maxResult      = 24 * time.Hour
 	maxBackoff     = 10*time.Minute + clockSlack + time.Minute
 	maxLongBackoff = 4*time.Hour + clockSlack + time.Minute
+	// historyKept is how long a row of the kind HistoryRow is kept.
+	historyKept = 48 * time.Hour
 	// keptAfter is how long a row is kept after its end, for clocks that differ.
 	keptAfter = time.Hour
 )
@@ -41,6 +43,9 @@ const (
 	sizeRow
 	// valueRow is the result of the work on another row.
 	valueRow
+	// HistoryRow is what is kept of a client for longer than a day, as long as its note
+	// changes once a day: the day after, no key opens it.
+	HistoryRow
 )
 
 // Row is the state of a row.

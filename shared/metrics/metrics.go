@@ -80,6 +80,19 @@ type directive struct {
 	Metrics    []definition
 }
 
+// Report writes one line with properties, and with the metric name of value once for all
+// together and once for each value of dimension, which is one of the properties. nil: there is
+// no value, and the line is no metric. The name of a property must not be that of a count.
+func (m *Metrics) Report(name string, value *int, dimension string, properties map[string]any) {
+	line := maps.Clone(properties)
+	var list []directive
+	if value != nil {
+		line[name] = *value
+		list = []directive{{m.cfg.Namespace, [][]string{{}, {dimension}}, []definition{{Name: name, Unit: "None"}}}}
+	}
+	_, _ = m.cfg.Output.Write(m.encode(line, list))
+}
+
 func (m *Metrics) line(counts map[string]int) []byte {
 	d := directive{Namespace: m.cfg.Namespace, Dimensions: [][]string{{}}}
 	line := make(map[string]any, len(counts)+1)
@@ -87,7 +100,14 @@ func (m *Metrics) line(counts map[string]int) []byte {
 		d.Metrics = append(d.Metrics, definition{Name: name, Unit: "Count"})
 		line[name] = counts[name]
 	}
-	line["_aws"] = map[string]any{"Timestamp": m.cfg.Now().UnixMilli(), "CloudWatchMetrics": []directive{d}}
+	return m.encode(line, []directive{d})
+}
+
+// encode returns a line of JSON with the metrics of list; nil: there are none.
+func (m *Metrics) encode(line map[string]any, list []directive) []byte {
+	if list != nil {
+		line["_aws"] = map[string]any{"Timestamp": m.cfg.Now().UnixMilli(), "CloudWatchMetrics": list}
+	}
 	text, err := json.Marshal(line)
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())

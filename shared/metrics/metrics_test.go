@@ -78,3 +78,22 @@ func BenchmarkFlushWithoutCounts(b *testing.B) {
 		m.Flush()
 	}
 }
+
+// TestReportWritesMetricForAllAndForEach: A report is one line of the embedded metric format, or a
+// line without metrics.
+func TestReportWritesMetricForAllAndForEach(t *testing.T) {
+	var out bytes.Buffer
+	m := metrics.New(metrics.Config{Output: &out, Namespace: "N", Now: func() time.Time { return time.UnixMilli(1) }})
+	properties := map[string]any{"Client": "billing", "state": "good"}
+	days := -3
+	m.Report("DaysToExpiry", &days, "Client", properties)
+	m.Report("DaysToExpiry", nil, "Client", properties)
+	want := `{"Client":"billing","DaysToExpiry":-3,"_aws":{"CloudWatchMetrics":[{"Namespace":"N","Dimensions":[[],["Client"]],` +
+		`"Metrics":[{"Name":"DaysToExpiry","Unit":"None"}]}],"Timestamp":1},"state":"good"}` + "\n" + `{"Client":"billing","state":"good"}` + "\n"
+	if out.String() != want {
+		t.Errorf("got %s, want %s", out.String(), want)
+	}
+	if len(properties) != 2 {
+		t.Errorf("the caller's properties were changed: %v", properties)
+	}
+}

@@ -32,6 +32,8 @@ type Config struct {
 	Fleet *fleet.Fleet
 	// Environments is that of [tokensource.Config].
 	Environments int
+	// NoteUse is that of [tokensource.Config].
+	NoteUse bool
 	// Policy reads the policy; nil: IAM has decided already (mode iam). once means that the
 	// policy in memory can still be used. Its errors are those of [secret.Reader], or a
 	// [*policy.DocumentError].

@@ -71,7 +71,7 @@ func (d *decision) resolve(client *registry.Client) (err error) {
 // source returns the request for the token.
 func (d *decision) source(client *registry.Client) tokensource.Request {
 	return tokensource.Request{
-		Client: client, Ask: d.resolved, MinTTL: d.MinTTL, Rejected: d.Rejected, Caller: d.Caller, Patient: d.prefetch || d.Order, CorrelationID: d.RequestID,
+		Client: client, Ask: d.resolved, MinTTL: d.MinTTL, Rejected: d.Rejected, Caller: d.Caller, Patient: d.prefetch || d.Order, Unused: d.prefetch && !d.Order, CorrelationID: d.RequestID,
 	}
 }
 

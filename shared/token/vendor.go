@@ -33,7 +33,7 @@ func New(cfg Config) *Vendor {
 		policies: newPolicies(cfg),
 	}
 	v.source = tokensource.New(tokensource.Config{
-		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Environments: cfg.Environments, Shadow: v.recorder.shadow, Count: cfg.Count, Log: cfg.Log, Now: cfg.Now, Rand: cfg.Rand,
+		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Environments: cfg.Environments, NoteUse: cfg.NoteUse, Shadow: v.recorder.shadow, Count: cfg.Count, Log: cfg.Log, Now: cfg.Now, Rand: cfg.Rand,
 		Previous: func(ctx context.Context, c *registry.Client) (*registry.Client, error) {
 			return v.clients.previous(ctx, c)
 		},
@@ -93,6 +93,25 @@ func (v *Vendor) Prefetch(ctx context.Context, client string) error {
 		return nil
 	}, (*Vendor).vend)
 	return err
+}
+
+// probeHalf fetches the token of a client for a probe: one that has half of its life left.
+func (v *Vendor) probeHalf(ctx context.Context, client, requestID string) (Grant, error) {
+	return v.decide(ctx, &decision{prefetch: true}, func(r *Request) error {
+		r.Client, r.RequestID, r.Origin.Source = client, requestID, audit.Radar
+		return nil
+	}, func(v *Vendor, ctx context.Context, d *decision) (Grant, error) {
+		grant, err := v.vend(ctx, d)
+		if err != nil {
+			return grant, err
+		}
+		t := grant.Token
+		if half := t.Life() / 2; !t.Single() && t.Expiry().Sub(v.recorder.cfg.Now()) < half {
+			d.MinTTL = half
+			return v.vend(ctx, d)
+		}
+		return grant, nil
+	})
 }
 
 // decide is the only way to a token: what read and work do is recorded once, a panic

@@ -28,6 +28,8 @@ type Request struct {
 	// Patient means that no caller waits, as for an order: the request may wait longer for
 	// the permission to make an exchange.
 	Patient bool
+	// Unused means that no caller uses the token: it is fetched at a start, or by a probe.
+	Unused bool
 	// CorrelationID names the request in the authorization server's log; empty: none.
 	CorrelationID string
 }

@@ -42,7 +42,7 @@ const (
 	Stale     Outcome = "stale"     // it should have been replaced, but that failed
 )
 
-// Config configures a [Source]. All members but Fleet and Environments are required.
+// Config configures a [Source]. All members but Fleet, Environments and NoteUse are required.
 type Config struct {
 	Exchanger *oauth.Exchanger
 	// Previous returns a client with the credential of the version before; its errors mean
@@ -53,6 +53,8 @@ type Config struct {
 	// Environments is how many there may be at once, which share the budget of a server
 	// while the table cannot be used; 0: that is not known.
 	Environments int
+	// NoteUse notes in Fleet on which day a caller got a token of a client last.
+	NoteUse bool
 	// Newer reports whether there is a newer version of a client's document than that one.
 	Newer func(context.Context, *registry.Client) bool
 	// Shadow is told the result of a second credential.
@@ -74,6 +76,7 @@ type Source struct {
 	rows       *rows
 	candidates *candidates
 	shadow     *shadow
+	usage      *usage
 	log        *slog.Logger
 	versions   sync.Map // client name to the version that renewed saw last
 }
@@ -87,7 +90,11 @@ func New(cfg Config) *Source {
 		rows:       &rows{runtime: rt, fleet: cfg.Fleet},
 		candidates: c,
 		shadow:     &shadow{runtime: rt, fleet: cfg.Fleet, exchange: c.exchange, report: cfg.Shadow},
+		usage:      &usage{runtime: rt},
 		log:        cfg.Log,
+	}
+	if cfg.NoteUse {
+		s.usage.fleet = cfg.Fleet
 	}
 	s.cache = cache.New[key](cache.Config[*Token]{
 		Size: (*Token).Size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
@@ -101,6 +108,14 @@ func New(cfg Config) *Source {
 // [*fault.Error]; one of kind Misconfigured is about the client's document, so that a newer
 // version of the document may do better.
 func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
+	t, outcome, err := s.get(ctx, r)
+	if err == nil && !r.Unused {
+		s.usage.note(ctx, r.Client.Name, t)
+	}
+	return t, outcome, err
+}
+
+func (s *Source) get(ctx context.Context, r Request) (*Token, Outcome, error) {
 	k, accept := r.key(), r.acceptor(s.now)
 	t, outcome, ok := s.cache.Lookup(k, accept)
 	if !ok || t.credential != r.Client.Credential && !r.Client.SingleToken && s.renewed(r.Client) {
@@ -109,7 +124,7 @@ func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
 	return t, s.outcomeOf(outcome, t, r.Client), nil
 }
 
-// miss is Get for a token that is not simply there.
+// miss is get for a token that is not simply there.
 func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token) bool) (*Token, Outcome, error) {
 	var fetched, kept atomic.Bool
 	load := func(ctx context.Context, last cache.Last[*Token]) (cache.Entry[*Token], error) {

@@ -33,6 +33,8 @@ type Token struct {
 	single bool
 	// shared means that another environment of the fleet fetched it.
 	shared bool
+	// used means that this environment has noted its use; see [usage].
+	used atomic.Bool
 	// published means that the other environments can have it; false: that is not known.
 	published atomic.Bool
 }

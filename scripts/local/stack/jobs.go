@@ -11,6 +11,7 @@ import (
 	"tokenvendor/scripts/local/runtimeapi"
 	"tokenvendor/scripts/local/scheduler"
 	"tokenvendor/scripts/local/sqs"
+	"tokenvendor/shared/radar"
 )
 
 // Names of the batch function and of its sources and destinations.
@@ -23,6 +24,8 @@ const (
 	deadQueue                           = "token-vendor-dead-letters"
 	// readyQueue gets the announcements on the bus, so that the AWS CLI can read them.
 	readyQueue = "token-vendor-ready"
+	// credentialsQueue gets the events of the radar.
+	credentialsQueue = "token-vendor-credentials"
 	jobsBus    = "token-vendor-tokens"
 	// maxReceives is the maxReceiveCount of the queue.
 	maxReceives = 5
@@ -48,6 +51,7 @@ func (s *stack) startJobs(ctx context.Context) (err error) {
 	j.queues = sqs.New(sqs.Config{Region: region, Account: account})
 	j.queues.AddQueue(deadQueue, sqs.Queue{})
 	j.queues.AddQueue(readyQueue, sqs.Queue{})
+	j.queues.AddQueue(credentialsQueue, sqs.Queue{})
 	j.queues.AddQueue(ordersQueue, sqs.Queue{Visibility: 10 * time.Second, DeadLetter: deadQueue, MaxReceives: maxReceives})
 	j.bus = eventbridge.New(eventbridge.Config{Region: region, Account: account})
 	j.bus.AddBus(jobsBus)
@@ -57,6 +61,9 @@ func (s *stack) startJobs(ctx context.Context) (err error) {
 	}
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenRequested", NotSource: "token-vendor", Target: func(event []byte) { asynchronous(busAlias, event) }})
 	j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: "TokenReady", Target: func(event []byte) { j.queues.Send(readyQueue, string(event), nil) }})
+	for _, event := range radar.Types() {
+		j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: event, Target: func(event []byte) { j.queues.Send(credentialsQueue, string(event), nil) }})
+	}
 	j.schedules = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) { asynchronous(aliasOf(arn), input) }})
 	if j.queueURL, err = s.serve("sqs", j.queues); err == nil {
 		j.busURL, err = s.serve("eventbridge", j.bus)

@@ -210,6 +210,7 @@ func (s *stack) environment() []string {
 		"POLICY_MODE=" + s.policyMode,
 		"POLICY_SECRET_ID=" + policyName,
 		"ALLOW_PRIVATE_ENDPOINTS=true",
+		"NOTE_USE=true",
 		"SSL_CERT_DIR=" + filepath.Dir(s.caFile),
 	}
 }

@@ -4,6 +4,7 @@
 package jobs
 
 import (
+	"context"
 	"errors"
 
 	"tokenvendor/shared/app"
@@ -21,6 +22,8 @@ type Jobs struct {
 	DeadLetters *messaging.Queue
 	// Targets are the secrets that tokens are delivered to.
 	Targets *awsapi.Targets
+	// Clients returns the names of all clients, and of secrets that lie beside theirs.
+	Clients func(ctx context.Context) ([]string, error)
 }
 
 // New returns the Jobs for the environment of a. The error contains all problems. Each names
@@ -39,6 +42,8 @@ func New(a *app.App) (*Jobs, error) {
 		return nil, err
 	}
 	j := &Jobs{Bus: messaging.NewBus(a.AWS, env.EventBus), Targets: awsapi.NewTargets(a.AWS)}
+	secrets := awsapi.NewSecrets(a.AWS)
+	j.Clients = func(ctx context.Context) ([]string, error) { return secrets.List(ctx, env.ClientSecretPrefix) }
 	if env.DeadLetterQueue != "" {
 		j.DeadLetters = messaging.NewQueue(a.AWS, env.DeadLetterQueue)
 	}

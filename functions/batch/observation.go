@@ -1,0 +1,51 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+	"time"
+
+	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/radar"
+	"tokenvendor/shared/registry"
+	"tokenvendor/shared/token"
+)
+
+// observation returns what an examination says of a client.
+func (w *watch) observation(name string, at time.Time, x *token.Examination) radar.Observation {
+	o := radar.Observation{At: at, Client: name, Version: x.Version, Used: x.Used}
+	if c := x.Client; c != nil {
+		o.IssuerHost, o.Method = c.IssuerHost, string(c.Method)
+		o.Secret = radar.Term{ID: c.Version, From: c.Created, To: c.Expires}
+	}
+	if leaf := x.Certificate; leaf != nil {
+		sum := sha256.Sum256(leaf.Raw)
+		o.Certificate = radar.Term{ID: hex.EncodeToString(sum[:]), From: leaf.NotBefore, To: leaf.NotAfter}
+	}
+	if t := x.Grant.Token; t != nil && !x.Grant.OldCredential {
+		o.Proven = t.Issued()
+	}
+	o.State = w.state(x)
+	if x.Err != nil {
+		o.Problem = oauth.Printable(x.Err.Error())
+	}
+	return o
+}
+
+// state returns the state of a client.
+func (w *watch) state(x *token.Examination) radar.State {
+	switch {
+	case x.Refusal != nil && x.Grant.Token == nil && (x.Probed || x.Previous == nil || x.PreviousRefused):
+		return radar.Refused
+	case x.Refusal != nil:
+		return radar.StandIn
+	case x.Err == nil && (x.Grant.Token != nil || x.Proven):
+		return radar.Good
+	case x.Err == nil, x.Err.Kind.Status() == 403, !w.identity && strings.Contains(x.Err.Detail, registry.NoAudience):
+		return radar.Unknown
+	case x.Err.Kind.Temporary():
+		return radar.Temporary
+	}
+	return radar.Failing
+}
