@@ -124,7 +124,7 @@ func (m Mapping) event(batch []message) []byte {
 		records[i] = map[string]any{
 			"messageId": one.ID, "receiptHandle": one.handle, "body": one.Body, "attributes": one.system(), "messageAttributes": attributes,
 			"md5OfBody": md5Of([]byte(one.Body)), "eventSource": "aws:sqs", "awsRegion": region,
-			"eventSourceARN": "arn:aws:sqs:" + region + ":" + m.Server.cfg.Account + ":" + m.Queue,
+			"eventSourceARN": m.Server.arn(m.Queue),
 		}
 	}
 	text, err := json.Marshal(map[string]any{"Records": records})

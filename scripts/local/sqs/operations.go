@@ -110,12 +110,15 @@ type receiveInput struct {
 	MaxNumberOfMessages   *int
 	WaitTimeSeconds       int
 	MessageAttributeNames []string
+	// Both name attributes that SQS itself adds. The first one is the newer name.
+	MessageSystemAttributeNames []string
+	AttributeNames              []string
 }
 
 // valid reports whether the times are within the limits of SQS.
 func (in receiveInput) valid() bool {
 	hidden := in.VisibilityTimeout
-	return in.WaitTimeSeconds >= 0 && in.WaitTimeSeconds <= 20 && (hidden == nil || *hidden >= 0 && *hidden <= 43200)
+	return in.WaitTimeSeconds >= 0 && in.WaitTimeSeconds <= 20 && (hidden == nil || *hidden >= 0 && *hidden <= longestHidden)
 }
 
 type received struct {
@@ -125,6 +128,7 @@ type received struct {
 	Body          string
 	AttributesMD5 string               `json:"MD5OfMessageAttributes,omitempty"`
 	Attributes    map[string]Attribute `json:"MessageAttributes,omitempty"`
+	System        map[string]string    `json:"Attributes,omitempty"`
 }
 
 func (s *Server) receiveMessage(in receiveInput) (any, *apiError) {
@@ -168,11 +172,18 @@ func (s *Server) take(in receiveInput, n int) (answer []received, sent chan stru
 	}
 	for _, m := range s.receive(q, n, hidden) {
 		out := received{MessageID: m.ID, ReceiptHandle: m.handle, MD5OfBody: md5Of([]byte(m.Body)), Body: m.Body, Attributes: maps.Clone(m.Attributes)}
-		maps.DeleteFunc(out.Attributes, func(name string, _ Attribute) bool {
-			return !slices.Contains(in.MessageAttributeNames, name) && !slices.Contains(in.MessageAttributeNames, "All")
-		})
+		maps.DeleteFunc(out.Attributes, func(name string, _ Attribute) bool { return !asked(in.MessageAttributeNames, name) })
 		out.AttributesMD5 = attributesMD5(out.Attributes)
+		out.System = m.system()
+		maps.DeleteFunc(out.System, func(name, _ string) bool {
+			return !asked(in.MessageSystemAttributeNames, name) && !asked(in.AttributeNames, name)
+		})
 		answer = append(answer, out)
 	}
 	return answer, s.sent, nil
+}
+
+// asked reports whether a request names an attribute.
+func asked(names []string, name string) bool {
+	return slices.Contains(names, name) || slices.Contains(names, "All")
 }

@@ -2,9 +2,10 @@
 // and dead-letter queues, and the event source mapping by which AWS Lambda takes messages
 // from a queue.
 //
-// It has the operations SendMessage and ReceiveMessage, with String attributes. Queues are
-// added by Go code, and messages end with the process. Package awsjson says which requests
-// it accepts. It imports the standard library and awsjson only.
+// It has the operations SendMessage, ReceiveMessage, DeleteMessage and
+// ChangeMessageVisibilityBatch, with String attributes. Queues are added by Go code, and
+// messages end with the process. Package awsjson says which requests it accepts. It imports
+// the standard library and awsjson only.
 //
 // Source: docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference.
 package sqs
@@ -49,6 +50,7 @@ type Server struct {
 
 type queue struct {
 	Queue
+	arn      string
 	messages []*message
 }
 
@@ -56,6 +58,9 @@ type message struct {
 	Message
 	handle  string
 	visible time.Time
+	// source is the ARN of the queue from which SQS moved the message to its dead-letter queue;
+	// empty: it was sent here.
+	source string
 }
 
 // Message is a message in a queue.
@@ -85,8 +90,10 @@ func New(cfg Config) *Server {
 		Version: "1.0", Target: "AmazonSQS.", MaxBody: 8 * maxBytes,
 		Type: func(code string) string { return "com.amazonaws.sqs#" + code },
 		Operations: map[string]awsjson.Operation{
-			"SendMessage":    decode(s.sendMessage),
-			"ReceiveMessage": decode(s.receiveMessage),
+			"SendMessage":                  decode(s.sendMessage),
+			"ReceiveMessage":               decode(s.receiveMessage),
+			"DeleteMessage":                decode(s.deleteMessage),
+			"ChangeMessageVisibilityBatch": decode(s.changeVisibilityBatch),
 		},
 	})
 	return s
@@ -99,7 +106,11 @@ func (s *Server) AddQueue(name string, q Queue) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queues[name] = &queue{Queue: q}
+	s.queues[name] = &queue{Queue: q, arn: s.arn(name)}
+}
+
+func (s *Server) arn(name string) string {
+	return "arn:aws:sqs:" + s.cfg.Region + ":" + s.cfg.Account + ":" + name
 }
 
 // Messages returns all messages of a queue, including hidden ones.
@@ -156,7 +167,7 @@ func (s *Server) receive(q *queue, n int, hidden time.Duration) []*message {
 			return false
 		}
 		if dead := s.queues[q.DeadLetter]; dead != nil && m.Receives >= q.MaxReceives {
-			m.Receives, m.visible, m.First = 0, now, time.Time{}
+			m.Receives, m.visible, m.First, m.source = 0, now, time.Time{}, q.arn
 			dead.messages = append(dead.messages, m)
 			return true
 		}
@@ -172,8 +183,12 @@ func (s *Server) receive(q *queue, n int, hidden time.Duration) []*message {
 
 // system returns the attributes that SQS itself adds to a message.
 func (m *message) system() map[string]string {
-	return map[string]string{
+	attributes := map[string]string{
 		"ApproximateReceiveCount": strconv.Itoa(m.Receives), "SentTimestamp": strconv.FormatInt(m.Sent.UnixMilli(), 10), "SenderId": "AIDALOCAL",
 		"ApproximateFirstReceiveTimestamp": strconv.FormatInt(m.First.UnixMilli(), 10),
 	}
+	if m.source != "" {
+		attributes["DeadLetterQueueSourceArn"] = m.source
+	}
+	return attributes
 }
