@@ -63,6 +63,8 @@ type localStack struct {
 	Log          string `json:"log"`
 	AWSURL       string `json:"aws_url"`
 	PolicySecret string `json:"policy_secret"`
+	DeadLetters  string `json:"dead_letter_queue_url"`
+	Orders       string `json:"orders_queue_url"`
 
 	ClientSecretPrefix string `json:"client_secret_prefix"`
 

@@ -30,25 +30,27 @@ func (p *period) addFlags(flags *pflag.FlagSet, preset time.Duration, what strin
 	flags.Var(&p.since, "since", what)
 }
 
-// openLog returns the audit log of the stack, and a function that removes the progress.
-func (a *access) openLog(cmd *cobra.Command) (log auditlog.Log, done func(), err error) {
+// openLog returns the audit log of the stack, which shows on a terminal how much of it is read.
+func (a *access) openLog(cmd *cobra.Command) (*watchedLog, error) {
+	watched := &watchedLog{progress: a.progress(cmd)}
 	if a.local != "" {
 		s, err := a.readStack()
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return auditlog.File(s.Log), func() {}, nil
+		watched.Log = auditlog.File(s.Log)
+		return watched, nil
 	}
 	if a.stack == "" {
-		return nil, nil, usage("whose log? Give --stack, or --local with the file of the local stack")
+		return nil, usage("whose log? Give --stack, or --local with the file of the local stack")
 	}
 	cfg, err := a.aws(cmd.Context())
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	outputs, err := a.outputs(cmd.Context(), cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c := &auditlog.CloudWatch{API: cloudwatchlogs.NewFromConfig(cfg)}
 	for _, name := range []string{"FunctionLogGroup", "BatchLogGroup"} {
@@ -57,13 +59,14 @@ func (a *access) openLog(cmd *cobra.Command) (log auditlog.Log, done func(), err
 		}
 	}
 	if len(c.Groups) == 0 {
-		return nil, nil, fmt.Errorf("--stack: %w: the stack has no output FunctionLogGroup", errNotFound)
+		return nil, fmt.Errorf("--stack: %w: the stack has no output FunctionLogGroup", errNotFound)
 	}
-	if out := cmd.ErrOrStderr(); isTerminal(out) && !a.quiet {
-		c.Progress = func(part float64) { _, _ = fmt.Fprintf(out, "\r%3.0f %% of the log read", 100*part) }
-		return c, func() { _, _ = fmt.Fprint(out, "\r\x1b[K") }, nil
+	c.Progress = func(part float64) {
+		watched.part = part
+		watched.show()
 	}
-	return c, func() {}, nil
+	watched.Log = c
+	return watched, nil
 }
 
 func newAudit(a *access) *cobra.Command {
@@ -76,14 +79,14 @@ func newAudit(a *access) *cobra.Command {
 		Long:  "audit prints the decisions of the vendor. With -o json it prints the lines as they were written.",
 		Args:  exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			log, done, err := a.openLog(cmd)
+			log, err := a.openLog(cmd)
 			if err != nil {
 				return err
 			}
 			q.From = time.Now().Add(-time.Duration(p.since))
-			out := &auditPrinter{out: cmd.OutOrStdout(), json: a.output == "json"}
+			out := &auditPrinter{out: cmd.OutOrStdout(), json: a.output == "json", progress: log.progress}
 			err = log.Read(cmd.Context(), q, out.print)
-			done()
+			log.progress = nil // what follows is read in no time
 			interval := followInterval
 			if a.local == "" {
 				interval = followCloudWatch
@@ -124,6 +127,8 @@ type auditPrinter struct {
 	json  bool
 	table *tabwriter.Writer
 	seen  map[string]time.Time // by what makes a line unique
+	// progress must not be on the terminal together with a line.
+	progress *progress
 }
 
 func (p *auditPrinter) print(l *auditlog.Line) error {
@@ -137,6 +142,7 @@ func (p *auditPrinter) print(l *auditlog.Line) error {
 	p.seen[key] = l.Time
 	maps.DeleteFunc(p.seen, func(_ string, at time.Time) bool { return l.Time.Sub(at) > 2*lateLines })
 	if p.json {
+		p.progress.clear()
 		_, err := fmt.Fprintln(p.out, string(l.Raw))
 		return err
 	}
@@ -257,11 +263,10 @@ func newWhoHolds(a *access) *cobra.Command {
 
 // find returns who has got the tokens that q means.
 func (a *access) find(cmd *cobra.Command, q auditlog.Query) ([]*holding, error) {
-	log, done, err := a.openLog(cmd)
+	log, err := a.openLog(cmd)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	found := make(holdings)
 	if err := log.Read(cmd.Context(), q, found.add); err != nil {
 		return nil, err

@@ -146,7 +146,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	a.addFlags(root.PersistentFlags())
 	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP(), newOpenAPI(), newMan(),
-		newAudit(a), newWhoHolds(a), newToken(a), newPolicy(a), newClient(a), newFreeze(a, true), newFreeze(a, false))
+		newAudit(a), newWhoHolds(a), newToken(a), newPolicy(a), newClient(a), newFreeze(a, true), newFreeze(a, false), newDeadLetters(a))
 	return root
 }
 

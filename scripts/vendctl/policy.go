@@ -174,14 +174,12 @@ func newPolicyDiff(a *access) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log, done, err := a.openLog(cmd)
+			log, err := a.openLog(cmd)
 			if err != nil {
 				return err
 			}
 			c := &changes{candidate: candidate, rows: make(map[[5]string]*change)}
-			err = log.Read(cmd.Context(), auditlog.Query{From: time.Now().Add(-time.Duration(p.since))}, c.add)
-			done()
-			if err != nil {
+			if err := log.Read(cmd.Context(), auditlog.Query{From: time.Now().Add(-time.Duration(p.since))}, c.add); err != nil {
 				return err
 			}
 			return c.print(cmd.OutOrStdout(), a.output)
