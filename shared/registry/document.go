@@ -23,8 +23,9 @@ type document struct {
 	options    options
 	// shadow is nil if the document has none.
 	shadow *shadow
-	// native has the native members; none for a service key alone.
-	native object
+	// native has the native members; none for a service key alone. key has the members of a
+	// service key of SAP BTP.
+	native, key object
 
 	// check sets the fields below. Registry.resolve completes tokenEndpoint, signer and
 	// keyVersion by asking other servers.

@@ -2,6 +2,9 @@ package registry
 
 import (
 	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,5 +178,28 @@ func TestValuesInStrings(t *testing.T) {
 	}
 	if _, err := load(t, native(members{"client_secret": "s", "assertion_type_header": "", "parameters": ""}), nil); err != nil {
 		t.Errorf("empty values: %v", err)
+	}
+}
+
+// The golden documents show which server a key is for, and which member holds it.
+func TestFindKey(t *testing.T) {
+	for file, want := range map[string]string{
+		"identity-secret": "identity  14", "identity-custom-domain": "identity  6", "identity-none-wrapped-jwt": "identity service_key 4", "xsuaa-custom-domain": "xsuaa uaa 4",
+		"vcap-aicore": "xsuaa credentials 3", "vcap-oauth": "xsuaa oauth 4", "event-mesh": "xsuaa oa2 4", "camelcase": "xsuaa  4", "destination": "other  6",
+		"bad-integration-suite": "unknown  3", "kubernetes-credentials": "xsuaa credentials 4", "bad-xsuaa-certurl": "xsuaa  5",
+		"native-secret": "none", "salesforce": "none", "bad-no-format": "none", "bad-two-formats": "none",
+	} {
+		document := fillDocument(t, string(must(os.ReadFile("testdata/documents/"+file+".json"))))
+		key, ok := FindKey(document)
+		got := fmt.Sprint(key.Service, " ", key.Within, " ", len(key.Members))
+		if !ok {
+			got = "none"
+		}
+		if got != want || !slices.IsSorted(key.Members) {
+			t.Errorf("%s: got %s, want %s: %v", file, got, want, key.Members)
+		}
+	}
+	if _, ok := FindKey([]byte("{")); ok {
+		t.Error("got a key in a broken document")
 	}
 }

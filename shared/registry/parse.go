@@ -28,6 +28,21 @@ func parse(name string, raw []byte, cfg Config, problems *report) *document {
 
 // parseOwn is parse without the checks of the shadow.
 func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
+	d := read(raw, problems)
+	if d == nil {
+		return nil
+	}
+	d.name = name
+	d.check(cfg, problems)
+	if len(d.pair.Chain) > 0 {
+		problems.leaf = d.pair.Chain[0]
+	}
+	d.checkLeaf(cfg.Now(), problems)
+	return d
+}
+
+// read reads a document without the checks that more than one member is needed for.
+func read(raw []byte, problems *report) *document {
 	// Editors on Windows write a byte order mark.
 	raw = bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))
 	if len(raw) > maxDocument {
@@ -40,17 +55,37 @@ func parseOwn(name string, raw []byte, cfg Config, problems *report) *document {
 		problems.add("the document", strictjson.Problem(err, raw))
 		return nil
 	}
-	d := readDocument(object{members: members, report: problems}, 0)
-	if d == nil {
-		return nil
+	return readDocument(object{members: members, report: problems}, 0)
+}
+
+// Key is the service key of SAP BTP in a document, for tools that have to tell the keys of several
+// products apart. It holds no value.
+type Key struct {
+	// Service is the server that the key is for: identity (SAP Cloud Identity Services), xsuaa,
+	// other (the key has the URL of its token endpoint) or unknown.
+	Service string
+	// Within is the member that holds the key, such as uaa; empty: it is the document itself.
+	Within string
+	// Members are the names of its members that are given, sorted.
+	Members []string
+}
+
+// FindKey returns the service key in a document, whatever is around it. ok is false if there is
+// none. The document may have problems, which [Registry.Inspect] reports.
+func FindKey(raw []byte) (key Key, ok bool) {
+	d := read(raw, &report{})
+	if d == nil || d.key.members == nil {
+		return Key{}, false
 	}
-	d.name = name
-	d.check(cfg, problems)
-	if len(d.pair.Chain) > 0 {
-		problems.leaf = d.pair.Chain[0]
+	path := strings.TrimSuffix(d.key.path, ".")
+	key = Key{Service: string(d.endpoint.service), Within: path[strings.LastIndexByte(path, '.')+1:]}
+	for name := range d.key.members {
+		if d.key.given(name) {
+			key.Members = append(key.Members, name)
+		}
 	}
-	d.checkLeaf(cfg.Now(), problems)
-	return d
+	slices.Sort(key.Members)
+	return key, true
 }
 
 // unquoted returns the object in a document that is a string: Terraform's jsonencode twice.

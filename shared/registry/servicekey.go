@@ -49,6 +49,7 @@ func readServiceKey(o object, names spelling) *document {
 			url:             o.oneOf(maxLine, names.tokenURL...),
 		},
 		options: emptyOptions(),
+		key:     o,
 	}
 	if e := &d.endpoint; !e.certificateBase.given() && takesCertificates(e.base.value) {
 		e.certificateBase = e.base
