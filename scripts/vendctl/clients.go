@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,8 +12,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/spf13/cobra"
 
 	"tokenvendor/shared/oauth"
@@ -203,7 +200,9 @@ func (a *access) document(cmd *cobra.Command, arg string) (v *vault, name string
 		if err != nil {
 			return nil, "", s, err
 		}
-		v = &vault{aws: cfg}
+		if v, err = newVault(cfg); err != nil {
+			return nil, "", s, err
+		}
 	} else if v, err = a.openVault(cmd.Context()); err != nil {
 		return nil, "", s, err
 	}
@@ -232,8 +231,8 @@ func readInput(cmd *cobra.Command, name string) (text []byte, err error) {
 // check returns the client of a document, or all problems of it: first those that need no network.
 func (v *vault) check(ctx context.Context, name string, s secret.Secret, exchange bool) (*registry.Client, error) {
 	r := v.registry(fixed(s))
-	if _, err := r.Inspect(ctx, name); err != nil {
-		return nil, documentProblem(err)
+	if err := v.inspect(ctx, name, s); err != nil {
+		return nil, err
 	}
 	c, err := r.Load(ctx, name, registry.Have{})
 	if err != nil {
@@ -253,6 +252,14 @@ func (v *vault) check(ctx context.Context, name string, s secret.Secret, exchang
 	return c, nil
 }
 
+// inspect returns the problems of a document that need no network to be found.
+func (v *vault) inspect(ctx context.Context, name string, s secret.Secret) error {
+	if _, err := v.registry(fixed(s)).Inspect(ctx, name); err != nil {
+		return documentProblem(err)
+	}
+	return nil
+}
+
 // exchangeProblem says what an authorization server has refused.
 func exchangeProblem(err error) error {
 	var failure *oauth.Error
@@ -260,60 +267,6 @@ func exchangeProblem(err error) error {
 		return errors.New("the authorization server gave no token")
 	}
 	return badDocument{[]string{"the authorization server gave no token: " + failure.Error()}}
-}
-
-func newClientAdd(a *access) *cobra.Command {
-	untried := false
-	cmd := &cobra.Command{
-		Use:   "add NAME FILE",
-		Short: "Add a client by its document or service key, after a token was obtained with it",
-		Long: "add checks the document in FILE (- for standard input), asks the authorization server for one token, and only then creates the\n" +
-			"client's secret. A client that exists is not changed.",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 2 {
-				return usage("got %d arguments, want the name of a client and a file", len(args))
-			}
-			return clientNames(args[:1])
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			v, err := a.openVault(cmd.Context())
-			if err != nil {
-				return err
-			}
-			text, err := readInput(cmd, args[1])
-			if err != nil {
-				return err
-			}
-			return v.add(cmd, args[0], text, !untried, a.output)
-		},
-	}
-	cmd.Flags().BoolVar(&untried, "untried", false, "create the secret without a token")
-	return cmd
-}
-
-func (v *vault) add(cmd *cobra.Command, name string, text []byte, try bool, output string) error {
-	ctx := cmd.Context()
-	// Secrets Manager adds a hyphen and six characters to ARNs, which such names resemble.
-	if at := strings.LastIndexByte(name, '-'); at >= 0 && len(name)-at == len("-abcdef") {
-		return usage("the name must not end in a hyphen and six characters: some tools take these for the end of an ARN")
-	}
-	if _, err := v.read(ctx, name); err == nil || !errors.Is(err, errNotFound) {
-		return cmp.Or(err, errors.New("client "+name+" exists already"))
-	}
-	c, err := v.check(ctx, name, secret.Secret{Text: text}, try)
-	if err != nil {
-		return err
-	}
-	in := &secretsmanager.CreateSecretInput{Name: aws.String(v.prefix + name), SecretString: aws.String(string(text))}
-	if v.key != "" {
-		in.KmsKeyId = &v.key
-	}
-	created, err := v.api.CreateSecret(ctx, in)
-	if err != nil {
-		return refused("client "+name, err)
-	}
-	c.Version = aws.ToString(created.VersionId)
-	return printClient(cmd.OutOrStdout(), c, output)
 }
 
 func newClientRollback(a *access) *cobra.Command {

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +34,21 @@ type vault struct {
 	audiences []string
 	// policy is the name of the policy's secret; empty: there is none.
 	policy string
+	// proxy connects to authorization servers; nil: there is none.
+	proxy *oauth.Proxy
+}
+
+// newVault returns a vault without the names of a stack. EGRESS_PROXY means what it means to the
+// function.
+func newVault(cfg aws.Config) (*vault, error) {
+	v := &vault{api: secretsmanager.NewFromConfig(cfg), aws: cfg}
+	if proxy := os.Getenv("EGRESS_PROXY"); proxy != "" {
+		var err error
+		if v.proxy, err = oauth.ParseProxy(proxy); err != nil {
+			return nil, usage("EGRESS_PROXY must be the http or https URL of a proxy with a host and a port")
+		}
+	}
+	return v, nil
 }
 
 // openVault returns the secrets of the stack.
@@ -43,11 +59,11 @@ func (a *access) openVault(ctx context.Context) (*vault, error) {
 			return nil, err
 		}
 		p := s.Principals[0]
-		v := &vault{
-			aws:    aws.Config{Region: s.Region, BaseEndpoint: &s.AWSURL, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)},
-			prefix: s.ClientSecretPrefix, policy: s.PolicySecret,
+		v, err := newVault(aws.Config{Region: s.Region, BaseEndpoint: &s.AWSURL, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)})
+		if err != nil {
+			return nil, err
 		}
-		v.api = secretsmanager.NewFromConfig(v.aws)
+		v.prefix, v.policy = s.ClientSecretPrefix, s.PolicySecret
 		return v, nil
 	}
 	if a.stack == "" {
@@ -64,11 +80,13 @@ func (a *access) openVault(ctx context.Context) (*vault, error) {
 	if outputs["ClientSecretPrefix"] == "" {
 		return nil, fmt.Errorf("--stack: %w: the stack has no output ClientSecretPrefix, so that it is no token vendor", errNotFound)
 	}
-	return &vault{
-		api: secretsmanager.NewFromConfig(cfg), aws: cfg, prefix: outputs["ClientSecretPrefix"], key: outputs["SecretsKeyArn"],
-		aliases: outputs["SigningKeyAliases"], policy: outputs["PolicySecret"],
-		audiences: strings.FieldsFunc(outputs["WebIdentityAudiences"], func(r rune) bool { return r == ',' || r == ' ' }),
-	}, nil
+	v, err := newVault(cfg)
+	if err != nil {
+		return nil, err
+	}
+	v.prefix, v.key, v.aliases, v.policy = outputs["ClientSecretPrefix"], outputs["SecretsKeyArn"], outputs["SigningKeyAliases"], outputs["PolicySecret"]
+	v.audiences = strings.FieldsFunc(outputs["WebIdentityAudiences"], func(r rune) bool { return r == ',' || r == ' ' })
+	return v, nil
 }
 
 // refused returns the error of Secrets Manager without its text, which may hold ARNs.
@@ -86,7 +104,7 @@ func refused(what string, err error) error {
 // registry returns a registry that reads documents from r.
 func (v *vault) registry(r secret.Reader) *registry.Registry {
 	return registry.New(registry.Config{
-		Secrets: r, Prefix: v.prefix, Addresses: oauth.AddressPolicy{Private: true},
+		Secrets: r, Prefix: v.prefix, Addresses: oauth.AddressPolicy{Private: true, Proxy: v.proxy},
 		Keys: inAWS{}, KeyAliases: v.aliases, Identity: inAWS{}, Audiences: v.audiences,
 	})
 }
