@@ -95,6 +95,15 @@ func TestNamesOfClientsAreCompleted(t *testing.T) {
 	if code != 0 || !strings.HasPrefix(out, "billing\njwt\n") {
 		t.Errorf("got %q, %d", out, code)
 	}
+	for begin, want := range map[string]string{"dead": "dead-letters\t", "--sap ide": "identity\n", "--method priv": "private_key_jwt\n"} {
+		args := append([]string{"__complete"}, strings.Fields(begin)...)
+		if strings.HasPrefix(begin, "--") {
+			args = append([]string{"__complete", "client", "add", "x"}, strings.Fields(begin)...)
+		}
+		if out, _, code := vendctl(t, args...); code != 0 || !strings.Contains(out, want) {
+			t.Errorf("%s: got %q, %d", begin, out, code)
+		}
+	}
 	secrets := secretsmanager.New(secretsmanager.Config{})
 	for _, name := range []string{"vendor/clients/billing", "vendor/clients/orders", "vendor/clients/team/x", "other/billing"} {
 		if _, err := secrets.Seed(name, "{}"); err != nil {

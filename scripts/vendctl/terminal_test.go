@@ -47,7 +47,10 @@ func TestManualPages(t *testing.T) {
 	if _, errs, code := vendctl(t, "man", dir); code != 0 {
 		t.Fatalf("got %d, %s", code, errs)
 	}
-	for file, want := range map[string]string{"vendctl.1": "exit codes", "vendctl-get.1": "min-ttl", "vendctl-serve.1": "local secret"} {
+	for file, want := range map[string]string{
+		"vendctl.1": "exit codes", "vendctl-get.1": "min-ttl", "vendctl-serve.1": "local secret", "vendctl-client-add.1": "p12-password-file",
+		"vendctl-dead-letters.1": "prints", "vendctl-dead-letters-redrive.1": "dry-run",
+	} {
 		text, err := os.ReadFile(filepath.Join(dir, file))
 		if err != nil || !strings.Contains(strings.ToLower(strings.ReplaceAll(string(text), `\-`, "-")), want) {
 			t.Errorf("%s: got error %v, want %q in it", file, err, want)
