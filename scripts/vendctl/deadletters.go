@@ -73,7 +73,8 @@ func newDeadLetters(a *access) *cobra.Command {
 		Short: "Print the orders that the batch function could not do, or put them back",
 		Long: "dead-letters prints the messages of the dead-letter queue: when each was sent, who sent it, its client, and the reason. It prints\n" +
 			"nothing else of a message. FROM is queue for an order of the queue; invoke and rule stand for AWS Lambda and EventBridge, whose\n" +
-			"messages are no orders. Other readers do not see the messages meanwhile.",
+			"messages are no orders. Other readers do not see the messages meanwhile. It needs sqs:ReceiveMessage and\n" +
+			"sqs:ChangeMessageVisibility for the queue.",
 		Args: exactly(0, "none, or redrive"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := a.openDeadLetters(cmd.Context())
@@ -129,7 +130,8 @@ func newRedrive(a *access) *cobra.Command {
 		Use:   "redrive",
 		Short: "Put orders of the dead-letter queue back into the queue of orders",
 		Long: "redrive sends each order to the queue of orders, and deletes it from the dead-letter queue after that has succeeded. Mend the reason\n" +
-			"first: an order that fails again comes back. Messages that are no orders of the queue are left, with a line that says so.",
+			"first: an order that fails again comes back. Messages that are no orders of the queue are left, with a line that says so. It also\n" +
+			"needs sqs:DeleteMessage for the queue, and sqs:SendMessage for that of the orders.",
 		Args: exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if r.queue, err = a.openDeadLetters(cmd.Context()); err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,8 +24,8 @@ type buried struct {
 	url    string
 	// ids are those of the messages of seed, by what they are.
 	ids map[string]string
-	// sent is called after a message was sent by HTTP; nil: nothing is.
-	sent func()
+	// after is called after an operation by HTTP; nil: nothing is.
+	after func(operation string)
 }
 
 func newBuried(t *testing.T) *buried {
@@ -33,8 +35,8 @@ func newBuried(t *testing.T) *buried {
 	b.queues.AddQueue("orders", sqs.Queue{Visibility: time.Nanosecond, DeadLetter: "dead", MaxReceives: 1})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b.queues.ServeHTTP(w, r)
-		if b.sent != nil && strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".SendMessage") {
-			b.sent()
+		if b.after != nil {
+			b.after(strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonSQS."))
 		}
 	}))
 	t.Cleanup(server.Close)
@@ -216,14 +218,35 @@ func TestRedriveEndsIfOrdersFailAgain(t *testing.T) {
 	for i := range 5 {
 		b.bury(orderBody, fmt.Sprint("original-", i))
 	}
-	b.sent = func() {
-		orders := b.queues.Messages("orders")
-		last := orders[len(orders)-1]
-		b.bury(last.Body, last.ID)
+	b.after = func(operation string) {
+		if orders := b.queues.Messages("orders"); operation == "SendMessage" {
+			last := orders[len(orders)-1]
+			b.bury(last.Body, last.ID)
+		}
 	}
 	out, errs, code := b.run(t, "redrive")
 	if code != 0 || errs != "" || !strings.Contains(out, "5 put back, 5 left") || strings.Count(out, "has failed again") != 5 {
 		t.Errorf("got %d, %q, %q", code, out, errs)
+	}
+}
+
+// An interrupt leaves no message hidden.
+func TestInterruptHidesNoDeadLetter(t *testing.T) {
+	b := newBuried(t)
+	for i := range 10 {
+		b.bury(orderBody, fmt.Sprint("original-", i))
+	}
+	ctx, interrupt := context.WithCancel(t.Context())
+	b.after = func(operation string) {
+		if operation == "ReceiveMessage" && b.queues.Calls(operation) == 2 {
+			interrupt()
+		}
+	}
+	if code := run(ctx, []string{"--local", b.stack, "dead-letters"}, io.Discard, io.Discard); code != exitFailed || ctx.Err() == nil {
+		t.Errorf("got %d after an interrupt", code)
+	}
+	if out, _, code := b.run(t); code != 0 || strings.Count(out, "\n") != 11 {
+		t.Errorf("got %d, %q, want ten messages", code, out)
 	}
 }
 

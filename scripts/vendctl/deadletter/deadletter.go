@@ -205,11 +205,14 @@ func (q *Queue) Redrive(ctx context.Context, m *Message) error {
 	return nil
 }
 
-// release makes messages visible again, also after an interrupt. If that fails, they are visible
-// when their time is over.
+// release makes messages visible again, also after an interrupt, which must not wait for long. If it
+// fails, they are visible when their time is over.
 func (q *Queue) release(ctx context.Context, handles []string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	defer cancel()
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		defer cancel()
+	}
 	for batch := range slices.Chunk(handles, batchSize) {
 		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.URL}
 		for i := range batch {
