@@ -17,6 +17,14 @@ import (
 // output and what the terminal got.
 func onTerminal(t *testing.T, args ...string) (out, shown string) {
 	t.Helper()
+	var stdout bytes.Buffer
+	shown = withTerminal(t, func(terminal io.Writer) int { return run(t.Context(), args, &stdout, terminal) })
+	return stdout.String(), shown
+}
+
+// withTerminal calls a command with a terminal, and returns what the terminal got.
+func withTerminal(t *testing.T, command func(terminal io.Writer) int) string {
+	t.Helper()
 	master, slave := openTerminal(t)
 	t.Setenv("TERM", "xterm")
 	read := make(chan string)
@@ -28,15 +36,15 @@ func onTerminal(t *testing.T, args ...string) (out, shown string) {
 		}
 		read <- string(text)
 	}()
-	var stdout bytes.Buffer
-	code := run(t.Context(), args, &stdout, slave)
+	code := command(slave)
 	if err := slave.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if shown = <-read; code != 0 {
-		t.Fatalf("%v: got %d, %q", args, code, shown)
+	shown := <-read
+	if code != 0 {
+		t.Fatalf("got %d, %q", code, shown)
 	}
-	return stdout.String(), shown
+	return shown
 }
 
 // Long operations say on a terminal how far they are, and leave nothing behind. In a pipe they say
@@ -77,6 +85,17 @@ func TestProgressIsOnATerminalOnly(t *testing.T) {
 		if piped, errs, code := vendctl(t, test.args...); code != 0 || errs != "" || piped != out {
 			t.Errorf("%v in a pipe: got %d, %q and another output: %t", test.args, code, errs, piped != out)
 		}
+	}
+}
+
+// Lines of JSON are on the same terminal, and none follows the progress.
+func TestLinesAreNotMixedWithProgress(t *testing.T) {
+	stack, _ := logged(t, []map[string]any{{"time": at(time.Minute), "client": "billing", "allowed": true}, {"time": at(time.Minute), "client": "orders", "allowed": true}})
+	shown := withTerminal(t, func(terminal io.Writer) int {
+		return run(t.Context(), []string{"--local", stack, "audit", "-o", "json"}, terminal, terminal)
+	})
+	if !strings.HasPrefix(shown, "\rreading the log: 0 lines\x1b[K\r\x1b[K{") || strings.Count(shown, "\n{") != 1 {
+		t.Errorf("the terminal got %q", shown)
 	}
 }
 
