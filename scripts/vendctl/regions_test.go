@@ -270,14 +270,15 @@ func TestTwoRegions(t *testing.T) {
 		two.add(tenant, name, "cnry-"+name)
 	}
 	one.waitForState("typo")
-	t.Run("one is killed", func(t *testing.T) { testKill(t, tenant, one, two) })
-	t.Run("wrong credential", func(t *testing.T) { testWrongCredential(t, tenant, one, two) })
+	testKill(t, tenant, one, two)
+	testWrongCredential(t, tenant, one, two)
 }
 
 // testKill kills the first stack while four programs call it: no call fails, and the second one
 // serves with a token of its own. When the first one is back, it is used again after the minute
 // that package client documents.
 func testKill(t *testing.T, tenant *oauthtest.Server, one, two *region) {
+	t.Helper()
 	programs := make([]*program, 4)
 	for i := range programs {
 		programs[i] = newProgram(t, "shop", one, two)
@@ -367,6 +368,7 @@ func (p *program) checkReturn(t *testing.T, one, two *region) {
 // each stack that a caller knows, because the answer 502 makes package client ask the next one.
 // Further callers cost none, whatever they ask for.
 func testWrongCredential(t *testing.T, tenant *oauthtest.Server, one, two *region) {
+	t.Helper()
 	for i, regions := range [][]*region{{one, two}, {one}, {two}, {two, one}} {
 		p := newProgram(t, "typo", regions...)
 		if i > 0 {
