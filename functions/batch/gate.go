@@ -15,9 +15,9 @@ func sourceOf(members map[string]json.RawMessage) audit.Source {
 		return audit.SQS
 	case members["detail-type"] != nil:
 		return audit.Bus
-	case members["schedule"] != nil, members["radar"] != nil:
+	case members["schedule"] != nil, string(members["radar"]) == "true":
 		return audit.Schedule
-	case members["client"] != nil || members["requests"] != nil:
+	case members["client"] != nil || members["requests"] != nil || members["radar"] != nil:
 		return audit.Direct
 	}
 	return audit.Unknown

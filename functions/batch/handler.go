@@ -71,17 +71,21 @@ func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) 
 	case audit.Schedule:
 		if members["radar"] != nil {
 			h.count(countRadarRuns)
-			w := watch{h.orders, h.list, h.report, h.identity}
-			return w.run(ctx, members)
+			return h.watch().run(ctx, members)
 		}
 		h.count(countRuns)
 		d := deliverer{h.orders, h.targets, h.targetPrefix}
 		return d.schedule(ctx, members)
 	case audit.Direct:
+		if members["radar"] != nil {
+			return h.watch().run(ctx, members)
+		}
 		return h.direct(ctx, payload)
 	}
 	return nil, h.refuseEvent(ctx, audit.Unknown, fault.Invalid("the event is of no source that is known: no Records, detail-type, schedule, client or requests"))
 }
+
+func (h *handler) watch() *watch { return &watch{h.orders, h.list, h.report, h.identity} }
 
 // direct answers {"client": …} with an announcement and {"requests": […]} with
 // {"responses": […]}, one announcement or error document for each, in order. The caller has

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/invocation"
@@ -53,13 +52,13 @@ type result struct {
 }
 
 // run answers {"radar": true} for all clients and {"radar": ["billing"]} for some, with
-// {"results": […]}. "id" and "time" are those of a schedule; "time" is also the time that all
-// examinations count from. A client that is named is tried even if its credential was refused
-// before.
+// {"results": […]}. A schedule asks for all, and an operator for some, by a direct invoke: such a
+// client is tried even if its credential was refused before. "id" and "time" are those of a
+// schedule; "time" is also the time that all examinations count from.
 func (w *watch) run(ctx context.Context, members map[string]json.RawMessage) ([]byte, error) {
 	named, due, err := parseRun(members)
 	if err != nil {
-		return nil, w.refuseEvent(ctx, audit.Schedule, err)
+		return nil, w.refuseEvent(ctx, sourceOf(members), err)
 	}
 	names := named
 	if named == nil {
