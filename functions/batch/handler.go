@@ -10,6 +10,7 @@ import (
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
+	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/strictjson"
 	"tokenvendor/shared/token"
 )
@@ -26,7 +27,7 @@ type handler struct {
 	flush       func()
 	// list, report and identity are those of [watch].
 	list     func(context.Context) ([]string, error)
-	report   func(name string, value *int, dimension string, properties map[string]any)
+	report   func(g *metrics.Gauge, properties map[string]any)
 	identity bool
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
 	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/policy"
@@ -79,12 +80,12 @@ func (r *harness) names(context.Context) ([]string, error) {
 }
 
 // report implements the lines of the radar.
-func (r *harness) report(name string, value *int, _ string, properties map[string]any) {
+func (r *harness) report(g *metrics.Gauge, properties map[string]any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	line := maps.Clone(properties)
-	if value != nil {
-		line[name] = *value
+	if g != nil {
+		line[g.Name], line["overall"] = g.Value, g.Overall
 	}
 	r.reports = append(r.reports, line)
 }

@@ -17,7 +17,8 @@ func (w *watch) observation(name string, at time.Time, x *token.Examination) rad
 	o := radar.Observation{At: at, Client: name, Version: x.Version, Used: x.Used}
 	if c := x.Client; c != nil {
 		o.IssuerHost, o.Method = c.IssuerHost, string(c.Method)
-		o.Secret = radar.Term{ID: c.Version, From: c.Created, To: c.Expires}
+		// The version may be younger than the credential, so that it is not known when that began.
+		o.Secret = radar.Term{ID: c.Expires.UTC().Format(time.RFC3339), To: c.Expires}
 	}
 	if leaf := x.Certificate; leaf != nil {
 		sum := sha256.Sum256(leaf.Raw)

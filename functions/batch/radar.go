@@ -10,6 +10,7 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/invocation"
+	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/radar"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/strictjson"
@@ -36,7 +37,7 @@ type watch struct {
 	// list returns the names of all clients.
 	list func(ctx context.Context) ([]string, error)
 	// report writes the line of a client; see [tokenvendor/shared/metrics.Metrics.Report].
-	report func(name string, value *int, dimension string, properties map[string]any)
+	report func(g *metrics.Gauge, properties map[string]any)
 	// identity means that this function can use documents with aws_web_identity.
 	identity bool
 }
@@ -139,7 +140,11 @@ func (w *watch) examine(ctx context.Context, name string, due time.Time, named b
 	if !a.Lease.Confirm(ctx) {
 		return result{}, errBusy()
 	}
-	l := result{Client: name, State: o.State, Problem: o.Problem, Days: days(o)}
+	l := result{Client: name, State: o.State, Problem: o.Problem}
+	if end := firstEnd(o); end != nil {
+		days := end.Left(o.At)
+		l.Days = &days
+	}
 	for _, e := range events {
 		if err := w.bus.Put(ctx, eventSource, e.Type, encode(e.Detail)); err != nil {
 			w.log.Warn("event not sent", "client", name, "detail", err.Error())
@@ -168,18 +173,15 @@ func (w *watch) note(ctx context.Context, name string, h radar.History) {
 	w.fleet.Session(ctx).Change(ctx, noteTime, fleet.HistoryRow, historyRow(name), nil, func([]byte) []byte { return text })
 }
 
-// days returns how many days are left of what ends first; nil: nothing ends.
-func days(o radar.Observation) *int {
-	var least *int
+// firstEnd returns what ends first; nil: nothing does.
+func firstEnd(o radar.Observation) *radar.Term {
+	var first *radar.Term
 	for _, t := range []radar.Term{o.Certificate, o.Secret} {
-		if t.To.IsZero() {
-			continue
-		}
-		if left := t.Left(o.At); least == nil || left < *least {
-			least = &left
+		if !t.To.IsZero() && (first == nil || t.To.Before(first.To)) {
+			first = &t
 		}
 	}
-	return least
+	return first
 }
 
 // write writes the report of a client. The metric is part of it once a day.
@@ -225,11 +227,12 @@ func (w *watch) write(o radar.Observation, x *token.Examination, l result, newDa
 	if x.Open {
 		report["policy_open"] = true
 	}
+	var gauge *metrics.Gauge
 	if l.Days != nil {
 		report["days_to_expiry"] = *l.Days
+		if newDay {
+			gauge = &metrics.Gauge{Name: metricDays, Value: *l.Days, Dimension: "Client", Overall: firstEnd(o).Due(o.At)}
+		}
 	}
-	if !newDay {
-		l.Days = nil
-	}
-	w.report(metricDays, l.Days, "Client", report)
+	w.report(gauge, report)
 }

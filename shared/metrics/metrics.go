@@ -44,15 +44,17 @@ func New(cfg Config) *Metrics {
 }
 
 // Count adds one to the metric name.
-func (m *Metrics) Count(name string) {
+func (m *Metrics) Count(name string) { m.add(name, 1) }
+
+func (m *Metrics) add(name string, n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.counts[name]++
+	m.counts[name] += n
 	m.any.Store(true)
 }
 
-// Flush writes the counts since the last line, if there are any. If Output returns an error,
-// the counts are lost, because a token must not depend on metrics.
+// Flush writes the counts since the last line, if there are any. If Output returns an error, the
+// counts are part of the next line: a log that takes no lines is what operators must hear of.
 func (m *Metrics) Flush() {
 	if !m.any.Load() {
 		return
@@ -62,8 +64,13 @@ func (m *Metrics) Flush() {
 	m.counts = make(map[string]int)
 	m.any.Store(false)
 	m.mu.Unlock()
-	if len(counts) > 0 {
-		_, _ = m.cfg.Output.Write(m.line(counts))
+	if len(counts) == 0 {
+		return
+	}
+	if _, err := m.cfg.Output.Write(m.line(counts)); err != nil {
+		for name, n := range counts {
+			m.add(name, n)
+		}
 	}
 }
 
@@ -80,15 +87,28 @@ type directive struct {
 	Metrics    []definition
 }
 
-// Report writes one line with properties, and with the metric name of value once for all
-// together and once for each value of dimension, which is one of the properties. nil: there is
-// no value, and the line is no metric. The name of a property must not be that of a count.
-func (m *Metrics) Report(name string, value *int, dimension string, properties map[string]any) {
+// Gauge is a metric of which each line has one value.
+type Gauge struct {
+	Name  string
+	Value int
+	// Dimension is the name of a property, for each value of which there is a metric.
+	Dimension string
+	// Overall means that the value is also one of a metric without dimension.
+	Overall bool
+}
+
+// Report writes one line with properties, which is also the metric g; nil: it is none. The name
+// of a property must not be that of a metric.
+func (m *Metrics) Report(g *Gauge, properties map[string]any) {
 	line := maps.Clone(properties)
 	var list []directive
-	if value != nil {
-		line[name] = *value
-		list = []directive{{m.cfg.Namespace, [][]string{{}, {dimension}}, []definition{{Name: name, Unit: "None"}}}}
+	if g != nil {
+		line[g.Name] = g.Value
+		dimensions := [][]string{{g.Dimension}}
+		if g.Overall {
+			dimensions = append(dimensions, []string{})
+		}
+		list = []directive{{m.cfg.Namespace, dimensions, []definition{{Name: g.Name, Unit: "None"}}}}
 	}
 	_, _ = m.cfg.Output.Write(m.encode(line, list))
 }

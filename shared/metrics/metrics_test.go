@@ -3,6 +3,7 @@ package metrics_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"reflect"
 	"sync"
 	"testing"
@@ -85,15 +86,49 @@ func TestReportWritesMetricForAllAndForEach(t *testing.T) {
 	var out bytes.Buffer
 	m := metrics.New(metrics.Config{Output: &out, Namespace: "N", Now: func() time.Time { return time.UnixMilli(1) }})
 	properties := map[string]any{"Client": "billing", "state": "good"}
-	days := -3
-	m.Report("DaysToExpiry", &days, "Client", properties)
-	m.Report("DaysToExpiry", nil, "Client", properties)
-	want := `{"Client":"billing","DaysToExpiry":-3,"_aws":{"CloudWatchMetrics":[{"Namespace":"N","Dimensions":[[],["Client"]],` +
+	m.Report(&metrics.Gauge{Name: "DaysToExpiry", Value: -3, Dimension: "Client", Overall: true}, properties)
+	m.Report(&metrics.Gauge{Name: "DaysToExpiry", Value: 6, Dimension: "Client"}, properties)
+	m.Report(nil, properties)
+	want := `{"Client":"billing","DaysToExpiry":-3,"_aws":{"CloudWatchMetrics":[{"Namespace":"N","Dimensions":[["Client"],[]],` +
+		`"Metrics":[{"Name":"DaysToExpiry","Unit":"None"}]}],"Timestamp":1},"state":"good"}` + "\n" +
+		`{"Client":"billing","DaysToExpiry":6,"_aws":{"CloudWatchMetrics":[{"Namespace":"N","Dimensions":[["Client"]],` +
 		`"Metrics":[{"Name":"DaysToExpiry","Unit":"None"}]}],"Timestamp":1},"state":"good"}` + "\n" + `{"Client":"billing","state":"good"}` + "\n"
 	if out.String() != want {
 		t.Errorf("got %s, want %s", out.String(), want)
 	}
 	if len(properties) != 2 {
 		t.Errorf("the caller's properties were changed: %v", properties)
+	}
+}
+
+// failing is a writer that takes no line while it is broken.
+type failing struct {
+	bytes.Buffer
+	broken bool
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.broken {
+		return 0, errors.New("broken")
+	}
+	return f.Buffer.Write(p)
+}
+
+// TestFlushKeepsCountsThatWereNotWritten: The count of lines that could not be written must not be
+// lost with them.
+func TestFlushKeepsCountsThatWereNotWritten(t *testing.T) {
+	out := &failing{broken: true}
+	m := metrics.New(metrics.Config{Output: out, Namespace: "N"})
+	m.Count("AuditFailures")
+	m.Flush()
+	m.Count("AuditFailures")
+	m.Count("Denied")
+	m.Flush()
+	out.broken = false
+	m.Flush()
+	m.Flush()
+	var line struct{ AuditFailures, Denied int }
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.AuditFailures != 2 || line.Denied != 1 {
+		t.Errorf("got %s, error %v; want 2 and 1 in one line", out.String(), err)
 	}
 }

@@ -77,6 +77,13 @@ func (t Term) Left(now time.Time) int {
 	return int(left / day)
 }
 
+// Due reports whether the end of a credential may be an alarm if it is near: one of a short life is
+// always near its end, and is due in the last third.
+func (t Term) Due(now time.Time) bool {
+	life := t.To.Sub(t.From)
+	return t.From.IsZero() || life >= shortLife || t.To.Sub(now) <= life/3
+}
+
 // Observation is what a look at a client found.
 type Observation struct {
 	// At is when.

@@ -151,3 +151,18 @@ func TestHistoryChangesEachDay(t *testing.T) {
 		t.Errorf("got %d new days and %d texts, want 3", days, len(texts))
 	}
 }
+
+// A certificate of a week is no alarm in the first two thirds of its life.
+func TestDue(t *testing.T) {
+	week := Term{From: start, To: start.Add(7 * day)}
+	for left, want := range map[time.Duration]bool{6 * day: false, 3 * day: false, 2 * day: true, -day: true} {
+		if got := week.Due(week.To.Add(-left)); got != want {
+			t.Errorf("%v left: got %t, want %t", left, got, want)
+		}
+	}
+	for _, term := range []Term{{To: start}, {From: start.AddDate(-1, 0, 0), To: start}} {
+		if !term.Due(start.Add(-10 * day)) {
+			t.Errorf("%+v is not due", term)
+		}
+	}
+}

@@ -82,6 +82,9 @@ func (r *Runtime) invoke(w http.ResponseWriter, req *http.Request) *refusal {
 	if errors.Is(err, ErrClosed) {
 		return refuse(http.StatusServiceUnavailable, "ServiceException", "the runtime was closed")
 	}
+	if errors.Is(err, ErrThrottled) {
+		return refuse(http.StatusTooManyRequests, "TooManyRequestsException", "Rate Exceeded.")
+	}
 	if err != nil {
 		return nil // the caller has left
 	}

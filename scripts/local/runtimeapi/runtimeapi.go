@@ -39,6 +39,9 @@ var ErrClosed = errors.New("runtimeapi: closed")
 // ErrPayloadTooLarge is returned by Invoke, wrapped, for an event above Lambda's limit.
 var ErrPayloadTooLarge = errors.New("runtimeapi: payload too large")
 
+// ErrThrottled is returned by Invoke for an event that Config.Throttled turns away.
+var ErrThrottled = errors.New("runtimeapi: throttled")
+
 // Config configures a [Runtime].
 type Config struct {
 	// Binary is the executable. Its directory is the working directory and
@@ -68,9 +71,24 @@ type Config struct {
 	// writers are written to concurrently.
 	Stdout, Stderr io.Writer
 
+	// Throttled reports whether an event is turned away, as one above the function's
+	// concurrency; nil: none is.
+	Throttled func() bool
+	// Observe is told of each event when it has ended, and of one that was turned away; nil: it
+	// is not.
+	Observe func(Observation)
+
 	// testOnlyInitTimeout is the longest time from the start of a process to its first
 	// request for an event. Zero: 10 s, as in Lambda.
 	testOnlyInitTimeout time.Duration
+}
+
+// Observation is what Lambda's own metrics say of an event.
+type Observation struct {
+	// Duration is the time from its arrival to its result.
+	Duration time.Duration
+	// Failed means a function error, and Throttled that the function did not get it.
+	Failed, Throttled bool
 }
 
 // Invocation is one event.
@@ -142,7 +160,7 @@ func (r *Runtime) PID() int {
 }
 
 // Invoke runs one event and waits for its result. A function error is a Result, not an
-// error. The error is ErrClosed, ErrPayloadTooLarge or that of ctx. When ctx ends, an
+// error. The error is ErrClosed, ErrPayloadTooLarge, ErrThrottled or that of ctx. When ctx ends, an
 // event that the process already has continues, as in Lambda; a queued one is dropped.
 func (r *Runtime) Invoke(ctx context.Context, in Invocation) (Result, error) {
 	if len(in.Payload) > maxPayload {
@@ -152,7 +170,28 @@ func (r *Runtime) Invoke(ctx context.Context, in Invocation) (Result, error) {
 }
 
 // run queues an event and waits for its result.
-func (r *Runtime) run(ctx context.Context, e *event) (Result, error) {
+func (r *Runtime) run(ctx context.Context, e *event) (result Result, err error) {
+	if r.cfg.Throttled != nil && r.cfg.Throttled() {
+		r.observe(Observation{Throttled: true})
+		return Result{}, ErrThrottled
+	}
+	began := time.Now()
+	defer func() {
+		if err == nil {
+			r.observe(Observation{Duration: time.Since(began), Failed: result.FunctionError != ""})
+		}
+	}()
+	return r.wait(ctx, e)
+}
+
+func (r *Runtime) observe(o Observation) {
+	if r.cfg.Observe != nil {
+		r.cfg.Observe(o)
+	}
+}
+
+// wait is run without Config.Throttled and Config.Observe.
+func (r *Runtime) wait(ctx context.Context, e *event) (Result, error) {
 	if err := r.enqueue(e); err != nil {
 		return Result{}, err
 	}

@@ -99,14 +99,26 @@ func (s *Server) describeSecret(in idInput) (any, *apiError) {
 	return d, nil
 }
 
-// listSecrets returns all secrets in one page, by name. The only filter is that of names, whose
-// values are prefixes.
+// maxPage is the most secrets in a page of ListSecrets.
+const maxPage = 100
+
+// listSecrets returns a page of secrets, by name. The only filter is that of names, whose values
+// are prefixes. A token is the last name of the page before.
 func (s *Server) listSecrets(in struct {
 	Filters []struct {
 		Key    string
 		Values []string
 	}
+	MaxResults *int
+	NextToken  string
 }) (any, *apiError) {
+	size := maxPage
+	if in.MaxResults != nil {
+		size = *in.MaxResults
+	}
+	if size < 1 || size > maxPage {
+		return nil, fail(invalidParameter, "MaxResults must be 1 to 100")
+	}
 	for _, f := range in.Filters {
 		if f.Key != "name" || len(f.Values) == 0 {
 			return nil, fail(invalidParameter, "only filters with the Key name and with Values are supported")
@@ -114,9 +126,12 @@ func (s *Server) listSecrets(in struct {
 	}
 	list := []description{}
 	for _, name := range slices.Sorted(maps.Keys(s.secrets)) {
-		listed := s.secrets[name].deleted.IsZero()
+		listed := s.secrets[name].deleted.IsZero() && name > in.NextToken
 		for _, f := range in.Filters {
 			listed = listed && slices.ContainsFunc(f.Values, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
+		}
+		if listed && len(list) == size {
+			return map[string]any{"SecretList": list, "NextToken": list[size-1].Name}, nil
 		}
 		if listed {
 			d, stages := s.secrets[name].describe()

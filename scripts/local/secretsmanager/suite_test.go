@@ -406,3 +406,32 @@ func TestListSecretsFiltersByPrefix(t *testing.T) {
 		t.Errorf("got %q, want x/a and y/a", names)
 	}
 }
+
+// A list has pages, which together are complete.
+func TestListSecretsHasPages(t *testing.T) {
+	s := newSuite(t)
+	for _, n := range []string{"p/a", "p/b", "p/c"} {
+		s.create(n, "v1", "one")
+	}
+	size := int32(2)
+	pages := secretsmanager.NewListSecretsPaginator(s.api, &secretsmanager.ListSecretsInput{
+		MaxResults: &size, Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{*s.name("p/")}}},
+	})
+	var names []string
+	for pages.HasMorePages() {
+		out, err := pages.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(out.SecretList) > 2 {
+			t.Errorf("got a page of %d, want 2 at most", len(out.SecretList))
+		}
+		for _, entry := range out.SecretList {
+			names = append(names, strings.TrimPrefix(*entry.Name, s.prefix))
+		}
+	}
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"p/a", "p/b", "p/c"}) {
+		t.Errorf("got %q, want all three", names)
+	}
+}

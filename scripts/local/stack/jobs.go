@@ -24,9 +24,11 @@ const (
 	deadQueue                           = "token-vendor-dead-letters"
 	// readyQueue gets the announcements on the bus, so that the AWS CLI can read them.
 	readyQueue = "token-vendor-ready"
+	// clockQueue gets the runs of schedules that could not be delivered.
+	clockQueue = "token-vendor-clock-dead-letters"
 	// credentialsQueue gets the events of the radar.
 	credentialsQueue = "token-vendor-credentials"
-	jobsBus    = "token-vendor-tokens"
+	jobsBus          = "token-vendor-tokens"
 	// maxReceives is the maxReceiveCount of the queue.
 	maxReceives = 5
 )
@@ -52,6 +54,7 @@ func (s *stack) startJobs(ctx context.Context) (err error) {
 	j.queues.AddQueue(deadQueue, sqs.Queue{})
 	j.queues.AddQueue(readyQueue, sqs.Queue{})
 	j.queues.AddQueue(credentialsQueue, sqs.Queue{})
+	j.queues.AddQueue(clockQueue, sqs.Queue{})
 	j.queues.AddQueue(ordersQueue, sqs.Queue{Visibility: 10 * time.Second, DeadLetter: deadQueue, MaxReceives: maxReceives})
 	j.bus = eventbridge.New(eventbridge.Config{Region: region, Account: account})
 	j.bus.AddBus(jobsBus)
@@ -64,7 +67,14 @@ func (s *stack) startJobs(ctx context.Context) (err error) {
 	for _, event := range radar.Types() {
 		j.bus.AddRule(eventbridge.Rule{Bus: jobsBus, DetailType: event, Target: func(event []byte) { j.queues.Send(credentialsQueue, string(event), nil) }})
 	}
-	j.schedules = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) { asynchronous(aliasOf(arn), input) }})
+	j.schedules = scheduler.New(scheduler.Config{Region: region, Account: account, Target: func(arn string, input []byte) {
+		if s.faults.batch.Load() {
+			// Lambda does not take the event, which Scheduler then gives up.
+			j.queues.Send(clockQueue, string(input), map[string]string{"ERROR_CODE": "TooManyRequestsException"})
+			return
+		}
+		asynchronous(aliasOf(arn), input)
+	}})
 	if j.queueURL, err = s.serve("sqs", j.queues); err == nil {
 		j.busURL, err = s.serve("eventbridge", j.bus)
 	}
@@ -98,7 +108,8 @@ func (s *stack) startBatch(concurrency int) (err error) {
 		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(), "QUEUE_ALIAS="+queueAlias, "BUS_ALIAS="+busAlias, "SCHEDULE_ALIAS="+scheduleAlias,
 			"AWS_ENDPOINT_URL_SQS="+s.jobs.queueURL, "AWS_ENDPOINT_URL_EVENTBRIDGE="+s.jobs.busURL),
 		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, PrivateAliases: []string{queueAlias, busAlias, scheduleAlias},
-		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: s.log, Stderr: s.log,
+		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: functionLog{s.log}, Stderr: functionLog{s.log},
+		Throttled: s.faults.batch.Load, Observe: s.observe(batchName),
 	})
 	if err == nil {
 		s.atClose(s.jobs.batch.Close)

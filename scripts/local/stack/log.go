@@ -16,6 +16,18 @@ type logFile struct {
 	mu   sync.Mutex
 	file *os.File  // guarded by mu
 	copy io.Writer // gets each line, too; nil: none
+
+	// blocked is held while the log takes no line of the functions; see [faults].
+	blocked sync.RWMutex
+}
+
+// functionLog is the log as the functions write it.
+type functionLog struct{ *logFile }
+
+func (l functionLog) Write(p []byte) (int, error) {
+	l.blocked.RLock()
+	defer l.blocked.RUnlock()
+	return l.logFile.Write(p)
 }
 
 // startLog opens the log in the directory of the stack, or in the one that keeps the state.

@@ -101,6 +101,7 @@ type description struct {
 	EventBus           string                 `json:"event_bus"`
 	SchedulerURL       string                 `json:"scheduler_url"`
 	CacheKey           string                 `json:"cache_kms_key_id"`
+	FaultsURL          string                 `json:"faults_url"` // PUT NAME below it begins a fault, DELETE NAME ends it
 	Issuer             string                 `json:"issuer"`
 	TokenEndpoint      string                 `json:"token_endpoint"`
 	CAFile             string                 `json:"ca_file"`
@@ -145,7 +146,7 @@ func (s *stack) writeJSON(file string) error {
 		BatchName: batchName, BatchURL: s.jobs.batch.URL(), SQSURL: s.jobs.queueURL, OrdersURL: s.jobs.queueURL + "/" + account + "/" + ordersQueue,
 		ReadyURL: s.jobs.queueURL + "/" + account + "/" + readyQueue, DeadLettersURL: s.deadURL(),
 		EventBridgeURL: s.jobs.busURL, EventBus: jobsBus, SchedulerURL: s.jobs.scheduleURL,
-		Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
+		FaultsURL: s.faultsURL, Issuer: s.issuer.Issuer(), TokenEndpoint: s.issuer.TokenEndpoint(), CAFile: s.caFile,
 		Spare:      spareDescription{ClientID: spareID, ClientSecret: spareSecret, DocumentFile: s.sparePath()},
 		Principals: s.describePrincipals(),
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"tokenvendor/scripts/local/apigateway"
+	"tokenvendor/scripts/local/cloudwatch"
 	"tokenvendor/scripts/local/dynamodb"
 	"tokenvendor/scripts/local/kms"
 	"tokenvendor/scripts/local/runtimeapi"
@@ -57,6 +58,9 @@ type stack struct {
 	principals  []apigateway.Principal
 	clients     []client
 	kept        keptState
+	meter       cloudwatch.Meter
+	faults      faults
+	faultsURL   string
 	closers     []func() error // in the order of the starts
 }
 
@@ -93,6 +97,8 @@ func start(ctx context.Context, cfg config) (*stack, error) {
 		func() error { return s.startGateway(proof) },
 		func() error { return s.startJobs(ctx) },
 		s.startAWS,
+		s.startMetrics,
+		s.startFaults,
 		s.keepState,
 	} {
 		if err := step(); err != nil {
@@ -211,6 +217,7 @@ func (s *stack) environment() []string {
 		"POLICY_SECRET_ID=" + policyName,
 		"ALLOW_PRIVATE_ENDPOINTS=true",
 		"NOTE_USE=true",
+		"METRICS_NAMESPACE=TokenVendor/" + functionName,
 		"SSL_CERT_DIR=" + filepath.Dir(s.caFile),
 	}
 }
@@ -228,8 +235,10 @@ func (s *stack) startFunction(proof string) error {
 		PrivateAliases: []string{httpAlias},
 		MemoryMB:       256,
 		Timeout:        25 * time.Second,
-		Stdout:         s.log,
-		Stderr:         s.log,
+		Stdout:         functionLog{s.log},
+		Stderr:         functionLog{s.log},
+		Throttled:      s.faults.token.Load,
+		Observe:        s.observe(functionName),
 	})
 	if err != nil {
 		return err
@@ -250,7 +259,7 @@ func (s *stack) startGateway(proof string) error {
 	if err != nil {
 		return err
 	}
-	url, err := s.serve("apigateway", gateway)
+	url, err := s.serve("apigateway", s.measured(gateway))
 	s.apiURL = url + "/" + stage + "/token/"
 	return err
 }

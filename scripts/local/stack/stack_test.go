@@ -117,10 +117,10 @@ func TestSharedTableShowsNoSecret(t *testing.T) {
 		}
 	}
 	// The rows of the epoch's key, the token, the token's lease with a pointer to it, the
-	// client's logons, the client, the server and the number of environments. The first three
+	// client's logons, the client, its last use, the server and the number of environments. The first three
 	// have a value.
-	if rows != 7 || values != 3 {
-		t.Errorf("got %d rows with %d values, want 7 with 3", rows, values)
+	if rows != 8 || values != 3 {
+		t.Errorf("got %d rows with %d values, want 8 with 3", rows, values)
 	}
 	if n := s.keys.Calls("GenerateDataKey") + s.keys.Calls("Decrypt"); n != 1 {
 		t.Errorf("got %d KMS calls, want 1", n)
