@@ -70,7 +70,7 @@ func (strictVendor) Announce(_ context.Context, read func(*token.Order) error) (
 	return token.Announcement{Ordered: token.Ordered{ID: o.ID, Client: o.Client, Caller: o.For}, Claim: "claim"}, nil
 }
 
-func (strictVendor) Examine(context.Context, string, string, func(string, bool) bool) (token.Examination, bool) {
+func (strictVendor) Examine(context.Context, string, token.Probe) (token.Examination, bool) {
 	return token.Examination{Err: fault.Invalid("")}, true
 }
 

@@ -26,7 +26,7 @@ func aliasPayloads() []aliasPayload {
 		{audit.Bus, `{"client":"billing",` + busEvent("cnry-event", "TokenRequested", `{"client":"billing"}`)[1:], announced},
 		{audit.SQS, `{"schedule":[{"client":"billing","deliver_to":"` + aliasTarget + `"}],` + queueEventOf(message("cnry-message", `{"client":"billing"}`, 1))[1:], announced},
 		{audit.Schedule, `{"id":"cnry-run","radar":true}`, func(_ *harness, answer string) bool { return answer == `{"results":[]}` }},
-		{audit.Direct, `{"radar":["billing"]}`, func(_ *harness, answer string) bool { return strings.Contains(answer, `"state":"good"`) }},
+		{audit.Direct, `{"radar":["billing"]}`, func(_ *harness, answer string) bool { return strings.Contains(answer, `"client":"billing"`) }},
 		{audit.Direct, `{"client":"billing"}`, answered},
 		{audit.Direct, `{"requests":[{"client":"billing"}]}`, answered},
 	}

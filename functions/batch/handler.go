@@ -71,7 +71,6 @@ func (h *handler) dispatch(ctx context.Context, payload []byte) ([]byte, error) 
 		return nil, h.event(ctx, members)
 	case audit.Schedule:
 		if members["radar"] != nil {
-			h.count(countRadarRuns)
 			return h.watch().run(ctx, members)
 		}
 		h.count(countRuns)

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/radar"
 	"tokenvendor/shared/registry"
@@ -24,7 +25,7 @@ func (w *watch) observation(name string, at time.Time, x *token.Examination) rad
 		sum := sha256.Sum256(leaf.Raw)
 		o.Certificate = radar.Term{ID: hex.EncodeToString(sum[:]), From: leaf.NotBefore, To: leaf.NotAfter}
 	}
-	if t := x.Grant.Token; t != nil && !x.Grant.OldCredential {
+	if t := x.Grant.Token; t != nil && t.ObtainedBy(x.Client) {
 		o.Proven = t.Issued()
 	}
 	o.State = w.state(x)
@@ -34,16 +35,20 @@ func (w *watch) observation(name string, at time.Time, x *token.Examination) rad
 	return o
 }
 
-// state returns the state of a client.
+// state returns the state of a client. That an exchange was withheld, or could not be made in time,
+// says nothing about the client.
 func (w *watch) state(x *token.Examination) radar.State {
+	got := x.Grant.Token != nil
 	switch {
-	case x.Refusal != nil && x.Grant.Token == nil && (x.Probed || x.Previous == nil || x.PreviousRefused):
+	case x.Refusal != nil && !got && x.PreviousUnknown && !x.Probed:
+		return radar.Unknown
+	case x.Refusal != nil && !got && (x.Probed || x.Previous == nil || x.PreviousRefused):
 		return radar.Refused
 	case x.Refusal != nil:
 		return radar.StandIn
-	case x.Err == nil && (x.Grant.Token != nil || x.Proven):
+	case x.Err == nil && (x.Proven || got && x.Grant.Token.ObtainedBy(x.Client)):
 		return radar.Good
-	case x.Err == nil, x.Err.Kind.Status() == 403, !w.identity && strings.Contains(x.Err.Detail, registry.NoAudience):
+	case x.Err == nil, x.Err.Kind.Status() == 403, x.Err.Kind == fault.Throttled, !w.identity && strings.Contains(x.Err.Detail, registry.NoAudience):
 		return radar.Unknown
 	case x.Err.Kind.Temporary():
 		return radar.Temporary

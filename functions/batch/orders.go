@@ -54,7 +54,7 @@ const (
 type vendor interface {
 	Vend(ctx context.Context, read func(*token.Request) error) (token.Grant, error)
 	Announce(ctx context.Context, read func(*token.Order) error) (token.Announcement, error)
-	Examine(ctx context.Context, name, requestID string, probe func(version string, refused bool) bool) (token.Examination, bool)
+	Examine(ctx context.Context, name string, p token.Probe) (token.Examination, bool)
 }
 
 // bus takes the announcements. If Put fails, the event may have been put all the same.

@@ -18,10 +18,12 @@ import (
 )
 
 const (
-	// examineTime is how long one client may take, and examineReserve what must be left of the
-	// run's time to begin with it.
-	examineTime    = 10 * time.Second
-	examineReserve = 4 * time.Second
+	// probeReserve is what must be left of the run's time to try a credential, and
+	// examineReserve to begin with a client at all: what needs no server is done for every
+	// client, also if servers hang. answerReserve is what is left after a probe.
+	probeReserve   = 6 * time.Second
+	examineReserve = time.Second
+	answerReserve  = 2 * time.Second
 	// countNotExamined: a run of the radar had no time for a client, or no table.
 	countNotExamined = "ClientsNotExamined"
 	// countOpen: the policy allows a client to a caller that does not exist.
@@ -80,22 +82,27 @@ func (w *watch) run(ctx context.Context, members map[string]json.RawMessage) ([]
 	}) {
 		if err != nil {
 			w.count(countNotExamined)
-			results[i] = result{Client: names[i], State: radar.Unknown, Problem: fault.From(err).Description}
+			results[i].Client, results[i].State, results[i].Problem = names[i], radar.Unknown, fault.From(err).Description
 		}
+	}
+	if named == nil {
+		w.count(countRadarRuns)
 	}
 	return encode(map[string]any{"results": results}), nil
 }
 
 func parseRun(members map[string]json.RawMessage) (named []string, due time.Time, err error) {
-	list, ok := strictjson.Strings(members["radar"])
-	switch {
-	case string(members["radar"]) == "true":
-	case !ok || len(list) == 0 || len(list) > maxEntries || slices.ContainsFunc(list, func(name string) bool { return !registry.ValidName(name) }):
-		return nil, due, fault.Invalid("radar must be true, or a list of 1 to 100 clients")
-	default:
-		named = list
+	if string(members["radar"]) == "true" {
+		_, due, err = parseTimes(members, "radar", "")
+		return nil, due, err
 	}
-	_, due, err = parseTimes(members, "radar", "")
+	named, ok := strictjson.Strings(members["radar"])
+	switch {
+	case !ok || len(named) == 0 || len(named) > maxEntries || slices.ContainsFunc(named, func(name string) bool { return !registry.ValidName(name) }):
+		err = fault.Invalid("radar must be true, or a list of 1 to 100 clients")
+	case len(members) > 1:
+		err = fault.Invalid("a list of clients in radar must be the only member")
+	}
 	return named, due, err
 }
 
@@ -110,14 +117,13 @@ func (w *watch) clients(ctx context.Context) ([]string, error) {
 
 func historyRow(client string) string { return "radar\x00" + client }
 
-// look results at one client, and sends the events that follow, before it notes that they are
-// sent: a process that dies in between sends them again. The error says that there was no look.
+// examine examines one client, and sends the events that follow. They are noted as pending before
+// they are sent: a process that dies in between sends them at the next run. The error says that
+// the client was not examined.
 func (w *watch) examine(ctx context.Context, name string, due time.Time, named bool) (result, error) {
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < examineReserve {
+	if left(ctx) < examineReserve {
 		return result{}, fault.New(fault.Timeout, "the run had no time for this client")
 	}
-	ctx, cancel := context.WithTimeout(ctx, examineTime)
-	defer cancel()
 	a := w.acquire(ctx, historyRow(name))
 	if a.State != fleet.Acquired {
 		return result{}, errBusy()
@@ -129,38 +135,83 @@ func (w *watch) examine(ctx context.Context, name string, due time.Time, named b
 	}
 	var h radar.History
 	_ = json.Unmarshal(row.Note, &h) // a note that cannot be read counts as none
-	x, ok := w.vendor.Examine(ctx, name, invocation.RequestID(ctx), func(version string, refused bool) bool {
-		return named || !refused && h.MayProbe(version)
-	})
-	if !ok {
-		return result{}, errNoTable()
+	x, err := w.probe(ctx, name, named, &h)
+	if err != nil {
+		return result{}, err
 	}
 	o := w.observation(name, due, &x)
-	events, newDay := h.Observe(o)
+	newDay := h.Observe(o)
+	h.Begin()
 	if !a.Lease.Confirm(ctx) {
 		return result{}, errBusy()
 	}
-	l := result{Client: name, State: o.State, Problem: o.Problem}
+	if !w.note(ctx, name, h) {
+		return result{}, errNoTable()
+	}
+	r := result{Client: name, State: h.State(o.State), Problem: o.Problem}
 	if end := firstEnd(o); end != nil {
 		days := end.Left(o.At)
-		l.Days = &days
+		r.Days = &days
 	}
-	for _, e := range events {
-		if err := w.bus.Put(ctx, eventSource, e.Type, encode(e.Detail)); err != nil {
-			w.log.Warn("event not sent", "client", name, "detail", err.Error())
-			return result{}, fault.New(fault.Unavailable, "the event bus did not take the event")
-		}
-		w.count(e.Type)
-		l.Events = append(l.Events, e.Type)
-	}
+	err = w.send(ctx, name, &h, &r)
 	if x.Open {
 		w.count(countOpen)
 	}
-	if newDay || len(events) > 0 || named {
-		w.write(o, &x, l, newDay)
+	if newDay || len(r.Events) > 0 || named {
+		w.write(o, &x, &h, r, newDay)
 	}
-	w.note(ctx, name, h)
-	return l, nil
+	return r, err
+}
+
+// left returns how much time the run has left.
+func left(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return time.Until(deadline)
+	}
+	return time.Hour
+}
+
+// probe examines a client, and tries its credential if there is time for it.
+func (w *watch) probe(ctx context.Context, name string, named bool, h *radar.History) (token.Examination, error) {
+	cut, cancel := context.WithTimeout(ctx, left(ctx)-answerReserve/2)
+	defer cancel()
+	p := token.Probe{RequestID: invocation.RequestID(ctx), May: func(version string, refused bool) bool {
+		return left(ctx) >= probeReserve && (named || !refused && h.MayProbe(version))
+	}}
+	if named {
+		p.Caller = invocation.DirectCaller(invocation.Alias(ctx))
+	}
+	x, ok := w.vendor.Examine(cut, name, p)
+	switch {
+	case !ok:
+		return x, errNoTable()
+	case cut.Err() != nil && x.Probed && x.Err != nil:
+		return x, fault.New(fault.Timeout, "the run had no time for this client")
+	}
+	return x, nil
+}
+
+// send sends the events that are pending. What the bus does not take stays pending.
+func (w *watch) send(ctx context.Context, name string, h *radar.History, r *result) error {
+	if len(h.Pending) == 0 {
+		return nil
+	}
+	var failed error
+	for len(h.Pending) > 0 && failed == nil {
+		e := h.Pending[0]
+		if err := w.bus.Put(ctx, eventSource, e.Type, encode(e.Detail)); err != nil {
+			w.log.Warn("event not sent", "client", name, "detail", err.Error())
+			failed = fault.New(fault.Unavailable, "the event bus did not take the event")
+			h.Refused()
+			break
+		}
+		w.count(e.Type)
+		r.Events, h.Pending = append(r.Events, e.Type), h.Pending[1:]
+	}
+	if !w.note(ctx, name, *h) && failed == nil {
+		failed = errNoTable()
+	}
+	return failed
 }
 
 func errNoTable() error { return fault.New(fault.Unavailable, "the shared table cannot be used now") }
@@ -168,9 +219,11 @@ func errNoTable() error { return fault.New(fault.Unavailable, "the shared table 
 // noteTime is how long a history is written again while another environment writes it.
 const noteTime = time.Second
 
-func (w *watch) note(ctx context.Context, name string, h radar.History) {
+// note writes a history. It returns false if that is not known to have succeeded.
+func (w *watch) note(ctx context.Context, name string, h radar.History) bool {
 	text := encode(h)
-	w.fleet.Session(ctx).Change(ctx, noteTime, fleet.HistoryRow, historyRow(name), nil, func([]byte) []byte { return text })
+	_, ok := w.fleet.Session(ctx).Change(ctx, noteTime, fleet.HistoryRow, historyRow(name), nil, func([]byte) []byte { return text })
+	return ok
 }
 
 // firstEnd returns what ends first; nil: nothing does.
@@ -185,9 +238,9 @@ func firstEnd(o radar.Observation) *radar.Term {
 }
 
 // write writes the report of a client. The metric is part of it once a day.
-func (w *watch) write(o radar.Observation, x *token.Examination, l result, newDay bool) {
+func (w *watch) write(o radar.Observation, x *token.Examination, h *radar.History, l result, newDay bool) {
 	report := map[string]any{
-		"type": "credential", "time": o.At.UTC().Format(time.RFC3339), "client": o.Client, "Client": o.Client, "state": string(o.State),
+		"type": "credential", "time": o.At.UTC().Format(time.RFC3339), "client": o.Client, "Client": o.Client, "state": string(l.State),
 		"candidate": !x.Proven && x.Client != nil,
 	}
 	add := func(name, value string) {
@@ -196,7 +249,7 @@ func (w *watch) write(o radar.Observation, x *token.Examination, l result, newDa
 		}
 	}
 	date := func(name string, t time.Time) {
-		if !t.IsZero() {
+		if !t.IsZero() && t.Unix() > 0 {
 			report[name] = t.UTC().Format(time.RFC3339)
 		}
 	}
@@ -207,8 +260,8 @@ func (w *watch) write(o radar.Observation, x *token.Examination, l result, newDa
 	add("certificate_sha256", o.Certificate.ID)
 	date("certificate_not_after", o.Certificate.To)
 	date("expires", o.Secret.To)
-	date("proven", o.Proven)
-	date("used", o.Used)
+	date("proven", time.Unix(h.Proven, 0))
+	date("used", time.Unix(h.Used, 0))
 	if c := x.Client; c != nil {
 		add("key", c.Key)
 		if !c.Created.IsZero() {

@@ -90,7 +90,6 @@ func (r *harness) breakages() []string {
 	r.watched("untrusted", map[string]any{"ca_certificates": m.PEM["ca"]})
 	r.watched("scope", map[string]any{"scope": "admin"})
 	r.Server.Register(oauthtest.Client{ID: "scope", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}, Scopes: []string{"read"}})
-	r.watched("unused", nil)
 	r.watched("deleted-at-server", map[string]any{"client_id": "unknown"})
 	return []string{
 		"candidate CandidateRefused", "deleted-at-server CredentialRejected", "ends CredentialExpiring", "expired CredentialExpired", "expiring CredentialExpiring",
@@ -104,6 +103,8 @@ func (r *harness) breakages() []string {
 // exchange only if less than half of a token's life is left.
 func TestRadarReportsEveryBreakageOnce(t *testing.T) {
 	run(t, func(t *testing.T, r *harness) {
+		r.watched("unused", nil)
+		r.tick(r.h, `{"radar": true, "time": "`+r.Now().AddDate(0, 0, -91).UTC().Format(time.RFC3339)+`"}`)
 		want := r.breakages()
 		for i := len(r.clients); i < 200; i++ {
 			name := fmt.Sprintf("good-%d", i)
@@ -120,7 +121,6 @@ func TestRadarReportsEveryBreakageOnce(t *testing.T) {
 		}
 		r.client("candidate", map[string]any{"client_id": "candidate"})
 		r.PutText("candidate", "v2", strings.ReplaceAll(r.document("candidate"), "cnry-secret", "cnry-typo"))
-		r.tick(r.h, `{"radar": ["unused"], "time": "`+r.Now().AddDate(0, 0, -91).UTC().Format(time.RFC3339)+`"}`)
 		environments := []*handler{r.h, r.environment(), r.environment()}
 		for hour := range 72 {
 			r.order("good-100") // a client that callers use
@@ -240,7 +240,7 @@ func TestRadarLosesNoEvent(t *testing.T) {
 			t.Errorf("got events %q, want one", got)
 		}
 		detail := r.bus.told[0].Detail
-		if *detail.DaysToExpiry != 9 || detail.Kind != "certificate" || len(detail.Fingerprint) != 64 || detail.NextStep == "" {
+		if *detail.DaysToExpiry != 10 || detail.Kind != "certificate" || len(detail.Fingerprint) != 64 || detail.NextStep == "" {
 			t.Errorf("got detail %+v", detail)
 		}
 	})

@@ -119,7 +119,9 @@ def notified(alarm, chosen):
 def late(alarm):
     """Reports whether an alarm goes off late, or never. A clock that stopped is the only thing that is noticed by missing data."""
     if alarm.get("ComparisonOperator") == "LessThanThreshold":
-        return alarm.get("TreatMissingData") not in ("breaching", "ignore") or alarm.get("Threshold") not in (1, 3, 15)
+        if alarm.get("MetricName") == "DaysToExpiry":
+            return alarm.get("DatapointsToAlarm") != 1 or alarm.get("Threshold") not in (3, 15)
+        return alarm.get("TreatMissingData") != "breaching" or alarm.get("Threshold") != 1
     periods = int(alarm.get("EvaluationPeriods", 0))
     return alarm.get("ComparisonOperator") != "GreaterThanOrEqualToThreshold" or periods not in (1, 3) or int(alarm.get("Period", 300)) not in (300, 3600)
 

@@ -238,7 +238,7 @@ func (s *Session) name(kind Kind, id string) string { return nameRow(s.seal.Load
 // open reads an item, see [openRow] and [memory.check].
 func (s *Session) open(kind Kind, name string, item *Item) (row *Row, sound bool) {
 	now := s.f.now()
-	row, sound = openRow(s.seal.Load(), kind, name, item, now)
+	row, sound = openRow(s.seal.Load().of(kind), kind, name, item, now)
 	return row, s.f.memory.check(name, row, sound, now)
 }
 

@@ -120,11 +120,13 @@ func (c *changer) try(ctx context.Context, current *Item) (*Last, bool) {
 		}
 		return c.try(ctx, last.row.item)
 	}
-	keep := c.s.f.now()
+	now := c.s.f.now()
+	keep := now
 	if c.kind == HistoryRow {
-		keep = keep.Add(historyKept)
+		keep = now.Add(historyKept)
 	}
-	item := c.s.sealed(c.name, state{Until: 1, Note: changed, Generation: c.s.next(c.name, row.generation)}, nil, keep)
+	next := state{Until: 1, Note: changed, Generation: c.s.next(c.name, row.generation), Written: now.UnixMilli()}
+	item := sealRow(c.s.seal.Load().of(c.kind), c.name, next, nil, keep)
 	old, ok, answered, _ := c.s.update(ctx, c.purpose, item, row.like())
 	switch {
 	case !answered:

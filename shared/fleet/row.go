@@ -17,8 +17,8 @@ const (
 	maxResult      = 24 * time.Hour
 	maxBackoff     = 10*time.Minute + clockSlack + time.Minute
 	maxLongBackoff = 4*time.Hour + clockSlack + time.Minute
-	// historyKept is how long a row of the kind HistoryRow is kept.
-	historyKept = 48 * time.Hour
+	// historyKept is how long a row of the kind HistoryRow is kept after its last change.
+	historyKept = 120 * 24 * time.Hour
 	// keptAfter is how long a row is kept after its end, for clocks that differ.
 	keptAfter = time.Hour
 )
@@ -43,8 +43,8 @@ const (
 	sizeRow
 	// valueRow is the result of the work on another row.
 	valueRow
-	// HistoryRow is what is kept of a client for longer than a day, as long as its note
-	// changes once a day: the day after, no key opens it.
+	// HistoryRow is what is kept of a client for longer than a day: as long as the fleet uses
+	// the table each day.
 	HistoryRow
 )
 

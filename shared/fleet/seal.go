@@ -138,6 +138,28 @@ func (s *seal) name(kind byte, id string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// of returns the seal of the rows of a kind. A history is kept for longer than any epoch's key: its
+// key is made of that of the names, which is handed on.
+func (s *seal) of(kind Kind) *seal {
+	if kind != HistoryRow {
+		return s
+	}
+	key, err := hkdf.Expand(sha256.New, s.names, "token vendor: histories", keyBytes)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	lasting := *s
+	lasting.before = nil
+	if lasting.aead, err = cipher.NewGCMWithRandomNonce(block); err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return &lasting
+}
+
 // The parts of a row, part of what is authenticated.
 const (
 	partState = "state"

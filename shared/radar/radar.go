@@ -108,8 +108,7 @@ type Observation struct {
 // History is what is kept of a client between two looks. The zero value is that of a client
 // that was never seen. Its JSON is stored.
 type History struct {
-	// Day is that of the last look, so that the JSON changes once a day; see
-	// [tokenvendor/shared/fleet.HistoryRow].
+	// Day is that of the last look, or of a later one.
 	Day string `json:"day"`
 	// Seen is when the client was seen first, Used and Proven are those of [Observation], in
 	// Unix seconds.
@@ -119,15 +118,20 @@ type History struct {
 	// Certificate and Secret say which events about an end were sent.
 	Certificate sent `json:"certificate,omitzero"`
 	Secret      sent `json:"secret,omitzero"`
-	// Trouble is the event that was sent last about the state, and Version what it was about;
-	// empty: the state was good.
-	Trouble string `json:"trouble,omitempty"`
-	Version string `json:"version,omitempty"`
+	// Told are the types of the events about the state since it was good, and Version what they
+	// are about.
+	Told    []string `json:"told,omitempty"`
+	Version string   `json:"version,omitempty"`
 	// Failures is how often in a row the client failed for a temporary reason.
 	Failures int `json:"failures,omitempty"`
 	// Unused means that the event was sent.
 	Unused bool `json:"unused,omitempty"`
+	// Pending are the events that are not sent yet, the oldest first.
+	Pending []Event `json:"pending,omitempty"`
 }
+
+// maxPending is how many events wait for a bus that takes none.
+const maxPending = 8
 
 // sent says how many of the events about the end of ID were sent.
 type sent struct {
@@ -139,7 +143,13 @@ type sent struct {
 type Event struct {
 	Type   string
 	Detail Detail
+	// Tries is how often it was sent, or was about to be, without it being known that it
+	// arrived.
+	Tries int `json:",omitempty"`
 }
+
+// maxTries is how often an event is sent if it is not known whether it arrived.
+const maxTries = 2
 
 // Detail is the detail of an event. Its members have the form of those of AWS Certificate
 // Manager.
@@ -165,37 +175,74 @@ type Detail struct {
 // MayProbe reports whether the credential of a version may be tried: not if the authorization
 // server refused it, since each failed logon brings the client closer to being locked. A token
 // that a caller gets with it, or a new version, is what ends that.
-func (h *History) MayProbe(version string) bool {
-	return (h.Trouble != Rejected && h.Trouble != CandidateRefused) || h.Version != version
+func (h *History) MayProbe(version string) bool { return h.refused() == "" || h.Version != version }
+
+// refused returns the event about a refused credential; empty: it was not refused.
+func (h *History) refused() string {
+	for _, told := range h.Told {
+		if told == Rejected || told == CandidateRefused {
+			return told
+		}
+	}
+	return ""
 }
 
-// Observe updates h, and returns the events that follow. newDay means that o is the first look
-// of a day (UTC).
-func (h *History) Observe(o Observation) (events []Event, newDay bool) {
+// State returns what is known of the client, if now is [Unknown].
+func (h *History) State(now State) State {
+	switch {
+	case now != Unknown || len(h.Told) == 0:
+		return now
+	case h.Told[len(h.Told)-1] == CandidateRefused:
+		return StandIn
+	case h.refused() != "":
+		return Refused
+	}
+	return Failing
+}
+
+// Observe updates h, and appends the events that follow to h.Pending. newDay means that o is the
+// first look of a day (UTC).
+func (h *History) Observe(o Observation) (newDay bool) {
 	today := o.At.UTC().Format(time.DateOnly)
-	newDay, h.Day = h.Day != today, today
+	if newDay = today > h.Day; newDay {
+		h.Day = today
+	}
 	if h.Seen == 0 {
 		h.Seen = o.At.Unix()
 	}
 	h.Proven = max(h.Proven, unix(o.Proven))
-	certificate, secret := o.ends(&h.Certificate, o.Certificate), o.ends(&h.Secret, o.Secret)
+	add := func(kind string, term Term, what string) {
+		if kind != "" {
+			h.Pending = append(h.Pending, Event{Type: kind, Detail: h.detail(o, kind, term, what)})
+		}
+	}
+	add(o.ends(&h.Certificate, o.Certificate), o.Certificate, "certificate")
+	add(o.ends(&h.Secret, o.Secret), o.Secret, "secret")
 	if !o.Certificate.To.IsZero() && !o.At.Before(o.Certificate.To) && o.State != Good {
-		// Why it fails is known.
-		o.State, h.Trouble, h.Version = Unknown, Expired, o.Version
+		// Why it fails is known, and was told.
+		o.State = Unknown
+		h.tell(Expired, o.Version)
 	}
-	for _, e := range []string{certificate, secret, h.trouble(o), h.unused(o)} {
-		if e != "" {
-			events = append(events, Event{Type: e})
-		}
+	add(h.trouble(o), Term{}, "")
+	add(h.unused(o), Term{}, "")
+	h.Pending = h.Pending[max(0, len(h.Pending)-maxPending):]
+	return newDay
+}
+
+// Begin marks the pending events as about to be sent, and drops those that were sent too often
+// without an answer. The history is stored before they are sent.
+func (h *History) Begin() {
+	h.Pending = slices.DeleteFunc(h.Pending, func(e Event) bool { return e.Tries >= maxTries })
+	for i := range h.Pending {
+		h.Pending[i].Tries++
 	}
-	for i := range events {
-		term, kind := o.Secret, "secret"
-		if i == 0 && certificate != "" {
-			term, kind = o.Certificate, "certificate"
-		}
-		events[i].Detail = h.detail(o, events[i].Type, term, kind)
+}
+
+// Refused marks the pending events as not sent, because the bus did not take the first one.
+func (h *History) Refused() {
+	for i := range h.Pending {
+		h.Pending[i].Tries = 0
 	}
-	return events, newDay
 }
 
 func unix(t time.Time) int64 {
@@ -250,34 +297,39 @@ func thresholds(t Term) []time.Duration {
 
 // trouble returns the event about the state; empty: there is none now.
 func (h *History) trouble(o Observation) string {
-	var found string
 	switch o.State {
 	case Good:
-		h.Failures = 0
-		if h.Trouble != "" {
-			h.Trouble, h.Version = "", ""
+		told := len(h.Told) > 0
+		h.Failures, h.Told, h.Version = 0, nil, ""
+		if told {
 			return Recovered
 		}
-		return ""
 	case Refused:
-		found = Rejected
+		return h.tell(Rejected, o.Version)
 	case StandIn:
-		found = CandidateRefused
+		return h.tell(CandidateRefused, o.Version)
 	case Failing:
-		found = Unusable
+		return h.tell(Unusable, o.Version)
 	case Temporary:
-		if h.Failures++; h.Failures < failuresInRow {
-			return ""
+		if h.Failures++; h.Failures >= failuresInRow {
+			return h.tell(Unusable, o.Version)
 		}
-		found = Unusable
-	default:
+	}
+	return ""
+}
+
+// tell returns an event about the state, unless it was told since the state was good. A refusal of
+// another version is another event.
+func (h *History) tell(kind, version string) string {
+	if version != "" && version != h.Version {
+		h.Told = slices.DeleteFunc(h.Told, func(told string) bool { return told == Rejected || told == CandidateRefused })
+		h.Version = version
+	}
+	if slices.Contains(h.Told, kind) {
 		return ""
 	}
-	if found == h.Trouble && (o.Version == h.Version || found == Unusable) {
-		return ""
-	}
-	h.Trouble, h.Version = found, o.Version
-	return found
+	h.Told = append(h.Told, kind)
+	return kind
 }
 
 // unused returns the event about a client that no caller uses; empty: there is none now.

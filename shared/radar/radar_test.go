@@ -22,10 +22,11 @@ func after(days int, look func(at time.Time) Observation) []string {
 		text, _ := json.Marshal(h)
 		h = History{}
 		_ = json.Unmarshal(text, &h)
-		events, _ := h.Observe(o)
-		for _, e := range events {
+		h.Observe(o)
+		for _, e := range h.Pending {
 			got = append(got, fmt.Sprintf("%d: %s", hour/24, strings.TrimPrefix(e.Type, "Credential")))
 		}
+		h.Pending = nil
 	}
 	return got
 }
@@ -88,19 +89,22 @@ func TestEventsAboutTheState(t *testing.T) {
 		"temporarily_failing temporarily_failing temporarily_failing": "CredentialUnusable",
 		"temporarily_failing temporarily_failing good":                "CredentialUnusable CredentialRecovered",
 		"failing failing good failing":                                "CredentialUnusable CredentialRecovered CredentialUnusable",
+		"rejected failing rejected good":                              "CredentialRejected CredentialUnusable CredentialRecovered",
+		"candidate_refused rejected candidate_refused":                "CandidateRefused CredentialRejected",
 		"candidate_refused candidate_refused rejected good":           "CandidateRefused CredentialRejected CredentialRecovered",
 		"unknown unknown":                                             "",
 	} {
 		var h History
 		var got []string
 		for i, state := range strings.Fields(states) {
-			events, _ := h.Observe(Observation{At: start.Add(time.Duration(i) * time.Hour), State: State(state), Version: "v1", Problem: "p"})
-			for _, e := range events {
+			h.Observe(Observation{At: start.Add(time.Duration(i) * time.Hour), State: State(state), Version: "v1", Problem: "p"})
+			for _, e := range h.Pending {
 				got = append(got, e.Type)
 				if (e.Detail.Problem == "p") != (e.Type != Recovered) || e.Detail.NextStep == "" {
 					t.Errorf("%s: got detail %+v", states, e.Detail)
 				}
 			}
+			h.Pending = nil
 		}
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: got %q, want %q", states, got, want)
@@ -135,13 +139,44 @@ func TestUnusedClient(t *testing.T) {
 	}
 }
 
+// An outage does not make a refused version one that may be tried, and a state that is not known is
+// what it was.
+func TestRefusedVersionIsRemembered(t *testing.T) {
+	var h History
+	for _, state := range []State{Refused, Failing, Unknown} {
+		h.Observe(Observation{At: start, State: state, Version: "v1"})
+	}
+	h.Observe(Observation{At: start, State: Failing})
+	if h.MayProbe("v1") || !h.MayProbe("v2") || h.State(Unknown) != Refused || h.State(Good) != Good {
+		t.Errorf("got %+v, state %s", h, h.State(Unknown))
+	}
+	h.Observe(Observation{At: start, State: Good, Version: "v1"})
+	if !h.MayProbe("v1") || h.State(Unknown) != Unknown {
+		t.Errorf("got %+v after it was good", h)
+	}
+}
+
+// A run that comes late is not of a new day, and a bus that takes nothing has the newest events.
+func TestLateRunAndPending(t *testing.T) {
+	var h History
+	for i := range 40 {
+		state := []State{Refused, Good}[i%2]
+		if newDay := h.Observe(Observation{At: start.Add(-time.Duration(i) * time.Hour), State: state}); newDay != (i == 0) {
+			t.Errorf("look %d: got a new day: %t", i, newDay)
+		}
+	}
+	if len(h.Pending) != maxPending || h.Pending[maxPending-1].Type != Recovered {
+		t.Errorf("got %d pending events, the last %+v", len(h.Pending), h.Pending[len(h.Pending)-1])
+	}
+}
+
 // A new day is one of UTC, and the history changes each day, so that it is kept.
 func TestHistoryChangesEachDay(t *testing.T) {
 	var h History
 	var days int
 	texts := make(map[string]bool)
 	for hour := range 72 {
-		if _, newDay := h.Observe(Observation{At: start.Add(time.Duration(hour) * time.Hour), State: Good}); newDay {
+		if h.Observe(Observation{At: start.Add(time.Duration(hour) * time.Hour), State: Good}) {
 			days++
 		}
 		text, _ := json.Marshal(h)

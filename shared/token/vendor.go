@@ -9,6 +9,7 @@ package token
 import (
 	"context"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/registry"
@@ -96,9 +97,9 @@ func (v *Vendor) Prefetch(ctx context.Context, client string) error {
 }
 
 // probeHalf fetches the token of a client for a probe: one that has half of its life left.
-func (v *Vendor) probeHalf(ctx context.Context, client, requestID string) (Grant, error) {
+func (v *Vendor) probeHalf(ctx context.Context, client string, want ask.Ask, p Probe) (Grant, error) {
 	return v.decide(ctx, &decision{prefetch: true}, func(r *Request) error {
-		r.Client, r.RequestID, r.Origin.Source = client, requestID, audit.Radar
+		r.Client, r.Ask, r.RequestID, r.Caller, r.Origin.Source = client, want, p.RequestID, p.Caller, audit.Radar
 		return nil
 	}, func(v *Vendor, ctx context.Context, d *decision) (Grant, error) {
 		grant, err := v.vend(ctx, d)
@@ -106,7 +107,7 @@ func (v *Vendor) probeHalf(ctx context.Context, client, requestID string) (Grant
 			return grant, err
 		}
 		t := grant.Token
-		if half := t.Life() / 2; !t.Single() && t.Expiry().Sub(v.recorder.cfg.Now()) < half {
+		if half := t.Life() / 2; half > 0 && !t.Single() && t.Expiry().Sub(v.recorder.cfg.Now()) < half {
 			d.MinTTL = half
 			return v.vend(ctx, d)
 		}

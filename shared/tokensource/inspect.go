@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/registry"
 )
@@ -17,9 +18,8 @@ type Credential struct {
 	// Refusal is the error of the last logon, if the authorization server refused it; nil: it
 	// did not, as far as that is known. The lockout that followed may be over.
 	Refusal error
-	// Used is the last day on which a caller got a token of the client; zero: that is not
-	// known.
-	Used time.Time
+	// Reference is an ask that obtained a token; nil: none is known.
+	Reference *ask.Ask
 }
 
 // Inspect returns what is known of a client's credential. It calls no authorization server. ok
@@ -27,14 +27,18 @@ type Credential struct {
 func (s *Source) Inspect(ctx context.Context, client *registry.Client) (c Credential, ok bool) {
 	session := s.rows.fleet.Session(ctx)
 	state := s.candidates.exchange.states.read(ctx, session, client.Name)
-	c.Proven = state.proven(client)
+	c.Proven, c.Reference = state.proven(client), state.Reference
 	refused, ok := s.candidates.exchange.lockout.last(ctx, session, client.Name, client.Version)
 	if refused != nil && !c.Proven {
 		c.Refusal = refused.error()
 	}
-	used, read := s.usage.last(ctx, session, client.Name)
-	c.Used = used
-	return c, ok && read
+	return c, ok
+}
+
+// Used returns the last day on which a caller got a token of a client; zero: none is known. It
+// returns false if the table could not be used.
+func (s *Source) Used(ctx context.Context, client string) (time.Time, bool) {
+	return s.usage.last(ctx, s.rows.fleet.Session(ctx), client)
 }
 
 // last returns the last lockout of a version that was refused last, as far as this environment
@@ -67,11 +71,12 @@ func usageRow(client string) string { return "used\x00" + client }
 
 // note notes that a caller got a token.
 func (u *usage) note(ctx context.Context, client string, t *Token) {
-	if u.fleet == nil || t.used.Swap(true) {
+	if u.fleet == nil || t.used.Load() {
 		return
 	}
 	today := u.now().UTC().Unix() / secondsOfDay
 	if noted, ok := u.days.Load(client); ok && noted == today {
+		t.used.Store(true)
 		return
 	}
 	_, ok := u.fleet.Session(ctx).Change(ctx, usageTime, fleet.HistoryRow, usageRow(client), nil, func(note []byte) []byte {
@@ -82,6 +87,7 @@ func (u *usage) note(ctx context.Context, client string, t *Token) {
 	})
 	if ok {
 		u.days.Store(client, today)
+		t.used.Store(true)
 	}
 }
 

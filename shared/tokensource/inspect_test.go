@@ -17,7 +17,7 @@ func TestDayOfUseIsNotedOnceADay(t *testing.T) {
 		noting := func(cfg *token.Config) { cfg.NoteUse = true }
 		environments := []*token.Vendor{f.Environment(noting), f.Environment(noting)}
 		used := func() time.Time {
-			x, ok := environments[1].Examine(t.Context(), "billing", "", func(string, bool) bool { return true })
+			x, ok := environments[1].Examine(t.Context(), "billing", token.Probe{May: func(string, bool) bool { return true }})
 			if !ok || x.Err != nil || !x.Probed || !x.Proven {
 				t.Fatalf("got %+v, error %v", x, x.Err)
 			}
@@ -59,7 +59,7 @@ func TestInspectFindsRefusalOfTheFleet(t *testing.T) {
 			t.Fatal("got a token")
 		}
 		for range 2 {
-			x, ok := f.Vendors[1].Examine(t.Context(), "billing", "", never)
+			x, ok := f.Vendors[1].Examine(t.Context(), "billing", token.Probe{May: never})
 			if !ok || x.Refusal == nil || x.Err == nil || x.Proven || x.Probed {
 				t.Errorf("got %+v, want a refusal", x)
 			}
@@ -72,11 +72,11 @@ func TestInspectFindsRefusalOfTheFleet(t *testing.T) {
 		if _, err := f.Ask(f.Vendors[0], token.Request{}); err != nil {
 			t.Fatal(err)
 		}
-		if x, ok := f.Vendors[1].Examine(t.Context(), "billing", "", never); !ok || x.Refusal != nil || !x.Proven {
+		if x, ok := f.Vendors[1].Examine(t.Context(), "billing", token.Probe{May: never}); !ok || x.Refusal != nil || !x.Proven {
 			t.Errorf("got %+v, want a credential that works", x)
 		}
 		f.Table.Misbehave(func(context.Context) error { return fleet.ErrNoTable })
-		if _, ok := f.Vendors[1].Examine(t.Context(), "billing", "", never); ok {
+		if _, ok := f.Vendors[1].Examine(t.Context(), "billing", token.Probe{May: never}); ok {
 			t.Error("examined without the table")
 		}
 	})

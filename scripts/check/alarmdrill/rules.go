@@ -162,6 +162,17 @@ func split(text, operator string) []string {
 	return append(parts, strings.TrimSpace(text[from:]))
 }
 
+// contributionFilter is a filter of a rule.
+type contributionFilter struct {
+	Match     string
+	In        []string
+	IsPresent *bool
+}
+
+func (f contributionFilter) selects(l line) bool {
+	return (f.IsPresent == nil || *f.IsPresent == l.has(f.Match)) && (f.In == nil || slices.Contains(f.In, l.text(f.Match)))
+}
+
 // contributors returns how many lines a rule of Contributor Insights counts. A line without one of
 // its keys is not counted.
 //
@@ -173,11 +184,7 @@ func contributors(rule cloudwatch.Rule, lines []line) (counted int, err error) {
 		AggregateOn  string
 		Contribution struct {
 			Keys    []string
-			Filters []struct {
-				Match     string
-				In        []string
-				IsPresent *bool
-			}
+			Filters []contributionFilter
 		}
 	}
 	if err := json.Unmarshal([]byte(rule.Body), &body); err != nil {
@@ -189,7 +196,7 @@ func contributors(rule cloudwatch.Rule, lines []line) (counted int, err error) {
 	for _, l := range lines {
 		selected := true
 		for _, f := range body.Contribution.Filters {
-			selected = selected && (f.IsPresent == nil || *f.IsPresent == l.has(f.Match)) && (f.In == nil || slices.Contains(f.In, l.text(f.Match)))
+			selected = selected && f.selects(l)
 		}
 		for _, key := range body.Contribution.Keys {
 			selected = selected && l.text(key) != ""

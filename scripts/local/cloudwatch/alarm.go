@@ -18,8 +18,8 @@ type Alarm struct {
 	Statistic string
 	// Scale multiplies the statistic, for an alarm on a share. It is 1 for others.
 	Scale float64
-	// Period is in seconds, and Periods is how many of them must be above or below.
-	Period, Periods int
+	// Period is in seconds. Of the last Periods, so many as Datapoints must be above or below.
+	Period, Periods, Datapoints int
 	Threshold       float64
 	// Less: it fires below the threshold; else at it and above.
 	Less bool
@@ -35,18 +35,18 @@ func (a *Alarm) Fires(periods [][]Datum) (fires bool, cause []byte) {
 	if len(periods) < a.Periods {
 		return false, nil
 	}
+	breaching := 0
 	for _, data := range periods[len(periods)-a.Periods:] {
 		values, line := a.values(data)
 		switch {
-		case len(values) == 0 && a.Missing != "breaching":
-			return false, nil
-		case len(values) > 0 && !a.breaches(values):
-			return false, nil
-		case len(values) > 0:
+		case len(values) == 0 && a.Missing == "breaching":
+			breaching++
+		case len(values) > 0 && a.breaches(values):
+			breaching++
 			cause = line
 		}
 	}
-	return true, cause
+	return breaching >= a.Datapoints, cause
 }
 
 // values returns the values of the alarm's metric, and the line with one that breaches, if there

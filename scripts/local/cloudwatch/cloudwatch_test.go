@@ -60,6 +60,8 @@ func TestFires(t *testing.T) {
 		"too few periods":         {Alarm{Statistic: "Sum", Threshold: 1, Periods: 3}, [][]Datum{data(1)}, false},
 		"missing":                 {Alarm{Statistic: "Sum", Threshold: 1, Periods: 1, Less: true, Missing: "breaching"}, [][]Datum{nil}, true},
 		"missing is not breaking": {Alarm{Statistic: "Sum", Threshold: 1, Periods: 1, Less: true, Missing: "ignore"}, [][]Datum{nil}, false},
+		"one of two":              {Alarm{Statistic: "Sum", Threshold: 1, Periods: 2, Datapoints: 1}, [][]Datum{data(1), nil}, true},
+		"none of two":             {Alarm{Statistic: "Sum", Threshold: 1, Periods: 2, Datapoints: 1}, [][]Datum{data(0), nil}, false},
 		"minimum":                 {Alarm{Statistic: "Minimum", Threshold: 3, Periods: 1, Less: true}, [][]Datum{data(9, 2)}, true},
 		"percentile":              {Alarm{Statistic: "p99", Threshold: 9, Periods: 1}, [][]Datum{data(1, 9)}, true},
 		"share":                   {Alarm{Statistic: "Maximum", Threshold: 80, Periods: 1, Scale: 10}, [][]Datum{data(8)}, true},
@@ -67,6 +69,9 @@ func TestFires(t *testing.T) {
 	} {
 		a := test.alarm
 		a.Namespace, a.Metric = "N", "M"
+		if a.Datapoints == 0 {
+			a.Datapoints = a.Periods
+		}
 		if a.Scale == 0 {
 			a.Scale = 1
 		}
@@ -109,7 +114,7 @@ Resources:
 		t.Fatal(err)
 	}
 	slices.SortFunc(got.Alarms, func(a, b Alarm) int { return len(a.Name) - len(b.Name) })
-	want := "[{Share [] N M [] Maximum 20 300 0 0 false } {Errors [t] N/s M [{F f}] Sum 1 60 5 2 true breaching}]"
+	want := "[{Share [] N M [] Maximum 20 300 0 0 0 false } {Errors [t] N/s M [{F f}] Sum 1 60 5 5 2 true breaching}]"
 	if fmt.Sprint(got.Alarms) != want {
 		t.Errorf("got alarms %v, want %s", got.Alarms, want)
 	}

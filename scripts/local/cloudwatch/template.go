@@ -157,6 +157,9 @@ func alarmOf(name string, p map[string]any) Alarm {
 		Period: int(number(p["Period"])), Periods: int(number(p["EvaluationPeriods"])), Threshold: number(p["Threshold"]),
 		Less: str(p["ComparisonOperator"]) == "LessThanThreshold", Missing: str(p["TreatMissingData"]),
 	}
+	if a.Datapoints = int(number(p["DatapointsToAlarm"])); a.Datapoints == 0 {
+		a.Datapoints = a.Periods
+	}
 	a.Actions = strs(p["AlarmActions"])
 	dimensions := p["Dimensions"]
 	for _, one := range list(p["Metrics"]) {
