@@ -60,6 +60,8 @@ type localStack struct {
 	TokenURL     string `json:"token_url"`
 	LambdaURL    string `json:"lambda_url"`
 	FunctionName string `json:"function_name"`
+	BatchURL     string `json:"batch_lambda_url"`
+	BatchName    string `json:"batch_function_name"`
 	Log          string `json:"log"`
 	AWSURL       string `json:"aws_url"`
 	PolicySecret string `json:"policy_secret"`
@@ -77,6 +79,11 @@ type localStack struct {
 	Clients []struct {
 		Name string `json:"name"`
 	} `json:"clients"`
+}
+
+// functionARN returns the ARN of a function without an alias.
+func (s *localStack) functionARN(name string) string {
+	return "arn:aws:lambda:" + s.Region + ":" + s.Account + ":function:" + name
 }
 
 func (a *access) readStack() (*localStack, error) {
@@ -214,7 +221,7 @@ func (a *access) localConfig() (cfg client.Config, err error) {
 	}
 	cfg = client.Config{URLs: []string{s.TokenURL}, AWS: aws.Config{Region: s.Region, BaseEndpoint: &s.LambdaURL}}
 	if a.direct {
-		cfg.URLs = []string{"arn:aws:lambda:" + s.Region + ":" + s.Account + ":function:" + s.FunctionName + directAlias}
+		cfg.URLs = []string{s.functionARN(s.FunctionName) + directAlias}
 	}
 	for _, p := range s.Principals {
 		if a.as == "" || p.ARN == a.as || slices.Contains(strings.Split(p.ARN, "/")[1:], a.as) {

@@ -26,7 +26,7 @@ func newClient(a *access) *cobra.Command {
 		Args:  exactly(0, "a command"),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newClientList(a), newClientShow(a), newClientCheck(a), newClientAdd(a), newClientRollback(a))
+	cmd.AddCommand(newClientList(a), newClientShow(a), newClientCheck(a), newClientAdd(a), newClientRollback(a), newClientReread(a))
 	return cmd
 }
 

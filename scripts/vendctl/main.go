@@ -71,6 +71,7 @@ func exitCode(err error) int {
 	var child *exec.ExitError
 	var notStarted notStartedError
 	var document badDocument
+	var examination *examinationError
 	switch {
 	case err == nil:
 		return 0
@@ -82,6 +83,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &document):
 		return exitCredential
+	case errors.As(err, &examination):
+		return examination.code
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotFound):
 		return exitNotFound
 	case errors.As(err, &failure):

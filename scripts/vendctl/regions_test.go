@@ -125,9 +125,9 @@ func (r *region) aws() aws.Config {
 	return aws.Config{Region: r.Region, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)}
 }
 
-// add stores the document of a client of the tenant. Apart from the header it is the same in
-// each region, as a replicated secret is.
-func (r *region) add(tenant *oauthtest.Server, name, secret string) {
+// document is that of a client of the tenant. Apart from the header it is the same in each
+// region, as a replicated secret is.
+func (r *region) document(tenant *oauthtest.Server, name, secret string) string {
 	r.t.Helper()
 	document, err := json.Marshal(map[string]any{
 		"token_endpoint": tenant.TokenEndpoint(), "client_id": name, "client_secret": secret, "ca_certificates": string(tenant.CAPEM()),
@@ -136,9 +136,27 @@ func (r *region) add(tenant *oauthtest.Server, name, secret string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	secrets := secretsmanager.NewFromConfig(r.aws(), func(o *secretsmanager.Options) { o.BaseEndpoint = &r.AWSURL })
-	in := &secretsmanager.CreateSecretInput{Name: aws.String(r.ClientSecretPrefix + name), SecretString: aws.String(string(document))}
-	if _, err := secrets.CreateSecret(r.t.Context(), in); err != nil {
+	return string(document)
+}
+
+func (r *region) secrets() *secretsmanager.Client {
+	return secretsmanager.NewFromConfig(r.aws(), func(o *secretsmanager.Options) { o.BaseEndpoint = &r.AWSURL })
+}
+
+// add stores the document of a new client of the tenant.
+func (r *region) add(tenant *oauthtest.Server, name, secret string) {
+	r.t.Helper()
+	in := &secretsmanager.CreateSecretInput{Name: aws.String(r.ClientSecretPrefix + name), SecretString: aws.String(r.document(tenant, name, secret))}
+	if _, err := r.secrets().CreateSecret(r.t.Context(), in); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// put stores a new version of a client's document.
+func (r *region) put(name, document string) {
+	r.t.Helper()
+	in := &secretsmanager.PutSecretValueInput{SecretId: aws.String(r.ClientSecretPrefix + name), SecretString: &document}
+	if _, err := r.secrets().PutSecretValue(r.t.Context(), in); err != nil {
 		r.t.Fatal(err)
 	}
 }

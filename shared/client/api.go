@@ -203,7 +203,12 @@ func (a *api) call(ctx context.Context, e *endpoint, r *Request, more map[string
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.of(r.Client), bytes.NewReader(body))
+	return a.send(ctx, e, e.of(r.Client), body)
+}
+
+// send signs a body, sends it to an address of an endpoint, and returns the answer.
+func (a *api) send(ctx context.Context, e *endpoint, address string, body []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(body))
 	if err != nil {
 		return nil, &Error{Description: "the request could not be built"}
 	}

@@ -191,6 +191,22 @@ func (c *Client) Explain(ctx context.Context, r Request) ([]byte, error) {
 	return c.api.post(ctx, &r, map[string]any{"dry_run": true})
 }
 
+// Invoke sends an event to the function that the only member of [Config.URLs] names, and returns
+// its answer. It is for the vendor's other functions, whose events name their clients themselves.
+// Nothing is kept, and the function is called once.
+func (c *Client) Invoke(ctx context.Context, event []byte) ([]byte, error) {
+	if len(c.api.endpoints) != 1 || !c.api.endpoints[0].direct {
+		return nil, errors.New("client: URLs is not the ARN of one function")
+	}
+	e := &c.api.endpoints[0]
+	begun := c.now()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	answer, err := c.api.send(ctx, e, e.of(""), event)
+	c.api.note(e, "", c.now().Sub(begun), err)
+	return answer, err
+}
+
 // ValidName reports whether a text can be the name of a vendor's client.
 func ValidName(name string) bool {
 	return name != "" && len(name) <= 63 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
