@@ -34,18 +34,59 @@ type access struct {
 	profile, region string
 	stack           string
 	local, as       string
-	direct          bool
-	output          string
-	quiet, verbose  bool
-	log             *slog.Logger // nil: without verbose
+	// named is what has named the stack if no flag did: the variable.
+	named          string
+	direct         bool
+	output         string
+	quiet, verbose bool
+	log            *slog.Logger // nil: without verbose
+}
+
+const (
+	// stackVariable names the vendor if no flag does: a stack, or the file of a local one. Names of
+	// stacks have no dot.
+	stackVariable = "TOKEN_STACK"
+	localSuffix   = ".json"
+)
+
+// readVariable takes the vendor from the environment if no flag names it. Commands for operators
+// need a stack, so that its variable goes before TOKEN_URL: get and freeze must not work on
+// different vendors.
+func (a *access) readVariable() {
+	value := os.Getenv(stackVariable)
+	if value == "" || a.stack != "" || a.local != "" || len(a.urls) > 0 {
+		return
+	}
+	a.named = stackVariable
+	if strings.HasSuffix(value, localSuffix) {
+		a.local = value
+	} else {
+		a.stack = value
+	}
+}
+
+// namedBy is what an error about the stack begins with.
+func (a *access) namedBy() string {
+	switch {
+	case a.named != "":
+		return a.named
+	case a.local != "":
+		return "--local"
+	}
+	return "--stack"
+}
+
+// errNoStack is the mistake of a command that needs a stack.
+func errNoStack(question string) error {
+	return usage("%s Give --stack, or --local with the file of the local stack, or set %s to one of them", question, stackVariable)
 }
 
 func (a *access) addFlags(flags *pflag.FlagSet) {
-	flags.StringSliceVar(&a.urls, "api", nil, "URL of the vendor, the stack's output TokenUrl; several are used in turn when one fails (default: $TOKEN_URL)")
+	flags.StringSliceVar(&a.urls, "api", nil, "URL of the vendor, the stack's output TokenUrl; several are used in turn when one fails (default: $TOKEN_STACK, then $TOKEN_URL)")
 	flags.StringVar(&a.profile, "profile", "", "profile of the AWS configuration")
 	flags.StringVar(&a.region, "region", "", "AWS region, if the URL does not name it")
-	flags.StringVar(&a.stack, "stack", "", "name of the CloudFormation stack whose output TokenUrl is the URL")
-	flags.StringVar(&a.local, "local", "", "the file that the local stack writes with -json")
+	flags.StringVar(&a.stack, "stack", "", "name of the CloudFormation stack whose output TokenUrl is the URL (default: $"+stackVariable+", unless it ends in "+localSuffix+")")
+	flags.StringVar(&a.local, "local", "", "the file that the local stack writes with -json (default: $"+stackVariable+", if it ends in "+localSuffix+")")
 	flags.StringVar(&a.as, "as", "", "with --local, the principal by its ARN or its last part; else the ARN of a role to assume")
 	flags.BoolVar(&a.direct, "direct", false, "invoke the function of --stack or --local, without the API; --api takes the ARN of the function's alias direct")
 	flags.StringVarP(&a.output, "output", "o", "table", "table or json")
@@ -89,11 +130,11 @@ func (s *localStack) functionARN(name string) string {
 func (a *access) readStack() (*localStack, error) {
 	text, err := os.ReadFile(a.local)
 	if err != nil {
-		return nil, fmt.Errorf("--local: %w", err)
+		return nil, fmt.Errorf("%s: %w", a.namedBy(), err)
 	}
 	s := &localStack{}
 	if json.Unmarshal(text, s) != nil || s.TokenURL == "" || len(s.Principals) == 0 {
-		return nil, usage("--local: %s is not the file that the local stack writes with -json", a.local)
+		return nil, usage("%s: %s is not the file that the local stack writes with -json", a.namedBy(), a.local)
 	}
 	return s, nil
 }
@@ -173,14 +214,19 @@ func (a *access) givenURLs() ([]string, error) {
 	case url != "":
 		return []string{url}, nil
 	}
-	return nil, usage("which vendor? Give --stack, --api (the stack's output TokenUrl), or --local with the file of the local stack")
+	return nil, usage("which vendor? Give --stack, --api (the stack's output TokenUrl), or --local with the file of the local stack, or set %s to one of them", stackVariable)
+}
+
+// missing returns the error of a stack that does not have something.
+func (a *access) missing(format string, values ...any) error {
+	return fmt.Errorf("%s: %w: the stack has no "+format, append([]any{a.namedBy(), errNotFound}, values...)...)
 }
 
 // outputOf returns an output of the stack.
 func (a *access) outputOf(ctx context.Context, cfg aws.Config, name string) (string, error) {
 	outputs, err := a.outputs(ctx, cfg)
 	if err == nil && outputs[name] == "" {
-		err = fmt.Errorf("--stack: %w: the stack has no output %s, so that it is no token vendor", errNotFound, name)
+		err = a.missing("output %s, so that it is no token vendor", name)
 	}
 	return outputs[name], err
 }
@@ -191,11 +237,11 @@ func (a *access) outputs(ctx context.Context, cfg aws.Config) (map[string]string
 	var failure smithy.APIError
 	switch {
 	case errors.As(err, &failure) && failure.ErrorCode() == "ValidationError":
-		return nil, fmt.Errorf("--stack: %w: there is no such stack in this account and region", errNotFound)
+		return nil, fmt.Errorf("%s: %w: there is no such stack in this account and region", a.namedBy(), errNotFound)
 	case errors.As(err, &failure):
-		return nil, errors.New("--stack: CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
+		return nil, errors.New(a.namedBy() + ": CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
 	case err != nil:
-		return nil, errors.New("--stack: CloudFormation cannot be asked: check the credentials and the network")
+		return nil, errors.New(a.namedBy() + ": CloudFormation cannot be asked: check the credentials and the network")
 	}
 	outputs := make(map[string]string)
 	for _, found := range out.Stacks {

@@ -42,7 +42,7 @@ func (a *access) openLog(cmd *cobra.Command) (*watchedLog, error) {
 		return watched, nil
 	}
 	if a.stack == "" {
-		return nil, usage("whose log? Give --stack, or --local with the file of the local stack")
+		return nil, errNoStack("whose log?")
 	}
 	cfg, err := a.aws(cmd.Context())
 	if err != nil {
@@ -59,7 +59,7 @@ func (a *access) openLog(cmd *cobra.Command) (*watchedLog, error) {
 		}
 	}
 	if len(c.Groups) == 0 {
-		return nil, fmt.Errorf("--stack: %w: the stack has no output FunctionLogGroup", errNotFound)
+		return nil, a.missing("output FunctionLogGroup")
 	}
 	c.Progress = func(part float64) {
 		watched.part = part

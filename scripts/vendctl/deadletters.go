@@ -26,14 +26,14 @@ func (a *access) openDeadLetters(ctx context.Context) (*deadletter.Queue, error)
 			return nil, err
 		}
 		if s.DeadLetters == "" {
-			return nil, fmt.Errorf("--local: %w: the stack has no dead-letter queue", errNotFound)
+			return nil, a.missing("dead-letter queue")
 		}
 		p := s.Principals[0]
 		cfg := aws.Config{Region: s.Region, BaseEndpoint: &s.AWSURL, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)}
 		return &deadletter.Queue{API: sqs.NewFromConfig(cfg), URL: s.DeadLetters, Orders: s.Orders}, nil
 	}
 	if a.stack == "" {
-		return nil, usage("whose queue? Give --stack, or --local with the file of the local stack")
+		return nil, errNoStack("whose queue?")
 	}
 	cfg, err := a.aws(ctx)
 	if err != nil {
@@ -44,7 +44,7 @@ func (a *access) openDeadLetters(ctx context.Context) (*deadletter.Queue, error)
 		return nil, err
 	}
 	if outputs["BatchDeadLetterQueueUrl"] == "" {
-		return nil, fmt.Errorf("--stack: %w: the stack has no output BatchDeadLetterQueueUrl, so that it has no batch function", errNotFound)
+		return nil, a.missing("output BatchDeadLetterQueueUrl, so that it has no batch function")
 	}
 	return &deadletter.Queue{API: sqs.NewFromConfig(cfg), URL: outputs["BatchDeadLetterQueueUrl"], Orders: outputs["BatchQueueUrl"]}, nil
 }
@@ -138,7 +138,7 @@ func newRedrive(a *access) *cobra.Command {
 				return err
 			}
 			if r.queue.Orders == "" {
-				return fmt.Errorf("--stack: %w: the stack has no output BatchQueueUrl: it takes no orders from a queue (BatchQueue)", errNotFound)
+				return a.missing("output BatchQueueUrl: it takes no orders from a queue (BatchQueue)")
 			}
 			r.out, r.json, r.progress = cmd.OutOrStdout(), a.output == "json", a.progress(cmd)
 			return r.run(cmd.Context())

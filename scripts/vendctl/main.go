@@ -129,6 +129,9 @@ func newRoot() *cobra.Command {
 			return nil
 		},
 		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			if cmd.Name() != cobra.ShellCompRequestCmd && cmd.Name() != cobra.ShellCompNoDescRequestCmd { // whose flags are not read yet
+				a.readVariable()
+			}
 			if a.verbose {
 				a.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			}

@@ -134,6 +134,7 @@ func TestExitCodes(t *testing.T) {
 	stack := vendor(t)
 	local := "--local=" + stack
 	t.Setenv("TOKEN_URL", "")
+	t.Setenv("TOKEN_STACK", "")
 	bad := filepath.Join(t.TempDir(), "bad.json")
 	if err := os.WriteFile(bad, []byte("{}"), 0o600); err != nil {
 		t.Fatal(err)

@@ -89,7 +89,7 @@ func (a *access) batch(ctx context.Context) (cfg client.Config, err error) {
 			return cfg, err
 		}
 		if s.BatchURL == "" {
-			return cfg, fmt.Errorf("--local: %w: the stack has no batch function", errNotFound)
+			return cfg, a.missing("batch function")
 		}
 		if cfg, err = a.localConfig(); err != nil {
 			return cfg, err
@@ -98,7 +98,7 @@ func (a *access) batch(ctx context.Context) (cfg client.Config, err error) {
 		return cfg, nil
 	}
 	if a.stack == "" {
-		return cfg, usage("whose client? Give --stack, or --local with the file of the local stack")
+		return cfg, errNoStack("whose client?")
 	}
 	if cfg.AWS, err = a.aws(ctx); err != nil {
 		return cfg, err
@@ -108,7 +108,7 @@ func (a *access) batch(ctx context.Context) (cfg client.Config, err error) {
 		return cfg, err
 	}
 	if outputs["BatchFunctionAlias"] == "" {
-		return cfg, fmt.Errorf("--stack: %w: the stack has no output BatchFunctionAlias, so that it has no batch function (Batch)", errNotFound)
+		return cfg, a.missing("output BatchFunctionAlias, so that it has no batch function (Batch)")
 	}
 	cfg.URLs = []string{outputs["BatchFunctionAlias"]}
 	return cfg, nil

@@ -45,6 +45,7 @@ func (a *access) complete(cmd *cobra.Command, args []string, begin string) ([]st
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+	a.readVariable()
 	if a.local != "" {
 		s, err := a.readStack()
 		if err != nil {

@@ -67,7 +67,7 @@ func (a *access) openVault(ctx context.Context) (*vault, error) {
 		return v, nil
 	}
 	if a.stack == "" {
-		return nil, usage("whose clients? Give --stack, or --local with the file of the local stack")
+		return nil, errNoStack("whose clients?")
 	}
 	cfg, err := a.aws(ctx)
 	if err != nil {
@@ -78,7 +78,7 @@ func (a *access) openVault(ctx context.Context) (*vault, error) {
 		return nil, err
 	}
 	if outputs["ClientSecretPrefix"] == "" {
-		return nil, fmt.Errorf("--stack: %w: the stack has no output ClientSecretPrefix, so that it is no token vendor", errNotFound)
+		return nil, a.missing("output ClientSecretPrefix, so that it is no token vendor")
 	}
 	v, err := newVault(cfg)
 	if err != nil {
