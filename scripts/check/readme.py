@@ -1,5 +1,6 @@
 """Runs the blocks of code of the READMEs against a local stack, unchanged; see scripts/check/readme."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -13,7 +14,7 @@ import time
 
 ROOT = pathlib.Path.cwd()
 # The variables that a reader has: none of these.
-STRANGE = re.compile(r"^(AWS_.*|TOKEN_URL|ORDERS_URL|DOCUMENT|SECRETS_KEY)$")
+STRANGE = re.compile(r"^(AWS_.*|TOKEN_URL|TOKEN_STACK|ORDERS_URL|DOCUMENT|SECRETS_KEY)$")
 # Blocks that cannot run here, by their first line.
 NOT_HERE = {
     "go run ./scripts/local": "runs until Ctrl-C; this check starts it, and compares what it prints",
@@ -22,6 +23,9 @@ NOT_HERE = {
 }
 PACKAGES = ["@smithy/signature-v4@5.7.5", "@aws-crypto/sha256-js@5.2.0", "@aws-sdk/credential-provider-node@3.972.98"]
 DOCUMENTS = ["README.md", "functions/token/README.md", "functions/batch/README.md", "shared/registry/README.md", "scripts/vendctl/README.md", "scripts/examples/README.md"]
+# It has three commands for each alarm.
+RUNBOOK = "functions/README.md"
+POLICY = {"rules": [{"name": "all", "callers": ["aws:123456789012:user/*", "aws:123456789012:role/*", "direct:*"], "clients": ["*"]}]}
 failures = 0
 
 
@@ -152,6 +156,54 @@ openssl req -x509 -newkey rsa:2048 -nodes -keyout key.pem -out chain.pem -subj /
     env["CLIENT_ID"] = "my-client-id"
 
 
+@contextlib.contextmanager
+def local_stack(folder, env, *flags):
+    """Runs a local stack while its output is used, and gives that."""
+    printed = folder.with_suffix(".out")
+    with open(printed, "w+", encoding="utf-8") as out:
+        command = ["go", "run", "./scripts/local", "-env", str(folder / "stack.env"), "-json", str(folder / "stack.json"), *flags]
+        stack = subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out)
+        try:
+            for _ in range(900):
+                if "Press Ctrl-C" in printed.read_text(encoding="utf-8"):
+                    break
+                if stack.poll() is not None:
+                    sys.exit(printed.read_text(encoding="utf-8"))
+                time.sleep(0.2)
+            yield printed.read_text(encoding="utf-8")
+        finally:
+            stack.send_signal(signal.SIGTERM)
+            stack.wait()
+
+
+def check_runbook(folder, env):
+    """Runs each command of the runbook once, with a stack in which nothing is broken: none may fail."""
+    folder.mkdir()
+    (folder / "policy.json").write_text(json.dumps(POLICY), encoding="utf-8")
+    with local_stack(folder, env, "-policy", str(folder / "policy.json")):
+        # Two versions of a client's secret, for a rollback.
+        client = "token-vendor/clients/billing"
+        make = f""". ./stack.env
+aws secretsmanager put-secret-value --secret-id {client} \\
+  --secret-string "$(aws secretsmanager get-secret-value --secret-id {client} --query SecretString --output text)" """
+        code, _, err = run(["bash", "-euc", make], folder, env)
+        if code:
+            report("versions of a client", err.strip()[-300:])
+        before, done = "", set()
+        for line, _, text in blocks(RUNBOOK):
+            for number, command in enumerate(text.splitlines(), line):
+                if not command.startswith("vendctl "):
+                    before += command + "\n"
+                elif command not in done:
+                    done.add(command)
+                    code, _, err = run(["bash", "-euo", "pipefail", "-c", before + command], folder, env)
+                    report(f"{RUNBOOK}:{number}: {command}", f"exit code {code}: {err.strip()[-300:]}" if code else "")
+                    if command.startswith("vendctl freeze "):
+                        run(["bash", "-euc", before + command.replace("freeze", "unfreeze")], folder, env)
+        if len(done) < 20:
+            report(RUNBOOK, f"only {len(done)} commands were found")
+
+
 def main():
     work = pathlib.Path(tempfile.mkdtemp())
     # The commands must quote what a reader's directory may have.
@@ -160,31 +212,22 @@ def main():
     folder = work / "run"
     (folder / "bin").mkdir(parents=True)
     env = {k: v for k, v in os.environ.items() if not STRANGE.match(k)} | {"TMPDIR": str(temp), "PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
-    with open(work / "out", "w+", encoding="utf-8") as out:
-        stack = subprocess.Popen(["go", "run", "./scripts/local", "-env", str(folder / "stack.env"), "-json", str(folder / "stack.json")], cwd=ROOT, env=env, stdout=out, stderr=out)
-        try:
-            for _ in range(900):
-                if "Press Ctrl-C" in (work / "out").read_text(encoding="utf-8"):
-                    break
-                if stack.poll() is not None:
-                    sys.exit((work / "out").read_text(encoding="utf-8"))
-                time.sleep(0.2)
-            output = (work / "out").read_text(encoding="utf-8")
+    try:
+        with local_stack(folder, env) as output:
             check_output(output)
             check_printed(output, env)
             readers_files(folder, env)
             for document in DOCUMENTS:
                 for line, language, text in blocks(document):
                     check_block(document, line, language, text, folder, env)
-        finally:
-            stack.send_signal(signal.SIGTERM)
-            stack.wait()
-            # The stack goes on deleting its own files when "go run" has ended.
-            for _ in range(100):
-                shutil.rmtree(work, ignore_errors=True)
-                if not work.exists():
-                    break
-                time.sleep(0.1)
+        check_runbook(work / "runbook", env)
+    finally:
+        # The stack goes on deleting its own files when "go run" has ended.
+        for _ in range(100):
+            shutil.rmtree(work, ignore_errors=True)
+            if not work.exists():
+                break
+            time.sleep(0.1)
     sys.exit(failures > 0)
 
 

@@ -140,6 +140,9 @@ func printClient(out io.Writer, c *registry.Client, output string) error {
 	}
 	slices.Sort(names)
 	add("allow_parameters", names...)
+	if !c.Expires.IsZero() {
+		add("expires", stamp(c.Expires))
+	}
 	if !c.CertificateNotAfter.IsZero() {
 		add("certificate_not_after", stamp(c.CertificateNotAfter))
 		add("certificate_days", fmt.Sprint(int(time.Until(c.CertificateNotAfter)/(24*time.Hour))))

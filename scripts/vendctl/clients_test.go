@@ -99,12 +99,14 @@ func TestClientIsCheckedAndAdded(t *testing.T) {
 	good := o.file(t, "good.json", o.document(t, nil))
 	wrong := o.file(t, "wrong.json", o.document(t, map[string]any{"client_secret": "cnry-wrong"}))
 	bad := o.file(t, "bad.json", o.document(t, map[string]any{"Scope": "read", "token_endpoint": "http://cnry-host/token", "client_id": nil}))
+	ends := o.file(t, "ends.json", o.document(t, map[string]any{"expires": "2099-01-31"}))
 	for _, test := range []struct {
 		args []string
 		code int
 		want string
 	}{
 		{[]string{"client", "check", good}, 0, "client_secret_post"},
+		{[]string{"client", "check", ends}, 0, "2099-02-01"},
 		{[]string{"client", "check", good, "--exchange"}, 0, "127.0.0.1"},
 		{[]string{"client", "check", wrong}, 0, "scope"},
 		{[]string{"client", "check", wrong, "--exchange"}, exitCredential, "invalid_client"},
