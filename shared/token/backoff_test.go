@@ -177,6 +177,34 @@ func TestExchangeRateOfOneEnvironment(t *testing.T) {
 	})
 }
 
+// TestRejectedTokenOfARevokedCredential: The token and the credential were revoked together, and a
+// new version of the secret has been written. A caller that rejects the token, or wants one that
+// lives longer, gets one with the new version.
+func TestRejectedTokenOfARevokedCredential(t *testing.T) {
+	for name, change := range map[string]func(r *token.Request, fingerprint string){
+		"rejected": func(r *token.Request, fingerprint string) { r.Rejected = fingerprint },
+		"min_ttl":  func(r *token.Request, _ string) { r.MinTTL = 50 * time.Minute },
+	} {
+		for _, scope := range []string{"", "read"} {
+			tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+				r := token.Request{Ask: ask.Ask{Scope: strings.Fields(scope)}}
+				first := env.MustVend(r).Token.Fingerprint()
+				env.Pass(20 * time.Minute)
+				env.MustVend(r)
+				if err := env.Server.SetSecrets("id", "new"); err != nil {
+					t.Fatal(err)
+				}
+				env.Put("billing", "v2", map[string]any{"client_secret": "new"})
+				change(&r, first)
+				if second := env.MustVend(r).Token.Fingerprint(); second == first {
+					t.Errorf("%s, scope %q: got the first token", name, scope)
+				}
+				env.WantCounts(2, 1)
+			})
+		}
+	}
+}
+
 // TestRejectedReplacesTheToken: One report brings one exchange, and so do a hundred. A
 // fingerprint of another token brings none. There is one forced exchange in 30 seconds.
 func TestRejectedReplacesTheToken(t *testing.T) {

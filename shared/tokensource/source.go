@@ -141,9 +141,10 @@ func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token)
 	}
 	t, outcome, err := s.cache.Get(ctx, k, accept, load)
 	if err != nil && otherVersion(failureOf(err).version, r.Client) {
-		s.cache.Expedite(func(t *Token, err error) bool {
+		// A key may have a token, too, that does not serve this request: its caller has rejected it.
+		s.cache.Expedite(func(_ *Token, err error) bool {
 			f := failureOf(err)
-			return t == nil && f.client == r.Client.Name && otherVersion(f.version, r.Client)
+			return f.client == r.Client.Name && otherVersion(f.version, r.Client)
 		})
 		t, outcome, err = s.cache.Get(ctx, k, accept, load)
 	}
