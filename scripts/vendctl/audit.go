@@ -198,7 +198,7 @@ type holding struct {
 type holdings map[[2]string]*holding
 
 func (h holdings) add(l *auditlog.Line) error {
-	if !l.Allowed || l.TokenSHA256 == "" || l.DryRun {
+	if !l.Asked() || !l.Allowed || l.TokenSHA256 == "" || l.DryRun {
 		return nil
 	}
 	key := [2]string{l.Caller, l.TokenSHA256}

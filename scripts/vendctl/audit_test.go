@@ -70,7 +70,11 @@ func TestWhoHolds(t *testing.T) {
 		token := fmt.Sprintf("%064x", random.IntN(40))
 		expires := now.Add(time.Duration(random.IntN(7200)-3600) * time.Second).Unix()
 		line := map[string]any{"time": at(age), "request_id": fmt.Sprint(i), "caller": caller, "client": client, "allowed": true, "outcome": "hit", "token_sha256": token, "expires_at": expires}
-		switch random.IntN(6) {
+		switch random.IntN(8) {
+		case 2: // no caller gets these
+			line["type"] = "shadow"
+		case 3:
+			line["source"] = []string{"radar", "prefetch"}[random.IntN(2)]
 		case 0: // refused
 			delete(line, "token_sha256")
 			line["allowed"], line["outcome"], line["failed"] = false, "denied", "freeze"
@@ -294,7 +298,7 @@ func randomLines(random *rand.Rand, candidate *reference) (lines []map[string]an
 		case 1:
 			line["type"], counts = "shadow", false
 		case 2:
-			line["source"], counts = "prefetch", false
+			line["source"], counts = pick("prefetch", "radar"), false
 		}
 		lines = append(lines, line)
 		if !counts {

@@ -124,7 +124,7 @@ type changes struct {
 // no line. Nor is what a refused caller asked for, so that the candidate is asked without it.
 func (c *changes) add(l *auditlog.Line) error {
 	byPolicy := slices.Contains([]string{"client", "caller", "caller_id", "scope", "resource", "freeze"}, l.Failed)
-	if l.Type != "decision" || l.DryRun || l.Source == "prefetch" || !l.Allowed && !byPolicy {
+	if !l.Asked() || l.DryRun || !l.Allowed && !byPolicy {
 		return nil
 	}
 	c.decisions++

@@ -45,17 +45,23 @@ const (
 type region struct {
 	t    *testing.T
 	name string
-	keep string // the directory of its state
-	file string // that the stack writes with -json
+	keep string   // the directory of its state
+	file string   // that the stack writes with -json
+	more []string // flags
 	cmd  *exec.Cmd
 	localStack
+}
+
+func newRegion(t *testing.T, name string) *region {
+	t.Helper()
+	return &region{t: t, name: name, keep: t.TempDir(), file: filepath.Join(t.TempDir(), "stack.json")}
 }
 
 // startRegion starts a stack. If there is another one, the callers have the same AWS
 // credentials at both, as IAM has no regions.
 func startRegion(t *testing.T, name string, other *region) *region {
 	t.Helper()
-	r := &region{t: t, name: name, keep: t.TempDir(), file: filepath.Join(t.TempDir(), "stack.json")}
+	r := newRegion(t, name)
 	if other != nil {
 		var state map[string]json.RawMessage
 		readJSON(t, other.statePath(), &state)
@@ -89,7 +95,7 @@ func readJSON(t *testing.T, file string, value any) {
 func (r *region) start() {
 	r.t.Helper()
 	_ = os.Remove(r.file) // of a stack that was killed
-	r.cmd = exec.Command("go", "run", "./scripts/local", "-keep", r.keep, "-json", r.file)
+	r.cmd = exec.Command("go", append([]string{"run", "./scripts/local", "-keep", r.keep, "-json", r.file}, r.more...)...)
 	r.cmd.Dir = filepath.Join("..", "..")
 	r.cmd.Env = append(os.Environ(), "TMPDIR="+r.t.TempDir())
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -113,8 +113,11 @@ func (s *stack) readState() error {
 		return fmt.Errorf("the kept state %s: %w", s.statePath(), err)
 	}
 	for i, p := range s.kept.Principals {
+		one := apigateway.Principal{ARN: p.ARN, AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey, SessionToken: p.SessionToken, Allow: p.Allow}
 		if i < len(s.principals) {
-			s.principals[i] = apigateway.Principal{ARN: p.ARN, AccessKeyID: p.AccessKeyID, SecretAccessKey: p.SecretAccessKey, SessionToken: p.SessionToken, Allow: p.Allow}
+			s.principals[i] = one
+		} else {
+			s.principals = append(s.principals, one) // of who has written the file
 		}
 	}
 	return nil

@@ -43,6 +43,12 @@ type Line struct {
 	Raw json.RawMessage `json:"-"`
 }
 
+// Asked reports whether a caller asked for the token. The vendor asks itself for its first request
+// and for the radar, and tries a second credential (shadow). Nobody gets these tokens.
+func (l *Line) Asked() bool {
+	return l.Type == "decision" && l.Source != "prefetch" && l.Source != "radar"
+}
+
 // Query says which lines are read. Empty members restrict nothing.
 type Query struct {
 	// From and To are when the decision began; To is not part of it.
