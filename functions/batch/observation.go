@@ -38,15 +38,10 @@ func (w *watch) observation(name string, at time.Time, x *token.Examination) rad
 // state returns the state of a client. That an exchange was withheld, or could not be made in time,
 // says nothing about the client.
 func (w *watch) state(x *token.Examination) radar.State {
-	got := x.Grant.Token != nil
 	switch {
-	case x.Refusal != nil && !got && x.PreviousUnknown && !x.Probed:
-		return radar.Unknown
-	case x.Refusal != nil && !got && (x.Probed || x.Previous == nil || x.PreviousRefused):
-		return radar.Refused
 	case x.Refusal != nil:
-		return radar.StandIn
-	case x.Err == nil && (x.Proven || got && x.Grant.Token.ObtainedBy(x.Client)):
+		return refusedState(x)
+	case x.Err == nil && (x.Proven || x.Grant.Token != nil && x.Grant.Token.ObtainedBy(x.Client)):
 		return radar.Good
 	case x.Err == nil, x.Err.Kind.Status() == 403, x.Err.Kind == fault.Throttled, !w.identity && strings.Contains(x.Err.Detail, registry.NoAudience):
 		return radar.Unknown
@@ -54,4 +49,17 @@ func (w *watch) state(x *token.Examination) radar.State {
 		return radar.Temporary
 	}
 	return radar.Failing
+}
+
+// refusedState returns the state of a client whose credential was refused last.
+func refusedState(x *token.Examination) radar.State {
+	switch {
+	case x.Grant.Token != nil:
+		return radar.StandIn
+	case x.PreviousUnknown && !x.Probed:
+		return radar.Unknown
+	case x.Probed, x.Previous == nil, x.PreviousRefused:
+		return radar.Refused
+	}
+	return radar.StandIn
 }

@@ -284,7 +284,7 @@ func (a *acquirer) seize(ctx context.Context, row *Row) (*Lease, *Row) {
 func (a *acquirer) write(ctx context.Context, condition Condition) (lease *Lease, row *Row, sound bool) {
 	now := a.s.f.now()
 	lease = &Lease{s: a.s, kind: a.kind, id: a.id, name: a.name, owner: rand.Text(), End: now.Add(leaseTime)}
-	leased := a.s.sealed(a.name, state{Until: lease.End.UnixMilli(), Owner: lease.owner}, nil, lease.End)
+	leased := a.s.sealed(a.kind, a.name, state{Until: lease.End.UnixMilli(), Owner: lease.owner}, nil, lease.End)
 	old, ok, answered, sent := a.s.update(ctx, loading, leased, condition)
 	if lease.doubtful = !answered; answered && !ok || !sent {
 		lease = nil

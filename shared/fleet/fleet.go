@@ -238,7 +238,7 @@ func (s *Session) name(kind Kind, id string) string { return nameRow(s.seal.Load
 // open reads an item, see [openRow] and [memory.check].
 func (s *Session) open(kind Kind, name string, item *Item) (row *Row, sound bool) {
 	now := s.f.now()
-	row, sound = openRow(s.seal.Load().of(kind), kind, name, item, now)
+	row, sound = openRow(s.seal.Load(), kind, name, item, now)
 	return row, s.f.memory.check(name, row, sound, now)
 }
 
@@ -253,9 +253,9 @@ func (s *Session) sealedValue(name, owner string, generation int64, value []byte
 }
 
 // sealed returns the item of a row in state st, see [sealRow].
-func (s *Session) sealed(name string, st state, pointer []byte, keep time.Time) Item {
+func (s *Session) sealed(kind Kind, name string, st state, pointer []byte, keep time.Time) Item {
 	st.Written = s.f.now().UnixMilli()
-	return sealRow(s.seal.Load(), name, st, pointer, keep)
+	return sealRow(s.seal.Load(), kind, name, st, pointer, keep)
 }
 
 // next returns the generation of a write of a row after the one that was read.

@@ -19,7 +19,7 @@ func FuzzRow(f *testing.F) {
 	}
 	now := time.UnixMilli(1_000_000)
 	name := nameRow(s, TokenRow, "a")
-	good := sealRow(s, name, state{Until: now.UnixMilli() + 1000, Failures: 1, Note: []byte("why")}, nil, now)
+	good := sealRow(s, TokenRow, name, state{Until: now.UnixMilli() + 1000, Failures: 1, Note: []byte("why")}, nil, now)
 	good.Value = s.close(name, partValue, encode(pointer{"pointer", 1}))
 	f.Add(name, good.Until, good.Owner, good.State, good.Value)
 	f.Add(name, good.Until, good.Owner, good.State, []byte(nil))

@@ -113,7 +113,7 @@ func later(a, b time.Time) time.Time {
 // write writes the row only if the lease still holds.
 func (l *Lease) write(ctx context.Context, st state, pointer []byte, keep time.Time) bool {
 	l.generation = st.Generation
-	item := l.s.sealed(l.name, st, pointer, keep)
+	item := l.s.sealed(l.kind, l.name, st, pointer, keep)
 	_, ok, _, _ := l.s.update(ctx, finishing, item, owned(l.owner, l.s.f.now()))
 	if ok {
 		l.s.open(l.kind, l.name, &item)

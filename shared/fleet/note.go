@@ -120,13 +120,7 @@ func (c *changer) try(ctx context.Context, current *Item) (*Last, bool) {
 		}
 		return c.try(ctx, last.row.item)
 	}
-	now := c.s.f.now()
-	keep := now
-	if c.kind == HistoryRow {
-		keep = now.Add(historyKept)
-	}
-	next := state{Until: 1, Note: changed, Generation: c.s.next(c.name, row.generation), Written: now.UnixMilli()}
-	item := sealRow(c.s.seal.Load().of(c.kind), c.name, next, nil, keep)
+	item := c.s.sealed(c.kind, c.name, state{Until: 1, Note: changed, Generation: c.s.next(c.name, row.generation)}, nil, c.s.f.now())
 	old, ok, answered, _ := c.s.update(ctx, c.purpose, item, row.like())
 	switch {
 	case !answered:

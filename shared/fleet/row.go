@@ -96,7 +96,10 @@ type state struct {
 
 // sealRow returns the item of a row in state s. pointer leads to its value; nil: the row's is
 // kept.
-func sealRow(key *seal, name string, s state, pointer []byte, keep time.Time) Item {
+func sealRow(key *seal, kind Kind, name string, s state, pointer []byte, keep time.Time) Item {
+	if kind == HistoryRow {
+		key, keep = key.lasting(), keep.Add(historyKept)
+	}
 	s.Digest = digest(pointer)
 	return Item{
 		Name: name, Until: s.Until, Owner: s.Owner,
@@ -111,6 +114,9 @@ func sealRow(key *seal, name string, s state, pointer []byte, keep time.Time) It
 func openRow(key *seal, kind Kind, name string, item *Item, now time.Time) (row *Row, sound bool) {
 	if item == nil || item.Name == "" {
 		return &Row{item: &Item{}}, true
+	}
+	if kind == HistoryRow {
+		key = key.lasting()
 	}
 	row = &Row{item: item}
 	var s state

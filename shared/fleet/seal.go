@@ -138,12 +138,9 @@ func (s *seal) name(kind byte, id string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// of returns the seal of the rows of a kind. A history is kept for longer than any epoch's key: its
-// key is made of that of the names, which is handed on.
-func (s *seal) of(kind Kind) *seal {
-	if kind != HistoryRow {
-		return s
-	}
+// lasting returns the seal of rows that are kept for longer than any epoch's key: its key is made of
+// that of the names, which is handed on.
+func (s *seal) lasting() *seal {
 	key, err := hkdf.Expand(sha256.New, s.names, "token vendor: histories", keyBytes)
 	if err != nil {
 		panic("internal error: impossible: " + err.Error())

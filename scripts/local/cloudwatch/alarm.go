@@ -20,7 +20,7 @@ type Alarm struct {
 	Scale float64
 	// Period is in seconds. Of the last Periods, so many as Datapoints must be above or below.
 	Period, Periods, Datapoints int
-	Threshold       float64
+	Threshold                   float64
 	// Less: it fires below the threshold; else at it and above.
 	Less bool
 	// Missing is what a period without data counts as: breaching, notBreaching or ignore.
