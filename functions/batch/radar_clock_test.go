@@ -106,6 +106,9 @@ func TestRadarUseNotedLater(t *testing.T) {
 
 // Clients whose server hangs do not keep the radar from the others.
 func TestRadarHungServerStarvesOthers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of TLS connections")
+	}
 	run(t, func(t *testing.T, r *harness) {
 		r.clients = nil
 		for i := range 40 {

@@ -67,6 +67,9 @@ func TestRadarOpaqueWithoutExpiresIn(t *testing.T) {
 
 // A server that needs some seconds is not broken because the run ends.
 func TestRadarCutProbesOfVariousLength(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of TLS connections")
+	}
 	run(t, func(t *testing.T, r *harness) {
 		r.clients = nil
 		for i := range 120 {

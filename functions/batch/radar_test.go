@@ -102,6 +102,9 @@ func (r *harness) breakages() []string {
 // several environments. A client that works is neither reported nor troubled: a run makes an
 // exchange only if less than half of a token's life is left.
 func TestRadarReportsEveryBreakageOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("thousands of TLS connections")
+	}
 	run(t, func(t *testing.T, r *harness) {
 		r.watched("unused", nil)
 		r.tick(r.h, `{"radar": true, "time": "`+r.Now().AddDate(0, 0, -91).UTC().Format(time.RFC3339)+`"}`)
