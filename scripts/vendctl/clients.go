@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -226,6 +227,11 @@ func readInput(cmd *cobra.Command, name string) (text []byte, err error) {
 		return io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxInput))
 	}
 	if text, err = os.ReadFile(name); err != nil { //nolint:gosec // the user names it
+		// The name may be a secret or a document that was given in the place of one.
+		var failure *fs.PathError
+		if errors.As(err, &failure) {
+			err = fmt.Errorf("%w (give the name of a file, or - for standard input)", failure.Err)
+		}
 		return nil, fmt.Errorf("the file: %w", err)
 	}
 	return text, nil

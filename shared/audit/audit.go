@@ -91,6 +91,8 @@ type Event struct {
 	ClaimID string
 	// DryRun means that the caller asked for the decision only, and for no token.
 	DryRun bool
+	// Ahead means that the token was fetched ahead, so that no caller got it now.
+	Ahead bool
 
 	// Ask is the requested token; the zero value if the request was refused.
 	ask.Ask

@@ -44,6 +44,7 @@ func (e *Event) json(version string) []byte {
 	l.always("client", e.Client)
 	l.given("claim_id", e.ClaimID)
 	l.flag("dry_run", e.DryRun)
+	l.flag("ahead", e.Ahead)
 	l.name("allowed")
 	l.text = strconv.AppendBool(l.text, e.Allowed)
 	l.given("mode", e.Mode)

@@ -49,7 +49,7 @@ func (r *recorder) event(d *decision) *audit.Event {
 	e := &d.event
 	*e = audit.Event{
 		Type: audit.Decision, Time: d.begun, Duration: r.cfg.Now().Sub(d.begun),
-		Origin: d.Origin, Caller: d.Caller, RequestID: d.RequestID, Client: d.Client, ClaimID: d.claimID, DryRun: d.DryRun, Ask: d.Ask,
+		Origin: d.Origin, Caller: d.Caller, RequestID: d.RequestID, Client: d.Client, ClaimID: d.claimID, DryRun: d.DryRun, Ahead: d.prefetch, Ask: d.Ask,
 		Mode: d.mode, Rule: d.verdict.Rule, WouldDeny: d.verdict.WouldDeny, Nearest: d.verdict.Nearest, Failed: d.verdict.Failed,
 		GrantedScope: d.excess,
 	}

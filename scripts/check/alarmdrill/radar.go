@@ -21,8 +21,8 @@ const (
 	// watchedClients are the clients that the radar examines, beside those of the stack.
 	watchedClients = 200
 	// runs of the radar are runInterval of its own clock apart.
-	runs        = 18
-	runInterval = 4 * time.Hour
+	runs        = 9
+	runInterval = 8 * time.Hour
 )
 
 // breakage is a way in which a client is broken. event is what the radar tells of it.

@@ -216,7 +216,7 @@ var (
 )
 
 // language is the words of CloudWatch Logs Insights that the queries use.
-const language = "filter fields stats sort display by as desc asc and like ispresent now max latest count count_distinct fromMillis "
+const language = "filter fields stats sort display by as desc asc and not like ispresent ahead now max latest count count_distinct fromMillis "
 
 // query returns how many lines the filter of a query selects. Every other name in it must be a field
 // of one of them.
@@ -259,7 +259,7 @@ func query(q cloudwatch.Query, lines []line) (selected int, err error) {
 var (
 	equals  = regexp.MustCompile(`^(\w+) = "([^"]*)"$`)
 	like    = regexp.MustCompile(`^(\w+) like "([^"]*)"$`)
-	present = regexp.MustCompile(`^ispresent\((\w+)\)$`)
+	present = regexp.MustCompile(`^(not )?ispresent\((\w+)\)$`)
 )
 
 // selects evaluates one condition of a query.
@@ -271,7 +271,7 @@ func selects(text string, l line) (bool, error) {
 		return strings.Contains(l.text(found[1]), found[2]), nil
 	}
 	if found := present.FindStringSubmatch(text); found != nil {
-		return l.has(found[1]), nil
+		return l.has(found[2]) == (found[1] == ""), nil
 	}
 	if field, ok := strings.CutSuffix(text, " > now()"); ok {
 		value, _ := l[field].(float64)

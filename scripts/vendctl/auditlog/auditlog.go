@@ -30,6 +30,7 @@ type Line struct {
 	Nearest      string    `json:"nearest_rule"`
 	Failed       string    `json:"failed"`
 	Outcome      string    `json:"outcome"`
+	Ahead        bool      `json:"ahead"`
 	Status       int       `json:"status"`
 	Error        string    `json:"error"`
 	Detail       string    `json:"detail"`
@@ -43,10 +44,11 @@ type Line struct {
 	Raw json.RawMessage `json:"-"`
 }
 
-// Asked reports whether a caller asked for the token. The vendor asks itself for its first request
-// and for the radar, and tries a second credential (shadow). Nobody gets these tokens.
+// Asked reports whether a caller asked for the token. The vendor asks itself for its first request,
+// for the radar and for orders of jobs, and tries a second credential (shadow). Nobody gets these
+// tokens.
 func (l *Line) Asked() bool {
-	return l.Type == "decision" && l.Source != "prefetch" && l.Source != "radar"
+	return l.Type == "decision" && !l.Ahead && l.Source != "prefetch" && l.Source != "radar"
 }
 
 // Query says which lines are read. Empty members restrict nothing.

@@ -211,3 +211,21 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// Only a decision about a caller's own request has a holder.
+func TestAsked(t *testing.T) {
+	for text, want := range map[string]bool{
+		`{"schema":1,"type":"decision","source":"rest","caller":"aws:1:role/a"}`:               true,
+		`{"schema":1,"type":"decision","source":"direct","claim_id":"c"}`:                      true,
+		`{"schema":1,"type":"decision","source":"schedule","caller":"deliver:a"}`:              true,
+		`{"schema":1,"type":"decision","source":"sqs","caller":"source:queue/a","ahead":true}`: false,
+		`{"schema":1,"type":"decision","source":"direct","caller":"direct:jobs","ahead":true}`: false,
+		`{"schema":1,"type":"decision","source":"radar"}`:                                      false,
+		`{"schema":1,"type":"shadow","source":"rest"}`:                                         false,
+	} {
+		var l auditlog.Line
+		if err := json.Unmarshal([]byte(text), &l); err != nil || l.Asked() != want {
+			t.Errorf("%s: got %t, error %v; want %t", text, l.Asked(), err, want)
+		}
+	}
+}

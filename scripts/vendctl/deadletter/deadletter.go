@@ -45,6 +45,8 @@ const (
 	wait = time.Second
 	// batchSize is the largest number of messages in a request.
 	batchSize = 10
+	// callMargin is what must be left of hidden to put an order back.
+	callMargin = time.Minute
 	// callTimeout is for the calls that an interrupt must not stop halfway.
 	callTimeout = 10 * time.Second
 )
@@ -56,6 +58,9 @@ type Queue struct {
 	// URL is that of the queue, Orders that of the queue of orders; empty: there is none.
 	URL, Orders string
 
+	// done are the ids that orders had which were put back: the function may have put one here
+	// twice.
+	done map[string]bool
 	// sent are the ids of the orders that were put back. One that fails again must not be put
 	// back again, and so on for ever.
 	sent map[string]bool
@@ -76,6 +81,7 @@ type Message struct {
 	Left string
 
 	body, handle string
+	received     time.Time
 	attributes   map[string]types.MessageAttributeValue
 	gone         bool
 }
@@ -135,7 +141,7 @@ func (q *Queue) receive(ctx context.Context) ([]*Message, error) {
 func (q *Queue) read(in types.Message) *Message {
 	m := &Message{
 		ID: aws.ToString(in.MessageId), OrderID: aws.ToString(in.MessageId), Client: clientOf(aws.ToString(in.Body)),
-		body: aws.ToString(in.Body), handle: aws.ToString(in.ReceiptHandle),
+		body: aws.ToString(in.Body), handle: aws.ToString(in.ReceiptHandle), received: time.Now(),
 	}
 	if ms, err := strconv.ParseInt(in.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)], 10, 64); err == nil {
 		m.Sent = time.UnixMilli(ms).UTC()
@@ -187,17 +193,27 @@ func (q *Queue) Redrive(ctx context.Context, m *Message) error {
 		return errors.New("there is no queue of orders")
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case time.Since(m.received.Round(0)) > hidden-callMargin:
+		return errors.New("message " + m.ID + " was read minutes ago, and another reader may have it: run the command again")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
+	if q.done[m.OrderID] {
+		return q.remove(ctx, m)
+	}
 	sent, err := q.API.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.Orders, MessageBody: &m.body, MessageAttributes: m.attributes})
 	if err != nil {
 		return problem("message "+m.ID+" is still in the dead-letter queue: the queue of orders", err)
 	}
 	if q.sent == nil {
-		q.sent = make(map[string]bool)
+		q.sent, q.done = make(map[string]bool), make(map[string]bool)
 	}
-	q.sent[aws.ToString(sent.MessageId)] = true
+	q.sent[aws.ToString(sent.MessageId)], q.done[m.OrderID] = true, true
+	return q.remove(ctx, m)
+}
+
+// remove deletes a message whose order was put back.
+func (q *Queue) remove(ctx context.Context, m *Message) error {
 	if _, err := q.API.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &q.URL, ReceiptHandle: &m.handle}); err != nil {
 		return problem("message "+m.ID+" was put back, and is in the dead-letter queue as well: delete it there, or the order is done twice: the dead-letter queue", err)
 	}
