@@ -22,7 +22,7 @@ import (
 	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/policy"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token/tokentest"
 )
 
@@ -111,7 +111,7 @@ func (r *harness) skewed(by time.Duration) *handler {
 	cfg.Exchanger, cfg.Now = oauth.NewExchanger(oauth.ExchangerConfig{Now: now}), now
 	cfg.Fleet = fleet.New(fleet.Config{Table: &r.Table, Keys: &r.Keys, Count: cfg.Count, Patience: patience, Now: now})
 	if text := r.policy; text != "" {
-		cfg.Policy = func(context.Context, bool) (*policy.Policy, error) { return policy.Parse([]byte(text)) }
+		cfg.Policy = func(context.Context, bool) (secret.Secret, error) { return tokentest.PolicySecret(text), nil }
 	}
 	return &handler{
 		orders: orders{vendor: realVendor(cfg), fleet: cfg.Fleet, bus: r.bus, count: cfg.Count, now: now, log: slog.New(slog.NewJSONHandler(r.logs, nil))},

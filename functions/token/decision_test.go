@@ -16,8 +16,9 @@ import (
 	"time"
 
 	"tokenvendor/shared/oauth"
-	"tokenvendor/shared/policy"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
 )
 
 // A Function URL has no stage variables, so that its alias is the proof. The alias proves no
@@ -92,10 +93,10 @@ func newPolicyEnv(t *testing.T) *policyEnv {
 		return time.Now().Add(p.offset)
 	}
 	cfg.Exchanger = oauth.NewExchanger(oauth.ExchangerConfig{Now: cfg.Now})
-	cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
+	cfg.Policy = func(context.Context, bool) (secret.Secret, error) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return policy.Parse(p.text)
+		return tokentest.PolicySecret(string(p.text)), nil
 	}
 	g := closedGate()
 	g.urlAlias = "url"

@@ -23,8 +23,8 @@ import (
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/oauth"
-	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 )
 
@@ -101,21 +101,12 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 }
 
 // policyReader returns a function that reads the policy from the secret; nil if name is empty.
-func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bool) (*policy.Policy, error) {
+func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bool) (secret.Secret, error) {
 	if name == "" {
 		return nil
 	}
-	return func(ctx context.Context, once bool) (*policy.Policy, error) {
-		secret, err := secrets.ReadSecret(ctx, name, once)
-		if err != nil {
-			return nil, err
-		}
-		parsed, err := policy.Parse(secret.Text)
-		var document *policy.DocumentError
-		if errors.As(err, &document) {
-			document.Version = secret.Version
-		}
-		return parsed, err
+	return func(ctx context.Context, once bool) (secret.Secret, error) {
+		return secrets.ReadSecret(ctx, name, once)
 	}
 }
 

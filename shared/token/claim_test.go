@@ -19,7 +19,7 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/policy"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 	"tokenvendor/shared/token/tokentest"
 )
@@ -178,7 +178,7 @@ func TestPolicyDecidesClaims(t *testing.T) {
 		var lines []audit.Event
 		text := onlyA
 		v := env.Environment(func(cfg *token.Config) {
-			cfg.Policy = func(context.Context, bool) (*policy.Policy, error) { return policy.Parse([]byte(text)) }
+			cfg.Policy = func(context.Context, bool) (secret.Secret, error) { return tokentest.PolicySecret(text), nil }
 			cfg.Audit = func(e *audit.Event) error { lines = append(lines, *e); return nil }
 		})
 		env.Vendors = append(env.Vendors, v)
@@ -404,8 +404,8 @@ func TestOrderCarriesWhatTheDocumentStates(t *testing.T) {
 		tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
 			v := env.Environment(func(cfg *token.Config) {
 				if test.effect != "" {
-					cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
-						return policy.Parse(fmt.Appendf(nil, rules, test.effect))
+					cfg.Policy = func(context.Context, bool) (secret.Secret, error) {
+						return tokentest.PolicySecret(fmt.Sprintf(rules, test.effect)), nil
 					}
 				}
 			})

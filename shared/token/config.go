@@ -9,8 +9,8 @@ import (
 	"tokenvendor/shared/audit"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
-	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
+	"tokenvendor/shared/secret"
 )
 
 // Clients loads clients by name; see [registry.Registry.Load],
@@ -34,10 +34,10 @@ type Config struct {
 	Environments int
 	// NoteUse is that of [tokensource.Config].
 	NoteUse bool
-	// Policy reads the policy; nil: IAM has decided already (mode iam). once means that the
-	// policy in memory can still be used. Its errors are those of [secret.Reader], or a
-	// [*policy.DocumentError].
-	Policy func(ctx context.Context, once bool) (*policy.Policy, error)
+	// Policy reads the secret with the policy, as a [secret.Reader] does; nil: IAM has decided
+	// already (mode iam). It is parsed when its version changes. once means that the policy in
+	// memory can still be used.
+	Policy func(ctx context.Context, once bool) (secret.Secret, error)
 	// Audit records every decision before a token leaves; nil: nothing is recorded. It may
 	// be called by several goroutines at once.
 	Audit func(*audit.Event) error

@@ -18,7 +18,6 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
@@ -115,23 +114,24 @@ func TestFrozenClientEndsWithinAMinute(t *testing.T) {
 }
 
 func TestUnreadablePolicy(t *testing.T) {
-	_, broken := policy.Parse([]byte("{"))
 	for _, test := range []struct {
 		name string
+		// text and err are what is read.
+		text string
 		err  error
 		// keep is how long the old policy decides; cold is the error without one.
 		keep time.Duration
 		cold fault.Kind
 	}{
-		{"missing", secret.ErrNotFound, 0, fault.Suspended},
-		{"broken", broken, time.Hour, fault.Suspended},
-		{"denied", secret.ErrDenied, 15 * time.Minute, fault.Suspended},
-		{"unavailable", secret.ErrUnavailable, time.Hour, fault.Unavailable},
+		{"missing", "", secret.ErrNotFound, 0, fault.Suspended},
+		{"broken", "{", nil, time.Hour, fault.Suspended},
+		{"denied", "", secret.ErrDenied, 15 * time.Minute, fault.Suspended},
+		{"unavailable", "", secret.ErrUnavailable, time.Hour, fault.Unavailable},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 				env.UsePolicy(onlyA)
-				env.SetPolicy("", test.err)
+				env.SetPolicy(test.text, test.err)
 				env.WantKind(token.Request{Caller: teamA}, test.cold)
 				if env.Reads() != 0 {
 					t.Error("a client was read without a policy")
@@ -139,7 +139,7 @@ func TestUnreadablePolicy(t *testing.T) {
 				env.SetPolicy(onlyA, nil)
 				env.Pass(6 * time.Second)
 				env.MustVend(token.Request{Caller: teamA})
-				env.SetPolicy("", test.err)
+				env.SetPolicy(test.text, test.err)
 				for age := time.Minute; age < 2*time.Hour; age += time.Minute {
 					env.Pass(time.Minute)
 					_, err := env.Vend(token.Request{Caller: teamA})
@@ -297,7 +297,7 @@ func TestClockJumpsDoNotRefreshPolicy(t *testing.T) {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			env.UsePolicy(onlyA)
 			cfg, first := env.Config(), true
-			cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
+			cfg.Policy = func(context.Context, bool) (secret.Secret, error) {
 				text := onlyA
 				if first {
 					first = false
@@ -306,7 +306,7 @@ func TestClockJumpsDoNotRefreshPolicy(t *testing.T) {
 				} else {
 					text = frozen
 				}
-				return policy.Parse([]byte(text))
+				return tokentest.PolicySecret(text), nil
 			}
 			env.Vendor = token.New(cfg)
 			env.WantKind(token.Request{Caller: teamA}, fault.Suspended)

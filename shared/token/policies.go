@@ -34,9 +34,10 @@ type policies struct {
 	cache *cache.Cache[struct{}, *reading]
 }
 
-// reading is a policy with when it was read, and when that was last tried.
+// reading is a version of the policy with when it was read, and when that was last tried.
 type reading struct {
 	policy      *policy.Policy
+	version     string
 	read, tried time.Time
 }
 
@@ -70,21 +71,24 @@ func (p *policies) load(ctx context.Context, last cache.Last[*reading]) (cache.E
 	// Take the time before the read: the process may be frozen while the read is in flight.
 	now := p.cfg.Now()
 	document, err := p.cfg.Policy(ctx, last.Value != nil)
-	next, refresh := &reading{policy: document, read: now, tried: now}, p.cfg.jitter(policyRefresh, 0.8)
+	next, refresh := &reading{version: document.Version, read: now, tried: now}, p.cfg.jitter(policyRefresh, 0.8)
+	switch {
+	case err != nil:
+	case last.Value != nil && document.Version != "" && document.Version == last.Value.version:
+		next.policy = last.Value.policy // a version does not change
+	default:
+		next.policy, err = policy.Parse(document.Text)
+	}
 	if err != nil {
 		if !errors.Is(err, secret.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
 			p.cfg.Count(CountPolicy)
-			var document *policy.DocumentError
-			version := ""
-			if errors.As(err, &document) {
-				version = document.Version
-			}
-			p.cfg.Log.Warn("policy not usable", "version", version, "problem", policyFault(err).Detail)
+			p.cfg.Log.Warn("policy not usable", "version", document.Version, "problem", policyFault(err).Detail)
 		}
 		if last.Value == nil || now.Sub(last.Value.read) >= policyKeep(err) {
 			return cache.Entry[*reading]{}, err
 		}
-		next.policy, next.read, refresh = last.Value.policy, last.Value.read, p.cfg.jitter(policyRetry, 0.5)
+		next.policy, next.version, next.read = last.Value.policy, last.Value.version, last.Value.read
+		refresh = p.cfg.jitter(policyRetry, 0.5)
 	}
 	return cache.Entry[*reading]{Value: next, Refresh: now.Add(refresh), Expire: now.Add(policyLife)}, nil
 }

@@ -5,8 +5,10 @@ package tokentest
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"testing"
@@ -17,7 +19,6 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/policy"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
@@ -270,15 +271,20 @@ func (e *Env) WantCounts(exchanges, failedLogons int) {
 func (e *Env) UsePolicy(text string) {
 	e.SetPolicy(text, nil)
 	cfg := e.Config()
-	cfg.Policy = func(context.Context, bool) (*policy.Policy, error) {
+	cfg.Policy = func(context.Context, bool) (secret.Secret, error) {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		if e.policyReads++; e.policyErr != nil {
-			return nil, e.policyErr
+			return secret.Secret{}, e.policyErr
 		}
-		return policy.Parse([]byte(e.policy))
+		return PolicySecret(e.policy), nil
 	}
 	e.Vendor = token.New(cfg)
+}
+
+// PolicySecret returns a secret with a policy. Its version is a hash of the text.
+func PolicySecret(text string) secret.Secret {
+	return secret.Secret{Text: []byte(text), Version: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(text)))}
 }
 
 // SetPolicy replaces the policy, or the error of reading it.
