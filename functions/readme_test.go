@@ -131,10 +131,10 @@ func TestPolicyTable(t *testing.T) {
 	var code []string
 	for _, f := range inDir(t, "shared/policy") {
 		ast.Inspect(f.syntax, func(node ast.Node) bool {
-			// r.known(members, path, names...)
-			if call, ok := node.(*ast.CallExpr); ok && len(call.Args) > 2 {
+			// r.known(members, names...)
+			if call, ok := node.(*ast.CallExpr); ok && len(call.Args) > 1 {
 				if method, ok := call.Fun.(*ast.SelectorExpr); ok && method.Sel.Name == "known" {
-					for _, name := range call.Args[2:] {
+					for _, name := range call.Args[1:] {
 						code = append(code, literals(name)...)
 					}
 				}

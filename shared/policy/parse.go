@@ -1,12 +1,13 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
+	"tokenvendor/shared/policy/index"
 	"tokenvendor/shared/strictjson"
 )
 
@@ -19,14 +20,12 @@ const (
 	maxName     = 63
 )
 
+// A rule's position fits into an index.Set.
+const _ = uint(index.SetSize - maxRules)
+
 // DocumentError lists all problems of a policy document, sorted. It contains names of
 // members but no values.
-type DocumentError struct {
-	Problems []string
-	// Version is the version of the secret that holds the document; empty: not known. Parse does
-	// not set it.
-	Version string
-}
+type DocumentError struct{ Problems []string }
 
 // Error implements error.
 func (e *DocumentError) Error() string { return "bad policy: " + strings.Join(e.Problems, "; ") }
@@ -44,57 +43,78 @@ func (e *DocumentError) Error() string { return "bad policy: " + strings.Join(e.
 // empty list of scopes allows none; the same applies to resources. Clients in freeze are
 // always denied. Unknown members are errors. The error is a [*DocumentError].
 func Parse(text []byte) (*Policy, error) {
-	r := &reader{}
-	p := r.policy(text)
-	if len(r.problems) > 0 {
+	r := &reader{rule: -1}
+	r.policy.fields[len(fields)-1].patterns.URI = true
+	if r.document(text); len(r.problems) > 0 {
 		slices.Sort(r.problems)
 		return nil, &DocumentError{Problems: slices.Compact(r.problems)}
 	}
-	return p, nil
+	return &r.policy, nil
 }
 
-// reader reads a document and collects its problems.
-type reader struct{ problems []string }
+// reader reads a document into policy and collects its problems.
+type reader struct {
+	policy   Policy
+	problems []string
+	// rule is the rule that is read; -1: none.
+	rule int
+}
 
-func (r *reader) add(member, problem string) { r.problems = append(r.problems, member+" "+problem) }
+func (r *reader) add(member, problem string) {
+	if r.rule >= 0 {
+		member = fmt.Sprintf("rules[%d].%s", r.rule, member)
+	}
+	r.problems = append(r.problems, member+" "+problem)
+}
 
-func (r *reader) policy(text []byte) *Policy {
+func (r *reader) document(text []byte) {
 	if len(text) > maxDocument {
 		r.add("the policy", "is larger than 64 KiB")
-		return nil
+		return
 	}
 	// Rules are parsed one by one, so that an error in one does not hide those of others.
 	members, err := strictjson.Object(text, strictjson.Limits{Depth: 5, Members: 8 * maxRules, Outer: true})
 	if err != nil {
 		r.add("the policy", strictjson.Problem(err, text))
-		return nil
+		return
 	}
-	r.known(members, "", "effect", "freeze", "rules")
-	p := &Policy{effect: r.effect(members["effect"])}
+	r.known(members, "effect", "freeze", "rules")
+	r.policy.effect = r.effect(members["effect"])
 	if raw, ok := members["freeze"]; ok {
-		p.freeze = r.patterns(raw, "freeze", true, clientPattern)
+		for _, p := range r.patterns(raw, "freeze", true, clientPattern) {
+			r.policy.freeze.Add(p, 0)
+		}
+		r.policy.freeze.Sort()
 	}
-	var list []json.RawMessage
 	raw, ok := members["rules"]
-	switch {
+	switch list, short := elements(raw, maxRules); {
 	case !ok:
 		r.add("rules", "is missing")
-	case json.Unmarshal(raw, &list) != nil || list == nil:
+	case !isList(raw):
 		r.add("rules", "must be a list")
-	case len(list) > maxRules:
+	case !short:
 		r.add("rules", "has more than 500 rules")
 	default:
-		p.rules = r.rules(list)
+		r.rules(list)
 	}
-	return p
+}
+
+func isList(value json.RawMessage) bool { return len(value) > 0 && value[0] == '[' }
+
+// elements returns the elements of a list; short means that they are at most so many.
+func elements(value json.RawMessage, most int) (list []json.RawMessage, short bool) {
+	if isList(value) && len(bytes.TrimSpace(value[1:len(value)-1])) == 0 {
+		return nil, true
+	}
+	return strictjson.Elements(value, most)
 }
 
 // known reports unknown members: a misspelled member would change what the rule allows
 // without an error.
-func (r *reader) known(members map[string]json.RawMessage, path string, names ...string) {
-	for _, name := range slices.Sorted(maps.Keys(members)) {
+func (r *reader) known(members map[string]json.RawMessage, names ...string) {
+	for name := range members {
 		if !slices.Contains(names, name) {
-			r.add(path+strictjson.Quote(name), "is not known here")
+			r.add(strictjson.Quote(name), "is not known here")
 		}
 	}
 }
@@ -111,85 +131,89 @@ func (r *reader) effect(raw json.RawMessage) Effect {
 	return Enforce
 }
 
-func (r *reader) rules(list []json.RawMessage) []rule {
-	rules, names := make([]rule, 0, len(list)), make(map[string]bool)
+func (r *reader) rules(list []json.RawMessage) {
+	names := make(map[string]bool)
+	r.policy.names = make([]string, len(list))
 	for i, raw := range list {
-		path := fmt.Sprintf("rules[%d].", i)
-		members, err := strictjson.Object(raw, strictjson.Limits{})
+		// A nested object is refused as the value of any member.
+		members, err := strictjson.Object(raw, strictjson.Limits{Outer: true})
 		if err != nil {
-			r.add(strings.TrimSuffix(path, "."), strictjson.Problem(err, raw))
+			r.add(fmt.Sprintf("rules[%d]", i), strictjson.Problem(err, raw))
 			continue
 		}
-		rule := r.rule(members, path)
-		if names[rule.name] && rule.name != "" {
-			r.add(path+"name", "is the name of another rule too")
+		r.rule = i
+		name := r.name(members["name"])
+		if names[name] && name != "" {
+			r.add("name", "is the name of another rule too")
 		}
-		names[rule.name] = true
-		rules = append(rules, rule)
+		names[name], r.policy.names[i] = true, name
+		r.policy.all.Add(i)
+		r.members(members)
+		r.rule = -1
 	}
-	return rules
+	for i := range r.policy.fields {
+		r.policy.fields[i].patterns.Sort()
+	}
 }
 
-func (r *reader) rule(members map[string]json.RawMessage, path string) rule {
-	r.known(members, path, "name", "callers", "caller_ids", "clients", "scopes", "resources")
-	out := rule{name: r.name(members["name"], path+"name")}
-	for _, m := range []struct {
-		name  string
-		to    *[]pattern
-		any   *bool // set if the member is missing; nil: the member is required
-		empty bool  // the list may be empty
-		read  func(string) (pattern, string)
+// members reads the members of the rule except its name.
+func (r *reader) members(members map[string]json.RawMessage) {
+	r.known(members, "name", "callers", "caller_ids", "clients", "scopes", "resources")
+	for i, m := range [len(fields)]struct {
+		name     string
+		read     func(string) (pattern, problem string)
+		required bool
+		empty    bool // the list may be empty
 	}{
-		{"callers", &out.callers, nil, false, callerPattern},
-		{"caller_ids", &out.callerIDs, &out.anyCallerID, false, callerID},
-		{"clients", &out.clients, nil, false, clientPattern},
-		{"scopes", &out.scopes, &out.anyScope, true, scopePattern},
-		{"resources", &out.resources, &out.anyResource, true, resourcePattern},
+		{name: "clients", read: clientPattern, required: true},
+		{name: "callers", read: callerPattern, required: true},
+		{name: "caller_ids", read: callerID},
+		{name: "scopes", read: scopePattern, empty: true},
+		{name: "resources", read: resourcePattern, empty: true},
 	} {
 		raw, ok := members[m.name]
+		field := &r.policy.fields[i]
 		switch {
 		case ok:
-			*m.to = r.patterns(raw, path+m.name, m.empty, m.read)
-		case m.any != nil:
-			*m.any = true
+			for _, p := range r.patterns(raw, m.name, m.empty, m.read) {
+				field.patterns.Add(p, r.rule)
+			}
+		case m.required:
+			r.add(m.name, "is missing")
 		default:
-			r.add(path+m.name, "is missing")
+			field.open.Add(r.rule)
 		}
 	}
-	return out
 }
 
-func (r *reader) name(raw json.RawMessage, member string) string {
+func (r *reader) name(raw json.RawMessage) string {
 	text, ok := "", false
 	if raw != nil {
 		text, ok = strictjson.String(raw)
 	}
 	const ends, grammar = letters + digits, letters + digits + "._-"
-	if !ok || text == "" || len(text) > maxName || !only(text, grammar) || !only(text[:1]+text[len(text)-1:], ends) {
-		r.add(member, "must be 1 to 63 of the characters a-z A-Z 0-9 . _ - and begin and end with a letter or digit")
+	if !ok || text == "" || len(text) > maxName || !only(text, grammar) || !only(text[:1], ends) || !only(text[len(text)-1:], ends) {
+		r.add("name", "must be 1 to 63 of the characters a-z A-Z 0-9 . _ - and begin and end with a letter or digit")
 		return ""
 	}
 	return text
 }
 
 // patterns reads a list of patterns. read parses one of them and returns its problem, or "".
-func (r *reader) patterns(raw json.RawMessage, member string, empty bool, read func(string) (pattern, string)) []pattern {
-	var list []json.RawMessage
-	switch err := json.Unmarshal(raw, &list); {
-	case err != nil || list == nil:
+func (r *reader) patterns(raw json.RawMessage, member string, empty bool, read func(string) (pattern, problem string)) []string {
+	list, short := elements(raw, maxItems)
+	switch {
+	case !isList(raw):
 		r.add(member, "must be a list of strings")
-		return nil
+	case !short:
+		r.add(member, "has more than 100 elements")
 	case len(list) == 0 && !empty:
 		r.add(member, "must not be empty")
-	case len(list) > maxItems:
-		r.add(member, "has more than 100 elements")
-		return nil
 	}
-	patterns := make([]pattern, 0, len(list))
+	patterns := make([]string, 0, len(list))
 	for _, raw := range list {
 		text, ok := strictjson.String(raw)
-		var p pattern
-		var problem string
+		var p, problem string
 		switch {
 		case !ok:
 			problem = "must be a list of strings"

@@ -2,11 +2,11 @@
 // that allow; what no rule allows is denied, and so is everything if the document is missing
 // or invalid. [Parse] describes the document, and [Policy.Decide] the decision.
 //
-// The package does no I/O and has no state. It imports only the standard library and
-// strictjson.
+// The package does no I/O and has no state. It imports only the standard library,
+// strictjson and index.
 package policy
 
-import "slices"
+import "tokenvendor/shared/policy/index"
 
 // Effect is what a policy does with requests that no rule allows.
 type Effect string
@@ -23,17 +23,19 @@ const (
 // Policy and the zero Policy deny everything.
 type Policy struct {
 	effect Effect
-	freeze []pattern
-	rules  []rule
+	freeze index.Index
+	// names are those of the rules, in the document's order; all has all rules.
+	names []string
+	all   index.Set
+	// fields have the members of all rules, in the order in which they are compared.
+	fields [len(fields)]field
 }
 
-// rule allows queries that match all of its fields.
-type rule struct {
-	name                                           string
-	clients, callers, callerIDs, scopes, resources []pattern
-	// An optional field restricts nothing only if its flag is set, so that the zero value
-	// allows nothing.
-	anyCallerID, anyScope, anyResource bool
+// field is one member of all rules. A rule without patterns allows nothing, unless it is open.
+type field struct {
+	patterns index.Index
+	// open are the rules in which the member is missing and restricts nothing.
+	open index.Set
 }
 
 // Query is a request for a token. No character of its texts has a special meaning, because
@@ -76,62 +78,47 @@ func (p *Policy) Effect() Effect {
 
 // Decide returns the decision about q. The first rule that matches all of q allows it. The
 // nearest rule is the first of those that matched the most fields in the order of
-// [Decision].Failed.
+// [Decision].Failed. Decide does not allocate, and takes hardly longer with many rules than
+// with few.
 func (p *Policy) Decide(q Query) Decision {
 	if p == nil || p.effect == "" {
 		return Decision{}
 	}
-	if anyMatches(p.freeze, q.Client) {
+	var frozen index.Set
+	if p.freeze.Search(q.Client, &frozen); frozen != (index.Set{}) {
 		return Decision{Failed: "freeze"}
 	}
-	nearest, most := -1, -1
-	for i := range p.rules {
-		matched := p.rules[i].matched(q)
-		if matched == len(fields) {
-			return Decision{Allowed: true, Rule: p.rules[i].name}
+	candidates := p.all
+	for i, texts := range [len(fields)][]string{{q.Client}, {q.Caller}, {q.CallerID}, q.Scope, q.Resource} {
+		left := p.fields[i].allowing(texts, candidates)
+		if left == (index.Set{}) {
+			return p.refusal(candidates, fields[i])
 		}
-		if matched > most {
-			nearest, most = i, matched
-		}
+		candidates = left
 	}
+	first, _ := candidates.First()
+	return Decision{Allowed: true, Rule: p.names[first]}
+}
+
+// allowing returns those of candidates that allow all texts.
+func (f *field) allowing(texts []string, candidates index.Set) index.Set {
+	if candidates.Within(&f.open) {
+		return candidates
+	}
+	for _, text := range texts {
+		found := f.open
+		f.patterns.Search(text, &found)
+		candidates.Intersect(&found)
+	}
+	return candidates
+}
+
+// refusal returns the decision about a query that no rule allows. nearest are the rules that
+// matched all fields before failed.
+func (p *Policy) refusal(nearest index.Set, failed string) Decision {
 	d := Decision{Allowed: p.effect == Audit, WouldDeny: p.effect == Audit}
-	if nearest >= 0 {
-		d.Nearest, d.Failed = p.rules[nearest].name, fields[most]
+	if rule, ok := nearest.First(); ok {
+		d.Nearest, d.Failed = p.names[rule], failed
 	}
 	return d
-}
-
-// matched returns how many of the fields match, up to the first that does not.
-func (r *rule) matched(q Query) int {
-	switch {
-	case !anyMatches(r.clients, q.Client):
-		return 0
-	case !anyMatches(r.callers, q.Caller):
-		return 1
-	case !r.anyCallerID && !anyMatches(r.callerIDs, q.CallerID):
-		return 2
-	case !r.anyScope && !allMatch(r.scopes, q.Scope, pattern.matches):
-		return 3
-	case !r.anyResource && !allMatch(r.resources, q.Resource, pattern.matchesURI):
-		return 4
-	}
-	return len(fields)
-}
-
-func anyMatches(patterns []pattern, text string) bool {
-	for _, p := range patterns {
-		if p.matches(text) {
-			return true
-		}
-	}
-	return false
-}
-
-func allMatch(patterns []pattern, texts []string, matches func(pattern, string) bool) bool {
-	for _, text := range texts {
-		if !slices.ContainsFunc(patterns, func(p pattern) bool { return matches(p, text) }) {
-			return false
-		}
-	}
-	return true
 }
