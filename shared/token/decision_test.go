@@ -87,6 +87,27 @@ func TestGrantedScopeBeyondRuleIsDenied(t *testing.T) {
 	})
 }
 
+// TestPolicyAllocatesNothingForCachedToken compares hits with and without a policy.
+func TestPolicyAllocatesNothingForCachedToken(t *testing.T) {
+	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+		r := token.Request{Client: "billing", Caller: teamA}
+		hit := func() float64 {
+			env.MustVend(r)
+			read := tokentest.Read(r)
+			return testing.AllocsPerRun(100, func() {
+				if g, err := env.Vendor.Vend(t.Context(), read); err != nil || g.Outcome != tokensource.Hit {
+					t.Fatalf("got %v, error %v, want a hit", g.Outcome, err)
+				}
+			})
+		}
+		without := hit()
+		env.UsePolicy(onlyA)
+		if with := hit(); with > without {
+			t.Errorf("got %v allocations with a policy and %v without, want no more", with, without)
+		}
+	})
+}
+
 // TestFrozenClientEndsWithinAMinute: This holds for an idle environment too. The client
 // works again as fast.
 func TestFrozenClientEndsWithinAMinute(t *testing.T) {

@@ -32,6 +32,8 @@ const (
 type policies struct {
 	cfg   Config
 	cache *cache.Cache[struct{}, *reading]
+	// loader is the method load as a value, which would take memory at each request.
+	loader func(context.Context, cache.Last[*reading]) (cache.Entry[*reading], error)
 }
 
 // reading is a version of the policy with when it was read, and when that was last tried.
@@ -46,14 +48,16 @@ func newPolicies(cfg Config) *policies {
 	if cfg.Policy == nil {
 		return nil
 	}
-	return &policies{cfg: cfg, cache: cache.New[struct{}](cache.Config[*reading]{Now: cfg.Now, OnError: func(error, int, bool) cache.Reaction {
+	p := &policies{cfg: cfg, cache: cache.New[struct{}](cache.Config[*reading]{Now: cfg.Now, OnError: func(error, int, bool) cache.Reaction {
 		return cache.Reaction{Backoff: cfg.jitter(policyBackoff, 0.2), Keep: -1}
 	}})}
+	p.loader = p.load
+	return p
 }
 
 // current returns the policy. Without one no caller is allowed anything.
 func (p *policies) current(ctx context.Context) (*reading, error) {
-	r, _, err := p.cache.Get(ctx, struct{}{}, p.fresh, p.load)
+	r, _, err := p.cache.Get(ctx, struct{}{}, p.fresh, p.loader)
 	if err != nil {
 		return nil, policyFault(err).InBackoff(err, p.cfg.Now())
 	}

@@ -75,7 +75,7 @@ type group struct {
 	// starts is nil if there are few segments. Otherwise they are sorted by the rarest of their
 	// pairs, see [pairsOf], and starts[p] is where those of pair p begin. Those without a pair
 	// are the last ones.
-	starts *[SetSize + 1]uint16
+	starts *[SetSize + 1]uint32
 }
 
 // segment is a segment of a pattern from its first star on, and the node behind it.
@@ -128,7 +128,8 @@ func newNode(patterns []entry, uri bool) node {
 	return n
 }
 
-// add adds a segment to its group. Segments with the same head follow each other.
+// add adds a segment to its group. Segments with a star and the same head follow each other; one
+// without a star may have a group of its own.
 func (n *node) add(text string, next *node) {
 	head, _, star := strings.Cut(text, "*")
 	if len(n.groups) == 0 || n.groups[len(n.groups)-1].head != head {
@@ -160,9 +161,9 @@ func (g *group) sort() {
 		}
 		byPair[rarest] = append(byPair[rarest], s)
 	}
-	g.segments, g.starts = g.segments[:0], new([SetSize + 1]uint16)
+	g.segments, g.starts = g.segments[:0], new([SetSize + 1]uint32)
 	for p, list := range byPair {
-		g.starts[p] = uint16(len(g.segments))
+		g.starts[p] = uint32(len(g.segments))
 		g.segments = append(g.segments, list...)
 	}
 }
