@@ -233,6 +233,9 @@ func (a *access) outputOf(ctx context.Context, cfg aws.Config, name string) (str
 
 // outputs returns the outputs of the stack by their names, and the parameters that have no output.
 func (a *access) outputs(ctx context.Context, cfg aws.Config) (map[string]string, error) {
+	if cfg.Region == "" {
+		return nil, usage("%s: in which region is the stack? Give --region, or set AWS_REGION", a.namedBy())
+	}
 	out, err := cloudformation.NewFromConfig(cfg).DescribeStacks(ctx, &cloudformation.DescribeStacksInput{StackName: &a.stack})
 	var failure smithy.APIError
 	switch {

@@ -196,10 +196,11 @@ func newClientCheck(a *access) *cobra.Command {
 	return cmd
 }
 
-// document returns the document that an argument means. A file needs no vendor.
+// document returns the document that an argument means. A file needs no vendor, so that the variable
+// that names one has no effect.
 func (a *access) document(cmd *cobra.Command, arg string) (v *vault, name string, s secret.Secret, err error) {
 	isFile := arg == "-" || strings.ContainsAny(arg, "./\\")
-	if isFile && a.local == "" && a.stack == "" {
+	if isFile && (a.local == "" && a.stack == "" || a.named != "") {
 		cfg, err := a.aws(cmd.Context())
 		if err != nil {
 			return nil, "", s, err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -58,7 +59,7 @@ type deadRow struct {
 	Client      string            `json:"client,omitempty"`
 	Error       string            `json:"error,omitempty"`
 	Description string            `json:"error_description,omitempty"`
-	// Result is what redrive did: put back, would be put back or left, and Left is why.
+	// Result is what redrive did: put back, would be put back, left or refused, and Left is why.
 	Result string `json:"result,omitempty"`
 	Left   string `json:"left,omitempty"`
 }
@@ -120,8 +121,9 @@ type redrive struct {
 	out      io.Writer
 	json     bool
 	progress *progress
-	// seen, sent and left are how many messages were read, put back and left.
-	seen, sent, left int
+	// seen, sent, left and refused are how many messages were read, put back, left, and refused by
+	// the queue of orders.
+	seen, sent, left, refused int
 }
 
 func newRedrive(a *access) *cobra.Command {
@@ -150,7 +152,24 @@ func newRedrive(a *access) *cobra.Command {
 }
 
 func (r *redrive) run(ctx context.Context) error {
-	defer r.progress.clear()
+	err := r.all(ctx)
+	r.progress.clear()
+	switch {
+	case err == nil && r.id != "" && r.sent+r.refused == 0:
+		return fmt.Errorf("--id: %w: the dead-letter queue has no such message", errNotFound)
+	case err == nil && r.refused > 0:
+		err = fmt.Errorf("the queue of orders has refused %d messages", r.refused)
+	}
+	if r.json || err != nil && r.id != "" {
+		return err
+	}
+	// After an error, too: the messages that were put back do not come again.
+	_, failure := fmt.Fprintf(r.out, "%d %s, %d left\n", r.sent, r.verb(), r.left+r.refused)
+	return cmp.Or(err, failure)
+}
+
+// all puts all messages back that are meant.
+func (r *redrive) all(ctx context.Context) error {
 	for m, err := range r.queue.Messages(ctx) {
 		if err != nil {
 			return err
@@ -164,18 +183,10 @@ func (r *redrive) run(ctx context.Context) error {
 			return err
 		}
 		if r.id != "" {
-			break
+			return nil
 		}
 	}
-	r.progress.clear()
-	if r.id != "" && r.sent == 0 {
-		return fmt.Errorf("--id: %w: the dead-letter queue has no such message", errNotFound)
-	}
-	if r.json {
-		return nil
-	}
-	_, err := fmt.Fprintf(r.out, "%d %s, %d left\n", r.sent, r.verb(), r.left)
-	return err
+	return nil
 }
 
 func (r *redrive) verb() string {
@@ -198,11 +209,20 @@ func (r *redrive) one(ctx context.Context, m *deadletter.Message) error {
 		r.sent++
 		row.Result = r.verb()
 	default:
-		if err := r.queue.Redrive(ctx, m); err != nil {
-			return err
+		sent, err := r.queue.Redrive(ctx, m)
+		if sent {
+			r.sent++
 		}
-		r.sent++
-		row.Result = r.verb()
+		var refused *deadletter.RefusedError
+		switch {
+		case errors.As(err, &refused):
+			r.refused++
+			row.Result, row.Left = "refused", refused.Error()
+		case err != nil:
+			return err
+		default:
+			row.Result = r.verb()
+		}
 	}
 	r.progress.clear()
 	if r.json {

@@ -139,7 +139,7 @@ func TestDeadLettersAreListed(t *testing.T) {
 		for name, want := range map[string]deadRow{
 			"order": {From: "queue", OrderID: "original-1", Client: "billing", Error: "access_denied", Description: "no \x1b[31mrule"}, "moved": {From: "queue", OrderID: b.ids["moved"], Client: "orders"},
 			"rubbish": {From: "queue", OrderID: "original-2", Error: "access_denied", Description: "no \x1b[31mrule"}, "invoke": {From: "invoke", OrderID: b.ids["invoke"]},
-			"rule": {From: "rule", OrderID: b.ids["rule"], Client: "billing"}, "other": {From: "other", OrderID: b.ids["other"], Client: "billing"},
+			"rule": {From: "rule", OrderID: b.ids["rule"], Client: "billing", Error: "NO_PERMISSIONS"}, "other": {From: "other", OrderID: b.ids["other"], Client: "billing"},
 		} {
 			want.ID, want.Sent = b.ids[name], byID[b.ids[name]].Sent
 			if got := byID[b.ids[name]]; got != want {
@@ -148,7 +148,7 @@ func TestDeadLettersAreListed(t *testing.T) {
 		}
 	}
 	out, _, code := b.run(t)
-	if code != 0 || !strings.Contains(out, "queue   billing  access_denied  no ?[31mrule") || !strings.Contains(out, "invoke  -        -") {
+	if code != 0 || !strings.Contains(out, "queue   billing  access_denied   no ?[31mrule") || !strings.Contains(out, "invoke  -        -") {
 		t.Errorf("got %d, %s", code, out)
 	}
 }
@@ -202,13 +202,34 @@ func TestRedriveLosesNoOrder(t *testing.T) {
 		t.Errorf("no send: got %d, %q, %d dead letters", code, errs, len(b.bodies("dead")))
 	}
 	b.queues.Fail("DeleteMessage", 1, "AccessDenied")
-	_, errs, code = b.run(t, "redrive")
-	if code != exitFailed || !strings.Contains(errs, "or the order is done twice") || len(b.bodies("dead")) != 1 || len(b.bodies("orders")) != 1 {
-		t.Errorf("no delete: got %d, %q", code, errs)
+	out, errs, code := b.run(t, "redrive")
+	if code != exitFailed || !strings.Contains(errs, "or the order is done twice") || !strings.Contains(out, "1 put back") || len(b.bodies("dead")) != 1 || len(b.bodies("orders")) != 1 {
+		t.Errorf("no delete: got %d, %q, %q", code, out, errs)
+	}
+	// The message is hidden from the next reader, who would put the order back a second time.
+	if out, _, code = b.run(t, "redrive"); code != 0 || !strings.Contains(out, "0 put back") || len(b.bodies("orders")) != 1 {
+		t.Errorf("after no delete: got %d, %q, %d orders", code, out, len(b.bodies("orders")))
 	}
 	b.queues.Fail("ReceiveMessage", 1, "QueueDoesNotExist")
 	if _, errs, code = b.run(t); code != exitFailed || !strings.Contains(errs, "the dead-letter queue: SQS answers QueueDoesNotExist") {
 		t.Errorf("no receive: got %d, %q", code, errs)
+	}
+}
+
+// An order that SQS refuses does not keep the others from their queue.
+func TestRedriveGoesOnAfterARefusedOrder(t *testing.T) {
+	b := newBuried(t)
+	for i := range 3 {
+		b.bury(orderBody, fmt.Sprint("original-", i))
+	}
+	b.queues.Fail("SendMessage", 1, "InvalidMessageContents")
+	out, errs, code := b.run(t, "redrive")
+	if code != exitFailed || !strings.Contains(out, "2 put back, 1 left") || strings.Count(out, "refused: ") != 1 || !strings.Contains(errs, "has refused 1 messages") || len(b.bodies("dead")) != 1 {
+		t.Errorf("got %d, %q, %q, %d dead letters", code, out, errs, len(b.bodies("dead")))
+	}
+	b.queues.Fail("SendMessage", 1, "InvalidMessageContents")
+	if out, _, code = b.run(t, "redrive", "-o", "json"); code != exitFailed || !strings.Contains(out, `"result":"refused"`) {
+		t.Errorf("json: got %d, %q", code, out)
 	}
 }
 

@@ -55,6 +55,24 @@ func localURL(t *testing.T, file string) string {
 	return s.TokenURL
 }
 
+// A file is checked without the vendor that the variable names.
+func TestFileIsCheckedWithoutTheStackOfTheVariable(t *testing.T) {
+	o := newOperated(t)
+	file := filepath.Join(t.TempDir(), "document.json")
+	if err := os.WriteFile(file, []byte(o.document(t, nil)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_REGION", "")
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("TOKEN_STACK", "vendor")
+	if out, errs, code := vendctl(t, "client", "check", file); code != 0 || !strings.Contains(out, "method") {
+		t.Errorf("got %d, %q, %q", code, out, errs)
+	}
+	if _, errs, code := vendctl(t, "client", "list"); code != exitUsage || !strings.Contains(errs, "TOKEN_STACK: in which region") {
+		t.Errorf("without a region: got %d, %q", code, errs)
+	}
+}
+
 // Commands for operators work on the stack of the variable, and never on that of TOKEN_URL.
 func TestStackVariableNamesTheStackOfOperators(t *testing.T) {
 	o := newOperated(t)

@@ -46,6 +46,12 @@ type cloudWatch struct {
 	// most is how many lines a query returns, and running how often it is not done.
 	most, running int
 	status        string
+	// created is when the log groups were created; the zero value is long ago.
+	created time.Time
+	// stopped are the ids of the queries that were stopped.
+	stopped []string
+	// asked is called when results are asked for; nil: nothing is.
+	asked func()
 }
 
 func (c *cloudWatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -55,6 +61,11 @@ func (c *cloudWatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
 	if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".StartQuery") {
+		if in["endTime"].(float64) < float64(c.created.Unix()) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprint(w, `{"__type":"MalformedQueryException","message":"arn:cnry-group"}`)
+			return
+		}
 		c.queries = append(c.queries, in)
 		id := fmt.Sprint("query-", len(c.queries))
 		var found []string
@@ -70,6 +81,14 @@ func (c *cloudWatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.results[id] = found
 		_, _ = fmt.Fprintf(w, `{"queryId":%q}`, id)
 		return
+	}
+	if strings.HasSuffix(r.Header.Get("X-Amz-Target"), ".StopQuery") {
+		c.stopped = append(c.stopped, in["queryId"].(string))
+		_, _ = fmt.Fprint(w, `{"success":true}`)
+		return
+	}
+	if c.asked != nil {
+		c.asked()
 	}
 	if c.running > 0 {
 		c.running--
@@ -167,6 +186,37 @@ func TestCloudWatchIsReadInParts(t *testing.T) {
 	query := double.queries[0]
 	if groups := fmt.Sprint(query["logGroupNames"]); groups != "[token batch]" || !strings.Contains(query["queryString"].(string), "filter ispresent(schema)") {
 		t.Errorf("got the query %v", query)
+	}
+}
+
+// A log group that was created in the middle of the time has the lines since then.
+func TestCloudWatchIsYoungerThanTheTime(t *testing.T) {
+	double, log := newCloudWatch(t)
+	auditlog.SetMaxRows(log, 7)
+	double.most, double.created = 7, begin
+	read := 0
+	each := func(*auditlog.Line) error { read++; return nil }
+	if err := log.Read(t.Context(), auditlog.Query{From: begin.Add(-30 * 24 * time.Hour), To: begin.Add(time.Minute)}, each); err != nil || read != 60 {
+		t.Errorf("got %d lines, error %v; want 60", read, err)
+	}
+	err := log.Read(t.Context(), auditlog.Query{From: begin.Add(-time.Hour), To: begin.Add(-time.Minute * 2)}, each)
+	if err == nil || !strings.Contains(err.Error(), "no lines of this time") || strings.Contains(err.Error(), "cnry-") {
+		t.Errorf("got %v for a time before the log group", err)
+	}
+}
+
+// An interrupted query would go on in AWS.
+func TestInterruptStopsTheQuery(t *testing.T) {
+	double, log := newCloudWatch(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	double.running, double.asked = 1000, interrupt
+	if err := log.Read(ctx, auditlog.Query{From: begin}, func(*auditlog.Line) error { return nil }); err == nil {
+		t.Error("got no error after an interrupt")
+	}
+	double.mu.Lock()
+	defer double.mu.Unlock()
+	if !slices.Equal(double.stopped, []string{"query-1"}) {
+		t.Errorf("got the stopped queries %v, want query-1", double.stopped)
 	}
 }
 

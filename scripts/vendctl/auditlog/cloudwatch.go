@@ -22,8 +22,11 @@ const maxRows = 10_000
 // pollInterval is the pause between two questions for the results of a query.
 const pollInterval = 500 * time.Millisecond
 
+// stopTimeout limits the call that ends a query after an interrupt.
+const stopTimeout = 2 * time.Second
+
 // CloudWatch is the log of a stack in AWS. It needs the permissions logs:StartQuery and
-// logs:GetQueryResults.
+// logs:GetQueryResults, and with logs:StopQuery it ends a query that was interrupted.
 type CloudWatch struct {
 	API *cloudwatchlogs.Client
 	// Groups are the names of the log groups.
@@ -53,6 +56,10 @@ const longestDecision = time.Minute
 // too many, it reads its halves.
 func (c *CloudWatch) read(ctx context.Context, q Query, from, to int64, each func(*Line) error) error {
 	rows, err := c.query(ctx, q, from, to)
+	if errors.Is(err, errTooOld) && to < q.To.Add(longestDecision).Unix() {
+		// The first half of a time that has lines in its second one.
+		rows, err = nil, nil
+	}
 	if err != nil {
 		return err
 	}
@@ -80,6 +87,12 @@ func (c *CloudWatch) read(ctx context.Context, q Query, from, to int64, each fun
 	return nil
 }
 
+// errTooOld is the error of a query whose time ends before the log group was created, or is over its
+// retention.
+//
+// Source: docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_StartQuery.html
+var errTooOld = errors.New("CloudWatch Logs has no lines of this time: the log group is younger, or keeps its lines for a shorter time")
+
 // query returns the messages of one query.
 func (c *CloudWatch) query(ctx context.Context, q Query, from, to int64) (rows []string, err error) {
 	conditions := []string{"ispresent(schema)"}
@@ -95,9 +108,18 @@ func (c *CloudWatch) query(ctx context.Context, q Query, from, to int64) (rows [
 		LogGroupNames: c.Groups, Limit: aws.Int32(maxRows), StartTime: aws.Int64(from), EndTime: aws.Int64(to),
 		QueryString: aws.String("fields @message | filter " + strings.Join(conditions, " and ") + " | sort @timestamp asc"),
 	})
+	var malformed *types.MalformedQueryException
+	if errors.As(err, &malformed) {
+		return nil, errTooOld // the query itself is always well formed
+	}
 	if err != nil {
 		return nil, problem(err)
 	}
+	defer func() {
+		if ctx.Err() != nil {
+			c.stop(ctx, started.QueryId)
+		}
+	}()
 	for {
 		got, err := c.API.GetQueryResults(ctx, &cloudwatchlogs.GetQueryResultsInput{QueryId: started.QueryId})
 		if err != nil {
@@ -116,6 +138,14 @@ func (c *CloudWatch) query(ctx context.Context, q Query, from, to int64) (rows [
 		case <-time.After(pollInterval):
 		}
 	}
+}
+
+// stop ends a query, which would otherwise go on and count among those that an account may run at
+// once. If it fails, the query ends by itself.
+func (c *CloudWatch) stop(ctx context.Context, id *string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	_, _ = c.API.StopQuery(ctx, &cloudwatchlogs.StopQueryInput{QueryId: id})
 }
 
 func messages(results [][]types.ResultField) (rows []string) {

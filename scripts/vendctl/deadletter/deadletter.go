@@ -92,10 +92,13 @@ func (q *Queue) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 	return func(yield func(*Message, error) bool) {
 		taken := make(map[string]string) // the handles by id
 		defer func() { q.release(ctx, slices.Collect(maps.Values(taken))) }()
-		for {
+		for begun := time.Now(); ; {
 			batch, err := q.receive(ctx)
 			if err != nil {
 				yield(nil, err)
+				return
+			}
+			if len(batch) == 0 {
 				return
 			}
 			batch = slices.DeleteFunc(batch, func(m *Message) bool {
@@ -103,7 +106,8 @@ func (q *Queue) Messages(ctx context.Context) iter.Seq2[*Message, error] {
 				taken[m.ID] = m.handle
 				return again
 			})
-			if len(batch) == 0 {
+			if len(batch) == 0 && time.Since(begun.Round(0)) > hidden {
+				yield(nil, fmt.Errorf("not all messages were read: %d took more than %v, after which the first ones are visible again", len(taken), hidden))
 				return
 			}
 			for _, m := range batch {
@@ -157,6 +161,7 @@ func (q *Queue) read(in types.Message) *Message {
 		m.Source, m.OrderID, m.Error, m.Description = Order, value("message_id"), value("error"), value("error_description")
 	case from == "" && value("RULE_ARN") != "":
 		m.Source, m.Left = Rule, "a rule of EventBridge could not deliver it: it is no order of the queue"
+		m.Error = code(value("ERROR_CODE"))
 	case from == "" && value("ErrorCode") != "":
 		m.Source, m.Left = Invoke, "it came from the bus, a schedule or an asynchronous invoke: it is no order of the queue"
 	default:
@@ -172,6 +177,14 @@ func (q *Queue) read(in types.Message) *Message {
 	return m
 }
 
+// code returns an error code of EventBridge, such as NO_PERMISSIONS; empty: the text is none.
+func code(text string) string {
+	if len(text) > 64 || strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ_") != "" {
+		return ""
+	}
+	return text
+}
+
 // clientOf returns the name of the client that an order is for; empty: it names none.
 func clientOf(body string) string {
 	var order struct {
@@ -184,40 +197,44 @@ func clientOf(body string) string {
 }
 
 // Redrive puts an order back into its queue, and then deletes the message. The order must be from
-// the loop over [Queue.Messages] that is running. An interrupt does not separate the two calls.
-func (q *Queue) Redrive(ctx context.Context, m *Message) error {
+// the loop over [Queue.Messages] that is running. An interrupt does not separate the two calls. The error
+// is a [*RefusedError] if SQS has refused this order alone. sent reports whether the order is in its
+// queue, also if the message could not be deleted.
+func (q *Queue) Redrive(ctx context.Context, m *Message) (sent bool, err error) {
 	switch {
 	case m.Left != "":
-		return errors.New("message " + m.ID + ": " + m.Left)
+		return false, errors.New("message " + m.ID + ": " + m.Left)
 	case q.Orders == "":
-		return errors.New("there is no queue of orders")
+		return false, errors.New("there is no queue of orders")
 	case ctx.Err() != nil:
-		return ctx.Err()
+		return false, ctx.Err()
 	case time.Since(m.received.Round(0)) > hidden-callMargin:
-		return errors.New("message " + m.ID + " was read minutes ago, and another reader may have it: run the command again")
+		return false, errors.New("message " + m.ID + " was read minutes ago, and another reader may have it: run the command again")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 	defer cancel()
 	if q.done[m.OrderID] {
-		return q.remove(ctx, m)
+		return true, q.remove(ctx, m)
 	}
-	sent, err := q.API.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.Orders, MessageBody: &m.body, MessageAttributes: m.attributes})
+	out, err := q.API.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.Orders, MessageBody: &m.body, MessageAttributes: m.attributes})
 	if err != nil {
-		return problem("message "+m.ID+" is still in the dead-letter queue: the queue of orders", err)
+		return false, problemOf(m, "message "+m.ID+" is still in the dead-letter queue: the queue of orders", err)
 	}
 	if q.sent == nil {
 		q.sent, q.done = make(map[string]bool), make(map[string]bool)
 	}
-	q.sent[aws.ToString(sent.MessageId)], q.done[m.OrderID] = true, true
-	return q.remove(ctx, m)
+	q.sent[aws.ToString(out.MessageId)], q.done[m.OrderID] = true, true
+	return true, q.remove(ctx, m)
 }
 
 // remove deletes a message whose order was put back.
 func (q *Queue) remove(ctx context.Context, m *Message) error {
+	// If the call fails, the message stays hidden for its time, so that no other reader puts it back at
+	// once.
+	m.gone = true
 	if _, err := q.API.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &q.URL, ReceiptHandle: &m.handle}); err != nil {
 		return problem("message "+m.ID+" was put back, and is in the dead-letter queue as well: delete it there, or the order is done twice: the dead-letter queue", err)
 	}
-	m.gone = true
 	return nil
 }
 
@@ -238,6 +255,22 @@ func (q *Queue) release(ctx context.Context, handles []string) {
 			return
 		}
 	}
+}
+
+// RefusedError is the error of an order that SQS has refused, such as one that is too large for the
+// queue of orders. Other orders may still be put back.
+type RefusedError struct{ err error }
+
+// Error implements error.
+func (e *RefusedError) Error() string { return e.err.Error() }
+
+// problemOf returns the error of one message.
+func problemOf(m *Message, what string, err error) error {
+	var failure smithy.APIError
+	if errors.As(err, &failure) && slices.Contains([]string{"InvalidMessageContents", "InvalidParameterValue", "InvalidParameterValueException"}, failure.ErrorCode()) {
+		return &RefusedError{problem(what, err)}
+	}
+	return problem(what, err)
 }
 
 // problem returns an error without the text of AWS, which may hold ARNs.

@@ -66,12 +66,12 @@ func TestPausedRedriveDoesNoOrderTwice(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if err := other.Redrive(t.Context(), o); err != nil {
+					if _, err := other.Redrive(t.Context(), o); err != nil {
 						t.Fatal(err)
 					}
 				}
 			}
-			if err := mine.Redrive(t.Context(), m); err != nil {
+			if _, err := mine.Redrive(t.Context(), m); err != nil {
 				continue // too late
 			}
 		}
@@ -94,13 +94,34 @@ func TestOrderThatIsThereTwiceIsDoneOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			if m.Left == "" {
-				if err := q.Redrive(t.Context(), m); err != nil {
+				if _, err := q.Redrive(t.Context(), m); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
 		if n := len(s.Messages("orders")); n != 1 {
 			t.Errorf("one order was put back %d times", n)
+		}
+	})
+}
+
+// A reader that is so slow that the first messages are visible again says that it did not read all.
+func TestSlowReadingIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, open := queues()
+		for i := range 30 {
+			bury(s, fmt.Sprint("original-", i))
+		}
+		read, failed := 0, false
+		q := open()
+		for _, err := range q.Messages(t.Context()) {
+			if failed = err != nil; !failed {
+				read++
+				time.Sleep(time.Minute)
+			}
+		}
+		if read < 10 || read == 30 || !failed {
+			t.Errorf("got %d of 30 messages and the error %t, want an error", read, failed)
 		}
 	})
 }
