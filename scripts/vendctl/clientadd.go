@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
 	"tokenvendor/shared/strictjson"
 )
@@ -281,6 +282,7 @@ func addHelp() string {
 		"  client add shop --pem chain.pem --key key.pem --client-id ID --issuer https://acme.accounts.ondemand.com\n" +
 		"  client add shop --p12 store.p12 --p12-password-file - --client-id ID --token-url https://as.example.com/token --method private_key_jwt\n" +
 		"  client add shop --service-key key.json --key key.pem      (the key of a certificate that SAP never had)\n\n" +
+		"A FILE that names a key in KMS, or the identity of the vendor's role, needs --untried; client reread then has the vendor try it.\n" +
 		"With --sap, a service key of another product is refused, and the error names the members that are missing. Products, * with --tenant:\n")
 	for _, p := range products() {
 		mark := " "
@@ -313,7 +315,12 @@ func (v *vault) add(cmd *cobra.Command, name string, text []byte, problems []str
 		return badDocument{slices.Compact(all)}
 	}
 	c, err := v.check(ctx, name, s, try)
-	if err != nil {
+	switch {
+	case errors.Is(err, errInAWS) && try:
+		return fmt.Errorf("client %s: %w: add it with --untried, and try it with client reread", name, err)
+	case errors.Is(err, errInAWS):
+		c = &registry.Client{Name: name} // all that can be known of it here
+	case err != nil:
 		return err
 	}
 	in := &secretsmanager.CreateSecretInput{Name: aws.String(v.prefix + name), SecretString: aws.String(string(text))}

@@ -99,6 +99,7 @@ func TestClientIsCheckedAndAdded(t *testing.T) {
 	good := o.file(t, "good.json", o.document(t, nil))
 	wrong := o.file(t, "wrong.json", o.document(t, map[string]any{"client_secret": "cnry-wrong"}))
 	bad := o.file(t, "bad.json", o.document(t, map[string]any{"Scope": "read", "token_endpoint": "http://cnry-host/token", "client_id": nil}))
+	inAWS := o.file(t, "kms.json", `{"token_endpoint": "https://as.example.com/token", "client_id": "c", "kms_key_id": "alias/token-vendor/kept"}`)
 	ends := o.file(t, "ends.json", o.document(t, map[string]any{"expires": "2099-01-31"}))
 	for _, test := range []struct {
 		args []string
@@ -122,7 +123,10 @@ func TestClientIsCheckedAndAdded(t *testing.T) {
 		{[]string{"client", "check", "billing", "--exchange"}, 0, "client_secret_post"},
 		{[]string{"client", "show", "billing"}, 0, "issuer_host"},
 		{[]string{"client", "show", "nobody"}, exitNotFound, ""},
+		{[]string{"client", "add", "kept", inAWS}, exitFailed, "add it with --untried"},
+		{[]string{"client", "add", "kept", inAWS, "--untried"}, 0, "version"},
 		{[]string{"client", "list"}, 0, "untried"},
+		{[]string{"client", "list"}, 0, "kept"},
 		{[]string{"-o", "json", "client", "list"}, 0, `"name":"billing"`},
 		{[]string{"-o", "json", "client", "show", "billing"}, 0, `"scope":"read"`},
 	} {
