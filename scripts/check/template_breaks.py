@@ -288,6 +288,7 @@ BREAKS = [
     ("cache-choice", "a function with CACHE_TABLE but without a table", [(VARIABLES + "/CACHE_TABLE/Fn::If/2", "table")]),
     ("cache-choice", "a function without the key", [(VARIABLES + "/CACHE_KMS_KEY_ID", "")]),
     ("cache-choice", "a function that prefetches no client", [(VARIABLES + "/PREFETCH_CLIENTS", "")]),
+    ("cache-choice", "a function without the rates of servers", [(VARIABLES + "/EXCHANGE_RATES", "")]),
     ("batch", "a bus that is missing", [("Conditions/WithBatchBus", NEVER)]),
     ("batch", "a queue without its mapping", [("Resources/BatchOrdersMapping", REMOVED)]),
     ("batch", "another bus", [(BATCH_VARIABLES + "/EVENT_BUS_NAME", "other")]),

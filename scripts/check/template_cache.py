@@ -142,6 +142,8 @@ def choice(resources):
         variables = environment(function)
         if variables.get("PREFETCH_CLIENTS") != resources.chosen["PrefetchClients"]:
             yield f"{name}: PREFETCH_CLIENTS is not the value that was chosen"
+        if variables.get("EXCHANGE_RATES") != resources.chosen["ExchangeRates"]:
+            yield f"{name}: EXCHANGE_RATES is not the value that was chosen"
         if not wanted and (variables.get("CACHE_TABLE") or variables.get("CACHE_KMS_KEY_ID")):
             yield f"{name}: has variables for a shared cache that is not chosen"
         if wanted and variables.get("CACHE_TABLE") not in {f"<{table}>" for table in tables(resources)}:

@@ -74,6 +74,7 @@ SCENARIOS = {
         "ClientSecretPrefix": "token-vendor/" + 86 * "c" + "/",
         "PolicySecret": "token-vendor/" + 67 * "p",
         "WebIdentityAudiences": "https://" + 142 * "a",
+        "ExchangeRates": "as.example.com=100,as.example.com:8443=0.5," + 52 * "h" + "=1000",
         "FunctionUrl": "false",
         "LogLevel": "error",
         "MemorySize": 10240,

@@ -141,6 +141,9 @@ func printClient(out io.Writer, c *registry.Client, output string) error {
 	}
 	slices.Sort(names)
 	add("allow_parameters", names...)
+	if c.Rate != 0 {
+		add("exchanges_per_second", fmt.Sprint(c.Rate))
+	}
 	if !c.Expires.IsZero() {
 		add("expires", stamp(c.Expires))
 	}

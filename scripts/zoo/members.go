@@ -80,7 +80,7 @@ func combinations(s signers) []scenario {
 	return []scenario{
 		{name: "zoom", oddity: "Zoom: account_credentials by Basic, no client_id in the body, an API key, no lifetime", document: native(doc{
 			"grant_type": "account_credentials", "client_id_in_body": false, "token_endpoint_auth_method": "client_secret_basic", "headers": doc{"X-Api-Key": theAPIKey},
-			"assume_expires_in": "600", "attempt_timeout": 12, "parameters": doc{"account_id": "a1"},
+			"assume_expires_in": "600", "attempt_timeout": 12, "exchanges_per_second": "50", "parameters": doc{"account_id": "a1"},
 		}), serve: answer, asks: []string{"", ""}, check: func(v *outcome) error {
 			return errors.Join(exchanges(1)(v), hasAPIKey(v), formHas(map[string]string{"grant_type": "account_credentials", "client_id": "", "account_id": "a1"})(v))
 		}},

@@ -91,6 +91,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 		Fleet:     a.Fleet,
 		// The environments of batch use the same budgets.
 		Environments: env.environments(),
+		Rates:        env.ExchangeRates,
 		NoteUse:      env.NoteUse,
 		Policy:       policyReader(secrets, env.PolicySecretID),
 		Audit:        audit.New(audit.Config{Output: out, Version: version()}).Write,

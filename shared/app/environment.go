@@ -46,6 +46,9 @@ type Environment struct {
 	// WebIdentityAudiences are the audiences that a client's document may request for STS
 	// tokens of the function's own identity.
 	WebIdentityAudiences []string
+	// ExchangeRates say how many exchanges per second authorization servers bear, whatever
+	// clients' documents say; see [registry.ParseRates].
+	ExchangeRates map[string]float64
 	// EventBus is the name or ARN of the event bus for announcements of tokens; empty: none.
 	EventBus string
 	// DeadLetterQueue is the URL of the queue for messages that can never succeed; empty:
@@ -120,6 +123,7 @@ func readEnvironment(getenv func(string) string) (Environment, error) {
 		{"PREFETCH_CLIENTS", env.setPrefetchClients, "must be a list of client names with commas between them"},
 		{"PREFETCH_CLIENTS", func(string) bool { return len(env.PrefetchClients) <= maxPrefetch }, "names more than 100 clients"},
 		{"WEB_IDENTITY_AUDIENCES", env.setAudiences, "must be a list of audiences with commas between them"},
+		{"EXCHANGE_RATES", env.setExchangeRates, "must be a list of servers and their exchanges per second (0.5 to 1000), such as as.example.com=100, with commas between them"},
 		{"EVENT_BUS_NAME", text(&env.EventBus, 256, "._-/:"), "is neither the name nor the ARN of an event bus"},
 		{"DEAD_LETTER_QUEUE_URL", env.setDeadLetterQueue, "is not the URL of a queue"},
 		{"MAX_RECEIVES", env.setMaxReceives, "must be a whole number from 1 to 1000"},
@@ -187,6 +191,11 @@ func (env *Environment) setAudiences(value string) bool {
 	return !slices.ContainsFunc(env.WebIdentityAudiences, func(audience string) bool {
 		return audience == "" || len(audience) > 1000 || strings.ContainsFunc(audience, func(r rune) bool { return r <= ' ' || r > '~' })
 	})
+}
+
+func (env *Environment) setExchangeRates(value string) (ok bool) {
+	env.ExchangeRates, ok = registry.ParseRates(list(value))
+	return ok
 }
 
 func (env *Environment) setDeadLetterQueue(value string) bool {

@@ -53,6 +53,10 @@ func TestEnvironmentAcceptsValues(t *testing.T) {
 		{"DEAD_LETTER_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/111122223333/dead", func(e Environment) bool { return strings.HasSuffix(e.DeadLetterQueue, "/dead") }},
 		{"MAX_RECEIVES", "", func(e Environment) bool { return e.MaxReceives == 5 }},
 		{"MAX_RECEIVES", "1000", func(e Environment) bool { return e.MaxReceives == 1000 }},
+		{"EXCHANGE_RATES", "", func(e Environment) bool { return e.ExchangeRates == nil }},
+		{"EXCHANGE_RATES", "as.example=100, AS2.example:8443=0.5", func(e Environment) bool {
+			return fmt.Sprint(e.ExchangeRates) == "map[as.example:100 as2.example:8443:0.5]"
+		}},
 		{"RESERVED_CONCURRENCY", "", func(e Environment) bool { return e.environments() == 0 }},
 		{"RESERVED_CONCURRENCY", "0", func(e Environment) bool { return e.environments() == 0 }},
 		{"RESERVED_CONCURRENCY", "50", func(e Environment) bool { return e.environments() == 70 }},
@@ -99,6 +103,9 @@ func TestEnvironmentErrorNamesVariableButNotValue(t *testing.T) {
 		{"WEB_IDENTITY_AUDIENCES", "cnry " + strings.Repeat("x", 1001)},
 		{"METRICS_NAMESPACE", "cnry cnry"},
 		{"METRICS_NAMESPACE", strings.Repeat("x", 256)},
+		{"EXCHANGE_RATES", "cnry"},
+		{"EXCHANGE_RATES", "cnry.example=100,"},
+		{"EXCHANGE_RATES", "cnry.example=7777"},
 		{"EVENT_BUS_NAME", "cnry bus"},
 		{"DEAD_LETTER_QUEUE_URL", "cnry"},
 		{"DEAD_LETTER_QUEUE_URL", "file:///cnry"},

@@ -56,6 +56,10 @@ type Client struct {
 	SingleToken bool
 	// NoPrevious says that the document forbids the use of its previous version.
 	NoPrevious bool
+	// Rate is how many exchanges per second the authorization server bears from the whole
+	// deployment, as the document says; 0: it says nothing. It is at most [DefaultRate] where the
+	// server counts all clients together; see [Budget].
+	Rate float64
 
 	// Scope, Resource, Audience and TokenFormat are the defaults of a request. An empty one
 	// is not sent.
@@ -125,14 +129,17 @@ type Shadow struct {
 
 // newClient makes the client of a document without problems, which the secret holds. OAuth is nil if the token endpoint is not known.
 func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
+	host := hostOf(d.tokenEndpoint)
+	rate, notes := d.options.rateAt(host)
 	c := &Client{
 		Name:             d.name,
 		Version:          s.Version + d.keyVersion,
 		Created:          s.Created,
 		Method:           d.method,
 		Credential:       credentialOf(d),
-		Notes:            d.options.notes,
+		Notes:            notes,
 		SingleToken:      d.options.single,
+		Rate:             rate,
 		Expires:          d.options.expires,
 		NoPrevious:       d.options.noPrevious,
 		Scope:            d.options.scope,
@@ -142,7 +149,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		Parameters:       maps.Clone(d.options.parameters),
 		Allow:            d.options.allow,
 		CertificateBound: d.options.bound,
-		IssuerHost:       hostOf(d.tokenEndpoint),
+		IssuerHost:       host,
 		id:               d.clientID(),
 		roots:            d.options.roots,
 		dialect:          d.options.dialect,
@@ -305,7 +312,7 @@ func rawCertificates(list []*x509.Certificate) []string {
 // an emulator change without it.
 func (c *Client) same(fresh *Client) bool {
 	return c.Version == fresh.Version && c.Terms == fresh.Terms && c.Credential == fresh.Credential &&
-		c.NoPrevious == fresh.NoPrevious && c.Expires.Equal(fresh.Expires) && c.SingleToken == fresh.SingleToken && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
+		c.NoPrevious == fresh.NoPrevious && c.Expires.Equal(fresh.Expires) && c.SingleToken == fresh.SingleToken && c.Rate == fresh.Rate && c.OAuth.TokenEndpoint() == fresh.OAuth.TokenEndpoint() && c.Shadow.same(fresh.Shadow)
 }
 
 func (s *Shadow) same(fresh *Shadow) bool {

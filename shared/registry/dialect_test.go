@@ -210,6 +210,7 @@ func TestDialectProblems(t *testing.T) {
 		"grant_type must be":                         {"grant_type": "password"},
 		"request_format must be":                     {"request_format": keypairtest.Canary},
 		"attempt_timeout must be a whole number":     {"attempt_timeout": 13},
+		"exchanges_per_second must be a number from": {"exchanges_per_second": keypairtest.Canary},
 		"assume_expires_in must be a whole number":   {"assume_expires_in": 0},
 		"client_id_in_body must be true or false":    {"client_id_in_body": keypairtest.Canary},
 		"client_id_in_body must be true with":        {"client_id_in_body": false},
@@ -239,7 +240,7 @@ func TestMembersInWrappedForm(t *testing.T) {
 		secret  string
 	}{
 		{members{"headers": members{"X-Zid": "zone"}, "client_id_in_body": "false", "token_endpoint_auth_method": "client_secret_basic"}, secret},
-		{members{"assume_expires_in": "900", "attempt_timeout": 9, "grant_type": "openapi_2lo", "request_format": "json"}, secret},
+		{members{"exchanges_per_second": 2.5, "assume_expires_in": "900", "attempt_timeout": 9, "grant_type": "openapi_2lo", "request_format": "json"}, secret},
 		{members{"single_token": "true", "resource": "2ff814a6-1111-2222-3333-cd0e6f879c1d", "tls": `{"max_version": "1.2", "post_quantum": "false"}`}, secret},
 		{members{"alg": "PS512", "assertion_thumbprint": "none", "private_key": key["private_key"]}, ""},
 		{members{"private_key": jwkOf(t, testMaterial().EC256, "w", "ES256")}, ""},
@@ -262,7 +263,7 @@ func TestMembersInWrappedForm(t *testing.T) {
 			t.Fatalf("native: %v", err)
 		}
 		// The algorithms and the dialect are part of Terms and Credential.
-		if got.Terms != want.Terms || got.Credential != want.Credential || got.SingleToken != want.SingleToken ||
+		if got.Terms != want.Terms || got.Credential != want.Credential || got.SingleToken != want.SingleToken || got.Rate != want.Rate ||
 			got.OAuth.AttemptTimeout() != want.OAuth.AttemptTimeout() || !slices.Equal(got.Resource, want.Resource) {
 			t.Errorf("%v: the wrapped form means something else", slices.Sorted(maps.Keys(test.members)))
 		}

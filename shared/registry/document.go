@@ -64,7 +64,7 @@ func nativeMembers() []string {
 		"basic_encoding", "ca_certificates", "scope", "resource", "audience", "token_format",
 		"parameters", "allow_parameters", "certificate_bound", "kms_key_id", "shadow", "previous",
 		"headers", "assume_expires_in", "client_id_in_body", "attempt_timeout", "grant_type", "request_format",
-		"assertion_thumbprint", "tls", "single_token", "expires",
+		"assertion_thumbprint", "tls", "single_token", "expires", "exchanges_per_second",
 	}
 }
 

@@ -107,3 +107,38 @@ func Budget(host string) (server string, byHost bool) {
 	}
 	return host, false
 }
+
+const (
+	// DefaultRate is how many exchanges per second a server gets from the whole deployment if
+	// nobody says how many it bears.
+	DefaultRate = 10
+	// minRate and maxRate are the limits of what may be said. At minRate two seconds have one
+	// exchange, so that a server never gets more than the rate by getting at least one.
+	minRate, maxRate = 0.5, 1000
+)
+
+func parseRate(text string) (rate float64, ok bool) {
+	rate, err := strconv.ParseFloat(text, 64)
+	return rate, err == nil && rate >= minRate && rate <= maxRate
+}
+
+// ParseRates parses an operator's list of servers and how many exchanges per second each bears
+// from the whole deployment, such as as.example.com=100 or as.example.com:8443=0.5. The result
+// has the names of [Budget]. ok is false if an element is malformed, or a server is listed twice.
+func ParseRates(list []string) (rates map[string]float64, ok bool) {
+	rates = make(map[string]float64, len(list))
+	for _, element := range list {
+		end := max(0, strings.LastIndexByte(element, '='))
+		rate, ok := parseRate(strings.TrimPrefix(element[end:], "="))
+		u, err := url.Parse("https://" + element[:end])
+		if !ok || err != nil || u.Host != element[:end] || u.Hostname() == "" {
+			return nil, false
+		}
+		server, _ := Budget(hostOf(u.String()))
+		if _, twice := rates[server]; twice {
+			return nil, false
+		}
+		rates[server] = rate
+	}
+	return rates, true
+}

@@ -54,6 +54,9 @@ type options struct {
 	single bool
 	// expires is zero if it is absent.
 	expires time.Time
+	// rate is exchanges_per_second, and rateName its name in notes; 0: it is absent.
+	rate     float64
+	rateName string
 }
 
 type assertionOptions struct {
@@ -85,6 +88,8 @@ func readOptions(o object) options {
 		tls:         readTLS(o),
 		single:      o.boolean("single_token", false),
 		expires:     readExpires(o),
+		rate:        readRate(o),
+		rateName:    o.path + rateMember,
 	}
 	opts.roots, opts.notes = readRoots(o)
 	if opts.bound == "" {
@@ -168,6 +173,31 @@ func readExpires(o object) time.Time {
 		o.report.add(t.name, "must be a date such as 2027-01-31, or a time such as 2027-01-31T12:00:00Z")
 	}
 	return at
+}
+
+// rateMember is how many exchanges per second the server bears.
+const rateMember = "exchanges_per_second"
+
+// readRate reads exchanges_per_second; 0: it is absent.
+func readRate(o object) float64 {
+	raw := o.bare(rateMember)
+	if raw == "" {
+		return 0
+	}
+	rate, ok := parseRate(raw)
+	if !ok {
+		o.report.add(o.path+rateMember, "must be a number from 0.5 to 1000")
+	}
+	return rate
+}
+
+// rateAt returns [Client.Rate] at a host, and the notes. The clients of a host that counts all of
+// them together may belong to other teams.
+func (o options) rateAt(host string) (rate float64, notes []string) {
+	if _, byHost := Budget(host); !byHost || o.rate <= DefaultRate {
+		return o.rate, o.notes
+	}
+	return DefaultRate, append(slices.Clip(o.notes), o.rateName+": this server counts all of its clients together, so that only the operator (EXCHANGE_RATES) may exceed the default; it is not used")
 }
 
 // readType reads assertion_type_header: JWT, or client-authentication+jwt, which servers

@@ -85,10 +85,10 @@ func TestExchangeWithPreviousVersion(t *testing.T) {
 		return native(m)
 	}
 	v := &versions{
-		current: document(members{"client_secret": "wrong", "scope": "read", "resource": "urn:x:y", "audience": "a", "token_format": "jwt",
+		current: document(members{"client_secret": "wrong", "exchanges_per_second": 20, "scope": "read", "resource": "urn:x:y", "audience": "a", "token_format": "jwt",
 			"parameters": members{"p": "1"}, "allow_parameters": "app_tid", "certificate_bound": "refuse", "shadow": members{"client_secret": "x"}}),
 		// Its own authorities, terms and shadow do not count.
-		previous: document(members{"scope": "read write", "parameters": members{"p": "2", "q": "3"}, "allow_parameters": []string{"scope", "resource"},
+		previous: document(members{"exchanges_per_second": 30, "scope": "read write", "parameters": members{"p": "2", "q": "3"}, "allow_parameters": []string{"scope", "resource"},
 			"ca_certificates": testMaterial().PEM["ca"], "previous": "never", "shadow": members{"client_secret": "x", "kms_key_id": "alias/payroll"}}),
 	}
 	current, previous, err := v.load(t)
@@ -116,7 +116,7 @@ func TestExchangeWithPreviousVersion(t *testing.T) {
 func describeTerms(t *testing.T, c *Client) string {
 	t.Helper()
 	text, err := json.Marshal([]any{
-		c.Name, c.Terms, c.NoPrevious, c.Scope, c.Resource, c.Audience, c.TokenFormat, c.Parameters, c.Allow, c.CertificateBound, c.IssuerHost, c.OAuth.TokenEndpoint(),
+		c.Name, c.Terms, c.NoPrevious, c.Scope, c.Resource, c.Audience, c.TokenFormat, c.Parameters, c.Allow, c.CertificateBound, c.IssuerHost, c.OAuth.TokenEndpoint(), c.Rate,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -68,6 +68,7 @@ func TestEachMemberBelongsToTermsOrCredential(t *testing.T) {
 		"tls":                        {secret, members{"max_version": "1.2"}, nil, credential},
 		"assertion_thumbprint":       {members{"private_key": m.PEM["rsa.key"], "certificate": m.PEM["rsa.chain"], "token_endpoint_auth_method": "private_key_jwt"}, "x5t", nil, credential},
 		"attempt_timeout":            {secret, 8, nil, neither},
+		"exchanges_per_second":       {secret, 100, nil, neither},
 		"single_token":               {secret, true, nil, neither}, // the token is the same
 		"client_secret":              {secret, "S", nil, credential},
 		"token_endpoint_auth_method": {secret, "client_secret_basic", nil, credential},
@@ -82,8 +83,7 @@ func TestEachMemberBelongsToTermsOrCredential(t *testing.T) {
 		"assertion_type_header":      {jwt, "client-authentication+jwt", nil, credential},
 		"assertion_lifetime":         {jwt, 30, nil, credential},
 		// Beside token_endpoint, the issuer is only the audience of the assertion.
-		"issuer": {jwt, "https://as.example.com/realm", nil, credential},
-
+		"issuer":               {jwt, "https://as.example.com/realm", nil, credential},
 		"private_key_password": {jwt, "p", nil, neither},
 		"pkcs12_password":      {jwt, "p", nil, neither},
 		"shadow":               {secret, members{"client_secret": "t"}, nil, neither},

@@ -32,6 +32,8 @@ type Config struct {
 	Fleet *fleet.Fleet
 	// Environments is that of [tokensource.Config].
 	Environments int
+	// Rates are those of [tokensource.Config].
+	Rates map[string]float64
 	// NoteUse is that of [tokensource.Config].
 	NoteUse bool
 	// Policy reads the secret with the policy, as a [secret.Reader] does; nil: IAM has decided

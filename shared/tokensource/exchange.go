@@ -29,7 +29,7 @@ type exchanger struct {
 func newExchanger(rt runtime, cfg Config) *exchanger {
 	return &exchanger{
 		runtime: rt, oauth: cfg.Exchanger, newer: cfg.Newer, states: &clientStates{runtime: rt}, lockout: &lockout{runtime: rt},
-		limiter: &limiter{runtime: rt, fleet: cfg.Fleet, environments: cfg.Environments},
+		limiter: &limiter{runtime: rt, fleet: cfg.Fleet, environments: cfg.Environments, rates: cfg.Rates},
 	}
 }
 
@@ -202,7 +202,7 @@ func (a *attempt) state() *clientState {
 
 // permit describes the permit of one exchange.
 func (a *attempt) permit(cached bool) permitFor {
-	return permitFor{host: a.client.IssuerHost, client: a.client.Name, cached: cached, patience: max(0, a.until.Sub(a.x.now()))}
+	return permitFor{host: a.client.IssuerHost, client: a.client.Name, rate: a.client.Rate, cached: cached, patience: max(0, a.until.Sub(a.x.now()))}
 }
 
 // permitted takes a permit for one more request, if there is one now.

@@ -3,6 +3,7 @@ package tokensource
 import (
 	"bytes"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -10,29 +11,15 @@ import (
 )
 
 const (
-	// One environment makes environmentBurst exchanges with one authorization server at
-	// once, and one more each interval.
-	environmentBurst    = 10
-	environmentInterval = time.Second / 10
-	// The fleet makes fewer than 600 a minute: SAP Cloud Identity Services takes 1000 of a
-	// tenant, logins of people included, and 50 a second from one address. That holds for
-	// every minute in which the table goes or comes back, with lots that are used
-	// lotTime later, and with a fleet that is a fifth larger than it was counted:
-	// 20 + 8 × 62 + 1.2 × 6.5 × 10 = 594.
-	fleetBurst    = 20
-	fleetInterval = time.Second / 8
-	// maxLot is how many permits an environment takes ahead, and lotTime how long they can be
-	// used. A permit that is not used is lost to the fleet.
-	maxLot  = 4
+	// lotTime is how long permits can be used that were taken ahead.
 	lotTime = 2 * time.Second
 	// readTime is how old a reading of the row may be when a permit is used.
 	readTime = 500 * time.Millisecond
-	// maxLots bounds the memory for the clients of one server.
-	maxLots = 256
-	// maxDebt is how long the fleet makes up for permits that were taken without the table,
-	// and maxCharged how many of them one environment counts.
-	maxDebt    = 5 * time.Second
-	maxCharged = 1000
+	// maxLots bounds the memory for the rates of one server, which documents name.
+	maxLots = 16
+	// maxCharge is how long the fleet makes up for permits that were taken without the table: 5
+	// seconds after its bucket is empty.
+	maxCharge = time.Duration(float64(fleetTime)/fleetShare) + 5*time.Second
 )
 
 // host is one authorization server, as this environment knows it.
@@ -42,80 +29,96 @@ type host struct {
 	byHost bool
 
 	mu    sync.Mutex
-	own   server          // what this environment found out itself; guarded by mu
-	fleet server          // what was last read of the table; guarded by mu
-	last  *fleet.Last     // guarded by mu
-	read  time.Time       // when that was; guarded by mu
-	rate  RateLimiter     // of this environment; guarded by mu
-	slots slots           // of this environment without the table; guarded by mu
-	debt  int             // permits taken without the table lately; guarded by mu
-	alone time.Time       // when the last of them was taken; guarded by mu
-	lots  map[uint64]*lot // by client; guarded by mu
+	own   server        // what this environment found out itself; guarded by mu
+	fleet server        // what was last read of the table; guarded by mu
+	last  *fleet.Last   // guarded by mu
+	read  time.Time     // when that was; guarded by mu
+	rate  RateLimiter   // of this environment; guarded by mu
+	slots slots         // of this environment without the table; guarded by mu
+	debt  time.Duration // of permits taken without the table lately; guarded by mu
+	alone time.Time     // when the last of them was taken; guarded by mu
+	lots  map[rate]*lot // by the clients' rate; guarded by mu
 }
 
-// lot is what an environment took ahead for one client.
+// applicant is a client that asks for a permit.
+type applicant struct {
+	id   uint64 // see [clientID]
+	rate rate
+}
+
+// lot is what an environment took ahead for the clients that have the same rate.
 type lot struct {
+	rate  rate // at which it was taken
 	size  int
 	taken time.Time
-	left  []time.Time // when each permit that was not used begins to hold
+	left  []ahead // not used, in the order of their times
 }
 
-// share is one environment's part of a budget. A zero interval means that nothing but the
-// environment's own limit is known.
-type share struct{ interval, burst time.Duration }
+// ahead is a permit that a client took ahead, and when it begins to hold.
+type ahead struct {
+	by   uint64
+	from time.Time
+}
 
-// lot takes up to want permits of a client: more than one only of those that are there now.
-func (s *server) lot(now time.Time, id uint64, want int, patience time.Duration) (first permit, times []time.Time) {
-	rate := RateLimiter{full: time.UnixMilli(s.Next)}
-	b := bucket{burst: fleetBurst, interval: fleetInterval, reserve: func(patience time.Duration) (time.Duration, bool) {
-		return rate.Reserve(now, fleetBurst, fleetInterval, patience)
+// lot takes up to want permits: more than one only of those that are there soon after the first.
+func (s *server) lot(now time.Time, a applicant, want int, patience time.Duration) (first permit, times []time.Time) {
+	all := RateLimiter{full: time.UnixMilli(s.Next)}
+	fleet := s.limited(now, a.rate).fleet()
+	b := bucket{limit: fleet, reserve: func(patience time.Duration) (time.Duration, bool) {
+		return all.Reserve(now, fleet.burst, fleet.interval, patience)
 	}}
-	if first = s.reserve(now, id, b, patience); !first.ok {
+	if first = s.reserve(now, a, b, patience); !first.ok {
 		return first, nil
 	}
-	for len(times) < want-1 && s.Throttled == 0 && !s.throttled(id) {
-		p := s.reserve(now, id, b, 0)
+	for len(times) < want-1 && s.Throttled == 0 && !s.throttled(a.id) {
+		p := s.reserve(now, a, b, first.wait+lotSpan)
 		if !p.ok {
 			break
 		}
 		times = append(times, now.Add(p.wait))
 	}
-	s.Next = rate.full.UnixMilli()
+	s.Next = all.millis()
 	return first, times
 }
 
-// spend charges permits that were taken without the table.
-func (s *server) spend(now time.Time, debt int) {
+// spend charges the time of permits that were taken without the table.
+func (s *server) spend(now time.Time, debt time.Duration) {
 	if debt > 0 {
-		rate := RateLimiter{full: time.UnixMilli(s.Next)}
-		rate.spend(now, debt, fleetBurst, fleetInterval, maxDebt)
-		s.Next = rate.full.UnixMilli()
+		all := RateLimiter{full: time.UnixMilli(s.Next)}
+		all.spend(now, debt, maxCharge)
+		s.Next = all.millis()
 	}
 }
 
-// take takes a permit of the client's lot.
-func (h *host) take(now time.Time, id uint64) (wait time.Duration, ok bool) {
+// take takes a permit that this environment has. A client that has had its half while others
+// want the server gets none that another one took.
+func (h *host) take(now time.Time, a applicant) (p permit, ok bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.lots[id]
-	for l != nil && len(l.left) > 0 {
-		from := l.left[0]
-		l.left = l.left[1:]
-		if age := now.Sub(from); age < lotTime && age > -maxWait {
-			return max(0, -age), true
-		}
+	l := h.lots[a.rate]
+	if l == nil {
+		return permit{}, false
 	}
-	return 0, false
+	l.left = slices.DeleteFunc(l.left, func(p ahead) bool { return now.Sub(p.from) >= lotTime || p.from.Sub(now) >= maxWait })
+	spent := h.fleet.spent(now, a.id, l.rate.fleet().half())
+	i := slices.IndexFunc(l.left, func(p ahead) bool { return !spent || p.by == a.id })
+	if i < 0 {
+		return permit{}, false
+	}
+	from := l.left[i].from
+	l.left = slices.Delete(l.left, i, i+1)
+	return permit{ok: true, wait: max(0, from.Sub(now)), rate: l.rate}, true
 }
 
-// wanted returns how many permits to take ahead, and how many that were taken without the table
-// are to be charged. A client that used up its last lot soon gets one of twice the size.
-func (h *host) wanted(now time.Time, id uint64) (want, debt int) {
+// wanted returns how many permits to take, and the time of those that were taken without the
+// table and are to be charged. An environment that used up its last lot soon takes one of twice
+// the size.
+func (h *host) wanted(now time.Time, a applicant) (want int, debt time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	want = 1
-	if l := h.lots[id]; l != nil && len(l.left) == 0 && now.Sub(l.taken) < lotTime {
-		want = min(2*l.size, maxLot)
+	if l := h.lots[a.rate]; l != nil && len(l.left) == 0 && now.Sub(l.taken) < lotTime {
+		want = min(2*l.size, l.rate.lot())
 	}
 	if now.Sub(h.alone) < time.Minute {
 		debt = h.debt
@@ -123,15 +126,26 @@ func (h *host) wanted(now time.Time, id uint64) (want, debt int) {
 	return want, debt
 }
 
-// lend keeps what a client took ahead.
-func (h *host) lend(now time.Time, id uint64, times []time.Time, debt int) {
+// lend keeps what was taken ahead at the rate of p.
+func (h *host) lend(now time.Time, a applicant, p permit, times []time.Time, debt time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if _, known := h.lots[id]; !known && len(h.lots) >= maxLots {
+	h.debt = max(0, h.debt-debt)
+	if !p.ok {
+		return
+	}
+	if _, known := h.lots[a.rate]; !known && len(h.lots) >= maxLots {
 		clear(h.lots)
 	}
-	h.lots[id] = &lot{size: 1 + len(times), taken: now, left: times}
-	h.debt = max(0, h.debt-debt)
+	taken := &lot{rate: p.rate, size: 1 + len(times), taken: now}
+	if l := h.lots[a.rate]; l != nil && l.rate == p.rate {
+		taken.left = l.left // of another request that took them meanwhile
+	}
+	for _, from := range times {
+		taken.left = append(taken.left, ahead{a.id, from})
+	}
+	slices.SortStableFunc(taken.left, func(p, q ahead) int { return p.from.Compare(q.from) })
+	h.lots[a.rate] = taken
 }
 
 // cap applies the environment's own limit to a permit.
@@ -141,36 +155,40 @@ func (h *host) cap(now time.Time, p permit, patience time.Duration) permit {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	wait, ok := h.rate.Reserve(now, environmentBurst, environmentInterval, patience)
+	own := p.rate.environment()
+	wait, ok := h.rate.Reserve(now, own.burst, own.interval, patience)
 	p.wait, p.ok = max(p.wait, wait), ok
 	return p
 }
 
-// reserveAlone takes a permit without the table.
-func (h *host) reserveAlone(now time.Time, id uint64, s share, patience time.Duration) permit {
+// reserveAlone takes a permit without the table, of the share of one among so many environments;
+// 0: nothing but its own limit is known.
+func (h *host) reserveAlone(now time.Time, a applicant, environments int, patience time.Duration) permit {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	b := bucket{burst: environmentBurst, interval: environmentInterval, reserve: func(patience time.Duration) (time.Duration, bool) {
-		return h.rate.Reserve(now, environmentBurst, environmentInterval, patience)
+	r := h.own.limited(now, a.rate)
+	own := r.environment()
+	b := bucket{limit: own, reserve: func(patience time.Duration) (time.Duration, bool) {
+		return h.rate.Reserve(now, own.burst, own.interval, patience)
 	}}
-	if s.interval > 0 {
-		own := b.reserve
-		b.burst, b.interval = int(s.burst/s.interval), max(s.interval, environmentInterval)
+	if environments > 0 {
+		capped := b.reserve
+		b.limit = r.alone(environments)
 		b.reserve = func(patience time.Duration) (time.Duration, bool) {
-			wait, ok := h.slots.reserve(now, s.interval, s.burst, patience)
+			wait, ok := h.slots.reserve(now, b.limit.interval, aloneTime, patience)
 			if !ok {
 				return wait, false
 			}
-			limited, ok := own(patience)
+			limited, ok := capped(patience)
 			return max(wait, limited), ok
 		}
 	}
-	p := h.own.reserve(now, id, b, patience)
+	p := h.own.reserve(now, a, b, patience)
 	if p.ok {
 		if now.Sub(h.alone) >= time.Minute {
 			h.debt = 0
 		}
-		h.debt, h.alone = min(h.debt+1, maxCharged), now
+		h.debt, h.alone = min(h.debt+r.fleet().interval, maxCharge), now
 	}
 	return p
 }

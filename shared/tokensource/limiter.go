@@ -13,10 +13,6 @@ import (
 )
 
 const (
-	// aloneInterval is that of all environments together while the table cannot be used.
-	// Permits that were not used are kept for aloneBurst.
-	aloneInterval = time.Second * 2 / 13
-	aloneBurst    = 10 * time.Second
 	// defaultEnvironments is how many are assumed if their number has no limit, as by the
 	// default of ReservedConcurrency in template.yaml.
 	defaultEnvironments = 50
@@ -33,6 +29,8 @@ type limiter struct {
 	fleet *fleet.Fleet // nil: there is no table
 	// environments is how many there may be; 0: that is not known.
 	environments int
+	// rates are what the operator says of servers, named as by [registry.Budget].
+	rates map[string]float64
 
 	mu    sync.Mutex
 	hosts map[string]*host // guarded by mu
@@ -43,6 +41,8 @@ type permitFor struct {
 	// host is that of the authorization server, see [registry.Client], and client the
 	// client's name.
 	host, client string
+	// rate is that of the client's document, see [registry.Client]; 0: the default.
+	rate float64
 	// cached means that the caller has a token and does not wait.
 	cached bool
 	// patience is how long the caller can wait.
@@ -59,15 +59,21 @@ func (l *limiter) host(name string) *host {
 	if l.hosts == nil || len(l.hosts) >= maxServers {
 		l.hosts = make(map[string]*host)
 	}
-	l.hosts[server] = &host{name: server, byHost: byHost, lots: make(map[uint64]*lot), slots: slots{phase: l.rand()}}
+	l.hosts[server] = &host{name: server, byHost: byHost, lots: make(map[rate]*lot), slots: slots{phase: l.rand()}}
 	return l.hosts[server]
+}
+
+// applicant returns who asks for a permit. The operator knows the server better than documents.
+func (l *limiter) applicant(h *host, p permitFor) applicant {
+	return applicant{clientID(p.client), rate(cmp.Or(l.rates[h.name], p.rate, registry.DefaultRate))}
 }
 
 // admit waits for a permit for one exchange with an authorization server. A caller with a
 // cached token does not wait: retry is then when to look again. The error says that there
 // is no permit in time.
 func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor) (retry time.Duration, err error) {
-	h, id := l.host(p.host), clientID(p.client)
+	h := l.host(p.host)
+	a := l.applicant(h, p)
 	patience := p.patience
 	if p.cached {
 		patience = 0
@@ -76,12 +82,12 @@ func (l *limiter) admit(ctx context.Context, session *fleet.Session, p permitFor
 	}
 	for begun := l.now(); ; {
 		// A request that waits for longer reserves no permit that others may need before.
-		got := l.reserve(ctx, session, h, id, max(0, min(maxWait, patience-l.now().Sub(begun))))
+		got := l.reserve(ctx, session, h, a, max(0, min(maxWait, patience-l.now().Sub(begun))))
 		if got.ok && got.wait > 0 {
 			if err := pause(ctx, got.wait); err != nil {
 				return 0, err
 			}
-			got = l.recheck(ctx, session, h, id)
+			got = l.recheck(ctx, session, h, a.id)
 		}
 		switch {
 		case got.ok:
@@ -124,17 +130,17 @@ func (p permit) refusal() error {
 
 // reserve takes a permit: of the lot that this environment has, of the table's row, or of this
 // environment's share if the table cannot be used.
-func (l *limiter) reserve(ctx context.Context, session *fleet.Session, h *host, id uint64, patience time.Duration) permit {
-	if p := h.blocked(l.now(), id); p.silent > 0 {
+func (l *limiter) reserve(ctx context.Context, session *fleet.Session, h *host, a applicant, patience time.Duration) permit {
+	if p := h.blocked(l.now(), a.id); p.silent > 0 {
 		return p
 	}
 	if session != nil {
-		p, answered := l.reserveShared(ctx, session, h, id, patience)
+		p, answered := l.reserveShared(ctx, session, h, a, patience)
 		if answered {
 			return h.cap(l.now(), p, patience)
 		}
 	}
-	p := h.reserveAlone(l.now(), id, l.share(), patience)
+	p := h.reserveAlone(l.now(), a, l.sharers(), patience)
 	if p.ok && l.fleet != nil {
 		l.count(CountAlone)
 	}
@@ -142,25 +148,25 @@ func (l *limiter) reserve(ctx context.Context, session *fleet.Session, h *host, 
 }
 
 // reserveShared takes a permit of the fleet. It returns false if the table cannot be used.
-func (l *limiter) reserveShared(ctx context.Context, session *fleet.Session, h *host, id uint64, patience time.Duration) (permit, bool) {
-	if wait, ok := h.take(l.now(), id); ok && wait <= patience {
-		if p, answered := l.read(ctx, session, h, id); !answered || p.wait > 0 {
+func (l *limiter) reserveShared(ctx context.Context, session *fleet.Session, h *host, a applicant, patience time.Duration) (permit, bool) {
+	if taken, ok := h.take(l.now(), a); ok && taken.wait <= patience {
+		if p, answered := l.read(ctx, session, h, a.id); !answered || p.wait > 0 {
 			return p, answered
 		}
-		return permit{ok: true, wait: wait}, true
+		return taken, true
 	}
-	want, debt := h.wanted(l.now(), id)
+	want, debt := h.wanted(l.now(), a)
 	var p permit
 	var times []time.Time
 	answered, ok := h.change(ctx, session, l.now, patience, func(s *server) {
 		now := l.now()
 		s.spend(now, debt)
-		p, times = s.lot(now, id, want, patience)
+		p, times = s.lot(now, a, want, patience)
 	})
 	if !ok {
 		return permit{contended: true, wait: time.Second}, answered
 	}
-	h.lend(l.now(), id, times, debt)
+	h.lend(l.now(), a, p, times, debt)
 	return p, true
 }
 
@@ -185,18 +191,19 @@ func (l *limiter) recheck(ctx context.Context, session *fleet.Session, h *host, 
 	return p
 }
 
-// share returns the budget of this environment without the table.
-func (l *limiter) share() share {
+// sharers returns how many environments have a share of a budget without the table; 0: nothing
+// is shared.
+func (l *limiter) sharers() int {
 	n, current := l.fleet.Size()
 	switch {
 	case l.fleet == nil:
 		// The operator chose that the environments share nothing. The share of one among as
 		// many as there may be is too small for a few that serve many clients.
-		return share{}
+		return 0
 	case !current:
 		n = max(n, cmp.Or(l.environments, defaultEnvironments))
 	}
-	return share{interval: time.Duration(max(n, 1)) * aloneInterval, burst: aloneBurst}
+	return max(n, 1)
 }
 
 // report notes the result of an exchange; failure is nil if it brought a token.

@@ -16,6 +16,7 @@ import (
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 )
 
 // crowd is many environments, whose limiters are real, and one authorization server, which is
@@ -31,6 +32,9 @@ type crowd struct {
 	counts map[string]int // guarded by mu
 	// answer is the server's; nil: it gives a token.
 	answer func(client string) *oauth.Error // guarded by mu
+	// rate is what the document of a client says; nil: nothing. rates is the operator's list.
+	rate  func(client string) float64
+	rates map[string]float64
 }
 
 // member is one environment.
@@ -62,7 +66,7 @@ func (c *crowd) join(table bool, reserved int) *member {
 		m.fleet = fleet.New(fleet.Config{Table: &c.table, Keys: &c.keys, Count: c.count})
 		m.fleet.Open(c.Context())
 	}
-	m.limiter = &limiter{runtime: runtime{now: m.now, rand: rand.Float64, count: c.count}, fleet: m.fleet, environments: reserved}
+	m.limiter = &limiter{runtime: runtime{now: m.now, rand: rand.Float64, count: c.count}, fleet: m.fleet, environments: reserved, rates: c.rates}
 	return m
 }
 
@@ -85,7 +89,11 @@ func (m *member) exchange(client string) error {
 	session := m.fleet.Session(ctx)
 	a := session.Acquire(ctx, fleet.TokenRow, fmt.Sprint(rand.Uint64()), fleet.Want{})
 	defer a.Lease.Release(ctx)
-	if _, err := m.limiter.admit(ctx, session, permitFor{host: host, client: client, patience: time.Minute}); err != nil {
+	p := permitFor{host: host, client: client, patience: time.Minute}
+	if m.rate != nil {
+		p.rate = m.rate(client)
+	}
+	if _, err := m.limiter.admit(ctx, session, p); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -123,11 +131,14 @@ func demand(all []*member, d time.Duration, client func(i int) string) {
 }
 
 // most returns the most exchanges in any minute.
-func (c *crowd) most() (most int) {
+func (c *crowd) most() int { return c.mostIn(time.Minute) }
+
+// mostIn returns the most exchanges in any window.
+func (c *crowd) mostIn(window time.Duration) (most int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, from := range c.asked {
-		n, _ := slices.BinarySearchFunc(c.asked[i:], from.Add(time.Minute), time.Time.Compare)
+		n, _ := slices.BinarySearchFunc(c.asked[i:], from.Add(window), time.Time.Compare)
 		most = max(most, n)
 	}
 	return most
@@ -338,9 +349,11 @@ func TestTwoHostsOfOneSubaccount(t *testing.T) {
 
 // TestGreedyClientLeavesHalf: many environments ask for one client, and one for another.
 func TestGreedyClientLeavesHalf(t *testing.T) {
-	for _, table := range []bool{false, true} {
-		t.Run(fmt.Sprint("table ", table), func(t *testing.T) {
+	for i := range 4 {
+		table, r := i%2 == 1, []float64{registry.DefaultRate, 40}[i/2]
+		t.Run(fmt.Sprint("table ", table, ", rate ", r), func(t *testing.T) {
 			runCrowd(t, func(c *crowd) {
+				c.rate = func(string) float64 { return r }
 				all := c.joinAll(1, table, 0)
 				if table {
 					all = append(all, c.joinAll(19, true, 0)...)
@@ -476,10 +489,10 @@ func TestPermitsWithoutTableAreMadeUpFor(t *testing.T) {
 		alone := burst(one)
 		c.table.Misbehave(nil)
 		time.Sleep(31 * time.Second)
-		if alone != environmentBurst || !ask(one) {
+		if alone != rate(registry.DefaultRate).environment().burst || !ask(one) {
 			t.Fatalf("%d permits without the table", alone)
 		}
-		if n := burst(two) + burst(three); n > fleetBurst-alone {
+		if n := burst(two) + burst(three); n > rate(registry.DefaultRate).fleet().burst-alone {
 			t.Errorf("%d permits at once after %d without the table", n, alone)
 		}
 	})
@@ -510,7 +523,7 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, note []byte, id uint64) {
 		now := time.UnixMilli(1_800_000_000_000)
 		s := readServer(note)
-		p, times := s.lot(now, id, maxLot, maxWait)
+		p, times := s.lot(now, applicant{id, registry.DefaultRate}, maxLot, maxWait)
 		if p.ok && p.wait > maxWait || len(times) >= maxLot || len(s.Clients) > maxServerClients {
 			t.Errorf("%+v, %d permits, %d clients", p, len(times), len(s.Clients))
 		}

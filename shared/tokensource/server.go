@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/registry"
 )
 
 const (
@@ -30,6 +31,10 @@ type server struct {
 	// Next is that of [RateLimiter].
 	Next int64 `json:"next,omitempty"`
 	silence
+	// Rate is the lowest rate that a client asked for permits at, but the default at least, and
+	// RateAt when that was. It limits the others for wantTime.
+	Rate   rate  `json:"rate,omitempty"`
+	RateAt int64 `json:"rateAt,omitempty"`
 	// Clients are those that asked last, and those that are silenced.
 	Clients []clientBudget `json:"clients,omitempty"`
 }
@@ -63,12 +68,12 @@ type permit struct {
 	contended bool          // other environments were faster each time
 	ok        bool          // the caller has a permit,
 	wait      time.Duration // which holds after this
+	rate      rate          // at which it was taken
 }
 
-// bucket is a budget of exchanges with one server: burst at once, and one each interval.
+// bucket is a budget of exchanges with one server.
 type bucket struct {
-	burst    int
-	interval time.Duration
+	limit limit
 	// reserve takes a permit, see [RateLimiter.Reserve].
 	reserve func(patience time.Duration) (wait time.Duration, ok bool)
 }
@@ -83,15 +88,16 @@ func clientID(name string) uint64 {
 // reserve takes a permit for one exchange of a client. After a silence one caller gets it, as a
 // probe. A client that has used half of the budget gets more only while no other client wants
 // it, and then reserves less far ahead, so that another one that comes finds room.
-func (s *server) reserve(now time.Time, id uint64, b bucket, patience time.Duration) (p permit) {
-	if p = s.blocked(now, id); p.wait > 0 {
+func (s *server) reserve(now time.Time, a applicant, b bucket, patience time.Duration) (p permit) {
+	if p = s.blocked(now, a.id); p.wait > 0 {
 		return p
 	}
-	c := s.client(now, id)
-	half := RateLimiter{full: time.UnixMilli(c.Next)}
-	burst, interval := max(1, b.burst/2), 2*b.interval
-	wait, ok := half.Reserve(now, burst, interval, patience)
-	others := s.wanted(now, id)
+	p.rate = s.limited(now, a.rate)
+	s.limitOthers(now, a.rate)
+	c := s.client(now, a.id)
+	used, half := RateLimiter{full: time.UnixMilli(c.Next)}, b.limit.half()
+	wait, ok := used.Reserve(now, half.burst, half.interval, patience)
+	others := s.wanted(now, a.id)
 	if others && !ok {
 		c.want(now)
 		return permit{wait: wait}
@@ -104,13 +110,43 @@ func (s *server) reserve(now time.Time, id uint64, b bucket, patience time.Durat
 		return p
 	}
 	if !ok {
-		half.spend(now, 1, burst, interval, maxWait)
+		used.spend(now, half.interval, half.whole()+maxWait)
 	}
 	p.wait = max(p.wait, wait)
-	c.Next, c.Wanted = half.full.UnixMilli(), now.UnixMilli()
+	c.Next, c.Wanted = used.millis(), now.UnixMilli()
 	s.probe(now)
 	c.probe(now)
 	return p
+}
+
+// limited returns the rate at which a client that has the rate r is served. A document raises
+// the rate only as far as the documents of all clients that want the server do, because they
+// rely on it, too. No document lowers it for others.
+func (s *server) limited(now time.Time, r rate) rate {
+	if now.Sub(time.UnixMilli(s.RateAt)).Abs() < wantTime {
+		return min(r, max(s.Rate, registry.DefaultRate))
+	}
+	return r
+}
+
+// limitOthers notes that a client wants the server that has the rate r.
+func (s *server) limitOthers(now time.Time, r rate) {
+	r = max(r, registry.DefaultRate)
+	since := now.Sub(time.UnixMilli(s.RateAt)).Abs()
+	if r < s.Rate || since >= wantTime || r == s.Rate && since >= wantNote {
+		s.Rate, s.RateAt = r, now.UnixMilli()
+	}
+}
+
+// spent reports whether a client has used half of the budget while another one wants it.
+func (s *server) spent(now time.Time, id uint64, half limit) bool {
+	c := s.find(id)
+	if c == nil || !s.wanted(now, id) {
+		return false
+	}
+	used := RateLimiter{full: time.UnixMilli(c.Next)}
+	_, ok := used.Reserve(now, half.burst, half.interval, 0)
+	return !ok
 }
 
 // blocked returns why a client is not to call the server now; the zero value: it may.

@@ -42,7 +42,7 @@ const (
 	Stale     Outcome = "stale"     // it should have been replaced, but that failed
 )
 
-// Config configures a [Source]. All members but Fleet, Environments and NoteUse are required.
+// Config configures a [Source]. All members but Fleet, Environments, Rates and NoteUse are required.
 type Config struct {
 	Exchanger *oauth.Exchanger
 	// Previous returns a client with the credential of the version before; its errors mean
@@ -53,6 +53,9 @@ type Config struct {
 	// Environments is how many there may be at once, which share the budget of a server
 	// while the table cannot be used; 0: that is not known.
 	Environments int
+	// Rates say how many exchanges per second servers bear, whatever documents say; nil: nothing.
+	// See [registry.ParseRates].
+	Rates map[string]float64
 	// NoteUse notes in Fleet on which day a caller got a token of a client last.
 	NoteUse bool
 	// Newer reports whether there is a newer version of a client's document than that one.
