@@ -179,13 +179,15 @@ func (e *env) close() error {
 
 // storeSecret makes a document with this secret the current version of the client's.
 func (e *env) storeSecret(secret string) error {
-	document, err := json.Marshal(map[string]string{"token_endpoint": e.issuerURL + oauthtest.TokenPath, "client_id": "bench", "client_secret": secret})
+	document, err := json.Marshal(map[string]string{"token_endpoint": e.tokenEndpoint(), "client_id": "bench", "client_secret": secret})
 	if err != nil {
 		return err
 	}
 	_, err = e.secrets.Seed(secretName, string(document))
 	return err
 }
+
+func (e *env) tokenEndpoint() string { return e.issuerURL + oauthtest.TokenPath }
 
 // rotate replaces the secret at the authorization server and in the document.
 func (e *env) rotate(secret string) error {

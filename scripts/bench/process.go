@@ -25,23 +25,25 @@ type process struct {
 	conn     net.Conn
 	in       *bufio.Reader
 	answer   bytes.Buffer
+	start    time.Duration // until the first poll
 }
 
-// spawn starts a process and waits for its first poll. Its output goes to out; nil: it is
-// discarded.
-func spawn(ctx context.Context, binary string, env []string, out io.Writer) (*process, error) {
+// spawn starts a process and waits for its first poll. Of two values of a variable in env
+// the later one counts. Its output goes to out; nil: it is discarded.
+func spawn(ctx context.Context, binary string, env []string, out io.Writer, args ...string) (*process, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	// #nosec G204 -- a binary that this program has built.
-	cmd := exec.CommandContext(ctx, binary)
+	// #nosec G204 -- a binary that this program has built, or an interpreter.
+	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = append([]string{
 		"AWS_LAMBDA_RUNTIME_API=" + listener.Addr().String(), "AWS_LAMBDA_FUNCTION_NAME=bench", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE=256",
 		"AWS_REGION=eu-central-1", "PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
 	}, env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	p := &process{cmd: cmd, listener: listener}
+	begin := time.Now()
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
@@ -51,6 +53,7 @@ func spawn(ctx context.Context, binary string, env []string, out io.Writer) (*pr
 	}
 	p.in = bufio.NewReaderSize(p.conn, 64<<10)
 	_, err = p.read()
+	p.start = time.Since(begin)
 	return p, err
 }
 

@@ -2,31 +2,37 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
-	"path/filepath"
-	"slices"
+	"strings"
 	"time"
 )
 
-// variant is one function that is measured.
-type variant struct {
-	name, pkg string
-	cold      []time.Duration // spawn to first answer, by round
-	warm      []time.Duration // median round trip, by round
-	peak      []int64
+// speedConfig is what the flags of bench speed say.
+type speedConfig struct {
+	rounds, calls, misses int
+	only                  string // names of candidates with commas between them; empty: all
+	trust                 string
+	strict                bool
+	json                  string // names of files; empty: none
 }
 
-// speed compares the token function with the constant one and the plain one. The constant
-// is measured twice: the ratio of the two is the noise.
+// speed compares the token function with others that do the same, or nothing. The constant
+// function is measured twice: the ratio of the two is the noise.
 func speed(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("speed", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 20, "cold starts of each function")
-	calls := flags.Int("calls", 500, "warm calls in each round")
+	var cfg speedConfig
+	flags.IntVar(&cfg.rounds, "rounds", 20, "rounds; each starts each function three times")
+	flags.IntVar(&cfg.calls, "calls", 1000, "hits of each function in each round")
+	flags.IntVar(&cfg.misses, "misses", 8, "misses of each function in each round")
+	flags.StringVar(&cfg.only, "only", "", `functions, such as "token,constant,constant again"; empty: all`)
+	flags.StringVar(&cfg.trust, "trust", trustAmazon, "trust store: small, bundle or amazon")
+	flags.BoolVar(&cfg.strict, "strict", false, "fail if a limit does not hold")
+	flags.StringVar(&cfg.json, "json", "", "write the medians to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -35,90 +41,85 @@ func speed(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, e.close()) }()
-	variants := []*variant{
-		{name: "token", pkg: "functions/token"},
-		{name: "constant", pkg: "scripts/bench/constant"},
-		{name: "constant again", pkg: "scripts/bench/constant"},
-		{name: "plain", pkg: "scripts/bench/plain"},
-	}
-	for _, v := range variants[1:] { // newEnv has built the first
-		if err := build(ctx, v.pkg, filepath.Join(e.dir, v.name)); err != nil {
-			return err
-		}
-	}
-	event, err := os.ReadFile(filepath.Join("events", "rest-v1.json"))
+	s, err := newSpeedRun(ctx, cfg, e, out)
 	if err != nil {
-		return errors.New("events/rest-v1.json: run this in the repository")
+		return err
 	}
-	for range *rounds {
-		if err := round(ctx, e, variants, event, *calls); err != nil {
+	for range cfg.rounds {
+		if err := s.round(ctx); err != nil {
 			return err
 		}
 	}
-	report(out, variants)
-	return nil
+	failed := s.report(out)
+	if cfg.json != "" {
+		err = s.writeJSON(cfg.json)
+	}
+	if cfg.strict && len(failed) > 0 {
+		err = errors.Join(err, fmt.Errorf("limits that do not hold: %s", strings.Join(failed, ", ")))
+	}
+	return err
 }
 
-// round measures every variant once. Starts and warm calls alternate between the variants
-// in random order, so that a drift of the machine affects all of them alike.
-func round(ctx context.Context, e *env, variants []*variant, event []byte, calls int) (err error) {
-	// The plain function reads the secret's name there.
-	vars := append(slices.Clone(e.vars), "SECRET_ID="+secretName)
-	processes := make([]*process, len(variants))
-	defer func() {
-		for _, p := range processes {
-			if p != nil {
-				err = errors.Join(err, p.stop())
-			}
-		}
-	}()
-	for _, i := range rand.Perm(len(variants)) {
-		begin := time.Now()
-		if processes[i], err = spawn(ctx, filepath.Join(e.dir, variants[i].name), vars, nil); err != nil {
-			return err
-		}
-		if _, err := processes[i].call(event); err != nil {
-			return fmt.Errorf("%s: %w", variants[i].name, err)
-		}
-		variants[i].cold = append(variants[i].cold, time.Since(begin))
-	}
-	took := make([][]time.Duration, len(variants))
-	for range calls {
-		for _, i := range rand.Perm(len(variants)) {
-			d, err := processes[i].call(event)
-			if err != nil {
-				return fmt.Errorf("%s: %w", variants[i].name, err)
-			}
-			took[i] = append(took[i], d)
-		}
-	}
-	for i, v := range variants {
-		v.warm = append(v.warm, median(took[i]))
-		v.peak = append(v.peak, memory(processes[i].cmd.Process.Pid, "VmHWM"))
-	}
-	return nil
+// speedRun is one comparison.
+type speedRun struct {
+	cfg        speedConfig
+	candidates []*candidate
+	trust      string   // how the trust store looks
+	event      []byte   // of the client that every process knows
+	others     [][]byte // one event of each client that a process asks for once
 }
 
-func median[T time.Duration | int64 | float64](list []T) T {
-	sorted := slices.Sorted(slices.Values(list))
-	return sorted[len(sorted)/2]
+// newSpeedRun builds the candidates and registers the clients.
+func newSpeedRun(ctx context.Context, cfg speedConfig, e *env, out io.Writer) (*speedRun, error) {
+	s := &speedRun{cfg: cfg}
+	store, err := newTrustStore(e.dir, cfg.trust, e.issuer.CAPEM())
+	if err != nil {
+		return nil, err
+	}
+	s.trust = store.description
+	if s.candidates, err = candidates(ctx, e, store, cfg.only, out); err != nil {
+		return nil, err
+	}
+	event, err := os.ReadFile("events/rest-v1.json")
+	if err != nil {
+		return nil, errors.New("events/rest-v1.json: run this in the repository")
+	}
+	s.event = event
+	for i := range cfg.misses {
+		name := fmt.Sprintf("client-%d", i)
+		if err := e.addClient(withSecret, name, e.tokenEndpoint(), time.Hour); err != nil {
+			return nil, err
+		}
+		// The client's name occurs in paths and as a value.
+		s.others = append(s.others, []byte(strings.ReplaceAll(strings.ReplaceAll(string(event), `token/billing"`, `token/`+name+`"`), `"billing"`, `"`+name+`"`)))
+	}
+	return s, nil
 }
 
-// ratio returns the median of the rounds' ratios.
-func ratio(a, b []time.Duration) float64 {
-	ratios := make([]float64, len(a))
-	for i := range a {
-		ratios[i] = float64(a[i]) / float64(b[i])
+// writeJSON writes the medians of all candidates, in nanoseconds and bytes, and the ratios.
+func (s *speedRun) writeJSON(file string) error {
+	type limitJSON struct {
+		Metric, Of, To string
+		Ratio, Limit    float64
+		Holds           bool
 	}
-	return median(ratios)
-}
-
-func report(out io.Writer, variants []*variant) {
-	token, constant, again, plain := variants[0], variants[1], variants[2], variants[3]
-	fmt.Fprintf(out, "%-15s %12s %12s %10s\n", "medians", "cold", "warm", "peak MB")
-	for _, v := range variants {
-		fmt.Fprintf(out, "%-15s %12v %12v %10.1f\n", v.name, median(v.cold).Round(10*time.Microsecond), median(v.warm).Round(time.Microsecond), float64(median(v.peak))/(1<<20))
+	document := struct {
+		Trust   string
+		Medians map[string]map[string]float64
+		Limits  []limitJSON
+	}{Trust: s.trust, Medians: make(map[string]map[string]float64)}
+	for _, c := range s.candidates {
+		document.Medians[c.name] = make(map[string]float64)
+		for m, values := range c.values {
+			document.Medians[c.name][string(m)] = median(values)
+		}
 	}
-	fmt.Fprintf(out, "\nwarm, token / constant  %.2f   (the constant to itself %.2f)\n", ratio(token.warm, constant.warm), ratio(again.warm, constant.warm))
-	fmt.Fprintf(out, "cold, token / plain     %.2f\n", ratio(token.cold, plain.cold))
+	for _, l := range s.limits() {
+		document.Limits = append(document.Limits, limitJSON{string(l.metric), l.of, l.to, l.ratio, l.max, l.holds()})
+	}
+	text, err := json.MarshalIndent(document, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o600)
 }

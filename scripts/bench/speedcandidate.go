@@ -1,0 +1,132 @@
+package main
+
+import (
+	"archive/zip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// candidate is a function that bench speed measures.
+type candidate struct {
+	name string
+	pkg  string // of a function in Go
+	// interpreter prints, with these arguments, the path of the program that runs script.
+	interpreter []string
+	script      string
+
+	binary string
+	args   []string
+	vars   []string
+	values map[metric][]float64 // by round
+}
+
+// The names of candidates that limits name.
+const (
+	tokenName, constantName, againName = "token", "constant", "constant again"
+	bareName, plainName                = "bare", "plain"
+)
+
+// everyCandidate returns all candidates. There is none with AWS's caching library for Go,
+// since the module does not depend on it: it keeps secrets but no tokens.
+func everyCandidate() []*candidate {
+	return []*candidate{
+		{name: tokenName, pkg: "functions/token"},
+		{name: "token, prefetch", pkg: "functions/token", vars: []string{"PREFETCH_CLIENTS=billing"}},
+		{name: constantName, pkg: "scripts/bench/constant"},
+		{name: againName, pkg: "scripts/bench/constant"},
+		{name: bareName, pkg: "scripts/bench/bare"},
+		{name: plainName, pkg: "scripts/bench/plain"},
+		{name: "node", interpreter: []string{"node", "-p", "process.execPath"}, script: "scripts/bench/node/index.mjs"},
+		{name: "python3", interpreter: []string{"python3", "-c", "import sys; print(sys.executable)"}, script: "scripts/bench/python/main.py"},
+	}
+}
+
+// candidates prepares the candidates that only names, each with a binary of its own, since
+// functions that share a file would load it into the page cache for each other.
+func candidates(ctx context.Context, e *env, store trustStore, only string, out io.Writer) ([]*candidate, error) {
+	var chosen []*candidate
+	names := strings.Split(only, ",")
+	all := everyCandidate()
+	for _, name := range names {
+		if only != "" && !slices.ContainsFunc(all, func(c *candidate) bool { return c.name == name }) {
+			return nil, fmt.Errorf("-only: no function is called %q", name)
+		}
+	}
+	for _, c := range all {
+		if only != "" && !slices.Contains(names, c.name) {
+			continue
+		}
+		c.values = make(map[metric][]float64)
+		trust := store.vars
+		if c.pkg == "functions/token" {
+			trust = store.tokenVars
+		}
+		// Node has its roots in its binary.
+		c.vars = slices.Concat(e.vars, []string{"SECRET_PREFIX=token-vendor/clients/", "NODE_EXTRA_CA_CERTS=" + store.root}, trust, c.vars)
+		if c.pkg == "" {
+			if err := c.findInterpreter(ctx); err != nil {
+				fmt.Fprintf(out, "%s is left out: %v\n", c.name, err)
+				continue
+			}
+		} else if err := c.build(ctx, e.dir); err != nil {
+			return nil, err
+		}
+		chosen = append(chosen, c)
+	}
+	return chosen, nil
+}
+
+// build builds the function as scripts/build does, and measures its files.
+func (c *candidate) build(ctx context.Context, dir string) error {
+	c.binary = filepath.Join(dir, "speed "+c.name)
+	if err := build(ctx, c.pkg, c.binary); err != nil {
+		return err
+	}
+	binary, err := os.ReadFile(c.binary)
+	if err != nil {
+		return err
+	}
+	c.values[binarySize] = []float64{float64(len(binary))}
+	size, err := zipSize(binary)
+	c.values[zippedSize] = []float64{float64(size)}
+	return err
+}
+
+// zipSize returns the size of a package for Lambda in bytes.
+func zipSize(binary []byte) (int64, error) {
+	var size countingWriter
+	archive := zip.NewWriter(&size)
+	file, err := archive.Create("bootstrap")
+	if err != nil {
+		return 0, err
+	}
+	_, err = file.Write(binary)
+	return int64(size), errors.Join(err, archive.Close())
+}
+
+// countingWriter counts the bytes that are written to it.
+type countingWriter int64
+
+func (w *countingWriter) Write(p []byte) (int, error) {
+	*w += countingWriter(len(p))
+	return len(p), nil
+}
+
+// findInterpreter finds the program itself: the name in PATH may be a script that chooses a
+// version.
+func (c *candidate) findInterpreter(ctx context.Context) error {
+	// #nosec G204 -- fixed arguments
+	output, err := exec.CommandContext(ctx, c.interpreter[0], c.interpreter[1:]...).Output()
+	if err != nil {
+		return err
+	}
+	c.binary, c.args = strings.TrimSpace(string(output)), []string{c.script}
+	return nil
+}
