@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -160,6 +161,19 @@ func (e *env) serve(handler http.Handler) (url string) {
 	server := httptest.NewServer(handler)
 	e.servers = append(e.servers, server)
 	return server.URL
+}
+
+// serveTLS serves the handler with a certificate of the authorization server's CA.
+func (e *env) serveTLS(handler http.Handler) (url string, err error) {
+	issued, err := e.issuer.CA().Issue(oauthtest.Leaf{CommonName: "localhost", Hosts: []string{"127.0.0.1"}, NotAfter: time.Now().AddDate(1, 0, 0)})
+	if err != nil {
+		return "", err
+	}
+	server := httptest.NewUnstartedServer(handler)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{issued.TLS()}}
+	server.StartTLS()
+	e.servers = append(e.servers, server)
+	return server.URL, nil
 }
 
 // close stops all servers and removes all files.

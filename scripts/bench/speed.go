@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 )
@@ -18,7 +19,7 @@ type speedConfig struct {
 	only                  string // names of candidates with commas between them; empty: all
 	trust                 string
 	strict                bool
-	json                  string // names of files; empty: none
+	json, svg             string // names of files; empty: none
 }
 
 // speed compares the token function with others that do the same, or nothing. The constant
@@ -33,8 +34,12 @@ func speed(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.StringVar(&cfg.trust, "trust", trustAmazon, "trust store: small, bundle or amazon")
 	flags.BoolVar(&cfg.strict, "strict", false, "fail if a limit does not hold")
 	flags.StringVar(&cfg.json, "json", "", "write the medians to this file")
+	flags.StringVar(&cfg.svg, "svg", "", "write a picture of the ratios to this file")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if cfg.rounds < 1 || cfg.calls < 1 || cfg.misses < 1 {
+		return errors.New("-rounds, -calls and -misses must be at least 1")
 	}
 	e, err := newEnv(ctx, envConfig{life: time.Hour})
 	if err != nil {
@@ -45,6 +50,8 @@ func speed(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	// The collector of this process runs beside the functions.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	for range cfg.rounds {
 		if err := s.round(ctx); err != nil {
 			return err
@@ -53,6 +60,9 @@ func speed(ctx context.Context, args []string, out io.Writer) (err error) {
 	failed := s.report(out)
 	if cfg.json != "" {
 		err = s.writeJSON(cfg.json)
+	}
+	if cfg.svg != "" {
+		err = errors.Join(err, s.writeSVG(cfg.svg, time.Now()))
 	}
 	if cfg.strict && len(failed) > 0 {
 		err = errors.Join(err, fmt.Errorf("limits that do not hold: %s", strings.Join(failed, ", ")))
@@ -63,6 +73,7 @@ func speed(ctx context.Context, args []string, out io.Writer) (err error) {
 // speedRun is one comparison.
 type speedRun struct {
 	cfg        speedConfig
+	env        *env
 	candidates []*candidate
 	trust      string   // how the trust store looks
 	event      []byte   // of the client that every process knows
@@ -71,13 +82,18 @@ type speedRun struct {
 
 // newSpeedRun builds the candidates and registers the clients.
 func newSpeedRun(ctx context.Context, cfg speedConfig, e *env, out io.Writer) (*speedRun, error) {
-	s := &speedRun{cfg: cfg}
+	s := &speedRun{cfg: cfg, env: e}
+	// As in AWS, the calls of Secrets Manager need TLS.
+	secrets, err := e.serveTLS(e.secrets)
+	if err != nil {
+		return nil, err
+	}
 	store, err := newTrustStore(e.dir, cfg.trust, e.issuer.CAPEM())
 	if err != nil {
 		return nil, err
 	}
 	s.trust = store.description
-	if s.candidates, err = candidates(ctx, e, store, cfg.only, out); err != nil {
+	if s.candidates, err = candidates(ctx, e, []string{"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + secrets, "SECRET_PREFIX=token-vendor/clients/"}, store, cfg.only, out); err != nil {
 		return nil, err
 	}
 	event, err := os.ReadFile("events/rest-v1.json")
@@ -100,8 +116,8 @@ func newSpeedRun(ctx context.Context, cfg speedConfig, e *env, out io.Writer) (*
 func (s *speedRun) writeJSON(file string) error {
 	type limitJSON struct {
 		Metric, Of, To string
-		Ratio, Limit    float64
-		Holds           bool
+		Ratio, Limit   float64
+		Holds          bool
 	}
 	document := struct {
 		Trust   string

@@ -17,15 +17,20 @@ import (
 type candidate struct {
 	name string
 	pkg  string // of a function in Go
-	// interpreter prints, with these arguments, the path of the program that runs script.
+	// interpreter is a command that prints, in two lines, the program that runs script, and
+	// its version.
 	interpreter []string
 	script      string
 
-	binary string
-	args   []string
-	vars   []string
-	values map[metric][]float64 // by round
+	version string
+	binary  string
+	args    []string
+	vars    []string
+	values  map[metric][]float64 // by round
 }
+
+// vends reports whether the function vends tokens: the constant one does not.
+func (c *candidate) vends() bool { return c.pkg != "scripts/bench/constant" }
 
 // The names of candidates that limits name.
 const (
@@ -43,14 +48,14 @@ func everyCandidate() []*candidate {
 		{name: againName, pkg: "scripts/bench/constant"},
 		{name: bareName, pkg: "scripts/bench/bare"},
 		{name: plainName, pkg: "scripts/bench/plain"},
-		{name: "node", interpreter: []string{"node", "-p", "process.execPath"}, script: "scripts/bench/node/index.mjs"},
-		{name: "python3", interpreter: []string{"python3", "-c", "import sys; print(sys.executable)"}, script: "scripts/bench/python/main.py"},
+		{name: "node", interpreter: []string{"node", "-p", `process.execPath + "\n" + process.version`}, script: "scripts/bench/node/index.mjs"},
+		{name: "python3", interpreter: []string{"python3", "-c", "import platform, sys; print(sys.executable); print(platform.python_version())"}, script: "scripts/bench/python/main.py"},
 	}
 }
 
 // candidates prepares the candidates that only names, each with a binary of its own, since
 // functions that share a file would load it into the page cache for each other.
-func candidates(ctx context.Context, e *env, store trustStore, only string, out io.Writer) ([]*candidate, error) {
+func candidates(ctx context.Context, e *env, vars []string, store trustStore, only string, out io.Writer) ([]*candidate, error) {
 	var chosen []*candidate
 	names := strings.Split(only, ",")
 	all := everyCandidate()
@@ -69,7 +74,7 @@ func candidates(ctx context.Context, e *env, store trustStore, only string, out 
 			trust = store.tokenVars
 		}
 		// Node has its roots in its binary.
-		c.vars = slices.Concat(e.vars, []string{"SECRET_PREFIX=token-vendor/clients/", "NODE_EXTRA_CA_CERTS=" + store.root}, trust, c.vars)
+		c.vars = slices.Concat(e.vars, vars, []string{"NODE_EXTRA_CA_CERTS=" + store.root}, trust, c.vars)
 		if c.pkg == "" {
 			if err := c.findInterpreter(ctx); err != nil {
 				fmt.Fprintf(out, "%s is left out: %v\n", c.name, err)
@@ -83,20 +88,23 @@ func candidates(ctx context.Context, e *env, store trustStore, only string, out 
 	return chosen, nil
 }
 
-// build builds the function as scripts/build does, and measures its files.
+// build builds the function as scripts/build does, and measures its files. Functions of the
+// same package have copies of one binary.
 func (c *candidate) build(ctx context.Context, dir string) error {
-	c.binary = filepath.Join(dir, "speed "+c.name)
-	if err := build(ctx, c.pkg, c.binary); err != nil {
-		return err
+	built := filepath.Join(dir, filepath.Base(c.pkg))
+	if _, err := os.Stat(built); errors.Is(err, os.ErrNotExist) {
+		if err := build(ctx, c.pkg, built); err != nil {
+			return err
+		}
 	}
-	binary, err := os.ReadFile(c.binary)
+	binary, err := os.ReadFile(built)
 	if err != nil {
 		return err
 	}
-	c.values[binarySize] = []float64{float64(len(binary))}
+	c.binary = filepath.Join(dir, "speed "+c.name)
 	size, err := zipSize(binary)
-	c.values[zippedSize] = []float64{float64(size)}
-	return err
+	c.values[binarySize], c.values[zippedSize] = []float64{float64(len(binary))}, []float64{float64(size)}
+	return errors.Join(err, os.WriteFile(c.binary, binary, 0o700)) // #nosec G306 -- it must be executable
 }
 
 // zipSize returns the size of a package for Lambda in bytes.
@@ -127,6 +135,7 @@ func (c *candidate) findInterpreter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.binary, c.args = strings.TrimSpace(string(output)), []string{c.script}
+	program, version, _ := strings.Cut(strings.TrimSpace(string(output)), "\n")
+	c.binary, c.version, c.args = program, version, []string{c.script}
 	return nil
 }

@@ -35,9 +35,9 @@ const (
 	billedCold metric = "billed cold start, 256 MB"
 )
 
-// hitsInTurn is the number of hits of one function before the next one has its turn. What a
+// batchSize is the number of hits of one function before those of the next one. What a
 // function prints meanwhile fits into its pipe.
-const hitsInTurn = 20
+const batchSize = 20
 
 // round measures every candidate once, in random order. A start at a full core is one of a
 // function of 1769 MB. All others have 256 MB, the default of template.yaml. Hits have no
@@ -166,14 +166,18 @@ func (s *speedRun) measureWarm(ctx context.Context) (err error) {
 	for n, i := range instances {
 		used[n] = i.used()
 	}
-	for done := 0; done < s.cfg.calls; done += hitsInTurn {
+	before := s.env.counts()
+	for done := 0; done < s.cfg.calls; done += batchSize {
 		for _, n := range rand.Perm(len(s.candidates)) {
-			took, err := instances[n].callEach(slices.Repeat([][]byte{s.event}, min(hitsInTurn, s.cfg.calls-done)))
+			took, err := instances[n].callEach(slices.Repeat([][]byte{s.event}, min(batchSize, s.cfg.calls-done)))
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.candidates[n].name, err)
 			}
 			hits[n] = append(hits[n], took...)
 		}
+	}
+	if got := s.env.counts().minus(before); got.exchanges != 0 || got.reads != 0 {
+		return fmt.Errorf("the hits made %d exchanges and %d calls of Secrets Manager", got.exchanges, got.reads)
 	}
 	for n, c := range s.candidates {
 		c.addHits(hits[n], instances[n].used()-used[n])
@@ -207,6 +211,7 @@ func (c *candidate) addHits(took []time.Duration, used time.Duration) {
 // measureMisses asks each process for the token of each other client.
 func (s *speedRun) measureMisses(instances []*measured) error {
 	misses, used := make([][]time.Duration, len(instances)), make([][]time.Duration, len(instances))
+	before, want := s.env.counts(), 0
 	for _, event := range s.others {
 		for _, n := range rand.Perm(len(instances)) {
 			before := instances[n].used()
@@ -218,14 +223,17 @@ func (s *speedRun) measureMisses(instances []*measured) error {
 		}
 	}
 	for n, c := range s.candidates {
-		if len(misses[n]) == 0 {
-			continue
+		if c.vends() {
+			want += len(s.others)
 		}
 		c.add(missP50, median(misses[n]))
 		c.add(billedMiss, meanBilled(misses[n]))
 		if d := median(used[n]); d > 0 {
 			c.add(missCPU, d)
 		}
+	}
+	if got := s.env.counts().minus(before); got.exchanges != want || got.reads != want {
+		return fmt.Errorf("%d misses made %d exchanges and %d calls of Secrets Manager", want, got.exchanges, got.reads)
 	}
 	return nil
 }
