@@ -1,10 +1,11 @@
 // Command bench measures the token vendor on this machine. Quote ratios: the
 // milliseconds are the machine's.
 //
-//	go run ./scripts/bench speed
+//	go run ./scripts/bench speed [-only token,constant] [-trust small] [-strict] [-json FILE] [-svg FILE]
 //
-// compares the token function with a function that answers a constant (warm) and with
-// plain Go that uses the AWS SDK and golang.org/x/oauth2 (cold).
+// compares the token function, over the Lambda Runtime API, with functions that do the same
+// in Go with and without the AWS SDK, in Node and in Python, and with one that answers a
+// constant. It prints the medians, and each ratio beside its limit.
 //
 //	go run ./scripts/bench fleet [-table=false] [-issuer-down | …]
 //

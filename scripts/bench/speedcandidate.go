@@ -32,6 +32,9 @@ type candidate struct {
 // vends reports whether the function vends tokens: the constant one does not.
 func (c *candidate) vends() bool { return c.pkg != "scripts/bench/constant" }
 
+// audits reports whether the function prints an audit line for each token.
+func (c *candidate) audits() bool { return c.pkg == "functions/token" }
+
 // The names of candidates that limits name.
 const (
 	tokenName, constantName, againName = "token", "constant", "constant again"
@@ -53,39 +56,48 @@ func everyCandidate() []*candidate {
 	}
 }
 
-// candidates prepares the candidates that only names, each with a binary of its own, since
-// functions that share a file would load it into the page cache for each other.
-func candidates(ctx context.Context, e *env, vars []string, store trustStore, only string, out io.Writer) ([]*candidate, error) {
-	var chosen []*candidate
-	names := strings.Split(only, ",")
+// chosenCandidates returns those that only names; empty: all.
+func chosenCandidates(only string) ([]*candidate, error) {
 	all := everyCandidate()
+	if only == "" {
+		return all, nil
+	}
+	names := strings.Split(only, ",")
 	for _, name := range names {
-		if only != "" && !slices.ContainsFunc(all, func(c *candidate) bool { return c.name == name }) {
+		if !slices.ContainsFunc(all, func(c *candidate) bool { return c.name == name }) {
 			return nil, fmt.Errorf("-only: no function is called %q", name)
 		}
 	}
+	return slices.DeleteFunc(all, func(c *candidate) bool { return !slices.Contains(names, c.name) }), nil
+}
+
+// prepared returns the candidates that this machine can start. Each has a binary of its own,
+// since functions that share a file would load it into the page cache for each other.
+func prepared(ctx context.Context, all []*candidate, dir string, out io.Writer) ([]*candidate, error) {
+	var found []*candidate
 	for _, c := range all {
-		if only != "" && !slices.Contains(names, c.name) {
+		c.values = make(map[metric][]float64)
+		if c.pkg != "" {
+			if err := c.build(ctx, dir); err != nil {
+				return nil, err
+			}
+		} else if err := c.findInterpreter(ctx); err != nil {
+			fmt.Fprintf(out, "%s is left out: %v\n", c.name, err)
 			continue
 		}
-		c.values = make(map[metric][]float64)
-		trust := store.vars
-		if c.pkg == "functions/token" {
-			trust = store.tokenVars
-		}
-		// Node has its roots in its binary.
-		c.vars = slices.Concat(e.vars, vars, []string{"NODE_EXTRA_CA_CERTS=" + store.root}, trust, c.vars)
-		if c.pkg == "" {
-			if err := c.findInterpreter(ctx); err != nil {
-				fmt.Fprintf(out, "%s is left out: %v\n", c.name, err)
-				continue
-			}
-		} else if err := c.build(ctx, e.dir); err != nil {
-			return nil, err
-		}
-		chosen = append(chosen, c)
+		found = append(found, c)
 	}
-	return chosen, nil
+	return found, nil
+}
+
+// setVars sets the environment variables. Those of the candidate come last.
+func (c *candidate) setVars(vars []string, store trustStore) {
+	trust := store.vars
+	if c.audits() {
+		trust = store.tokenVars
+	}
+	// Node has its roots in its binary.
+	c.vars = slices.Concat(vars, []string{"NODE_EXTRA_CA_CERTS=" + store.root}, trust, c.vars)
 }
 
 // build builds the function as scripts/build does, and measures its files. Functions of the

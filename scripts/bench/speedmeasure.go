@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -61,6 +62,7 @@ func (s *speedRun) round(ctx context.Context) error {
 type measured struct {
 	*process
 	output *os.File
+	lines  int // that the process has printed
 }
 
 func (c *candidate) start(ctx context.Context, megabytes int) (*measured, error) {
@@ -73,7 +75,7 @@ func (c *candidate) start(ctx context.Context, megabytes int) (*measured, error)
 	if err := errors.Join(err, input.Close()); err != nil {
 		return nil, errors.Join(err, output.Close())
 	}
-	return &measured{p, output}, nil
+	return &measured{process: p, output: output}, nil
 }
 
 func (i *measured) stop() error { return errors.Join(i.process.stop(), i.output.Close()) }
@@ -83,7 +85,9 @@ func (i *measured) drain() error {
 	if err := i.output.SetReadDeadline(time.Now().Add(time.Millisecond)); err != nil {
 		return err
 	}
-	_, err := i.output.Read(make([]byte, 64<<10))
+	text := make([]byte, 64<<10)
+	n, err := i.output.Read(text)
+	i.lines += bytes.Count(text[:n], []byte("\n"))
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
 	}
@@ -166,7 +170,7 @@ func (s *speedRun) measureWarm(ctx context.Context) (err error) {
 	for n, i := range instances {
 		used[n] = i.used()
 	}
-	before := s.env.counts()
+	exchangesBefore, readsBefore := s.calls()
 	for done := 0; done < s.cfg.calls; done += batchSize {
 		for _, n := range rand.Perm(len(s.candidates)) {
 			took, err := instances[n].callEach(slices.Repeat([][]byte{s.event}, min(batchSize, s.cfg.calls-done)))
@@ -176,10 +180,13 @@ func (s *speedRun) measureWarm(ctx context.Context) (err error) {
 			hits[n] = append(hits[n], took...)
 		}
 	}
-	if got := s.env.counts().minus(before); got.exchanges != 0 || got.reads != 0 {
-		return fmt.Errorf("the hits made %d exchanges and %d calls of Secrets Manager", got.exchanges, got.reads)
+	if exchanges, reads := s.calls(); exchanges != exchangesBefore || reads != readsBefore {
+		return fmt.Errorf("the hits made %d exchanges and %d calls of Secrets Manager", exchanges-exchangesBefore, reads-readsBefore)
 	}
 	for n, c := range s.candidates {
+		if c.audits() && instances[n].lines < s.cfg.calls {
+			return fmt.Errorf("%s printed %d lines for %d hits", c.name, instances[n].lines, s.cfg.calls)
+		}
 		c.addHits(hits[n], instances[n].used()-used[n])
 		c.values[peakMemory] = append(c.values[peakMemory], float64(memory(instances[n].cmd.Process.Pid, "VmHWM")))
 	}
@@ -211,7 +218,8 @@ func (c *candidate) addHits(took []time.Duration, used time.Duration) {
 // measureMisses asks each process for the token of each other client.
 func (s *speedRun) measureMisses(instances []*measured) error {
 	misses, used := make([][]time.Duration, len(instances)), make([][]time.Duration, len(instances))
-	before, want := s.env.counts(), 0
+	exchangesBefore, readsBefore := s.calls()
+	want := 0
 	for _, event := range s.others {
 		for _, n := range rand.Perm(len(instances)) {
 			before := instances[n].used()
@@ -232,8 +240,8 @@ func (s *speedRun) measureMisses(instances []*measured) error {
 			c.add(missCPU, d)
 		}
 	}
-	if got := s.env.counts().minus(before); got.exchanges != want || got.reads != want {
-		return fmt.Errorf("%d misses made %d exchanges and %d calls of Secrets Manager", want, got.exchanges, got.reads)
+	if exchanges, reads := s.calls(); exchanges-exchangesBefore != want || reads-readsBefore != want {
+		return fmt.Errorf("%d misses made %d exchanges and %d calls of Secrets Manager", want, exchanges-exchangesBefore, reads-readsBefore)
 	}
 	return nil
 }

@@ -14,9 +14,9 @@ import (
 // writeSVG writes a picture with a panel for each limit.
 func (s *speedRun) writeSVG(file string, now time.Time) error {
 	picture := chart.Chart{Title: "The token function and others, over the Lambda Runtime API", Notes: []string{
-		fmt.Sprintf("%s; %s; %s; %d rounds, all functions in each", now.Format(time.DateOnly), machine(), s.versions(), s.cfg.rounds),
-		"Bars: the median of the rounds' ratios. Dashed: the limit of the token function. A bar with a gap is longer than the axis.",
-		"“constant again” is the noise. Trust store: " + s.trust + ".",
+		fmt.Sprintf("%s; %s; %s", now.Format(time.DateOnly), machine(), s.versions()),
+		fmt.Sprintf("Bars: medians of the ratios in %d rounds. Dashed: the limit of “token”. A bar with a gap is longer than the axis.", s.cfg.rounds),
+		"256 MB: 256/1769 of a core from the first poll on. “constant again” shows the noise. Trust store: " + s.cfg.trust + ".",
 	}}
 	for _, l := range s.limits() {
 		picture.Panels = append(picture.Panels, s.panel(l))
