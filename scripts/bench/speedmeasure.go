@@ -27,6 +27,7 @@ const (
 	coldFull   metric = "cold start, full core"
 	coldCPU    metric = "cold CPU"
 	coldShare  metric = "cold start, 256 MB"
+	firstCPU   metric = "CPU after the first poll"
 	peakMemory metric = "peak memory"
 	binarySize metric = "binary"
 	zippedSize metric = "zip"
@@ -132,6 +133,7 @@ func (s *speedRun) measureShare(ctx context.Context, c *candidate) error {
 	if err != nil {
 		return err
 	}
+	before := i.used()
 	unlimit, err := cpushare.Limit(i.cmd.Process.Pid, cpushare.OfMemory(256))
 	if err != nil {
 		err = errors.Join(err, i.stop())
@@ -142,6 +144,7 @@ func (s *speedRun) measureShare(ctx context.Context, c *candidate) error {
 	}
 	took, err := i.call(s.event)
 	if err == nil {
+		c.add(firstCPU, i.used()-before)
 		c.add(coldShare, i.process.start+took)
 		c.add(billedCold, billed(i.process.start+took))
 	}

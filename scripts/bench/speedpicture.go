@@ -16,7 +16,8 @@ func (s *speedRun) writeSVG(file string, now time.Time) error {
 	picture := chart.Chart{Title: "The token function and others, over the Lambda Runtime API", Notes: []string{
 		fmt.Sprintf("%s; %s; %s", now.Format(time.DateOnly), machine(), s.versions()),
 		fmt.Sprintf("Bars: medians of the ratios in %d rounds. Dashed: the limit of “token”. A bar with a gap is longer than the axis.", s.cfg.rounds),
-		"256 MB: 256/1769 of a core from the first poll on. “constant again” shows the noise. Trust store: " + s.cfg.trust + ".",
+		"256 MB: 256/1769 of a core from the first poll on. Trust store: " + s.cfg.trust + ".",
+		"“prefetch” is “token” with PREFETCH_CLIENTS. “constant again” is the same function as “constant” and shows the noise.",
 	}}
 	for _, l := range s.limits() {
 		picture.Panels = append(picture.Panels, s.panel(l))

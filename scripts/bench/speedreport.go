@@ -21,6 +21,7 @@ func columns() []column {
 		{coldFull, "cold ms", ms, "%.1f"},
 		{coldCPU, "its CPU", ms, "%.1f"},
 		{coldShare, "256 MB ms", ms, "%.1f"},
+		{firstCPU, "its CPU", ms, "%.1f"},
 		{hitP50, "hit us", us, "%.0f"},
 		{hitP90, "its p90", us, "%.0f"},
 		{hitP99, "its p99", us, "%.0f"},
@@ -100,10 +101,12 @@ func ratio(a, b []float64) float64 {
 // legend says what the figures of the report are.
 const legend = `
 Medians of the rounds; a ratio is the median of the rounds' ratios. Milliseconds are the machine's: quote ratios.
-noise: the constant function compared with itself. Where it is far from 1.00, so may be the ratio.
+noise: the constant function compared with itself. Where it is far from 1.00, so may be the ratio. prefetch: the token
+function with PREFETCH_CLIENTS.
 cold: from the start of the process to its first answer, with all cores and 1769 MB. 256 MB: with 256/1769 of a core from
-the first poll on. hit and miss: from the event to its answer, with 256 MB and all cores. A miss is the first token of a
-client. CPU: of all threads; that of a hit includes the poll after it. billed: the mean of the milliseconds, rounded up.
+the first poll on; its CPU is what runs with that share. hit and miss: from the event to its answer, with 256 MB and all
+cores. A miss is the first token of a client. CPU: of all threads; that of a hit includes the poll after it. billed: the
+mean of the milliseconds, rounded up.
 AWS's caching library for Go is not compared, because this module does not depend on it. It keeps secrets, not tokens.
 `
 
