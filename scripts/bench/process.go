@@ -52,9 +52,11 @@ func spawn(ctx context.Context, binary string, env []string, out io.Writer, args
 		return nil, errors.Join(errors.New("the process never asked for an event"), p.stop())
 	}
 	p.in = bufio.NewReaderSize(p.conn, 64<<10)
-	_, err = p.read()
+	if _, err := p.read(); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
 	p.start = time.Since(begin)
-	return p, err
+	return p, nil
 }
 
 // read reads one request of the process and leaves its body in p.answer.
