@@ -93,9 +93,7 @@ func (e *event) context(name, value []byte) {
 		})
 	case `"requestId"`:
 		e.note(&e.origin.GatewayRequestID, value)
-	case `"extendedRequestId"`:
-		e.note(&e.origin.ExtendedRequestID, value)
-	case `"requestTimeEpoch"`, `"timeEpoch"`:
+	case `"timeEpoch"`:
 		if ms, err := strconv.ParseInt(string(value), 10, 64); err == nil {
 			e.origin.GatewayTime = time.UnixMilli(ms)
 		}

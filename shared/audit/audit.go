@@ -64,10 +64,10 @@ type Origin struct {
 	MessageID string
 	// Alias is the function's alias that was invoked.
 	Alias string
-	// GatewayRequestID and ExtendedRequestID are the ids of the request in API Gateway's
-	// access log.
-	GatewayRequestID, ExtendedRequestID string
-	// GatewayTime is when API Gateway received the request, by its clock.
+	// GatewayRequestID is the id of the request in API Gateway's access log. For a REST API that
+	// log, and not the audit line, also has the extended request id and GatewayTime.
+	GatewayRequestID string
+	// GatewayTime is when an HTTP API or a Function URL received the request, by its clock.
 	GatewayTime time.Time
 	// TraceID is the root of the request's X-Amzn-Trace-Id, and Traceparent is that of the
 	// W3C Trace Context. The caller may choose both.

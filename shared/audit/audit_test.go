@@ -22,7 +22,7 @@ func full(text string) Event {
 		Type: Decision, Time: at, RequestID: text, Caller: text, Client: text, DryRun: true,
 		Ask: ask.Ask{Scope: list, Resource: list, Audience: text, TokenFormat: text, AppTID: text, Parameters: map[string]string{"a": text, "b": text, text: text}},
 		Origin: Origin{
-			Source: REST, CallerID: text, Session: text, SourceIP: text, VPCE: text, Alias: text, GatewayRequestID: text, ExtendedRequestID: text, GatewayTime: at,
+			Source: REST, CallerID: text, Session: text, SourceIP: text, VPCE: text, Alias: text, GatewayRequestID: text, GatewayTime: at,
 		},
 		Allowed: true, Mode: "document", Rule: text, WouldDeny: true, Nearest: text, Failed: text, Outcome: "hit", Status: 502, Error: text, Detail: text,
 		UpstreamStatus: 401, UpstreamError: text, CorrelationID: text, FuseUntil: at, IssuerHost: text, Method: text, TokenSHA256: text, GrantedScope: list,
@@ -59,6 +59,68 @@ func TestWriteLineFormat(t *testing.T) {
 		if got := lineOf(t, e); got != want+"\n" {
 			t.Errorf("got  %swant %s", got, want)
 		}
+	}
+}
+
+// hit is the line of a token out of memory, for a role's call of the REST API.
+func hit() Event {
+	return Event{
+		Type: Decision, Time: time.Date(2026, 11, 23, 10, 15, 30, 123e6, time.UTC), RequestID: "4895e1d2-bdc9-46e0-ac3b-30a582a702a0",
+		Origin: Origin{
+			Source: REST, CallerID: "AROAEXAMPLEBILLINGJOB", Session: "i-0abcdef1234567890", SourceIP: "203.0.113.7", Alias: "http",
+			GatewayRequestID: "3f2b8c1d-0a4e-4d5f-9b6a-7c8d9e0f1a2b", TraceID: "1-6b041242-5d2f8b7e6a1c4f3098b7d6e5",
+		},
+		Caller: "aws:123456789012:role/billing-job", Client: "billing", Allowed: true, Mode: "iam", Outcome: "hit",
+		CorrelationID: "7c9e6679-7425-40de-944b-e07fc1f90ae7", IssuerHost: "tenant.accounts.ondemand.com", Method: "client_secret_post",
+		TokenSHA256: strings.Repeat("9f86d081", 8), ExpiresAt: time.Unix(1795432530, 0), RefreshAfter: 2880 * time.Second,
+		SecretVersion: "bbd7cd84-0c4e-93c0-7dd2-a45ac03ca2e4",
+	}
+}
+
+// TestHitHasNoMemberThatFollowsFromOthers bounds the bytes that are billed for each call. A new
+// member of a hit's line needs a reason: why a reader cannot know it from the other members, from
+// the access log of the API, or from its absence.
+func TestHitHasNoMemberThatFollowsFromOthers(t *testing.T) {
+	reasons := map[string]string{
+		"schema":             "readers find audit lines by it, and it says what the others mean",
+		"type":               "tells a decision from a forged event and from a shadow, which have the same members",
+		"time":               "CloudWatch Logs has the time of the end, and only in its own metadata",
+		"request_id":         "joins the line to other lines of the function and to AWS's support",
+		"gateway_request_id": "joins the line to the access log",
+		"source":             "HTTP, URL and REST have the same members",
+		"source_ip":          "a Function URL has no access log, and API Gateway may lose a line of its own",
+		"alias":              "the proof that the event came through API Gateway",
+		"trace_id":           "the caller may choose it",
+		"caller":             "who got the token",
+		"caller_id":          "a role that was deleted and created again has the same name",
+		"session":            "the instance of the role",
+		"client":             "whose token it is",
+		"allowed":            "queries count refusals by it, and a dry run is allowed without a token",
+		"mode":               "a change of the policy's mode is in no other log of the vendor",
+		"outcome":            "where the token came from",
+		"correlation_id":     "the exchange's line may be missing: its caller may have left",
+		"issuer_host":        "as correlation_id; a new version of the document may have another",
+		"method":             "as issuer_host",
+		"token_sha256":       "which token; vendctl finds holders by all of its characters",
+		"expires_at":         "when the last holder's token ends; the answer had it, the exchange's line may be missing",
+		"refresh_after":      "it has jitter",
+		"secret_version":     "which credential the token was obtained with",
+		"version":            "which revision decided",
+	}
+	line := lineOf(t, hit())
+	for name := range checkLine(t, line) {
+		if reasons[name] == "" {
+			t.Errorf("a hit's line has %s without a reason", name)
+		}
+		delete(reasons, name)
+	}
+	if len(reasons) > 0 {
+		t.Errorf("a hit's line does not have %v", reasons)
+	}
+	// Today it has 789, of which the values are 452.
+	const most = 800
+	if len(line) > most {
+		t.Errorf("a hit's line has %d bytes, want at most %d: %s", len(line), most, line)
 	}
 }
 

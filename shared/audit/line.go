@@ -74,7 +74,6 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z
 
 func (l *line) origin(o *Origin) {
 	l.given("gateway_request_id", o.GatewayRequestID)
-	l.given("extended_request_id", o.ExtendedRequestID)
 	if !o.GatewayTime.IsZero() {
 		l.always("gateway_time", stamp(o.GatewayTime))
 	}
