@@ -77,11 +77,11 @@ def without(parameter):
 
 NEVER = {"Fn::Equals": ["0", "1"]}
 FORMAT = API + "/AccessLogSetting/Format"
-ACCESS_LOG = "{" + ", ".join(
-    f'"{number}": "$context.{name}"'
+ACCESS_LOG = "{" + ",".join(
+    f'"{number}":"$context.{name}"'
     for number, name in enumerate((
-        "path", "requestId", "extendedRequestId", "identity.userArn", "identity.caller", "identity.sourceIp", "identity.vpceId", "resourcePath",
-        "status", "error.responseType", "responseLatency",
+        "path", "requestId", "extendedRequestId", "requestTimeEpoch", "identity.userArn", "identity.caller", "identity.sourceIp",
+        "identity.vpceId", "httpMethod", "status", "error.responseType", "responseLatency",
     ))
 ) + "}"
 PERMISSION = {
@@ -233,6 +233,8 @@ BREAKS = [
     ("logs", "an access log without the caller", [(API + "/AccessLogSetting/Format", '{"id": "$context.requestId"}')]),
     ("logs", "a subscription filter", [("Resources/Filter", {"Type": "AWS::Logs::SubscriptionFilter", "Properties": {}})]),
     ("logs", "lines that Lambda drops", [(FUNCTION + "/LoggingConfig/ApplicationLogLevel", "WARN")]),
+    ("logs", "lines of Lambda about each invocation", [(FUNCTION + "/LoggingConfig/SystemLogLevel", "INFO")]),
+    ("logs", "lines of Lambda in plain text", [(FUNCTION + "/LoggingConfig/LogFormat", "Text")]),
     ("cache-table", "a table with an AWS owned key", [(TABLE + "/Properties/SSESpecification/KMSMasterKeyId", REMOVED)]),
     ("cache-table", "a table with the AWS managed key", [(TABLE + "/Properties/SSESpecification/KMSMasterKeyId", "alias/aws/dynamodb")]),
     ("cache-table", "a table without encryption settings", [(TABLE + "/Properties/SSESpecification", REMOVED)]),
@@ -345,8 +347,10 @@ BREAKS = [
     ("version", "a version of a function that did not change", [(FUNCTION + "/Description", "one for all")]),
     ("logs", "an access log without the reason", [(FORMAT, ACCESS_LOG.replace("responseType", "validationErrorString"))]),
     ("logs", "an access log without the client", [(FORMAT, ACCESS_LOG.replace("$context.path", "$context.stage"))]),
-    ("logs", "an access log whose path could replace the caller", [(FORMAT, '{"id": "$context.requestId", ' + ACCESS_LOG[1:])]),
-    ("logs", "an access log with text of callers", [(FORMAT, ACCESS_LOG[:-1] + ', "error": "$context.error.message"}')]),
+    ("logs", "an access log whose path could replace the caller", [(FORMAT, '{"id":"$context.requestId",' + ACCESS_LOG[1:])]),
+    ("logs", "an access log with text of callers", [(FORMAT, ACCESS_LOG[:-1] + ',"error":"$context.error.message"}')]),
+    ("logs", "an access log that repeats the audit line", [(FORMAT, ACCESS_LOG[:-1] + ',"id":"$context.integration.requestId"}')]),
+    ("logs", "an access log with spaces", [(FORMAT, ACCESS_LOG.replace(",", ", "))]),
 ]
 
 

@@ -19,12 +19,12 @@ from template_read import (
 UNSCOPED = {
     "xray:PutTraceSegments", "xray:PutTelemetryRecords", "sts:GetWebIdentityToken", "sts:TagGetWebIdentityToken", *template_deploy.ATTACH,
 }
-# The fields that join the access log to the function's log, that identify the caller and the client, and that say why a call was
-# refused.
+# The fields of the access log: those that join it to the function's log, that identify the caller and the client, and that say
+# when a call came and why it was refused. Any other field is billed with each call, and is known from these or from the audit line.
 LOGGED = {
-    "$context.requestId", "$context.extendedRequestId", "$context.identity.userArn", "$context.identity.caller",
-    "$context.identity.sourceIp", "$context.identity.vpceId", "$context.resourcePath", "$context.status", "$context.responseLatency",
-    "$context.error.responseType", "$context.path",
+    "$context.requestId", "$context.extendedRequestId", "$context.requestTimeEpoch", "$context.identity.userArn",
+    "$context.identity.caller", "$context.identity.sourceIp", "$context.identity.vpceId", "$context.httpMethod", "$context.status",
+    "$context.responseLatency", "$context.error.responseType", "$context.path",
 }
 # The function that returns tokens.
 VENDING = "TokenFunction"
@@ -320,6 +320,8 @@ def logs(resources):
         config = function.get("LoggingConfig", {})
         if str(config.get("LogGroup")).strip("<>") not in groups or config.get("ApplicationLogLevel") not in ("TRACE", "DEBUG"):
             yield f"{name}: has no log group of the template, or Lambda drops lines of its log"
+        if config.get("LogFormat") != "JSON" or config.get("SystemLogLevel") != "WARN":
+            yield f"{name}: Lambda writes lines about each invocation to its log"
     for name, stage in of(resources, "AWS::ApiGateway::Stage"):
         yield from (f"{name}: {problem}" for problem in access_log_problems(stage.get("AccessLogSetting", {}), groups))
 
@@ -336,6 +338,8 @@ def access_log_problems(setting, groups):
         yield f"the access log lacks {sorted(LOGGED - set(fields))}"
     if {"$context.identity.userAgent", "$context.error.message", "$context.error.messageString"} & set(fields):
         yield "the access log contains text that callers choose"
+    elif set(fields) - LOGGED or " " in setting["Format"]:
+        yield f"the access log has more than it needs: {sorted(set(fields) - LOGGED)} or spaces"
     if next(iter(fields), "") != "$context.path":
         yield "the access log has members before the path, which callers choose, that it could replace"
 
