@@ -42,6 +42,7 @@ const kilobyte = 1 << 10
 var sizes = map[string]int{
 	"README.md":                        10 * kilobyte,
 	"functions/README.md":              13 * kilobyte,
+	"functions/COSTS.md":               6 * kilobyte,
 	"functions/REGIONS.md":             6 * kilobyte,
 	"functions/token/README.md":        13 * kilobyte,
 	"functions/batch/README.md":        9 * kilobyte,

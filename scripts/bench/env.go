@@ -39,6 +39,8 @@ type envConfig struct {
 	wrongSecret bool          // the stored secret is wrong
 	proxied     bool          // the function reaches every server through a proxy
 	keepAlive   bool          // the proxies keep connections
+	// now is the authorization server's clock; nil: that of this machine.
+	now func() time.Time
 }
 
 // env is the compiled token function and the servers that it calls.
@@ -82,7 +84,7 @@ func (e *env) start(ctx context.Context, cfg envConfig) (err error) {
 	if e.sts, err = sts.New(sts.Config{Region: region, Account: account, Role: "bench"}); err != nil {
 		return err
 	}
-	if e.issuer, err = oauthtest.Start(oauthtest.Config{NeverLock: true}); err != nil {
+	if e.issuer, err = oauthtest.Start(oauthtest.Config{NeverLock: true, Now: cfg.now}); err != nil {
 		return err
 	}
 	e.issuer.Register(oauthtest.Client{ID: "bench", Methods: []string{"client_secret_post"}, Secrets: []string{firstSecret}, Lifetime: cfg.life})

@@ -7,6 +7,13 @@
 // in Go with and without the AWS SDK, in Node and in Python, and with one that answers a
 // constant. It prints the medians, and each ratio beside its limit.
 //
+//	go run ./scripts/bench cost [-recorded] [-update]
+//
+// counts what AWS bills for the vends of a client in several rhythms, and prints what a million
+// of them cost by each way to the function. With -recorded it takes the figures in
+// scripts/bench/bill instead. With -update it records the figures, and writes the tables to
+// functions/COSTS.md.
+//
 //	go run ./scripts/bench fleet [-table=false] [-issuer-down | …]
 //
 // runs many processes of the token function on one table through a cold start and the
@@ -64,6 +71,7 @@ func main() {
 // run runs the subcommand that args begin with.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	subcommands := map[string]func(context.Context, []string, io.Writer) error{
+		"cost":     cost,
 		"crowd":    crowd,
 		"faults":   faults,
 		"fleet":    fleet,
@@ -72,7 +80,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		"troubles": troubles,
 	}
 	if len(args) == 0 || subcommands[args[0]] == nil {
-		return errors.New("usage: bench speed | fleet | troubles | faults | soak | crowd [flags]; -h shows the flags")
+		return errors.New("usage: bench speed | cost | fleet | troubles | faults | soak | crowd [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
 }
