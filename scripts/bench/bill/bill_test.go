@@ -138,8 +138,8 @@ func TestDifferences(t *testing.T) {
 		t.Errorf("got %q for figures within the ratio", got)
 	}
 	changes := map[string]func(*Figures){
-		"line": func(f *Figures) { f.Line["url"] *= 2 }, "answer": func(f *Figures) { f.Answer["direct"] /= 2 },
-		"access": func(f *Figures) { f.AccessLine *= 2 }, "stored": func(f *Figures) { f.Stored *= 2 },
+		"line": func(f *Figures) { f.Line["url"] += 20 }, "answer": func(f *Figures) { f.Answer["direct"] -= 20 },
+		"access": func(f *Figures) { f.AccessLine += 20 }, "stored": func(f *Figures) { f.Stored *= 2 },
 		"fewer": func(f *Figures) { f.Rhythms = f.Rhythms[1:] }, "table": func(f *Figures) { f.Rhythms[0].Table = true },
 		"seconds": func(f *Figures) { f.Served.Seconds = 1 },
 	}
