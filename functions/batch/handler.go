@@ -39,7 +39,7 @@ func newHandler(a *app.App, j *jobs.Jobs) *handler {
 			gate: gate{sources: a.Environment.SourceAliases, samLocal: a.Environment.SAMLocal},
 		},
 		targets: j.Targets, targetPrefix: a.Environment.NamePrefix + "/tokens/",
-		maxReceives: a.Environment.MaxReceives, flush: a.Metrics.Flush,
+		maxReceives: a.Environment.MaxReceives, flush: a.Finish,
 		list: j.Clients, report: a.Metrics.Report, identity: len(a.Environment.WebIdentityAudiences) > 0,
 	}
 	if j.DeadLetters != nil {

@@ -30,7 +30,7 @@ type handler struct {
 func newHandler(a *app.App) *handler {
 	env := a.Environment
 	return &handler{
-		vendor: a.Vendor, flush: a.Metrics.Flush, log: a.Log, now: time.Now,
+		vendor: a.Vendor, flush: a.Finish, log: a.Log, now: time.Now,
 		gate: gate{proof: env.EnvelopeProof, alias: env.HTTPAlias, urlAlias: env.URLAlias, samLocal: env.SAMLocal},
 	}
 }

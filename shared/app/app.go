@@ -38,6 +38,11 @@ type App struct {
 	Fleet *fleet.Fleet
 	// AWS is the configuration for clients that only one function needs.
 	AWS aws.Config
+
+	// connect opens the connection to Secrets Manager, and started ends the start; see
+	// [tuneProcess].
+	connect func(context.Context)
+	started func()
 }
 
 // Config configures [New] with what belongs to the process.
@@ -54,6 +59,7 @@ type Config struct {
 // New reads the environment and wires the packages. It calls no server. The error contains
 // all problems. Each names its variable but not the value.
 func New(ctx context.Context, cfg Config) (*App, error) {
+	started := tuneProcess(cfg.Getenv)
 	env, envErr := readEnvironment(cfg.Getenv)
 	awsConfig, awsErr := awsapi.LoadConfig(ctx)
 	if err := errors.Join(envErr, awsErr); err != nil {
@@ -65,6 +71,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 		AWS:         awsConfig,
 		Log:         newLog(out, env.LogLevel),
 		Metrics:     metrics.New(metrics.Config{Output: out, Namespace: env.MetricsNamespace}),
+		started:     started,
 	}
 	if env.CacheTable != "" {
 		a.Fleet = fleet.New(fleet.Config{
@@ -76,6 +83,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 		})
 	}
 	secrets := awsapi.NewSecrets(awsConfig)
+	a.connect = secrets.Connect
 	a.Vendor = token.New(token.Config{
 		Clients: registry.New(registry.Config{
 			Secrets:    secrets,
@@ -115,7 +123,8 @@ func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bo
 const warmTime = 6 * time.Second
 
 // Warm does work that the first request would wait for: it parses the trust store, opens the
-// shared table, and fetches the tokens of PrefetchClients. Call it during the
+// connections to Secrets Manager and to the shared table, and fetches the tokens of
+// PrefetchClients. Call it during the
 // initialization, when Lambda gives the function a whole processor. Failures have no
 // consequence, because the first request does the work again.
 func (a *App) Warm(ctx context.Context) {
@@ -123,6 +132,7 @@ func (a *App) Warm(ctx context.Context) {
 	defer cancel()
 	var all sync.WaitGroup
 	all.Go(func() { a.Fleet.Open(ctx) })
+	all.Go(func() { a.connect(ctx) })
 	// crypto/x509 keeps the parsed certificates. On a function with little memory, parsing
 	// takes many times longer after the initialization.
 	_, _ = x509.SystemCertPool()
@@ -132,6 +142,12 @@ func (a *App) Warm(ctx context.Context) {
 	}
 	all.Wait()
 	a.Metrics.Flush()
+}
+
+// Finish must be called after each event. It writes the metrics.
+func (a *App) Finish() {
+	a.Metrics.Flush()
+	a.started()
 }
 
 // FailInit reports err to the Lambda Runtime API, so that an operator sees the reason and not

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -22,6 +23,9 @@ const (
 	readTimeout = 4 * time.Second
 	// onceTimeout is for a read whose caller has an older version of the secret.
 	onceTimeout = time.Second
+	// connectTimeout is for a connection that is opened ahead, which must not delay the first
+	// event for long.
+	connectTimeout = 500 * time.Millisecond
 	// The staging labels of the current version and of the one before it.
 	stageCurrent  = "AWSCURRENT"
 	stagePrevious = "AWSPREVIOUS"
@@ -50,6 +54,34 @@ func (s *Secrets) Previous() secret.Reader {
 	return secret.ReaderFunc(func(ctx context.Context, name string, once bool) (secret.Secret, error) {
 		return s.read(ctx, name, stagePrevious, once)
 	})
+}
+
+// Connect opens a connection, which the next read uses unless it comes later than idleTimeout.
+// It reads no secret, and its request is not signed. A failure has no consequence but that the
+// next read opens a connection.
+func (s *Secrets) Connect(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	o := s.client.Options()
+	endpoint, err := o.EndpointResolverV2.ResolveEndpoint(ctx, secretsmanager.EndpointParameters{
+		Region: &o.Region, Endpoint: o.BaseEndpoint,
+		UseFIPS:      aws.Bool(o.EndpointOptions.UseFIPSEndpoint == aws.FIPSEndpointStateEnabled),
+		UseDualStack: aws.Bool(o.EndpointOptions.UseDualStackEndpoint == aws.DualStackEndpointStateEnabled),
+	})
+	if err != nil {
+		return
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, endpoint.URI.JoinPath("ping").String(), nil)
+	if err != nil {
+		return
+	}
+	response, err := o.HTTPClient.Do(request)
+	if err != nil {
+		return
+	}
+	// Only a response that was read to its end leaves its connection to others.
+	_, _ = io.Copy(io.Discard, response.Body)
+	_ = response.Body.Close()
 }
 
 func (s *Secrets) read(ctx context.Context, name, stage string, once bool) (secret.Secret, error) {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	aws "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
@@ -430,4 +431,26 @@ func TestReadTimeout(t *testing.T) {
 	if attemptTimeout >= readTimeout {
 		t.Errorf("one attempt may take %v, want less than the %v of the whole read", attemptTimeout, readTimeout)
 	}
+}
+
+// silent is an HTTP client whose requests get no answer.
+type silent struct{}
+
+func (silent) Do(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// TestConnectEndsWithoutAnswer proves that an endpoint that does not answer delays the start by
+// the time-out only.
+func TestConnectEndsWithoutAnswer(t *testing.T) {
+	cfg := configOf(t, "AWS_ENDPOINT_URL_SECRETS_MANAGER", "http://127.0.0.1:1")
+	cfg.HTTPClient = silent{}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		NewSecrets(cfg).Connect(t.Context())
+		if got := time.Since(start); got != connectTimeout {
+			t.Errorf("Connect returned after %v, want %v", got, connectTimeout)
+		}
+	})
 }

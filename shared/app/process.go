@@ -1,0 +1,34 @@
+package app
+
+import (
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"sync"
+)
+
+const (
+	// wholeProcessor is the memory size in MB from which on a function has a whole processor.
+	//
+	// Source: docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+	wholeProcessor = 1769
+	// startPercent is the garbage collector's percentage during the start. What the start
+	// leaves behind then needs no collection before the first answer.
+	startPercent = 400
+)
+
+// tuneProcess sets the process up for the memory size of the function. It returns a function
+// that ends what holds for the start only. Outside of Lambda, tuneProcess changes nothing.
+func tuneProcess(getenv func(string) string) (started func()) {
+	size, err := strconv.Atoi(getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
+	if err != nil {
+		return func() {}
+	}
+	// Lambda Managed Instances give a process several events at a time, and whole processors.
+	if events, _ := strconv.Atoi(getenv("AWS_LAMBDA_MAX_CONCURRENCY")); size < wholeProcessor && events <= 1 {
+		// With less than one processor, a second thread only takes time from the first.
+		runtime.GOMAXPROCS(1)
+	}
+	before := debug.SetGCPercent(startPercent)
+	return sync.OnceFunc(func() { debug.SetGCPercent(before) })
+}

@@ -1,0 +1,117 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"runtime/debug"
+	"sync/atomic"
+	"testing"
+
+	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
+)
+
+// gcPercent returns the garbage collector's percentage.
+func gcPercent() int {
+	percent := debug.SetGCPercent(100)
+	debug.SetGCPercent(percent)
+	return percent
+}
+
+// TestProcessUsesOneProcessorBelowOne proves that only a function with less than one processor
+// and one event at a time is limited to one.
+func TestProcessUsesOneProcessorBelowOne(t *testing.T) {
+	processors, percent := runtime.GOMAXPROCS(0), gcPercent()
+	defer runtime.GOMAXPROCS(processors)
+	defer debug.SetGCPercent(percent)
+	const several = 3
+	for _, test := range []struct {
+		size, events string
+		want         int
+	}{
+		{"", "", several}, // not in Lambda
+		{"128", "", 1},
+		{"1768", "1", 1},
+		{"1769", "", several},
+		{"10240", "", several},
+		{"256", "16", several},
+	} {
+		runtime.GOMAXPROCS(several)
+		tuneProcess(getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": test.size, "AWS_LAMBDA_MAX_CONCURRENCY": test.events}))()
+		if got := runtime.GOMAXPROCS(0); got != test.want {
+			t.Errorf("%s MB, %q events: got %d processors, want %d", test.size, test.events, got, test.want)
+		}
+	}
+}
+
+// TestCollectorIsAsBeforeAfterFirstEvent proves that what holds for the start ends with the
+// first event, whatever the percentage was before.
+func TestCollectorIsAsBeforeAfterFirstEvent(t *testing.T) {
+	clearAWS(t)
+	processors := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(processors)
+	const before = 70
+	defer debug.SetGCPercent(debug.SetGCPercent(before))
+	t.Setenv("AWS_REGION", "eu-central-1")
+	a, err := New(t.Context(), Config{Getenv: getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}), Output: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := gcPercent(); got != startPercent {
+		t.Errorf("got %d %% during the start, want %d", got, startPercent)
+	}
+	a.Finish()
+	if got := gcPercent(); got != before {
+		t.Errorf("got %d %% after the first event, want %d", got, before)
+	}
+	debug.SetGCPercent(before + 1)
+	a.Finish()
+	if got := gcPercent(); got != before+1 {
+		t.Errorf("got %d %% after the second event, want no change", got)
+	}
+}
+
+// TestWarmOpensConnection proves that the first read of a secret needs no new connection, and
+// that none is read ahead.
+func TestWarmOpensConnection(t *testing.T) {
+	clearAWS(t)
+	var reads, connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") != "" {
+			reads.Add(1)
+		}
+		if r.Method == http.MethodGet && r.Header.Get("Authorization") != "" {
+			t.Error("the request that opens the connection is signed")
+		}
+		w.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(w).Encode(map[string]string{"__type": "ResourceNotFoundException"})
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	t.Setenv("AWS_REGION", "eu-central-1")
+	t.Setenv("AWS_ACCESS_KEY_ID", "id")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
+	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", server.URL)
+	a, err := New(context.Background(), Config{Getenv: getenv(nil), Output: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Warm(t.Context())
+	if reads.Load() != 0 || connections.Load() != 1 {
+		t.Errorf("got %d reads and %d connections at the start, want 0 and 1", reads.Load(), connections.Load())
+	}
+	_, _ = a.Vendor.Vend(t.Context(), tokentest.Read(token.Request{Client: "billing"}))
+	if reads.Load() != 1 || connections.Load() != 1 {
+		t.Errorf("got %d reads and %d connections after the first request, want 1 and 1", reads.Load(), connections.Load())
+	}
+}
