@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +15,7 @@ import (
 // most of which is headers, unread: decoding all of it is most of the work of
 // answering out of memory. A text that isn't JSON becomes the zero event.
 func readEvent(payload []byte) (e event) {
-	if !json.Valid(payload) {
+	if !strictjson.Valid(payload) {
 		return e
 	}
 	strictjson.Each(bytes.TrimSpace(payload), func(name, value []byte) {

@@ -77,7 +77,7 @@ func outermost(text []byte, limits Limits) (map[string]json.RawMessage, error) {
 	switch {
 	case limits.Depth > 0 && deeper(text, limits.Depth):
 		return nil, ErrLimit
-	case !json.Valid(text) || text[0] != '{':
+	case !Valid(text) || text[0] != '{':
 		return nil, ErrSyntax
 	}
 	members := make(map[string]json.RawMessage)
