@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -23,6 +24,8 @@ var errOutput = errors.New("the log does not take lines")
 // break. It is safe for concurrent use.
 type output struct {
 	to io.Writer
+	// writes has the writes that have ended.
+	writes sync.Pool
 	// writing has one element during a write; it guards broken.
 	writing chan struct{}
 	// broken means that the last line was written in part.
@@ -31,8 +34,25 @@ type output struct {
 	stuck chan struct{}
 }
 
+// write is one call of Write.
+type write struct {
+	line  []byte
+	timer *time.Timer
+	// done has the result of the write.
+	done chan error
+}
+
 func newOutput(to io.Writer) *output {
 	return &output{to: to, writing: make(chan struct{}, 1), stuck: make(chan struct{}, 1)}
+}
+
+// begin returns a write whose timer runs.
+func (o *output) begin(timeout time.Duration) *write {
+	if w, ok := o.writes.Get().(*write); ok {
+		w.timer.Reset(timeout)
+		return w
+	}
+	return &write{timer: time.NewTimer(timeout), done: make(chan error, 1)}
 }
 
 // Write writes one line. After an error, the line may be missing. Only a line whose write has
@@ -42,23 +62,25 @@ func (o *output) Write(line []byte) (int, error) {
 	if len(o.stuck) > 0 {
 		timeout = stuckTimeout
 	}
-	timer := time.NewTimer(timeout)
-	defer timer.Stop()
+	w := o.begin(timeout)
 	select {
 	case o.writing <- struct{}{}:
-	case <-timer.C:
+	case <-w.timer.C:
+		o.writes.Put(w)
 		return 0, errOutput
 	}
-	// The caller may reuse line when Write has returned, so write gets a copy.
-	done := make(chan error, 1)
-	go o.write(slices.Clone(line), done)
+	// The caller may reuse line when Write has returned, so put gets a copy.
+	w.line = append(w.line[:0], line...)
+	go o.put(w)
 	select {
-	case err := <-done:
+	case err := <-w.done:
+		w.timer.Stop()
+		o.writes.Put(w)
 		if err != nil {
 			return 0, err
 		}
 		return len(line), nil
-	case <-timer.C:
+	case <-w.timer.C: // w is put's until the pipe is read
 		select {
 		case o.stuck <- struct{}{}:
 		default:
@@ -67,9 +89,10 @@ func (o *output) Write(line []byte) (int, error) {
 	}
 }
 
-// write is the only goroutine that can outlive an invocation, because a write to a full pipe
+// put is the only goroutine that can outlive an invocation, because a write to a full pipe
 // cannot be cancelled. It ends when the pipe is read.
-func (o *output) write(line []byte, done chan<- error) {
+func (o *output) put(w *write) {
+	line := w.line
 	if o.broken {
 		line = slices.Insert(line, 0, '\n')
 	}
@@ -82,6 +105,6 @@ func (o *output) write(line []byte, done chan<- error) {
 	case <-o.stuck:
 	default:
 	}
-	done <- err
 	<-o.writing
+	w.done <- err
 }

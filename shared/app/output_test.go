@@ -133,3 +133,25 @@ func BenchmarkOutput(b *testing.B) {
 		_, _ = o.Write(line)
 	}
 }
+
+// TestTimeoutsOfWritesAreTheirOwn proves that a write does not end the time-out of another one,
+// which uses its memory after it.
+func TestTimeoutsOfWritesAreTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &pipe{left: -1}
+		o := newOutput(p)
+		for range 3 {
+			if _, err := o.Write([]byte("one\n")); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(writeTimeout - 1)
+		}
+		p.blocked = make(chan struct{})
+		start := time.Now()
+		if _, err := o.Write([]byte("two\n")); err == nil || time.Since(start) != writeTimeout {
+			t.Errorf("got error %v after %v, want one after %v", err, time.Since(start), writeTimeout)
+		}
+		close(p.blocked)
+		synctest.Wait()
+	})
+}
