@@ -9,6 +9,7 @@ package audit
 
 import (
 	"io"
+	"sync"
 	"time"
 
 	"tokenvendor/shared/ask"
@@ -140,7 +141,11 @@ type Config struct {
 }
 
 // Log writes events as lines. It is safe for concurrent use.
-type Log struct{ cfg Config }
+type Log struct {
+	cfg Config
+	// lines has the memory of lines that are written.
+	lines sync.Pool
+}
 
 // New returns a Log that writes to cfg.Output.
 func New(cfg Config) *Log { return &Log{cfg: cfg} }
@@ -148,9 +153,14 @@ func New(cfg Config) *Log { return &Log{cfg: cfg} }
 // Write writes the line of e. If it returns an error, the line may be missing, and the
 // caller must not act on the decision.
 func (l *Log) Write(e *Event) error {
-	line := e.json(l.cfg.Version)
-	n, err := l.cfg.Output.Write(line)
-	if err == nil && n < len(line) {
+	to, ok := l.lines.Get().(*line)
+	if !ok {
+		to = newLine()
+	}
+	defer l.lines.Put(to)
+	to.event(e, l.cfg.Version)
+	n, err := l.cfg.Output.Write(to.text)
+	if err == nil && n < len(to.text) {
 		err = io.ErrShortWrite
 	}
 	return err

@@ -245,3 +245,48 @@ func TestLargestAskIsRecordedInFull(t *testing.T) {
 		}
 	}
 }
+
+// TestWriteReusesMemory proves that a line costs no allocation, and that nothing is left of
+// the line before it.
+func TestWriteReusesMemory(t *testing.T) {
+	var b bytes.Buffer
+	l := New(Config{Output: &b})
+	long, short := full(strings.Repeat("x", 300)), Event{Type: Decision, Outcome: "hit"}
+	want := lineOf(t, short)
+	want = strings.Replace(want, `,"version":"abc"`, "", 1)
+	for range 3 {
+		for _, e := range []*Event{&long, &short} {
+			b.Reset()
+			if err := l.Write(e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := b.String(); got != want {
+			t.Errorf("got %q after a long line, want %q", got, want)
+		}
+	}
+	hit := Event{
+		Type: Decision, Time: time.Now(), Origin: Origin{Source: REST, GatewayTime: time.Now(), SourceIP: "203.0.113.7"}, Ask: ask.Ask{Scope: []string{"read"}},
+		Outcome: "hit", CertificateNotAfter: time.Now(), ExpiresAt: time.Now(),
+	}
+	discard := New(Config{Output: io.Discard})
+	if n := testing.AllocsPerRun(1000, func() { _ = discard.Write(&hit) }); n != 0 {
+		t.Errorf("got %v allocations for a line, want none", n)
+	}
+}
+
+// TestTextIsTruncatedAtItsLimit proves that a text without escapes is truncated where one with
+// escapes of one byte is.
+func TestTextIsTruncatedAtItsLimit(t *testing.T) {
+	const longest = maxText - 5 // an escape may need 6 bytes
+	for n := maxText - 10; n < maxText+10; n++ {
+		text := strings.Repeat("x", n)
+		want := text
+		if n > longest {
+			want = text[:longest] + "..."
+		}
+		if line := lineOf(t, Event{Caller: text}); !strings.Contains(line, `"caller":"`+want+`"`) {
+			t.Errorf("%d bytes: got %s, want %d", n, line, len(want))
+		}
+	}
+}

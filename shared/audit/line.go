@@ -30,12 +30,15 @@ type line struct {
 	room, longest int
 }
 
-// json returns the event as a JSON object with a newline.
-func (e *Event) json(version string) []byte {
-	l := line{text: make([]byte, 0, 1024), room: maxTexts, longest: maxText}
+// newLine returns a line with memory for a usual event.
+func newLine() *line { return &line{text: make([]byte, 0, 1024)} }
+
+// event makes l the event as a JSON object with a newline.
+func (l *line) event(e *Event, version string) {
+	l.text, l.room, l.longest = l.text[:0], maxTexts, maxText
 	l.text = strconv.AppendInt(append(l.text, `{"schema":`...), Schema, 10)
 	l.always("type", string(e.Type))
-	l.always("time", stamp(e.Time))
+	l.stamp("time", e.Time)
 	l.always("request_id", e.RequestID)
 	l.origin(&e.Origin)
 	l.always("caller", e.Caller)
@@ -67,15 +70,27 @@ func (e *Event) json(version string) []byte {
 	l.pairs("parameters", e.Parameters)
 	l.room, l.longest = maxGranted, maxGranted
 	l.list("scope_granted", e.GrantedScope)
-	return append(l.text, '}', '\n')
+	l.text = append(l.text, '}', '\n')
 }
 
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+// stamp appends a time with milliseconds, and date one with seconds.
+func (l *line) stamp(name string, t time.Time) { l.time(name, t, "2006-01-02T15:04:05.000Z07:00") }
+
+func (l *line) date(name string, t time.Time) {
+	if !t.IsZero() {
+		l.time(name, t, time.RFC3339)
+	}
+}
+
+func (l *line) time(name string, t time.Time, layout string) {
+	l.name(name)
+	l.text = append(t.UTC().AppendFormat(append(l.text, '"'), layout), '"')
+}
 
 func (l *line) origin(o *Origin) {
 	l.given("gateway_request_id", o.GatewayRequestID)
 	if !o.GatewayTime.IsZero() {
-		l.always("gateway_time", stamp(o.GatewayTime))
+		l.stamp("gateway_time", o.GatewayTime)
 	}
 	l.always("source", string(o.Source))
 	l.given("source_ip", o.SourceIP)
@@ -137,12 +152,6 @@ func (l *line) number(name string, value int64) {
 	}
 }
 
-func (l *line) date(name string, value time.Time) {
-	if !value.IsZero() {
-		l.always(name, value.UTC().Format(time.RFC3339))
-	}
-}
-
 // list appends a list of texts. If there is no room for all, the last element is the number
 // of those that are left out, such as "+3".
 func (l *line) list(name string, values []string) {
@@ -193,6 +202,11 @@ func (l *line) pairs(name string, values map[string]string) {
 func (l *line) quote(text string) {
 	const hex = "0123456789abcdef"
 	limit := min(l.longest, l.room)
+	if len(text)+5 <= limit && plain(text) { // the loop would truncate at no character
+		l.room -= len(text)
+		l.text = append(append(append(l.text, '"'), text...), '"')
+		return
+	}
 	dst := append(l.text, '"')
 	from := len(dst)
 	for i := 0; i < len(text); {
@@ -220,4 +234,14 @@ func (l *line) quote(text string) {
 	}
 	l.room -= len(dst) - from
 	l.text = append(dst, '"')
+}
+
+// plain reports whether quote escapes nothing in text.
+func plain(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
