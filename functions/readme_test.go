@@ -313,11 +313,13 @@ func constantSpecs(f source) []*ast.ValueSpec {
 
 // notDocumented are variables without a row, and the reason.
 var notDocumented = map[string]string{
-	"AWS_SAM_LOCAL":          "SAM CLI sets it",
-	"AWS_LAMBDA_RUNTIME_API": "Lambda sets it",
-	"SOURCES_ALIAS":          "it is refused",
-	"SSL_CERT_DIR":           "crypto/x509 reads it",
-	"AWS_ENDPOINT_URL":       "the AWS SDK reads it",
+	"AWS_SAM_LOCAL":                   "SAM CLI sets it",
+	"AWS_LAMBDA_RUNTIME_API":          "Lambda sets it",
+	"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "Lambda sets it",
+	"AWS_LAMBDA_MAX_CONCURRENCY":      "Lambda sets it",
+	"SOURCES_ALIAS":                   "it is refused",
+	"SSL_CERT_DIR":                    "crypto/x509 reads it",
+	"AWS_ENDPOINT_URL":                "the AWS SDK reads it",
 }
 
 // variableName matches the names of environment variables, all of which have two words.

@@ -30,5 +30,5 @@ func (h *handler) one(ctx context.Context, raw []byte, err error) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	return grant.AppendJSON(nil, h.now()), nil
+	return grant.AppendJSON(make([]byte, 0, grant.Size()), h.now()), nil
 }

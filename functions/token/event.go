@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -16,41 +17,43 @@ import (
 // event holds what the function reads of an API Gateway REST (v1) or HTTP API
 // (v2) proxy event or of a Function URL's, which has the shape of v2. The event
 // is itself a secret, it carries the caller's session token: it must never be
-// logged, nor anything out of it that isn't named here.
+// logged, nor anything out of it that isn't named here. The members of type []byte
+// share the event's memory, which the runtime uses again: nothing may keep them.
 type event struct {
 	http     bool // it has a requestContext: it isn't a direct invoke
 	v2       bool // requestContext.http
 	elb      bool // requestContext.elb: of a load balancer, which authenticates no caller
 	mistyped bool // a member has a type that it never has
 
-	version, method      string
-	path, rawPath        string // of v1, of v2
-	judged               string // requestContext.path: what IAM judged
+	version, method      []byte
+	path, rawPath        []byte // of v1, of v2
+	judged               []byte // requestContext.path: what IAM judged
 	stage, route         []byte // as JSON: requestContext.stage; resource of v1, routeKey of v2
 	parameters           bool   // there are pathParameters
-	clientParameter      string // pathParameters.client
+	clientParameter      []byte // pathParameters.client
 	query                bool   // there is a query string
-	contentType          []string
-	contentEncoding      []string
-	envelopeProof        string // stageVariables.envelopeProof
-	identityARN, userARN string // of v1, of v2
+	contentType          []byte // the first one
+	contentTypes         int    // how many there are, up to 2 that differ
+	encoded              bool   // there is a Content-Encoding other than identity
+	envelopeProof        []byte // stageVariables.envelopeProof
+	identityARN, userARN []byte // of v1, of v2
 	callerID             string // unique id and session, with a colon between them
-	domain               string // host that was called
+	domain               []byte // host that was called
 	origin               audit.Origin
-	body                 string
+	body                 []byte
 	base64               bool
 }
 
 // known reports whether the event is of a shape that we read, and only one.
 func (e *event) known() bool {
 	if e.v2 {
-		return e.version == "2.0" && e.path == "" && !e.elb
+		return string(e.version) == "2.0" && len(e.path) == 0 && !e.elb
 	}
-	return (e.version == "" || e.version == "1.0") && e.path != "" && e.rawPath == "" && !e.elb
+	return (len(e.version) == 0 || string(e.version) == "1.0") && len(e.path) > 0 && len(e.rawPath) == 0 && !e.elb
 }
 
 // functionURL reports whether the event is of a Lambda Function URL.
-func (e *event) functionURL() bool { return e.v2 && strings.Contains(e.domain, ".lambda-url.") }
+func (e *event) functionURL() bool { return e.v2 && bytes.Contains(e.domain, []byte(".lambda-url.")) }
 
 // source returns the way in that the event has the shape of.
 func (e *event) source() audit.Source {
@@ -80,13 +83,16 @@ func (e *event) from(ctx context.Context) audit.Origin {
 // consist of /token/ and the name, byte for byte: "%70ayroll" is another path than "payroll",
 // and a pattern for the clients team-a-* matches /token/team-a-x/token/payroll too.
 func (e *event) client() (string, error) {
-	raw := e.path + e.rawPath // one of them is empty
-	name := e.clientParameter
+	raw, last := e.path, e.clientParameter
+	if e.v2 {
+		raw = e.rawPath
+	}
 	if e.v2 && !e.parameters {
 		// A Function URL has no routes, and neither has the route $default.
-		name = raw[strings.LastIndexByte(raw, '/')+1:]
+		last = raw[bytes.LastIndexByte(raw, '/')+1:]
 	}
-	if !registry.ValidName(name) || !e.leadsTo(raw, name) || e.judged != "" && !e.leadsTo(e.judged, name) {
+	name := string(last)
+	if !registry.ValidName(name) || !e.leadsTo(raw, last) || len(e.judged) > 0 && !e.leadsTo(e.judged, last) {
 		return "", fault.Invalid("the path must be /token/ and a client's name")
 	}
 	return name, nil
@@ -97,21 +103,21 @@ func (e *event) client() (string, error) {
 // unless that is $default, also behind a custom domain.
 //
 // Source: docs.aws.amazon.com/apigateway/latest/developerguide/http-api-develop-integrations-lambda.html
-func (e *event) leadsTo(path, name string) bool {
-	prefix, ok := strings.CutSuffix(path, name)
+func (e *event) leadsTo(path, name []byte) bool {
+	prefix, ok := bytes.CutSuffix(path, name)
 	if ok {
-		prefix, ok = strings.CutSuffix(prefix, "/token/")
+		prefix, ok = bytes.CutSuffix(prefix, []byte("/token/"))
 	}
 	staged := len(e.stage) > 2 && string(e.stage) != `"$default"`
 	switch {
 	case !ok:
 		return false
-	case staged && strings.HasPrefix(prefix, "/") && prefix[1:] == string(e.stage[1:len(e.stage)-1]):
+	case staged && len(prefix) > 0 && prefix[0] == '/' && bytes.Equal(prefix[1:], e.stage[1:len(e.stage)-1]):
 		return true
-	case prefix == "" && (!staged || !e.v2):
+	case len(prefix) == 0 && (!staged || !e.v2):
 		return true
 	}
-	return e.routed() && basePath(prefix)
+	return e.routed() && basePath(string(prefix))
 }
 
 // routed reports whether API Gateway matched the whole path against /token/{client}, so that
@@ -167,7 +173,7 @@ func (g gate) caller(e *event) (string, error) {
 	if e.v2 {
 		arn = e.userARN
 	}
-	caller, ok := principal(arn)
+	caller, ok := principal(string(arn))
 	if !ok {
 		return "", fault.Refusal(fault.Denied, "the event names no IAM principal")
 	}
@@ -197,7 +203,7 @@ func (g gate) proven(e *event) bool {
 	}
 	// Hashed, so that neither content nor length shows in the time it takes.
 	want := sha256.Sum256([]byte(g.proof.Expose()))
-	got := sha256.Sum256([]byte(e.envelopeProof))
+	got := sha256.Sum256(e.envelopeProof)
 	return subtle.ConstantTimeCompare(want[:], got[:]) == 1
 }
 
@@ -205,8 +211,14 @@ func (g gate) proven(e *event) bool {
 // and name, as in "aws:111122223333:role/billing-job": the name alone would be
 // the same in two accounts, and the session's name is the caller's to choose.
 func principal(arn string) (string, bool) {
-	parts := strings.Split(arn, ":")
-	if len(arn) > 2048 || len(parts) != 6 || parts[0] != "arn" || !isPartition(parts[1]) || parts[3] != "" || !isAccount(parts[4]) ||
+	if len(arn) > 2048 || strings.Count(arn, ":") != 5 {
+		return "", false
+	}
+	var parts [6]string
+	for i := range parts {
+		parts[i], arn, _ = strings.Cut(arn, ":")
+	}
+	if parts[0] != "arn" || !isPartition(parts[1]) || parts[3] != "" || !isAccount(parts[4]) ||
 		strings.ContainsFunc(parts[5], notPrincipalByte) {
 		return "", false
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"mime"
@@ -19,7 +20,7 @@ func (h *handler) http(ctx context.Context, e *event, payload []byte) []byte {
 	if err != nil {
 		return appendFailure(nil, fault.From(err), invocation.RequestID(ctx))
 	}
-	return appendGrant(nil, grant, h.now())
+	return answerGrant(grant, h.now())
 }
 
 // read makes the checks in the order in which their problems are reported.
@@ -40,7 +41,7 @@ func (h *handler) read(ctx context.Context, e *event, payload []byte, r *token.R
 		// SAM CLI repeats the template of the route as the path that IAM judged, its paths do not
 		// begin with the stage, and its times are in seconds. There is no IAM whose judgement
 		// could differ.
-		e.judged, e.stage, e.origin.GatewayTime = "", nil, time.Time{}
+		e.judged, e.stage, e.origin.GatewayTime = nil, nil, time.Time{}
 	}
 	r.Origin = e.from(ctx)
 	return e.request(payload, r)
@@ -51,7 +52,7 @@ func (e *event) request(payload []byte, r *token.Request) error {
 	if e.mistyped || !utf8.Valid(payload) {
 		return errShape()
 	}
-	if e.method != "POST" {
+	if string(e.method) != "POST" {
 		return fault.New(fault.WrongMethod, "the method must be POST")
 	}
 	media, err := e.mediaType()
@@ -94,22 +95,24 @@ const (
 
 // mediaType returns the type of the body; empty when there is no body.
 func (e *event) mediaType() (string, error) {
-	if e.body == "" {
+	if len(e.body) == 0 {
 		return "", nil
 	}
-	for _, encoding := range e.contentEncoding {
-		if !strings.EqualFold(encoding, "identity") {
-			return "", wrongMedia("Content-Encoding is not supported")
-		}
-	}
-	switch len(e.contentType) {
-	case 0:
+	switch {
+	case e.encoded:
+		return "", wrongMedia("Content-Encoding is not supported")
+	case e.contentTypes == 0:
 		return "", wrongMedia("Content-Type is missing: send " + mediaForm + " or " + mediaJSON)
-	case 1:
-	default:
+	case e.contentTypes > 1:
 		return "", wrongMedia("Content-Type must be given once")
 	}
-	media, parameters, err := mime.ParseMediaType(e.contentType[0])
+	switch string(e.contentType) { // without an allocation
+	case mediaJSON:
+		return mediaJSON, nil
+	case mediaForm:
+		return mediaForm, nil
+	}
+	media, parameters, err := mime.ParseMediaType(string(e.contentType))
 	charset := parameters["charset"]
 	if err != nil || media != mediaJSON && media != mediaForm || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return "", wrongMedia("Content-Type must be " + mediaForm + " or " + mediaJSON + " in UTF-8")
@@ -130,11 +133,11 @@ func (e *event) bytes() ([]byte, error) {
 	if len(e.body) > limit {
 		return nil, errTooLarge()
 	}
-	body := []byte(e.body)
+	body := e.body
 	if e.base64 {
-		decoded, err := base64.StdEncoding.Strict().DecodeString(e.body)
+		decoded, err := base64.StdEncoding.Strict().AppendDecode(nil, e.body)
 		// The decoder skips line breaks, which API Gateway never makes.
-		if err != nil || strings.ContainsAny(e.body, "\r\n") {
+		if err != nil || bytes.ContainsAny(e.body, "\r\n") {
 			return nil, fault.Invalid("the body is not base64")
 		}
 		body = decoded

@@ -36,9 +36,9 @@ func readEvent(payload []byte) (e event) {
 			e.base64 = value[0] == 't'
 			e.mistyped = e.mistyped || !slices.Contains([]string{"true", "false", "null"}, string(value))
 		case `"rawQueryString"`:
-			var query string
+			var query []byte
 			e.text(&query, value)
-			e.query = e.query || query != ""
+			e.query = e.query || len(query) > 0
 		default:
 			e.object(string(name), value)
 		}
@@ -82,7 +82,7 @@ func (e *event) context(name, value []byte) {
 	case `"http"`:
 		e.v2 = value[0] != 'n'
 		// Two methods are those of two shapes at once.
-		e.mistyped = e.mistyped || e.method != ""
+		e.mistyped = e.mistyped || len(e.method) > 0
 		e.members(value, e.call)
 	case `"authorizer"`:
 		e.members(value, func(name, value []byte) {
@@ -91,13 +91,13 @@ func (e *event) context(name, value []byte) {
 			}
 		})
 	case `"requestId"`:
-		e.note(&e.origin.GatewayRequestID, value)
+		e.origin.GatewayRequestID = string(noted(value))
 	case `"timeEpoch"`:
 		if ms, err := strconv.ParseInt(string(value), 10, 64); err == nil {
 			e.origin.GatewayTime = time.UnixMilli(ms)
 		}
 	case `"domainName"`:
-		e.note(&e.domain, value)
+		e.domain = noted(value)
 	}
 }
 
@@ -107,7 +107,7 @@ func (e *event) call(name, value []byte) {
 	case `"method"`:
 		e.text(&e.method, value)
 	case `"sourceIp"`:
-		e.note(&e.origin.SourceIP, value)
+		e.origin.SourceIP = string(noted(value))
 	}
 }
 
@@ -117,11 +117,11 @@ func (e *event) identity(name, value []byte) {
 	case `"userArn"`:
 		e.text(&e.identityARN, value)
 	case `"caller"`:
-		e.note(&e.callerID, value)
+		e.callerID = string(noted(value))
 	case `"sourceIp"`:
-		e.note(&e.origin.SourceIP, value)
+		e.origin.SourceIP = string(noted(value))
 	case `"vpceId"`:
-		e.note(&e.origin.VPCE, value)
+		e.origin.VPCE = string(noted(value))
 	}
 }
 
@@ -131,20 +131,21 @@ func (e *event) iam(name, value []byte) {
 	case `"userArn"`:
 		e.text(&e.userARN, value)
 	case `"callerId"`:
-		e.note(&e.callerID, value)
+		e.callerID = string(noted(value))
 	}
 }
 
-// note sets dst to a text that is only written down, if it has the form of an
-// identifier of AWS's or of an address.
-func (e *event) note(dst *string, value []byte) {
-	*dst = ""
+// noted returns a text that is only written down, if it has the form of an identifier of
+// AWS's or of an address; else nil.
+func noted(value []byte) []byte {
 	if len(value) > 6*maxNote {
-		return
+		return nil
 	}
-	if text, _ := strictjson.String(value); len(text) <= maxNote && !strings.ContainsFunc(text, notNoteByte) {
-		*dst = text
+	text, _ := strictjson.Bytes(value)
+	if len(text) > maxNote || bytes.ContainsFunc(text, notNoteByte) {
+		return nil
 	}
+	return text
 }
 
 // maxNote is longer than these are, in bytes.
@@ -157,12 +158,14 @@ func notNoteByte(r rune) bool {
 // header takes the headers that say what the body is, and those that name the trace. A name
 // may be in the caller's spelling, and in headers as well as in multiValueHeaders.
 func (e *event) header(name, value []byte) {
-	var list *[]string
+	var take func(text []byte)
 	switch {
 	case bytes.EqualFold(name, []byte(`"content-type"`)):
-		list = &e.contentType
+		take = e.takeType
 	case bytes.EqualFold(name, []byte(`"content-encoding"`)):
-		list = &e.contentEncoding
+		take = func(text []byte) {
+			e.encoded = e.encoded || !bytes.EqualFold(bytes.TrimSpace(text), []byte("identity"))
+		}
 	case bytes.EqualFold(name, []byte(`"x-amzn-trace-id"`)):
 		setTrace(&e.origin.TraceID, invocation.TraceRoot, value)
 		return
@@ -172,16 +175,16 @@ func (e *event) header(name, value []byte) {
 	default:
 		return
 	}
-	if len(value) > maxHeaders || len(*list) > maxValues {
-		e.mistyped = true
-		return
-	}
-	values, ok := strictjson.Strings(value)
-	e.mistyped = e.mistyped || !ok
-	for _, v := range values {
-		if v = strings.TrimSpace(v); !slices.Contains(*list, v) {
-			*list = append(*list, v)
-		}
+	e.mistyped = e.mistyped || len(value) > maxHeaders || !strictjson.EachString(value, take)
+}
+
+func (e *event) takeType(text []byte) {
+	text = bytes.TrimSpace(text)
+	switch {
+	case e.contentTypes == 0:
+		e.contentType, e.contentTypes = text, 1
+	case !bytes.Equal(text, e.contentType):
+		e.contentTypes = 2
 	}
 }
 
@@ -208,24 +211,20 @@ func traceparent(text string) string {
 	return text
 }
 
-const (
-	// maxHeaders is more than API Gateway takes of all headers together, in bytes. A direct
-	// invoke can have any event, and its headers are read before it is refused.
-	//
-	// Source: docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
-	maxHeaders = 16 << 10
-	// maxValues is more values than a header may have that is needed once.
-	maxValues = 8
-)
+// maxHeaders is more than API Gateway takes of all headers together, in bytes. A direct
+// invoke can have any event, and its headers are read before it is refused.
+//
+// Source: docs.aws.amazon.com/apigateway/latest/developerguide/limits.html
+const maxHeaders = 16 << 10
 
 // text sets dst to a JSON string; null counts as empty.
-func (e *event) text(dst *string, value []byte) {
-	s, ok := strictjson.String(value)
+func (e *event) text(dst *[]byte, value []byte) {
+	text, ok := strictjson.Bytes(value)
 	e.mistyped = e.mistyped || !ok && string(value) != "null"
-	*dst = s
+	*dst = text
 }
 
-func (e *event) textNamed(want string, dst *string) func(name, value []byte) {
+func (e *event) textNamed(want string, dst *[]byte) func(name, value []byte) {
 	return func(name, value []byte) {
 		if string(name) == want {
 			e.text(dst, value)

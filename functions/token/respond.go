@@ -1,7 +1,6 @@
 package main
 
 import (
-	"slices"
 	"strconv"
 	"time"
 
@@ -12,8 +11,11 @@ import (
 // oauthHeaders are on every answer (RFC 6749 section 5.1).
 const oauthHeaders = `"Content-Type":"application/json","Cache-Control":"no-store","Pragma":"no-cache"`
 
-// appendGrant appends the proxy response for a token.
-func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
+// answerGrant returns the proxy response for a token.
+func answerGrant(grant token.Grant, now time.Time) []byte {
+	body := grant.AppendJSON(make([]byte, 0, grant.Size()), now)
+	const head = 256                                   // bytes, for what is not the body
+	dst := make([]byte, 0, head+len(body)+len(body)/4) // the quotes of the body are escaped
 	dst = append(dst, `{"statusCode":200,"headers":{`+oauthHeaders...)
 	switch {
 	case grant.CertificateBound && grant.OldCredential:
@@ -24,8 +26,6 @@ func appendGrant(dst []byte, grant token.Grant, now time.Time) []byte {
 		dst = append(dst, `,"Token-Vendor-Warning":"old-credential"`...)
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
-	body := grant.AppendJSON(make([]byte, 0, grant.Size()), now)
-	dst = slices.Grow(dst, len(body)*5/4) // its quotes are escaped
 	return append(appendString(dst, body), '}')
 }
 

@@ -200,13 +200,32 @@ func hex4(text []byte, at int) (unit uint64, ok bool) {
 // String returns the string that value is. value must be valid JSON; ok is false if it is not
 // a string.
 func String(value json.RawMessage) (s string, ok bool) {
+	if plain, ok := plain(value); ok {
+		return string(plain), true
+	}
 	if len(value) < 2 || value[0] != '"' {
 		return "", false
 	}
-	if plain := value[1 : len(value)-1]; bytes.IndexByte(plain, '\\') < 0 && utf8.Valid(plain) {
-		return string(plain), true
-	}
 	return unescaped(value)
+}
+
+// Bytes is [String] for a caller that keeps nothing of value: the result shares its memory if
+// it has no escapes.
+func Bytes(value json.RawMessage) (text []byte, ok bool) {
+	if plain, ok := plain(value); ok {
+		return plain, true
+	}
+	s, ok := String(value)
+	return []byte(s), ok
+}
+
+// plain returns what is between the quotes of a string without escapes.
+func plain(value json.RawMessage) (text []byte, ok bool) {
+	if len(value) < 2 || value[0] != '"' {
+		return nil, false
+	}
+	text = value[1 : len(value)-1]
+	return text, bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text)
 }
 
 // unescaped is a separate function because its s escapes to the heap.

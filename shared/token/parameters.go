@@ -2,6 +2,7 @@ package token
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -149,7 +150,8 @@ func parseScope(text string) ([]string, error) {
 	if !valid {
 		return nil, fault.New(fault.InvalidScope, "scope is not a list of scope tokens with single spaces between them, or too long")
 	}
-	return sortedSet(list), nil
+	slices.Sort(list)
+	return slices.Compact(list), nil
 }
 
 func notScopeByte(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' }
