@@ -4,9 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"net/http"
-	"sync/atomic"
-	"time"
 )
 
 // Config describes a client as it is registered at an authorization server.
@@ -31,21 +28,22 @@ type Config struct {
 	Dialect Dialect
 	// TLS loosens TLS for an old server.
 	TLS TLSOptions
+	// Connection leads to the server of TokenEndpoint with Certificate, and replaces RootCAs,
+	// Addresses and TLS; nil: the client has its own, by these.
+	Connection *Connection
 }
 
-// Client is a registered client that is ready to authenticate. It has its own connections
-// and TLS state, because both carry the identity of its certificate: two clients, or two
-// versions of a client's credential, never share a [Client]. It is safe for concurrent use.
+// Client is a registered client that is ready to authenticate. Two clients, or two versions of
+// a client's credential, never share a [Client]; they may share a [Connection] if they have no
+// certificate. It is safe for concurrent use.
 type Client struct {
-	id        string
-	url       string // of the token endpoint
-	host      string // of url, with the port
-	mutualTLS bool
-	auth      Authenticator
-	dialect   Dialect
-	versions  *versions
-	http      *http.Client // by versions
-	used      atomic.Int64 // when the last request began, in Unix nanoseconds
+	id         string
+	url        string // of the token endpoint
+	host       string // of url, with the port
+	mutualTLS  bool
+	auth       Authenticator
+	dialect    Dialect
+	connection *Connection
 }
 
 // NewClient returns the client that cfg describes. The error says which field is invalid.
@@ -59,31 +57,38 @@ func NewClient(cfg Config) (*Client, error) {
 	case cfg.Authenticator == nil:
 		return nil, errors.New("no client authentication")
 	}
-	v := newVersions(cfg.Addresses.connect(), NewTLSConfig(cfg.RootCAs, cfg.Certificate, cfg.TLS))
+	connection := cfg.Connection
+	if connection == nil {
+		connection = newConnection(cfg.Addresses.connect(), newTLSConfig(cfg.RootCAs, cfg.Certificate, cfg.TLS))
+	}
 	return &Client{
-		id:        cfg.ID,
-		url:       endpoint.String(),
-		host:      endpoint.Host,
-		mutualTLS: cfg.Method.MutualTLS() || cfg.Certificate != nil,
-		auth:      cfg.Authenticator,
-		dialect:   cfg.Dialect,
-		versions:  v,
-		http:      newHTTPClient(v),
+		id:         cfg.ID,
+		url:        endpoint.String(),
+		host:       endpoint.Host,
+		mutualTLS:  cfg.Method.MutualTLS() || cfg.Certificate != nil,
+		auth:       cfg.Authenticator,
+		dialect:    cfg.Dialect,
+		connection: connection,
 	}, nil
 }
 
 // TokenEndpoint returns the URL of the token endpoint.
 func (c *Client) TokenEndpoint() string { return c.url }
 
-// Close closes the idle connections of a client that is no longer used. Exchanges in
-// progress are not affected.
-func (c *Client) Close() { c.http.CloseIdleConnections() }
+// Connection returns the client's connections to its server.
+func (c *Client) Connection() *Connection { return c.connection }
 
-// dropIdle closes the connections that were idle for idleTimeout on the wall clock, before a
-// request. The timer of net/http stops while a Lambda function is frozen, and after it thaws
-// the connections may be dead.
-func (c *Client) dropIdle(now time.Time) {
-	if last := c.used.Swap(now.UnixNano()); now.Sub(time.Unix(0, last)) >= idleTimeout {
-		c.http.CloseIdleConnections()
+// Size returns the size of the client in memory, in bytes, without its Authenticator and what it
+// shares with other clients.
+func (c *Client) Size() int {
+	const own, header = 300, 100 // of a client, and of one of its headers
+	size := own + len(c.id) + len(c.url) + c.connection.Size()
+	for name, value := range c.dialect.Headers {
+		size += header + len(name) + len(value.Expose())
 	}
+	return size
 }
+
+// Close closes the idle connections of a client that is no longer used, unless other clients
+// use them. Exchanges in progress are not affected.
+func (c *Client) Close() { c.connection.Close() }

@@ -23,7 +23,7 @@ func TestDiscoverAcceptsOwnHostOnly(t *testing.T) {
 			change(m)
 		}
 	}})
-	hc := oauth.NewHTTPClient(oauth.NewTLSConfig(s.CAPool(), nil, oauth.TLSOptions{}), private())
+	hc := httpClient(private(), s.CAPool())
 	alias := strings.Replace(s.URL(), "127.0.0.1", "localhost", 1)
 	for _, tt := range []struct {
 		name   string
@@ -75,7 +75,7 @@ func TestDiscoverRefusesOtherProtocol(t *testing.T) {
 	defer close(stop)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	if _, err := oauth.Discover(ctx, oauth.NewHTTPClient(oauth.NewTLSConfig(poolOf(s), nil, oauth.TLSOptions{}), private()), s.URL); err == nil || ctx.Err() != nil {
+	if _, err := oauth.Discover(ctx, httpClient(private(), poolOf(s)), s.URL); err == nil || ctx.Err() != nil {
 		t.Errorf("got error %v, context %v", err, ctx.Err())
 	}
 }
@@ -150,7 +150,7 @@ func discoverAt(t *testing.T, first, second string) (m oauth.Metadata, asked int
 		_, _ = io.WriteString(w, body)
 	}))
 	defer s.Close()
-	m, err = oauth.Discover(t.Context(), oauth.NewHTTPClient(oauth.NewTLSConfig(poolOf(s), nil, oauth.TLSOptions{}), private()), s.URL+"/x")
+	m, err = oauth.Discover(t.Context(), httpClient(private(), poolOf(s)), s.URL+"/x")
 	return m, asked, err
 }
 
@@ -177,7 +177,7 @@ func TestDiscoverReadsOddMetadata(t *testing.T) {
 				_, _ = io.WriteString(w, strings.ReplaceAll(tt.body, "{}", s.URL))
 			}))
 			defer s.Close()
-			m, err := oauth.Discover(t.Context(), oauth.NewHTTPClient(oauth.NewTLSConfig(poolOf(s), nil, oauth.TLSOptions{}), private()), s.URL+tt.path)
+			m, err := oauth.Discover(t.Context(), httpClient(private(), poolOf(s)), s.URL+tt.path)
 			switch {
 			case tt.want == "" && (err != nil || m.TokenEndpoint != s.URL+"/t"):
 				t.Errorf("got %+v, error %v", m, err)

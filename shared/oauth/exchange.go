@@ -148,8 +148,7 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	// The token's lifetime starts before the request, on the local clock.
 	s := sent{start: x.now(), url: c.url, form: form, header: header, credentials: sentCredentials(form, header), proven: r.Proven, assume: c.dialect.AssumeLifetime}
 	s.credentials = append(s.credentials, c.dialect.secrets()...)
-	c.dropIdle(s.start)
-	resp, err := c.http.Do(req)
+	resp, err := c.connection.HTTP(s.start).Do(req)
 	if err != nil {
 		failure := trace.transportError(err)
 		failure.proven = r.Proven

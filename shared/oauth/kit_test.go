@@ -5,9 +5,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"errors"
+	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
@@ -21,6 +24,12 @@ func private() oauth.AddressPolicy { return oauth.AddressPolicy{Private: true} }
 
 func exchanger() *oauth.Exchanger {
 	return oauth.NewExchanger(oauth.ExchangerConfig{UserAgent: "token-vendor/test", Rand: func() float64 { return 0 }})
+}
+
+// httpClient returns an HTTP client that trusts only roots.
+func httpClient(addresses oauth.AddressPolicy, roots *x509.CertPool) *http.Client {
+	pool := func([]*x509.Certificate) *x509.CertPool { return roots }
+	return oauth.NewConnections(addresses, pool).To("https://as.test", oauth.Trust{Roots: []*x509.Certificate{{}}}).HTTP(time.Now())
 }
 
 func newClient(t *testing.T, s *oauthtest.Server, cfg oauth.Config) *oauth.Client {

@@ -38,7 +38,7 @@ func (c *Client) acceptsOthers(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	transport := c.versions.current()
+	transport := c.connection.versions.current()
 	conn, err := transport.DialContext(ctx, "tcp", net.JoinHostPort(endpoint.Hostname(), cmp.Or(endpoint.Port(), "443")))
 	if err != nil {
 		return false

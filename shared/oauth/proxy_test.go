@@ -118,12 +118,12 @@ func TestDiscoverThroughProxy(t *testing.T) {
 	handler := &oauthtest.ConnectProxy{Addresses: map[string]string{"as.test:443": address}}
 	proxy := httptest.NewServer(handler)
 	defer proxy.Close()
-	m, err := oauth.Discover(t.Context(), oauth.NewHTTPClient(oauth.NewTLSConfig(roots, nil, oauth.TLSOptions{}), throughProxy(t, proxy.URL)), "https://as.test")
+	m, err := oauth.Discover(t.Context(), httpClient(throughProxy(t, proxy.URL), roots), "https://as.test")
 	if err != nil || m.TokenEndpoint != "https://as.test"+oauthtest.TokenPath || handler.Connected() != 1 {
 		t.Errorf("got %+v, error %v over %d connections of the proxy", m, err, handler.Connected())
 	}
 	handler.Status = 502
-	_, err = oauth.Discover(t.Context(), oauth.NewHTTPClient(oauth.NewTLSConfig(roots, nil, oauth.TLSOptions{}), throughProxy(t, proxy.URL)), "https://as.test")
+	_, err = oauth.Discover(t.Context(), httpClient(throughProxy(t, proxy.URL), roots), "https://as.test")
 	if !errors.Is(err, oauth.ErrDiscovery) || !strings.Contains(err.Error(), "the proxy did not connect to it, status 502") {
 		t.Errorf("got error %v, want a temporary one of the proxy", err)
 	}

@@ -27,7 +27,7 @@ func TestRenegotiationSendsCertificate(t *testing.T) {
 	if err != nil {
 		t.Skip("openssl is not installed, and Go's server cannot renegotiate")
 	}
-	certFile, keyFile := writePEM(t)
+	certFile, keyFile, _ := writePEM(t)
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +47,8 @@ func TestRenegotiationSendsCertificate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go server.answer(`{"access_token":"tok","token_type":"Bearer","expires_in":3600}`)
+	// The server prints the first line only if the client sent a certificate.
+	go server.answer(`{"access_token":"tok","token_type":"Bearer","expires_in":3600}`, "Accept-Encoding", "read certificate verify", "SSL_do_handshake -> 1")
 	token, err := exchanger().Exchange(t.Context(), client, oauth.Request{})
 	if err != nil {
 		t.Fatal(err)
@@ -120,21 +121,22 @@ func (s *opensslServer) waitFor(text string) error {
 	}
 }
 
-// answer waits for the request, requests a certificate by renegotiating ("R") and answers.
-func (s *opensslServer) answer(body string) {
-	// The last header. The body does not end with a line break.
-	err := s.waitFor("Accept-Encoding")
+// answer waits for a header of the request, requests a certificate by renegotiating ("R"), waits
+// for lines of output, and answers. The request's body does not end with a line break.
+func (s *opensslServer) answer(body, header string, lines ...string) {
+	err := s.waitFor(header)
 	if err == nil {
 		fmt.Fprintln(s.stdin, "R")
-		// The server prints this only if the client sent a certificate.
-		err = errors.Join(s.waitFor("read certificate verify"), s.waitFor("SSL_do_handshake -> 1"))
+	}
+	for _, line := range lines {
+		err = errors.Join(err, s.waitFor(line))
 	}
 	s.sawCertificate <- err
 	fmt.Fprintf(s.stdin, "HTTP/1.1 200 OK\nContent-Type: application/json\nContent-Length: %d\n\n%s", len(body), body)
 }
 
 // writePEM writes a self-signed certificate for 127.0.0.1 and its key.
-func writePEM(t *testing.T) (certFile, keyFile string) {
+func writePEM(t *testing.T) (certFile, keyFile string, certificate *x509.Certificate) {
 	t.Helper()
 	issued := selfSigned(t, oauthtest.Leaf{CommonName: "loopback", Hosts: []string{"127.0.0.1"}})
 	key, err := oauthtest.KeyPEM(issued.Key)
@@ -148,5 +150,5 @@ func writePEM(t *testing.T) (certFile, keyFile string) {
 			t.Fatal(err)
 		}
 	}
-	return certFile, keyFile
+	return certFile, keyFile, issued.Chain[0]
 }

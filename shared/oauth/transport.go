@@ -20,19 +20,15 @@ const (
 	// Asia, and IAS documents no value.
 	dialTimeout = 2 * time.Second
 	tlsTimeout  = 3 * time.Second
-	// There is one exchange in a token's lifetime, so that a pooled connection is useful
-	// only for a retry. An older one may be dead; see also Client.dropIdle.
+	// There is one exchange in a token's lifetime, so that a pooled connection is useful only
+	// for a retry, and for the other clients of a server. An older one may be dead; see also
+	// [Connection.HTTP].
 	idleTimeout = 10 * time.Second
+	// maxIdle is how many exchanges an environment makes with a server at once.
+	maxIdle = 10
 
 	maxHeaderBytes = 64 << 10
 )
-
-// NewHTTPClient returns an HTTP client for an authorization server: TLS 1.2 or newer,
-// HTTP/1.1, no redirects, no proxy but that of the policy, one renegotiation. With a server
-// that refuses HTTP/1.1 it speaks HTTP/2. cfg is that of [NewTLSConfig].
-func NewHTTPClient(cfg *tls.Config, addresses AddressPolicy) *http.Client {
-	return newHTTPClient(newVersions(addresses.connect(), cfg))
-}
 
 // connect returns what connects to servers within the policy.
 func (p AddressPolicy) connect() dialFunc {
@@ -62,14 +58,14 @@ func newTransport(dial dialFunc, config *tls.Config) *http.Transport {
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    tlsTimeout,
 		IdleConnTimeout:        idleTimeout,
-		MaxIdleConnsPerHost:    4,
+		MaxIdleConnsPerHost:    maxIdle,
 		MaxResponseHeaderBytes: maxHeaderBytes,
 	}
 }
 
-// NewTLSConfig returns how to speak TLS with an authorization server. roots nil means the
+// newTLSConfig returns how to speak TLS with an authorization server. roots nil means the
 // system's, certificate nil means none.
-func NewTLSConfig(roots *x509.CertPool, certificate *tls.Certificate, options TLSOptions) *tls.Config {
+func newTLSConfig(roots *x509.CertPool, certificate *tls.Certificate, options TLSOptions) *tls.Config {
 	cfg := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		RootCAs:    roots,

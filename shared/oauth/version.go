@@ -14,36 +14,63 @@ import (
 // first choice, because HTTP/2 allows no renegotiation (RFC 9113 section 9.2.1). If both were
 // offered, most servers would choose HTTP/2.
 type versions struct {
-	one, two *http.Transport
-	useTwo   atomic.Bool // the server speaks HTTP/2 only
-	noTwo    atomic.Bool // the server does not speak HTTP/2
+	dial   dialFunc
+	one    *http.Transport
+	two    atomic.Pointer[http.Transport] // nil until it is needed; see second
+	useTwo atomic.Bool                    // the server speaks HTTP/2 only
+	noTwo  atomic.Bool                    // the server does not speak HTTP/2
+	// once means that the server requests a certificate by a renegotiation. Each connection
+	// serves one request then, because a second renegotiation would fail.
+	once atomic.Bool
 }
 
 var errNoHTTP2 = errors.New("the server does not speak HTTP/2")
 
 func newVersions(dial dialFunc, config *tls.Config) *versions {
-	second := config.Clone()
-	second.NextProtos = []string{"h2"}
-	second.Renegotiation = tls.RenegotiateNever
+	v := &versions{dial: dial, one: newTransport(dial, config)}
+	if config.GetClientCertificate == nil {
+		config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if duringRenegotiation(info) {
+				v.once.Store(true)
+			}
+			return new(tls.Certificate), nil
+		}
+	}
+	return v
+}
+
+// duringRenegotiation reports whether a server requests a certificate by a renegotiation:
+// crypto/tls makes that without the context of a request, which could end.
+func duringRenegotiation(info *tls.CertificateRequestInfo) bool { return info.Context().Done() == nil }
+
+// second returns the transport of HTTP/2.
+func (v *versions) second() *http.Transport {
+	if made := v.two.Load(); made != nil {
+		return made
+	}
+	config := v.one.TLSClientConfig.Clone()
+	config.NextProtos = []string{"h2"}
+	config.Renegotiation = tls.RenegotiateNever
 	// This happens before the client certificate is sent. Without it, net/http speaks
 	// HTTP/1.1 to a server that names no version.
-	second.VerifyConnection = func(state tls.ConnectionState) error {
+	config.VerifyConnection = func(state tls.ConnectionState) error {
 		if state.NegotiatedProtocol != "h2" {
 			return errNoHTTP2
 		}
 		return nil
 	}
-	v := &versions{one: newTransport(dial, config), two: newTransport(dial, second)}
-	v.two.Protocols = new(http.Protocols)
-	v.two.Protocols.SetHTTP2(true)
-	return v
+	made := newTransport(v.dial, config)
+	made.Protocols = new(http.Protocols)
+	made.Protocols.SetHTTP2(true)
+	v.two.CompareAndSwap(nil, made)
+	return v.two.Load()
 }
 
 // RoundTrip implements [http.RoundTripper]. A server that speaks HTTP/2 only cannot have read
 // the request of HTTP/1.1, so that the same request may be sent again.
 func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 	if v.useTwo.Load() {
-		resp, err := v.two.RoundTrip(req)
+		resp, err := v.second().RoundTrip(req)
 		if refusesHTTP2(err) {
 			v.useTwo.Store(false)
 		}
@@ -58,13 +85,18 @@ func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		req, again = withBody(req, body), withBody(req, body)
 	}
+	if v.once.Load() {
+		v.one.CloseIdleConnections()
+		req = req.WithContext(req.Context())
+		req.Close = true
+	}
 	resp, err := v.one.RoundTrip(req)
 	trace := traceOf(req.Context())
 	if v.noTwo.Load() || !trace.refusesHTTP1(resp, err) {
 		return resp, err
 	}
 	answered, shaken := trace.answered.Swap(false), trace.shaken.Swap(false)
-	second, secondErr := v.two.RoundTrip(again)
+	second, secondErr := v.second().RoundTrip(again)
 	if !trace.shaken.Load() {
 		trace.answered.Store(answered)
 		trace.shaken.Store(shaken)
@@ -81,7 +113,7 @@ func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 // current returns the transport of the version that the server speaks.
 func (v *versions) current() *http.Transport {
 	if v.useTwo.Load() {
-		return v.two
+		return v.second()
 	}
 	return v.one
 }
@@ -119,5 +151,7 @@ func noCommonVersion(op *net.OpError) bool { return op.Err.Error() == "tls: no a
 // CloseIdleConnections is called by [http.Client.CloseIdleConnections].
 func (v *versions) CloseIdleConnections() {
 	v.one.CloseIdleConnections()
-	v.two.CloseIdleConnections()
+	if two := v.two.Load(); two != nil {
+		two.CloseIdleConnections()
+	}
 }

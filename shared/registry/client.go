@@ -104,6 +104,8 @@ type Client struct {
 	// discovered is the issuer from whose metadata the token endpoint is; empty if the
 	// document says it.
 	discovered string
+	// material is the size of the credential in memory, in bytes.
+	material int
 }
 
 // Shadow is a credential that refreshes try beside the client's own, so that a team can
@@ -125,6 +127,8 @@ type Shadow struct {
 	// Credential identifies its credential; see [Client.Credential]. It is empty if Problem
 	// is not.
 	Credential string
+
+	material int // that of [Client]
 }
 
 // newClient makes the client of a document without problems, which the secret holds. OAuth is nil if the token endpoint is not known.
@@ -167,6 +171,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		if c.OAuth, err = newOAuthClient(d, cfg); err != nil {
 			return nil, err
 		}
+		c.roots = c.OAuth.Connection().Roots()
 		c.Terms = termsOf(c)
 	}
 	if d.shadow != nil {
@@ -190,7 +195,7 @@ func newShadow(s *shadow, version string, cfg Config) (*Shadow, error) {
 	made := &Shadow{Method: s.method, IssuerHost: hostOf(s.tokenEndpoint), Share: s.share, Problem: s.problem, Version: version + s.keyVersion}
 	var err error
 	if s.problem == "" {
-		made.Credential = credentialOf(s.document)
+		made.Credential, made.material = credentialOf(s.document), materialOf(s.document)
 		made.OAuth, err = newOAuthClient(s.document, cfg)
 	}
 	return made, err
@@ -203,10 +208,8 @@ func newOAuthClient(d *document, cfg Config) (*oauth.Client, error) {
 		Method:        d.method,
 		Authenticator: newAuthenticator(d, cfg),
 		Certificate:   d.tlsCertificate(),
-		RootCAs:       d.options.rootPool(),
-		Addresses:     cfg.Addresses,
+		Connection:    cfg.connections.To(d.tokenEndpoint, trustOf(d)),
 		Dialect:       d.options.dialect,
-		TLS:           d.options.tls,
 	})
 }
 

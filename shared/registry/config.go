@@ -3,8 +3,8 @@ package registry
 import (
 	"context"
 	"crypto"
-	"crypto/tls"
 	"errors"
+	"net/http"
 	"time"
 
 	"tokenvendor/shared/oauth"
@@ -39,13 +39,15 @@ type Config struct {
 	// Discover is called for a document that names an issuer outside SAP and no token
 	// endpoint; nil means [oauth.Discover].
 	Discover DiscoverFunc
+
+	// connections are set by [New].
+	connections *oauth.Connections
 }
 
-// DiscoverFunc reads the metadata of an issuer (RFC 8414) over TLS as the document's client
-// speaks it; see [oauth.NewTLSConfig]. An error that wraps
-// [oauth.ErrDiscovery] is temporary; the text of any other error becomes a problem of the
-// document.
-type DiscoverFunc func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error)
+// DiscoverFunc reads the metadata of an issuer (RFC 8414) with the HTTP client of the document's
+// client. An error that wraps [oauth.ErrDiscovery] is temporary; the text of any other error
+// becomes a problem of the document.
+type DiscoverFunc func(ctx context.Context, client *http.Client, issuer string) (oauth.Metadata, error)
 
 // ErrNoKey means that there is no such key, or that it is not a signing key. The error of
 // [SigningKeys.Public] wraps it.

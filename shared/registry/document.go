@@ -214,9 +214,9 @@ func (d *document) assertionAudience() string {
 	return cmp.Or(d.options.assertion.audience.value, d.issuer, d.tokenEndpoint)
 }
 
-// describe sets what c says of the document's key and certificate.
+// describe sets what c says of the document's key and certificate, and their size.
 func (d *document) describe(c *Client) {
-	c.Certificate, c.CertificateNotAfter, c.Key = nil, time.Time{}, ""
+	c.Certificate, c.CertificateNotAfter, c.Key, c.material = nil, time.Time{}, "", materialOf(d)
 	if len(d.pair.Chain) > 0 {
 		c.Certificate = d.pair.Chain[0]
 		c.CertificateNotAfter = c.Certificate.NotAfter
@@ -245,4 +245,9 @@ func (d *document) tlsCertificate() *tls.Certificate {
 		certificate.Certificate = append(certificate.Certificate, c.Raw)
 	}
 	return certificate
+}
+
+// trustOf returns how the client and its server trust each other in the TLS handshake.
+func trustOf(d *document) oauth.Trust {
+	return oauth.Trust{Roots: d.options.roots, RootsSize: sizeOf(d.options.roots...), Certificate: d.tlsCertificate(), TLS: d.options.tls}
 }

@@ -2,10 +2,10 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -166,7 +166,7 @@ func documentReader(document []byte) secret.Reader {
 }
 
 // discoverExample implements [DiscoverFunc] for one issuer.
-func discoverExample(_ context.Context, _ *tls.Config, issuer string) (oauth.Metadata, error) {
+func discoverExample(_ context.Context, _ *http.Client, issuer string) (oauth.Metadata, error) {
 	if issuer != "https://as.example.com/realm" {
 		return oauth.Metadata{}, errors.New("issuer has no metadata: status 404")
 	}

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/tls"
 	"encoding/base64"
@@ -142,18 +141,21 @@ func TestExchangeAfterDiscovery(t *testing.T) {
 // A server may require the certificate on every connection.
 func TestDiscoveryOffersCertificateOfMutualTLS(t *testing.T) {
 	m := testMaterial()
+	var offered bool
+	server := httptest.NewUnstartedServer(nil)
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		offered = len(r.TLS.PeerCertificates) > 0
+		_, _ = fmt.Fprintf(w, `{"issuer": %q, "token_endpoint": %q, "mtls_endpoint_aliases": {"token_endpoint": %q}}`, server.URL, server.URL+"/token", server.URL+"/mtls/token")
+	})
+	server.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	server.StartTLS()
+	defer server.Close()
 	for method, bound := range map[string]string{"tls_client_auth": "", "private_key_jwt": "allow", "client_secret_basic": "allow"} {
-		var offered bool
 		secrets := map[string]string{"client_secret_basic": "s"}
 		client, err := load(t, native(members{
-			"issuer": "https://as.example.com/realm", "token_endpoint": "", "token_endpoint_auth_method": method,
+			"issuer": server.URL, "token_endpoint": "", "token_endpoint_auth_method": method, "ca_certificates": keypairtest.CertificatePEM(server.Certificate()),
 			"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"], "certificate_bound": bound, "client_secret": secrets[method],
-		}), func(cfg *Config) {
-			cfg.Discover = func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error) {
-				offered = cfg.GetClientCertificate != nil
-				return discoverExample(ctx, cfg, issuer)
-			}
-		})
+		}), func(cfg *Config) { cfg.Addresses, cfg.Discover = oauth.AddressPolicy{Private: true}, nil })
 		if err != nil {
 			t.Fatal(err)
 		}

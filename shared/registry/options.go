@@ -229,11 +229,3 @@ func readRoots(o object) (roots []*x509.Certificate, notes []string) {
 	}
 	return roots, notes
 }
-
-// rootPool returns the authorities to trust; nil: the system's.
-func (o options) rootPool() *x509.CertPool {
-	if len(o.roots) == 0 {
-		return nil
-	}
-	return keypair.TrustOnly(o.roots)
-}

@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -34,9 +33,9 @@ type versions struct {
 func (v *versions) registry() *Registry {
 	cfg := Config{
 		Secrets: anyClient(v.current), Now: keypairtest.Now,
-		Discover: func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error) {
+		Discover: func(ctx context.Context, client *http.Client, issuer string) (oauth.Metadata, error) {
 			v.discovered++
-			return discoverExample(ctx, cfg, issuer)
+			return discoverExample(ctx, client, issuer)
 		},
 		Addresses: oauth.AddressPolicy{Private: true},
 		Audiences: []string{"urn:sap"}, Identity: issuerFunc(nil),
@@ -266,7 +265,7 @@ func TestLoadPreviousWrapsOtherErrors(t *testing.T) {
 	server.Close()
 	v = &versions{current: current, previous: native(members{"client_secret": "a", "token_endpoint": "", "issuer": server.URL})}
 	r := v.registry()
-	r.cfg.Discover = discoverer(r.cfg.Addresses)
+	r.cfg.Discover = oauth.Discover
 	client, err := r.Load(t.Context(), "billing", Have{})
 	if err != nil {
 		t.Fatal(err)

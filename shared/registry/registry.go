@@ -24,7 +24,6 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -32,6 +31,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/secret"
 )
@@ -47,17 +47,10 @@ func New(cfg Config) *Registry {
 		cfg.Now = time.Now
 	}
 	if cfg.Discover == nil {
-		cfg.Discover = discoverer(cfg.Addresses)
+		cfg.Discover = oauth.Discover
 	}
+	cfg.connections = oauth.NewConnections(cfg.Addresses, keypair.TrustOnly)
 	return &Registry{cfg: cfg}
-}
-
-func discoverer(addresses oauth.AddressPolicy) DiscoverFunc {
-	return func(ctx context.Context, cfg *tls.Config, issuer string) (oauth.Metadata, error) {
-		client := oauth.NewHTTPClient(cfg, addresses)
-		defer client.CloseIdleConnections()
-		return oauth.Discover(ctx, client, issuer)
-	}
 }
 
 // DocumentError holds all problems of a client's document. It names members and repeats no
@@ -208,7 +201,9 @@ func (r *Registry) resolveShadow(ctx context.Context, s *shadow) {
 // discover asks the issuer for its token endpoint. The error wraps [secret.ErrUnavailable].
 func (r *Registry) discover(ctx context.Context, d *document, problems *report) error {
 	issuer := d.endpoint.issuer
-	metadata, err := r.cfg.Discover(ctx, oauth.NewTLSConfig(d.options.rootPool(), d.tlsCertificate(), d.options.tls), issuer.value)
+	connection := r.cfg.connections.To(issuer.value, trustOf(d))
+	defer connection.Close()
+	metadata, err := r.cfg.Discover(ctx, connection.HTTP(r.cfg.Now()), issuer.value)
 	switch {
 	case err == nil:
 	case errors.Is(err, oauth.ErrDiscovery), ctx.Err() != nil:

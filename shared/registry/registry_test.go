@@ -2,11 +2,11 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"flag"
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,7 +129,7 @@ func TestLoadWrapsErrorOfReader(t *testing.T) {
 func TestLoadReportsDiscoveryFailures(t *testing.T) {
 	document := []byte(`{"issuer": "https://as.example.com", "client_id": "a", "client_secret": "s"}`)
 	down := func(cfg *Config) {
-		cfg.Discover = func(context.Context, *tls.Config, string) (oauth.Metadata, error) {
+		cfg.Discover = func(context.Context, *http.Client, string) (oauth.Metadata, error) {
 			return oauth.Metadata{}, fmt.Errorf("%w: status 503", oauth.ErrDiscovery)
 		}
 	}

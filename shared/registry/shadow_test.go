@@ -2,8 +2,8 @@ package registry
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -62,7 +62,7 @@ func TestExpiredCertificateOfShadow(t *testing.T) {
 	client, err := load(t, native(members{"client_secret": testSecret, "shadow": members{
 		"certificate": m.PEM["expired"], "private_key": m.PEM["rsa.key"], "issuer": "https://issuer.example",
 	}}), func(cfg *Config) {
-		cfg.Discover = func(context.Context, *tls.Config, string) (oauth.Metadata, error) {
+		cfg.Discover = func(context.Context, *http.Client, string) (oauth.Metadata, error) {
 			t.Error("the expired certificate was used")
 			return oauth.Metadata{}, oauth.ErrDiscovery
 		}
@@ -79,7 +79,7 @@ func TestLoadReturnsNewClientWhenEndpointOfShadowChanges(t *testing.T) {
 	endpoint := "https://issuer.example/a"
 	r := New(Config{
 		Secrets: anyClient(native(members{"client_secret": testSecret, "shadow": members{"client_secret": "y", "issuer": "https://issuer.example"}})), Now: keypairtest.Now,
-		Discover: func(context.Context, *tls.Config, string) (oauth.Metadata, error) {
+		Discover: func(context.Context, *http.Client, string) (oauth.Metadata, error) {
 			return oauth.Metadata{TokenEndpoint: endpoint}, nil
 		},
 	})

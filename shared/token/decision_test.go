@@ -2,7 +2,6 @@ package token_test
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -392,7 +391,7 @@ func TestDryRunCallsNoServer(t *testing.T) {
 func discovering(env *tokentest.Env, calls *int) *token.Vendor {
 	cfg := env.Config()
 	clients := env.Registry()
-	clients.Discover = func(context.Context, *tls.Config, string) (oauth.Metadata, error) {
+	clients.Discover = func(context.Context, *http.Client, string) (oauth.Metadata, error) {
 		*calls++
 		return oauth.Metadata{}, oauth.ErrDiscovery
 	}
