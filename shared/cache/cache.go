@@ -107,15 +107,18 @@ type Config[V any] struct {
 	// since the last success, err included. cached means that an unexpired value existed
 	// when the first of them failed. nil: each consequence is the zero Reaction.
 	OnError func(err error, failures int, cached bool) Reaction
-	// Size returns the size of a value, in the unit of MaxSize; nil: all sizes are zero.
+	// Size returns the size of a value in bytes; nil: all sizes are zero. The cache adds what it
+	// needs itself for a key, about 400 bytes.
 	Size func(V) int
-	// MaxSize limits the sum of all sizes; zero: no limit. MaxEntries limits the number of
-	// keys, including those in backoff; zero: 1000. The least recently used keys are
-	// evicted first.
+	// MaxSize limits the sum of all sizes in bytes; zero: no limit. MaxEntries limits the number
+	// of keys, including those in backoff; zero: 1000. Of a few keys, chosen at random, the least
+	// recently used one is evicted first, so that the cost does not depend on their number.
 	MaxSize, MaxEntries int
-	// Group returns the group of a value; nil: there are no groups. MaxGroup limits the
-	// number of values in one group, so that it cannot displace the values of others.
-	Group    func(V) string
+	// Group returns the group of a key by its value or, if it has none, by the error of its last
+	// load; empty: none. nil: there are no groups. MaxGroup limits the number of values in one
+	// group, and that of its keys without a value, so that it cannot displace the values of
+	// others.
+	Group    func(value V, err error) string
 	MaxGroup int
 	// MaxWaiters limits the number of callers that wait for one load; zero: 256.
 	MaxWaiters int
@@ -130,13 +133,15 @@ type Config[V any] struct {
 type Cache[K comparable, V any] struct {
 	cfg Config[V]
 
-	mu    sync.RWMutex
-	slots map[K]*slot[V] // guarded by mu
-	used  int            // sum of sizes; guarded by mu
+	mu     sync.RWMutex
+	slots  map[K]*slot[K, V]        // guarded by mu
+	groups map[string][]*slot[K, V] // guarded by mu
+	used   int                      // sum of sizes; guarded by mu
 }
 
 // slot is the state of one key.
-type slot[V any] struct {
+type slot[K comparable, V any] struct {
+	key K
 	// state is replaced as a whole, under the cache's mu; never nil.
 	state atomic.Pointer[state[V]]
 	// loading is flight != nil, for readers without mu.
@@ -181,7 +186,7 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 		now = time.Now
 	}
 	cfg.Now = func() time.Time { return now().Round(0) }
-	return &Cache[K, V]{cfg: cfg, slots: make(map[K]*slot[V])}
+	return &Cache[K, V]{cfg: cfg, slots: make(map[K]*slot[K, V]), groups: make(map[string][]*slot[K, V])}
 }
 
 // Get returns the value of key if the cache has an unexpired one that accept returns true
@@ -256,31 +261,32 @@ func (s *state[V]) outcome(now time.Time) Outcome {
 
 // touch records the use. It skips the write if usedAt is up to date, as in most calls under
 // load, because a write takes the cache line from the other processors.
-func (s *slot[V]) touch(now time.Time) {
+func (s *slot[K, V]) touch(now time.Time) {
 	if at := now.UnixMilli(); s.usedAt.Load() != at {
 		s.usedAt.Store(at)
 	}
 }
 
-// Remove removes the values for which match returns true. Running loads continue.
-func (c *Cache[K, V]) Remove(match func(key K, value V) bool) {
+// Remove removes the values of a group; all of them, if there are no groups. Running loads
+// continue.
+func (c *Cache[K, V]) Remove(group string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for key, s := range c.slots {
-		if st := s.state.Load(); st.has && match(key, st.entry.Value) {
-			c.replace(key, s, &state[V]{})
+	for _, s := range c.members(group) {
+		if s.state.Load().has {
+			c.replace(s, &state[V]{})
 		}
 	}
 }
 
-// Expedite makes the values for which match returns true due for a refresh now, and ends the
-// backoff of loads. match gets the zero value if there is none, and the error of the last
-// load if that failed.
-func (c *Cache[K, V]) Expedite(match func(value V, err error) bool) {
+// Expedite makes the values of a group for which match returns true due for a refresh now, and
+// ends the backoff of loads; those of all keys, if there are no groups. match gets the zero value
+// if there is none, and the error of the last load if that failed.
+func (c *Cache[K, V]) Expedite(group string, match func(value V, err error) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Now()
-	for key, s := range c.slots {
+	for _, s := range c.members(group) {
 		st := *s.state.Load()
 		if !match(st.entry.Value, st.err) {
 			continue
@@ -289,16 +295,6 @@ func (c *Cache[K, V]) Expedite(match func(value V, err error) bool) {
 		if st.has {
 			st.entry.Refresh = now
 		}
-		c.replace(key, s, &st)
-	}
-}
-
-// replace sets the state of a slot, and removes the slot if that is empty. mu must be
-// locked.
-func (c *Cache[K, V]) replace(key K, s *slot[V], st *state[V]) {
-	c.used += st.size - s.state.Load().size
-	s.state.Store(st)
-	if !st.has && st.err == nil && s.flight == nil {
-		delete(c.slots, key)
+		c.replace(s, &st)
 	}
 }

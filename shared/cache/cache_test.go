@@ -249,10 +249,54 @@ func TestRemove(t *testing.T) {
 	c := cache.New[string](cache.Config[int64]{})
 	s := &source{life: time.Hour}
 	want(t, c, s, 1, cache.Loaded)
-	c.Remove(func(_ string, v int64) bool { return v == 7 })
-	want(t, c, s, 1, cache.Hit)
-	c.Remove(func(_ string, v int64) bool { return v == 1 })
+	c.Remove("")
 	want(t, c, s, 2, cache.Loaded)
+}
+
+// evenOrOdd is the group of a value, or "failed".
+func evenOrOdd(v int64, err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return []string{"even", "odd"}[v%2]
+}
+
+func TestGroups(t *testing.T) {
+	c := cache.New[string](cache.Config[int64]{Group: evenOrOdd, MaxGroup: 8, OnError: func(error, int, bool) cache.Reaction {
+		return cache.Reaction{Backoff: time.Hour}
+	}})
+	odd, even, down := &source{life: time.Hour}, &source{life: time.Hour}, &source{err: errDown}
+	even.loads.Store(1)
+	check := func(step, key string, s *source, ok bool) {
+		t.Helper()
+		loads := s.loads.Load()
+		_, _, err := c.Get(t.Context(), key, nil, s.load)
+		if hit := s.loads.Load() == loads; hit != ok {
+			t.Errorf("%s: key %s: got no load: %t, want %t, error %v", step, key, hit, ok, err)
+		}
+		s.loads.Store(loads)
+	}
+	check("first", "odd", odd, false)
+	check("first", "even", even, false)
+	check("first", "down", down, false)
+	c.Remove("odd")
+	check("odd is removed", "even", even, true)
+	check("odd is removed", "odd", odd, false)
+	seen := 0
+	c.Expedite("failed", func(v int64, err error) bool {
+		if seen++; v != 0 || !errors.Is(err, errDown) {
+			t.Errorf("got value %d, error %v of the group of failed keys", v, err)
+		}
+		return true
+	})
+	check("failed is expedited", "down", down, false)
+	check("failed is expedited", "odd", odd, true)
+	c.Expedite("odd", func(int64, error) bool { seen++; return true })
+	check("odd is expedited", "even", even, true)
+	check("odd is expedited", "odd", odd, false)
+	if seen != 2 {
+		t.Errorf("match was called %d times, want once for each of two groups", seen)
+	}
 }
 
 // TestGetNeverReturnsExpiredValue runs random sequences of calls, with random expiries,

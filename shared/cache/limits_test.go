@@ -12,7 +12,7 @@ import (
 
 func TestLeastRecentlyUsedIsEvicted(t *testing.T) {
 	for name, cfg := range map[string]cache.Config[int64]{
-		"bytes":   {MaxSize: 100, Size: func(int64) int { return 30 }},
+		"bytes":   {MaxSize: 100_000, Size: func(int64) int { return 30_000 }},
 		"entries": {MaxEntries: 3},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestLeastRecentlyUsedIsEvicted(t *testing.T) {
 
 func TestValueLargerThanMaxSizeIsNotKept(t *testing.T) {
 	s := &source{life: time.Hour}
-	c := cache.New[string](cache.Config[int64]{MaxSize: 10, Size: func(int64) int { return 30 }})
+	c := cache.New[string](cache.Config[int64]{MaxSize: 10_000, Size: func(int64) int { return 30_000 }})
 	for range 2 {
 		_, _, _ = get(t, c, s)
 	}
@@ -47,7 +47,7 @@ func TestValueLargerThanMaxSizeIsNotKept(t *testing.T) {
 
 func TestGroupDisplacesOnlyItsOwnValues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := cache.New[int](cache.Config[int64]{MaxGroup: 3, Group: func(v int64) string { return fmt.Sprint(v > 1) }})
+		c := cache.New[int](cache.Config[int64]{MaxGroup: 3, Group: func(v int64, _ error) string { return fmt.Sprint(v > 1) }})
 		s := &source{life: time.Hour}
 		for key := range 10 { // only the first value is of the other group
 			_, _, _ = c.Get(t.Context(), key, nil, s.load)
@@ -88,5 +88,68 @@ func TestKeysInBackoffAreLimited(t *testing.T) {
 	}
 	if backoffs > 50 {
 		t.Errorf("got %d keys in backoff, want at most 50", backoffs)
+	}
+}
+
+// TestKeysInUseAreNotEvicted: of many keys, those of the last minute are kept.
+func TestKeysInUseAreNotEvicted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const all, inUse = 10_000, 1000
+		c := cache.New[int](cache.Config[int64]{MaxEntries: all})
+		s := &source{life: 24 * time.Hour}
+		get := func(from, to int) {
+			for key := from; key < to; key++ {
+				_, _, _ = c.Get(t.Context(), key, nil, s.load)
+			}
+		}
+		get(0, all)
+		time.Sleep(time.Minute)
+		get(0, inUse)
+		time.Sleep(time.Minute)
+		get(all, all+inUse)
+		loads := s.loads.Load()
+		if get(0, inUse); s.loads.Load() != loads {
+			t.Errorf("%d of %d keys in use were evicted", s.loads.Load()-loads, inUse)
+		}
+	})
+}
+
+// TestGroupOfFailuresIsBounded: failures of one group displace one another and no values.
+func TestGroupOfFailuresIsBounded(t *testing.T) {
+	c := cache.New[int](cache.Config[int64]{Group: func(int64, error) string { return "one" }, MaxGroup: 5, OnError: func(error, int, bool) cache.Reaction {
+		return cache.Reaction{Backoff: time.Hour}
+	}})
+	up, down := &source{life: time.Hour}, &source{err: errDown}
+	for key := range 5 {
+		_, _, _ = c.Get(t.Context(), key, nil, up.load)
+	}
+	for key := range 100 {
+		_, _, _ = c.Get(t.Context(), 1000+key, nil, down.load)
+	}
+	keys := 0
+	c.Expedite("one", func(int64, error) bool { keys++; return false })
+	if keys != 10 {
+		t.Errorf("the group has %d keys, want 5 values and 5 failures", keys)
+	}
+}
+
+// BenchmarkEviction loads a new key into a full cache.
+func BenchmarkEviction(b *testing.B) {
+	for _, n := range []int{10, 1000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c := cache.New[int](cache.Config[int64]{MaxEntries: n, MaxGroup: 64, Group: func(v int64, _ error) string { return fmt.Sprint(v / 64) }})
+			s := &source{life: time.Hour}
+			key := 0
+			add := func() {
+				_, _, _ = c.Get(b.Context(), key, nil, s.load)
+				key++
+			}
+			for range n {
+				add()
+			}
+			for b.Loop() {
+				add()
+			}
+		})
 	}
 }

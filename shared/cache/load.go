@@ -48,7 +48,7 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, may
 	now := c.cfg.Now()
 	s := c.slots[key]
 	if s == nil {
-		s = &slot[V]{}
+		s = &slot[K, V]{key: key}
 		s.state.Store(&state[V]{})
 	}
 	s.touch(now)
@@ -80,7 +80,7 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, may
 	s.flight = &flight[V]{done: make(chan struct{}), waiters: 1}
 	s.loading.Store(true)
 	last := Last[V]{Value: old.entry.Value, Refresh: old.entry.Refresh, Serves: usable, Failures: old.failures}
-	go c.run(ctx, key, s, s.flight, func(ctx context.Context) (Entry[V], error) { return load(ctx, last) })
+	go c.run(ctx, s, s.flight, func(ctx context.Context) (Entry[V], error) { return load(ctx, last) })
 	return s.flight, cached, outcome, nil
 }
 
@@ -116,32 +116,32 @@ func (c *Cache[K, V]) wait(ctx context.Context, f *flight[V]) (V, error) {
 
 // run runs a load. It recovers from a panic, because a crash of the process would end
 // other invocations too.
-func (c *Cache[K, V]) run(ctx context.Context, key K, s *slot[V], f *flight[V], load func(context.Context) (Entry[V], error)) {
+func (c *Cache[K, V]) run(ctx context.Context, s *slot[K, V], f *flight[V], load func(context.Context) (Entry[V], error)) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.LoadTimeout)
 	defer cancel()
 	f.err = ErrPanic // unless load returns
 	defer func() {
 		_ = recover()
-		c.finish(key, s, f)
+		c.finish(s, f)
 	}()
 	f.entry, f.err = load(ctx)
 }
 
 // finish stores the result of a load and wakes its waiters.
-func (c *Cache[K, V]) finish(key K, s *slot[V], f *flight[V]) {
+func (c *Cache[K, V]) finish(s *slot[K, V], f *flight[V]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.flight = nil
 	s.loading.Store(false)
-	c.replace(key, s, c.after(s.state.Load(), f))
-	c.evict(key)
+	c.replace(s, c.after(s.state.Load(), f))
+	c.evict(s)
 	close(f.done)
 }
 
 // after returns the state that follows old. It ignores the entry of a failed load.
 func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 	if f.err == nil {
-		size := c.cfg.Size(f.entry.Value)
+		size := c.cfg.Size(f.entry.Value) + slotSize
 		if f.entry.Expire.IsZero() || c.cfg.MaxSize > 0 && size > c.cfg.MaxSize {
 			return &state[V]{}
 		}
@@ -160,71 +160,9 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 	}
 	switch {
 	case reaction.Keep < 0 || !now.Before(st.entry.Expire):
-		st.entry, st.has, st.size = Entry[V]{}, false, 0
+		st.entry, st.has, st.size = Entry[V]{}, false, slotSize
 	case reaction.Postpone > 0:
 		st.entry.Refresh, st.backoffUntil = now.Add(reaction.Postpone), time.Time{}
 	}
 	return &st
-}
-
-// evict removes slots until the limits are met, but not that of newest: first those
-// without a usable value or a backoff, then the least recently used. mu must be locked.
-func (c *Cache[K, V]) evict(newest K) {
-	c.evictGroup(newest)
-	if !c.overLimit() {
-		return
-	}
-	now := c.cfg.Now()
-	for key, s := range c.slots {
-		if st := s.state.Load(); s.flight == nil && key != newest && !st.usable(now, nil) && !now.Before(st.backoffUntil) {
-			c.remove(key, s)
-		}
-	}
-	for c.overLimit() {
-		key, s, _ := c.oldest(newest, func(*state[V]) bool { return true })
-		if s == nil {
-			return
-		}
-		c.remove(key, s)
-	}
-}
-
-// evictGroup does the same for the group of newest. mu must be locked.
-func (c *Cache[K, V]) evictGroup(newest K) {
-	s := c.slots[newest]
-	if c.cfg.Group == nil || s == nil || !s.state.Load().has {
-		return
-	}
-	group := c.cfg.Group(s.state.Load().entry.Value)
-	for {
-		key, s, others := c.oldest(newest, func(st *state[V]) bool { return st.has && c.cfg.Group(st.entry.Value) == group })
-		if s == nil || others < c.cfg.MaxGroup {
-			return
-		}
-		c.remove(key, s)
-	}
-}
-
-// oldest returns the least recently used slot that matches and has no running load (nil:
-// none), and the number of slots that match. newest is left out. mu must be locked.
-func (c *Cache[K, V]) oldest(newest K, match func(*state[V]) bool) (oldestKey K, oldest *slot[V], matching int) {
-	for key, s := range c.slots {
-		if key == newest || !match(s.state.Load()) {
-			continue
-		}
-		matching++
-		if s.flight == nil && (oldest == nil || s.usedAt.Load() < oldest.usedAt.Load()) {
-			oldest, oldestKey = s, key
-		}
-	}
-	return oldestKey, oldest, matching
-}
-
-func (c *Cache[K, V]) overLimit() bool {
-	return len(c.slots) > c.cfg.MaxEntries || c.cfg.MaxSize > 0 && c.used > c.cfg.MaxSize
-}
-
-func (c *Cache[K, V]) remove(key K, s *slot[V]) {
-	c.used -= s.state.Load().size
-	delete(c.slots, key)
 }

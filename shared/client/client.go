@@ -213,7 +213,7 @@ func ValidName(name string) bool {
 }
 
 // Forget drops the tokens in memory.
-func (c *Client) Forget() { c.cache.Remove(func(key, *Token) bool { return true }) }
+func (c *Client) Forget() { c.cache.Remove("") }
 
 // TokenSource returns a source of r's tokens. Its Token method uses ctx. It needs no
 // [oauth2.ReuseTokenSource], which would keep a token past refresh_after.

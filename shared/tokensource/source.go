@@ -101,10 +101,18 @@ func New(cfg Config) *Source {
 	}
 	s.cache = cache.New[key](cache.Config[*Token]{
 		Size: (*Token).Size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
-		Group: func(t *Token) string { return t.client }, MaxGroup: maxClientTokens,
+		Group: clientOf, MaxGroup: maxClientTokens,
 		Now: cfg.Now, OnError: s.rows.afterError,
 	})
 	return s
+}
+
+// clientOf returns the client of a cached token or, if there is none, of the failure to fetch it.
+func clientOf(t *Token, err error) string {
+	if t != nil {
+		return t.client
+	}
+	return failureOf(err).client
 }
 
 // Get returns a token for r. It returns by the deadline of ctx. The error is a
@@ -145,10 +153,7 @@ func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token)
 	t, outcome, err := s.cache.Get(ctx, k, accept, load)
 	if err != nil && otherVersion(failureOf(err).version, r.Client) {
 		// A key may have a token, too, that does not serve this request: its caller has rejected it.
-		s.cache.Expedite(func(_ *Token, err error) bool {
-			f := failureOf(err)
-			return f.client == r.Client.Name && otherVersion(f.version, r.Client)
-		})
+		s.cache.Expedite(r.Client.Name, func(_ *Token, err error) bool { return otherVersion(failureOf(err).version, r.Client) })
 		t, outcome, err = s.cache.Get(ctx, k, accept, load)
 	}
 	if err != nil {
@@ -172,7 +177,7 @@ func (s *Source) renewed(client *registry.Client) bool {
 	if before, ok := s.versions.Swap(client.Name, client.Version); ok && before == client.Version {
 		return false
 	}
-	s.cache.Expedite(func(t *Token, _ error) bool { return t != nil && t.client == client.Name })
+	s.cache.Expedite(client.Name, func(t *Token, _ error) bool { return t != nil })
 	return true
 }
 
@@ -210,7 +215,7 @@ func (s *Source) Publish(ctx context.Context, r Request, t *Token) {
 
 // Forget drops the tokens of a client from the memory of this environment.
 func (s *Source) Forget(client string) {
-	s.cache.Remove(func(_ key, t *Token) bool { return t.client == client })
+	s.cache.Remove(client)
 }
 
 // LockedOut returns the error with which Get would refuse to send the client's credential,
