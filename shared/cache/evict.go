@@ -29,14 +29,6 @@ func (c *Cache[K, V]) replace(s *slot[K, V], st *state[V]) {
 	}
 }
 
-// remove removes a slot. mu must be locked.
-func (c *Cache[K, V]) remove(s *slot[K, V]) {
-	st := s.state.Load()
-	c.used -= st.size
-	c.leave(s, c.groupOf(st))
-	delete(c.slots, s.key)
-}
-
 // groupOf returns the group of a state; empty: none.
 func (c *Cache[K, V]) groupOf(st *state[V]) string {
 	if c.cfg.Group == nil || !st.has && st.err == nil {
@@ -78,7 +70,7 @@ func (c *Cache[K, V]) evict(newest *slot[K, V]) {
 		if s == nil {
 			return
 		}
-		c.remove(s)
+		c.replace(s, &state[V]{})
 	}
 }
 
@@ -127,6 +119,25 @@ func (c *Cache[K, V]) evictGroup(newest *slot[K, V]) {
 		}
 	}
 	if matching > c.cfg.MaxGroup && oldest != nil {
-		c.remove(oldest)
+		c.replace(oldest, &state[V]{})
+	}
+}
+
+// MakeRoom deletes an entry of m, any one for which keep returns false (nil: for all), if m has
+// limit entries or more. It examines a few, so that its cost does not depend on their number, and
+// deletes none if all of these are to be kept.
+func MakeRoom[K comparable, V any](m map[K]V, limit int, keep func(V) bool) {
+	if len(m) < limit {
+		return
+	}
+	seen := 0
+	for key, value := range m { // begins anywhere
+		if keep == nil || !keep(value) {
+			delete(m, key)
+			return
+		}
+		if seen++; seen == sampleSize {
+			return
+		}
 	}
 }

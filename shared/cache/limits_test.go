@@ -153,3 +153,36 @@ func BenchmarkEviction(b *testing.B) {
 		})
 	}
 }
+
+func TestMakeRoom(t *testing.T) {
+	m := make(map[int]bool)
+	add := func(key int, guards bool) {
+		cache.MakeRoom(m, 100, func(guards bool) bool { return guards })
+		m[key] = guards
+	}
+	for key := range 99 {
+		add(key, true)
+	}
+	for key := 1000; key < 2000; key++ {
+		add(key, false)
+	}
+	kept := 0
+	for _, guards := range m {
+		if guards {
+			kept++
+		}
+	}
+	if kept != 99 {
+		t.Errorf("got %d of 99 entries that must be kept", kept)
+	}
+	if len(m) > 300 { // each entry that may go is found by chance
+		t.Errorf("got %d entries, want about 100", len(m))
+	}
+	for key := range 1000 {
+		cache.MakeRoom(m, 100, nil)
+		m[key+5000] = false
+	}
+	if before := len(m); before > 300 {
+		t.Errorf("got %d entries, want no more than before", before)
+	}
+}

@@ -64,8 +64,15 @@ func (t *Token) CertificateBound() bool { return t.bound }
 // CorrelationID identifies the exchange in the server's log; it may be empty.
 func (t *Token) CorrelationID() string { return t.correlationID }
 
-// Size returns the approximate size of the token in memory, in bytes.
-func (t *Token) Size() int { return len(t.access.Expose()) + len(t.members.Expose()) + 256 }
+// Size returns the size of the token in memory, in bytes.
+func (t *Token) Size() int {
+	const own = 256 // without texts
+	size := own + len(t.members.Expose()) + len(t.scope) + len(t.correlationID)
+	if !strings.Contains(t.members.Expose(), t.access.Expose()) {
+		size += len(t.access.Expose())
+	}
+	return size
+}
 
 // AppendJSON appends the token as JSON: the server's members and, if Expiry is not zero,
 // expires_in as the seconds left at now and expires_at in Unix seconds. expires_in is at
@@ -102,11 +109,20 @@ func parseToken(body []byte, start time.Time) (t *Token, detail string) {
 	if !ok {
 		return nil, "scope is not a valid scope"
 	}
-	claims := readClaims(access)
+	claims, all := readClaims(access), encodeMembers(members)
 	return &Token{
-		access: NewSecret(access), members: NewSecret(encodeMembers(members)), scope: scope,
+		access: accessIn(all, access), members: NewSecret(all), scope: scope,
 		expiry: expiryOf(members["expires_in"], claims.Expiry, start), issued: start, bound: claims.bound(),
 	}, ""
+}
+
+// accessIn returns an access token as a part of the members, which contain it unless it is
+// escaped there, so that it is in memory once.
+func accessIn(members, access string) Secret {
+	if i := strings.Index(members, access); i >= 0 {
+		access = members[i : i+len(access)]
+	}
+	return NewSecret(access)
 }
 
 // readAccess returns the access token. It writes it and its type into members as callers get
@@ -250,7 +266,7 @@ func encodeMembers(members map[string]json.RawMessage) string {
 			b.Write(raw)
 		}
 	}
-	return b.String()
+	return strings.Clone(b.String()) // without the room to grow
 }
 
 // claims are those of a JWT that decide how the vendor treats it.
@@ -308,5 +324,5 @@ func ReadRecord(record []byte) (*Token, error) {
 	if json.Unmarshal(record, &r) != nil || r.Access == "" || r.Members == "" || r.Issued.IsZero() {
 		return nil, errors.New("not the record of a token")
 	}
-	return &Token{NewSecret(r.Access), NewSecret(r.Members), r.Scope, r.Expiry, r.Issued, r.Bound, r.CorrelationID}, nil
+	return &Token{accessIn(r.Members, r.Access), NewSecret(r.Members), r.Scope, r.Expiry, r.Issued, r.Bound, r.CorrelationID}, nil
 }

@@ -18,8 +18,14 @@ import (
 )
 
 const (
-	// maxClients bounds the documents in memory.
-	maxClients = 1000
+	// maxClientBytes bounds the memory for clients, and maxOtherBytes that for the ones with an
+	// earlier credential, and for the ones that only dry runs have read. maxClients bounds the
+	// names, unknown ones included.
+	maxClientBytes = 32 << 20
+	maxOtherBytes  = 4 << 20
+	maxClients     = 50_000
+	// maxFailing bounds what is kept of clients that fail.
+	maxFailing = 10_000
 	// clientRefresh is when a document is read again, at the latest; jitter takes up to a
 	// fifth off.
 	clientRefresh = 5 * time.Minute
@@ -77,8 +83,12 @@ type clients struct {
 type rereads struct{ atFault, failing tokensource.RateLimiter }
 
 func newClients(cfg Config, forget func(client string)) *clients {
-	c := &clients{cfg: cfg, forget: forget}
-	c.older = cache.New[[2]string](cache.Config[*registry.Client]{MaxEntries: maxClients, Now: cfg.Now, OnError: func(err error, _ int, _ bool) cache.Reaction {
+	c := &clients{cfg: cfg, forget: forget, rereads: make(map[string]*rereads), problems: make(map[string]string)}
+	documents := cache.Config[*registry.Client]{Size: (*registry.Client).Size, MaxSize: maxClientBytes, MaxEntries: maxClients, Now: cfg.Now, OnError: c.afterError}
+	c.cache = cache.New[string](documents)
+	documents.MaxSize = maxOtherBytes
+	c.inspected = cache.New[string](documents)
+	documents.OnError = func(err error, _ int, _ bool) cache.Reaction {
 		switch {
 		case errors.Is(err, registry.ErrNoPrevious):
 			return cache.Reaction{Backoff: previousLife}
@@ -86,9 +96,8 @@ func newClients(cfg Config, forget func(client string)) *clients {
 			return cache.Reaction{Backoff: deniedBackoff}
 		}
 		return cache.Reaction{Backoff: loadBackoff}
-	}})
-	documents := cache.Config[*registry.Client]{MaxEntries: maxClients, Now: cfg.Now, OnError: c.afterError}
-	c.cache, c.inspected = cache.New[string](documents), cache.New[string](documents)
+	}
+	c.older = cache.New[[2]string](documents)
 	return c
 }
 
@@ -243,8 +252,8 @@ func (c *clients) note(name string, err error) {
 	if c.problems[name] != problem {
 		c.cfg.Log.Warn("document not usable", "client", name, "version", version, "problem", problem)
 	}
-	if c.problems == nil || len(c.problems) >= maxClients {
-		c.problems = make(map[string]string)
+	if _, known := c.problems[name]; !known {
+		cache.MakeRoom(c.problems, maxFailing, nil)
 	}
 	c.problems[name] = problem
 }
@@ -270,9 +279,7 @@ func (c *clients) mayReread(name string, atFault bool) bool {
 	defer c.mu.Unlock()
 	r := c.rereads[name]
 	if r == nil {
-		if c.rereads == nil || len(c.rereads) >= maxClients {
-			c.rereads = make(map[string]*rereads)
-		}
+		cache.MakeRoom(c.rereads, maxFailing, nil)
 		r = &rereads{}
 		c.rereads[name] = r
 	}

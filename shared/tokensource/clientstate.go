@@ -101,7 +101,8 @@ func proofOf(c *registry.Client) string { return c.Terms + c.Credential }
 func (s *clientState) prove(now time.Time, c *registry.Client, a *ask.Ask) {
 	if !s.proven(c) {
 		s.add(proof{Credential: proofOf(c), At: now.UnixMilli()})
-		s.Reference = a
+		reference := *a // a is part of a load, which must not be kept
+		s.Reference = &reference
 		if s.suspected(c.Version) != nil {
 			s.Suspect = nil
 		}
@@ -219,7 +220,7 @@ func (s *clientState) merge(other *clientState, now time.Time) {
 type clientStates struct {
 	runtime
 
-	clients sync.Map // client name to *sharedState
+	clients perClient[sharedState]
 }
 
 // sharedState is the state of one client.
@@ -227,14 +228,33 @@ type sharedState struct {
 	mu    sync.Mutex
 	state clientState // replaced, never changed; guarded by mu
 	last  *fleet.Last // guarded by mu
+	begun string      // the version that begin was called with last; guarded by mu
+	day   int64       // that the use was noted for last, see [usage]; guarded by mu
+}
+
+func newClientStates(rt runtime) *clientStates {
+	return &clientStates{runtime: rt, clients: perClient[sharedState]{guards: (*sharedState).guards}}
 }
 
 func (s *clientStates) client(name string) *sharedState {
-	if known, ok := s.clients.Load(name); ok {
-		return known.(*sharedState)
-	}
-	known, _ := s.clients.LoadOrStore(name, &sharedState{})
-	return known.(*sharedState)
+	return s.clients.of(name, func() *sharedState { return &sharedState{} })
+}
+
+// guards reports whether the state keeps a credential from being sent. Such a state is not
+// forgotten.
+func (s *sharedState) guards() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.state.Suspect != nil || len(s.state.Failures)+len(s.state.Logons) > 0
+}
+
+// begin reports whether version is another one than before.
+func (s *sharedState) begin(version string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	same := s.begun == version
+	s.begun = version
+	return !same
 }
 
 // get returns what this environment knows.

@@ -28,7 +28,7 @@ type exchanger struct {
 
 func newExchanger(rt runtime, cfg Config) *exchanger {
 	return &exchanger{
-		runtime: rt, oauth: cfg.Exchanger, newer: cfg.Newer, states: &clientStates{runtime: rt}, lockout: &lockout{runtime: rt},
+		runtime: rt, oauth: cfg.Exchanger, newer: cfg.Newer, states: newClientStates(rt), lockout: newLockouts(rt),
 		limiter: &limiter{runtime: rt, fleet: cfg.Fleet, environments: cfg.Environments, rates: cfg.Rates},
 	}
 }

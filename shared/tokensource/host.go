@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"tokenvendor/shared/cache"
 	"tokenvendor/shared/fleet"
 )
 
@@ -134,8 +135,8 @@ func (h *host) lend(now time.Time, a applicant, p permit, times []time.Time, deb
 	if !p.ok {
 		return
 	}
-	if _, known := h.lots[a.rate]; !known && len(h.lots) >= maxLots {
-		clear(h.lots)
+	if _, known := h.lots[a.rate]; !known {
+		cache.MakeRoom(h.lots, maxLots, nil)
 	}
 	taken := &lot{rate: p.rate, size: 1 + len(times), taken: now}
 	if l := h.lots[a.rate]; l != nil && l.rate == p.rate {
@@ -202,6 +203,18 @@ func (h *host) blocked(now time.Time, id uint64) permit {
 		return shared
 	}
 	return own
+}
+
+// silenced reports whether the server, or a client of it, is not to call it.
+func (h *host) silenced(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range [...]*server{&h.own, &h.fleet} {
+		if s.remaining(now) > 0 || slices.ContainsFunc(s.Clients, func(c clientBudget) bool { return c.remaining(now) > 0 }) {
+			return true
+		}
+	}
+	return false
 }
 
 // blockedByOthers is blocked without the probes, one of which may be the caller's own.

@@ -3,7 +3,6 @@ package tokensource
 import (
 	"context"
 	"strconv"
-	"sync"
 	"time"
 
 	"tokenvendor/shared/ask"
@@ -60,8 +59,8 @@ func (l *lockout) last(ctx context.Context, session *fleet.Session, client, vers
 // usage notes once a day which clients callers use. It is safe for concurrent use.
 type usage struct {
 	runtime
-	fleet *fleet.Fleet // nil: it notes nothing
-	days  sync.Map     // client name to the day that this environment noted last
+	fleet  *fleet.Fleet // nil: it notes nothing
+	states *clientStates
 }
 
 // usageTime is how long a day is noted again while other environments are faster.
@@ -75,7 +74,11 @@ func (u *usage) note(ctx context.Context, client string, t *Token) {
 		return
 	}
 	today := u.now().UTC().Unix() / secondsOfDay
-	if noted, ok := u.days.Load(client); ok && noted == today {
+	known := u.states.client(client)
+	known.mu.Lock()
+	noted := known.day == today
+	known.mu.Unlock()
+	if noted {
 		t.used.Store(true)
 		return
 	}
@@ -86,7 +89,9 @@ func (u *usage) note(ctx context.Context, client string, t *Token) {
 		return strconv.AppendInt(nil, today, 10)
 	})
 	if ok {
-		u.days.Store(client, today)
+		known.mu.Lock()
+		known.day = today
+		known.mu.Unlock()
 		t.used.Store(true)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"tokenvendor/shared/cache"
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/oauth"
@@ -56,9 +57,10 @@ func (l *limiter) host(name string) *host {
 	if known := l.hosts[server]; known != nil {
 		return known
 	}
-	if l.hosts == nil || len(l.hosts) >= maxServers {
+	if l.hosts == nil {
 		l.hosts = make(map[string]*host)
 	}
+	cache.MakeRoom(l.hosts, maxServers, func(h *host) bool { return h.silenced(l.now()) })
 	l.hosts[server] = &host{name: server, byHost: byHost, lots: make(map[rate]*lot), slots: slots{phase: l.rand()}}
 	return l.hosts[server]
 }

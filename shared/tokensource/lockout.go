@@ -47,7 +47,13 @@ func lockoutTime(refusals int) time.Duration {
 type lockout struct {
 	runtime
 
-	clients sync.Map // client name to *credentials
+	clients perClient[credentials]
+}
+
+func newLockouts(rt runtime) *lockout {
+	l := &lockout{runtime: rt}
+	l.clients.guards = func(c *credentials) bool { return c.guards(l.now()) }
+	return l
 }
 
 // logonSlots is how many exchanges may use a proven credential at the same time.
@@ -65,15 +71,31 @@ type credentials struct {
 }
 
 func (l *lockout) client(name string) *credentials {
-	if known, ok := l.clients.Load(name); ok {
-		return known.(*credentials)
+	return l.clients.of(name, func() *credentials {
+		c := &credentials{refusals: make(map[string]refusal)}
+		for i := range c.slots {
+			c.slots[i] = make(chan struct{}, 1)
+		}
+		return c
+	})
+}
+
+// guards reports whether an exchange is under way, or a credential was refused that may not be
+// sent again or whose refusals are counted.
+func (c *credentials) guards(now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, slot := range c.slots {
+		if len(slot) > 0 {
+			return true
+		}
 	}
-	c := &credentials{refusals: make(map[string]refusal)}
-	for i := range c.slots {
-		c.slots[i] = make(chan struct{}, 1)
+	for _, r := range c.refusals {
+		if now.Before(r.until.Add(refusalMemory)) {
+			return true
+		}
 	}
-	known, _ := l.clients.LoadOrStore(name, c)
-	return known.(*credentials)
+	return false
 }
 
 // locked returns the lockout of a version that must not be sent now, as far as this

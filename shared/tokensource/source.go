@@ -21,12 +21,15 @@ import (
 )
 
 const (
-	// maxTokenBytes and maxTokens bound the memory for tokens; maxClientTokens is how many
-	// of them one client may have, so that callers who vary a parameter do not drive out
-	// the other clients' tokens.
-	maxTokenBytes   = 32 << 20
-	maxTokens       = 10_000
+	// maxTokenBytes and maxTokens bound the memory for tokens: those of 10 000 clients, at 2 KB
+	// and more each. With the clients and what is known of them, half of a function's 256 MB
+	// remains for Go's collector. maxClientTokens is how many of them one client may have, so
+	// that callers who vary a parameter do not drive out the other clients' tokens.
+	maxTokenBytes   = 48 << 20
+	maxTokens       = 50_000
 	maxClientTokens = 64
+	// maxClients bounds what is known of clients beside their tokens.
+	maxClients = 20_000
 )
 
 // Outcome says where a token came from.
@@ -81,7 +84,6 @@ type Source struct {
 	shadow     *shadow
 	usage      *usage
 	log        *slog.Logger
-	versions   sync.Map // client name to the version that renewed saw last
 }
 
 // New returns a Source with an empty cache.
@@ -93,7 +95,7 @@ func New(cfg Config) *Source {
 		rows:       &rows{runtime: rt, fleet: cfg.Fleet},
 		candidates: c,
 		shadow:     &shadow{runtime: rt, fleet: cfg.Fleet, exchange: c.exchange, report: cfg.Shadow},
-		usage:      &usage{runtime: rt},
+		usage:      &usage{runtime: rt, states: c.exchange.states},
 		log:        cfg.Log,
 	}
 	if cfg.NoteUse {
@@ -174,7 +176,7 @@ func (s *Source) renewed(client *registry.Client) bool {
 	if s.candidates.tested(client) {
 		return false
 	}
-	if before, ok := s.versions.Swap(client.Name, client.Version); ok && before == client.Version {
+	if !s.candidates.exchange.states.client(client.Name).begin(client.Version) {
 		return false
 	}
 	s.cache.Expedite(client.Name, func(t *Token, _ error) bool { return t != nil })

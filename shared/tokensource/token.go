@@ -56,6 +56,12 @@ func (t *Token) keptToItsEnd() *Token {
 // see [registry.Client.SingleToken].
 func (t *Token) Single() bool { return t.single }
 
+// Size returns the size of the token in memory, in bytes.
+func (t *Token) Size() int {
+	const own = 200 // without texts
+	return own + t.Token.Size() + len(t.client) + len(t.version) + len(t.credential) + len(t.fingerprint)
+}
+
 // Fingerprint returns the SHA-256 of the access token in lower-case hex, which names it in
 // logs and in the parameter rejected.
 func (t *Token) Fingerprint() string { return t.fingerprint }
