@@ -228,13 +228,14 @@ func TestRenegotiatingServerServesSharedClients(t *testing.T) {
 }
 
 // BenchmarkFirstExchange is the first exchange of a new client, with connections of its own and
-// with those of the clients before it.
+// with those of the clients before it. The memory includes that of the server.
 func BenchmarkFirstExchange(b *testing.B) {
 	for _, shared := range []bool{false, true} {
 		b.Run(fmt.Sprintf("shared=%t", shared), func(b *testing.B) {
 			s, x := oauthtest.NewServer(b, oauthtest.Config{}), exchanger()
 			registerSecret(s, "c")
 			connections := newConnections()
+			var clients []*oauth.Client
 			for b.Loop() {
 				if !shared {
 					connections = newConnections()
@@ -243,7 +244,13 @@ func BenchmarkFirstExchange(b *testing.B) {
 				if _, err := x.Exchange(b.Context(), client, oauth.Request{}); err != nil {
 					b.Fatal(err)
 				}
+				clients = append(clients, client)
 			}
+			var stats runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&stats)
+			b.ReportMetric(float64(stats.HeapAlloc+stats.StackInuse)/float64(b.N), "memory-B/client")
+			runtime.KeepAlive(clients)
 			b.ReportMetric(float64(s.Connections())/float64(b.N), "handshakes/op")
 		})
 	}

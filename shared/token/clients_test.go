@@ -113,3 +113,40 @@ func TestNewerJoinsRunningRead(t *testing.T) {
 		all.Wait()
 	})
 }
+
+// Documents are bounded in bytes: there is room for thousands of usual ones, and not for many
+// large ones.
+func TestClientsAreBoundedInBytes(t *testing.T) {
+	material := keypairtest.New()
+	var authorities strings.Builder // as many as a document may have
+	for range 80 {
+		authorities.WriteString(keypairtest.CertificatePEM(keypairtest.SelfSigned(material.EC256)))
+	}
+	for _, tt := range []struct {
+		clients     int
+		authorities string
+		kept        bool
+	}{{3000, "", true}, {300, authorities.String(), false}} {
+		reads := 0
+		reader := secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+			reads++
+			text, err := json.Marshal(map[string]string{
+				"token_endpoint": "https://as.example.com/token", "client_id": "billing", "client_secret": "s", "ca_certificates": tt.authorities,
+			})
+			return secret.Secret{Text: text, Version: "v1"}, err
+		})
+		c := newClients(Config{
+			Clients: registry.New(registry.Config{Secrets: reader}), Log: slog.New(slog.DiscardHandler), Now: time.Now, Rand: func() float64 { return 0 },
+		}, func(string) {})
+		for range 2 {
+			for i := range tt.clients {
+				if _, err := c.get(t.Context(), fmt.Sprint("client-", i)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if kept := reads == tt.clients; kept != tt.kept {
+			t.Errorf("%d documents of %d bytes were read %d times, want all of them in memory: %t", tt.clients, len(tt.authorities), reads, tt.kept)
+		}
+	}
+}
