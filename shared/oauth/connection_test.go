@@ -103,7 +103,9 @@ func TestConnectionsAreNotShared(t *testing.T) {
 			t.Errorf("%s: the connection is shared", name)
 		}
 	}
-	if mutual := (oauth.Trust{Certificate: &certificate}); connections.To(s.TokenEndpoint(), mutual) == connections.To(s.TokenEndpoint(), mutual) {
+	mutual := oauth.Trust{Certificate: &certificate}
+	own := connections.To(s.TokenEndpoint(), mutual)
+	if connections.To(s.TokenEndpoint(), mutual) == own {
 		t.Error("two clients with a certificate share a connection")
 	}
 	runtime.KeepAlive(first)
@@ -166,7 +168,6 @@ func TestSharedConnectionsAreBounded(t *testing.T) {
 		t.Errorf("%d connections of 100 KiB are shared, want 8 MiB", n)
 	}
 	runtime.KeepAlive(used)
-	used = nil
 	for deadline := time.Now().Add(10 * time.Second); !shared(open(2000)); runtime.GC() {
 		if time.Now().After(deadline) {
 			t.Fatal("connections that no client uses are not released")
