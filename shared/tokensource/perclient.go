@@ -6,6 +6,9 @@ import (
 	"tokenvendor/shared/cache"
 )
 
+// maxClients bounds what is known of clients beside their tokens.
+const maxClients = 20_000
+
 // perClient keeps something for each of the clients that were used last. It is safe for
 // concurrent use.
 type perClient[V any] struct {

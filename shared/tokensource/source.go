@@ -28,8 +28,6 @@ const (
 	maxTokenBytes   = 48 << 20
 	maxTokens       = 50_000
 	maxClientTokens = 64
-	// maxClients bounds what is known of clients beside their tokens.
-	maxClients = 20_000
 )
 
 // Outcome says where a token came from.
