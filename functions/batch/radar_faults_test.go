@@ -188,11 +188,11 @@ func TestRadarPreviousNotReadable(t *testing.T) {
 		cfg := r.Config()
 		reg := r.Registry()
 		old := reg.Previous
-		reg.Previous = secret.ReaderFunc(func(ctx context.Context, name string, once bool) (secret.Secret, error) {
+		reg.Previous = secret.ReaderFunc(func(ctx context.Context, name string, want secret.Want) (secret.Secret, error) {
 			if down {
 				return secret.Secret{}, secret.ErrUnavailable
 			}
-			return old.ReadSecret(ctx, name, once)
+			return old.ReadSecret(ctx, name, want)
 		})
 		cfg.Clients = registry.New(reg)
 		cfg.Fleet = fleet.New(fleet.Config{Table: &r.Table, Keys: &r.Keys, Patience: patience, Now: r.Now})

@@ -24,8 +24,8 @@ func TestRadarWebIdentityIsNotUnused(t *testing.T) {
 		r.watched("web", nil)
 		cfg := r.Config()
 		reg := r.Registry()
-		reg.Secrets = secret.ReaderFunc(func(ctx context.Context, name string, once bool) (secret.Secret, error) {
-			s, err := r.ReadSecret(ctx, name, once)
+		reg.Secrets = secret.ReaderFunc(func(ctx context.Context, name string, want secret.Want) (secret.Secret, error) {
+			s, err := r.ReadSecret(ctx, name, want)
 			var d map[string]any
 			_ = json.Unmarshal(s.Text, &d)
 			delete(d, "client_secret")

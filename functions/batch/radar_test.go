@@ -19,6 +19,7 @@ import (
 	"tokenvendor/shared/keypair/keypairtest"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/radar"
+	"tokenvendor/shared/secret"
 )
 
 // watched stores a client with a client_id of its own.
@@ -160,7 +161,7 @@ func (r *harness) order(name string) {
 
 // document returns the document of a client.
 func (r *harness) document(name string) string {
-	s, err := r.ReadSecret(r.Context(), name, false)
+	s, err := r.ReadSecret(r.Context(), name, secret.Want{})
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func (e *env) checkForms(t *testing.T) {
 }
 
 // ReadSecret implements secret.Reader.
-func (e *env) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
+func (e *env) ReadSecret(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 	e.reads.Add(1)
 	text, ok := e.secrets[strings.TrimPrefix(name, testPrefix)]
 	if !ok && e.anyClient {
@@ -151,7 +151,7 @@ func (e *env) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"__type":"ValidationException","Message":"cnry-message"}`)
 		return
 	}
-	read, err := e.ReadSecret(r.Context(), in.SecretId, false)
+	read, err := e.ReadSecret(r.Context(), in.SecretId, secret.Want{})
 	if in.VersionStage == "AWSPREVIOUS" || errors.Is(err, secret.ErrNotFound) {
 		w.WriteHeader(http.StatusBadRequest)
 		_, _ = io.WriteString(w, `{"__type":"ResourceNotFoundException","Message":"cnry-message"}`)

@@ -247,7 +247,7 @@ func (v *vault) check(ctx context.Context, name string, s secret.Secret, exchang
 	if err := v.inspect(ctx, name, s); err != nil {
 		return nil, err
 	}
-	c, err := r.Load(ctx, name, registry.Have{})
+	c, _, err := r.Load(ctx, name, registry.Have{})
 	if err != nil {
 		return nil, documentProblem(err)
 	}

@@ -151,7 +151,7 @@ func (v *vault) read(ctx context.Context, name string) (secret.Secret, error) {
 }
 
 func fixed(s secret.Secret) secret.Reader {
-	return secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) { return s, nil })
+	return secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) { return s, nil })
 }
 
 // versions returns the versions of a client's secret with the labels AWSCURRENT and AWSPREVIOUS.

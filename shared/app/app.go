@@ -23,6 +23,7 @@ import (
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/metrics"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/reading"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
@@ -86,7 +87,7 @@ func New(ctx context.Context, cfg Config) (*App, error) {
 	a.connect = secrets.Connect
 	a.Vendor = token.New(token.Config{
 		Clients: registry.New(registry.Config{
-			Secrets:    secrets,
+			Secrets:    reading.New(reading.Config{Secrets: secrets, Fleet: a.Fleet, Count: a.Metrics.Count, Now: time.Now}),
 			Previous:   secrets.Previous(),
 			Prefix:     env.ClientSecretPrefix,
 			Addresses:  env.Addresses,
@@ -115,7 +116,7 @@ func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bo
 		return nil
 	}
 	return func(ctx context.Context, once bool) (secret.Secret, error) {
-		return secrets.ReadSecret(ctx, name, once)
+		return secrets.ReadSecret(ctx, name, secret.Want{Once: once})
 	}
 }
 

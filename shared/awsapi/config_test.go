@@ -56,7 +56,7 @@ func TestSignedRequestDoesNotFollowRedirect(t *testing.T) {
 	defer target.Close()
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		secrets, _ := newSecrets(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, target.URL, status) })
-		_, err := secrets.ReadSecret(t.Context(), secretName, false)
+		_, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{})
 		if !errors.Is(err, secret.ErrUnavailable) {
 			t.Errorf("status %d: got %v, want %v", status, err, secret.ErrUnavailable)
 		}
@@ -93,7 +93,7 @@ func TestLoadConfigSetsHTTPClient(t *testing.T) {
 		if !ok || client.Timeout != attemptTimeout || client.CheckRedirect == nil || !errors.Is(client.CheckRedirect(nil, nil), http.ErrUseLastResponse) {
 			t.Errorf("got a client with the time-out %v, want %v and no redirects", client.Timeout, attemptTimeout)
 		}
-		if _, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, false); !errors.Is(err, test.want) {
+		if _, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, secret.Want{}); !errors.Is(err, test.want) {
 			t.Errorf("AWS_CA_BUNDLE is set: %t: got %v, want %v", test.bundle != "", err, test.want)
 		}
 	}
@@ -114,7 +114,7 @@ func TestEmptyEndpointURLMeansAWS(t *testing.T) {
 			host = r.URL.Host
 			return nil, errors.New("no network")
 		})}
-		_, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, true)
+		_, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, secret.Want{Once: true})
 		if host != want || !errors.Is(err, secret.ErrUnavailable) {
 			t.Errorf("AWS_ENDPOINT_URL=%q: got a request to %q, error %v; want %q", value, host, err, want)
 		}
@@ -157,7 +157,7 @@ func TestResponsesAreLimited(t *testing.T) {
 		secrets, calls := newSecrets(t, func(w http.ResponseWriter, _ *http.Request) { respond(w) })
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		if _, err := secrets.ReadSecret(t.Context(), secretName, false); err == nil {
+		if _, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{}); err == nil {
 			t.Errorf("%s: got no error, want one", name)
 		}
 		runtime.ReadMemStats(&after)

@@ -41,9 +41,9 @@ func NewSecrets(cfg aws.Config) *Secrets {
 }
 
 // ReadSecret implements [secret.Reader] for the current version. It takes at most four
-// seconds; if once is true, it takes at most one second and does not retry.
-func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secret.Secret, error) {
-	return s.read(ctx, name, stageCurrent, once)
+// seconds; if want.Once is true, it takes at most one second and does not retry.
+func (s *Secrets) ReadSecret(ctx context.Context, name string, want secret.Want) (secret.Secret, error) {
+	return s.read(ctx, name, stageCurrent, want.Once)
 }
 
 // Previous returns a reader of previous versions, with the time limits of ReadSecret. A
@@ -51,8 +51,8 @@ func (s *Secrets) ReadSecret(ctx context.Context, name string, once bool) (secre
 //
 // Source: docs.aws.amazon.com/secretsmanager/latest/userguide/whats-in-a-secret.html#term_version
 func (s *Secrets) Previous() secret.Reader {
-	return secret.ReaderFunc(func(ctx context.Context, name string, once bool) (secret.Secret, error) {
-		return s.read(ctx, name, stagePrevious, once)
+	return secret.ReaderFunc(func(ctx context.Context, name string, want secret.Want) (secret.Secret, error) {
+		return s.read(ctx, name, stagePrevious, want.Once)
 	})
 }
 

@@ -104,7 +104,7 @@ func TestReadSecret(t *testing.T) {
 				}
 				respondJSON(http.StatusOK, secretBody(test.change))(w, r)
 			})
-			got, err := secrets.ReadSecret(t.Context(), secretName, false)
+			got, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{})
 			if err != nil || string(got.Text) != test.text || got.Version != test.version {
 				t.Errorf("got %d bytes of version %q, %v, want %d bytes of version %q", len(got.Text), got.Version, err, len(test.text), test.version)
 			}
@@ -127,7 +127,7 @@ func TestReadSecretRefusesResponseForAnotherSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			secrets, _ := newSecrets(t, respondJSON(http.StatusOK, secretBody(change)))
-			got, err := secrets.ReadSecret(t.Context(), secretName, false)
+			got, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{})
 			if !errors.Is(err, secret.ErrUnavailable) || got.Text != nil {
 				t.Fatalf("got %d bytes and %v, want %v", len(got.Text), err, secret.ErrUnavailable)
 			}
@@ -144,7 +144,7 @@ func TestPreviousReadsVersionBeforeCurrent(t *testing.T) {
 	id := func(n int) *string { return new(strings.Repeat(string(rune('0'+n)), 32)) }
 	check := func(want int) {
 		t.Helper()
-		got, err := secrets.Previous().ReadSecret(t.Context(), secretName, false)
+		got, err := secrets.Previous().ReadSecret(t.Context(), secretName, secret.Want{})
 		switch {
 		case want == 0 && !errors.Is(err, secret.ErrNotFound):
 			t.Errorf("got %d bytes of version %.1s, %v, want %v", len(got.Text), got.Version, err, secret.ErrNotFound)
@@ -179,7 +179,7 @@ func TestPreviousReadsVersionBeforeCurrent(t *testing.T) {
 	check(2)
 	move(3, 2) // and its rollback
 	check(3)
-	if got, err := secrets.ReadSecret(t.Context(), secretName, false); err != nil || got.Version != *id(2) {
+	if got, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{}); err != nil || got.Version != *id(2) {
 		t.Errorf("got the current version %.1s, %v, want 2", got.Version, err)
 	}
 	do(secrets.client.DeleteSecret(t.Context(), &aws.DeleteSecretInput{SecretId: new(secretName)}))
@@ -189,7 +189,7 @@ func TestPreviousReadsVersionBeforeCurrent(t *testing.T) {
 func TestPreviousRefusesOtherVersion(t *testing.T) {
 	for name, stages := range map[string][]string{"current stage": {"AWSCURRENT"}, "pending stage": {"AWSPENDING"}} {
 		secrets, _ := newSecrets(t, respondJSON(http.StatusOK, secretBody(map[string]any{"VersionStages": stages})))
-		got, err := secrets.Previous().ReadSecret(t.Context(), secretName, true)
+		got, err := secrets.Previous().ReadSecret(t.Context(), secretName, secret.Want{Once: true})
 		if !errors.Is(err, secret.ErrUnavailable) || got.Text != nil {
 			t.Fatalf("%s: got %d bytes and %v, want %v", name, len(got.Text), err, secret.ErrUnavailable)
 		}
@@ -215,7 +215,7 @@ func readAll(t *testing.T, reads []*read) {
 	t.Helper()
 	var all sync.WaitGroup
 	for _, r := range reads {
-		all.Go(func() { _, r.err = r.secrets.ReadSecret(t.Context(), secretName, false) })
+		all.Go(func() { _, r.err = r.secrets.ReadSecret(t.Context(), secretName, secret.Want{}) })
 	}
 	all.Wait()
 }
@@ -316,12 +316,12 @@ func TestReadSecretRetriesAfterIncompleteAnswer(t *testing.T) {
 				}
 				respondJSON(http.StatusOK, secretBody(nil))(w, r)
 			})
-			got, err := secrets.ReadSecret(t.Context(), secretName, false)
+			got, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{})
 			if err != nil || string(got.Text) != "text" || calls.Load() != 2 {
 				t.Errorf("got %d bytes after %d calls, %v, want 4 bytes after 2 calls", len(got.Text), calls.Load(), err)
 			}
 			first.Store(false)
-			if got, err := secrets.ReadSecret(t.Context(), secretName, true); !errors.Is(err, secret.ErrUnavailable) || calls.Load() != 3 {
+			if got, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{Once: true}); !errors.Is(err, secret.ErrUnavailable) || calls.Load() != 3 {
 				t.Errorf("once: got %d bytes after %d calls, %v, want %v after one more call", len(got.Text), calls.Load(), err, secret.ErrUnavailable)
 			}
 		})
@@ -360,7 +360,7 @@ func TestReadSecretWithoutAnswer(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			_, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, true)
+			_, err := NewSecrets(cfg).ReadSecret(t.Context(), secretName, secret.Want{Once: true})
 			if err == nil || !strings.HasSuffix(err.Error(), "("+test.want+")") {
 				t.Fatalf("got %v, want %q", err, test.want)
 			}
@@ -378,7 +378,7 @@ func TestReadSecretRetriesAfterThrottling(t *testing.T) {
 		}
 		respondJSON(http.StatusOK, secretBody(nil))(w, r)
 	})
-	if got, err := secrets.ReadSecret(t.Context(), secretName, false); err != nil || string(got.Text) != "text" || calls.Load() != 2 {
+	if got, err := secrets.ReadSecret(t.Context(), secretName, secret.Want{}); err != nil || string(got.Text) != "text" || calls.Load() != 2 {
 		t.Errorf("got %d bytes after %d calls, %v, want 4 bytes after 2 calls", len(got.Text), calls.Load(), err)
 	}
 }
@@ -412,7 +412,7 @@ func TestReadSecretEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := secrets.ReadSecret(ctx, secretName, false)
+	_, err := secrets.ReadSecret(ctx, secretName, secret.Want{})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("got %v, want %v", err, context.DeadlineExceeded)
 	}

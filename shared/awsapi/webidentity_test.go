@@ -41,12 +41,12 @@ func TestWebIdentityExchange(t *testing.T) {
 		document := `{"token_endpoint":"` + server.TokenEndpoint() + `","client_id":"` + clientID + `","token_endpoint_auth_method":"aws_web_identity","alg":"` + alg +
 			`","assertion_audience":"` + audience + `","ca_certificates":"` + strings.ReplaceAll(string(server.CAPEM()), "\n", `\n`) + `"}`
 		r := registry.New(registry.Config{
-			Secrets: secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+			Secrets: secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) {
 				return secret.Secret{Text: []byte(document), Version: "v1"}, nil
 			}), Identity: identity, Audiences: []string{server.Issuer(), "urn:other"},
 			Addresses: oauth.AddressPolicy{Private: true},
 		})
-		loaded, err := r.Load(t.Context(), client, registry.Have{})
+		loaded, _, err := r.Load(t.Context(), client, registry.Have{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,8 @@ const (
 	// works on, doubling to longPoll; each is jittered down to half.
 	firstPoll = 100 * time.Millisecond
 	longPoll  = 500 * time.Millisecond
+	// notePoll is firstPoll for a caller that has [Want].Current.
+	notePoll = 10 * time.Millisecond
 	// confirmTime is what a lease must have left for Confirm to do without a call.
 	confirmTime = 5 * time.Second
 	// tableErrors is how often the table may fail while an environment waits for
@@ -43,6 +45,11 @@ type Want struct {
 	// Accept reports whether a value will do, be it of a finished row or of a leased one
 	// whose work is under way; nil: any finished row will.
 	Accept func(value []byte) bool
+	// Current replaces Accept where the note of a finished row tells whether its result will do,
+	// so that a caller need not read a value that it has; nil: Accept decides. Such a row is read
+	// before its lease is asked for: most callers find what they want, and a write costs as much
+	// as some reads.
+	Current func(note []byte) bool
 	// Cached means that the caller has something to go on with, so that it does not wait.
 	Cached bool
 	// Reserve is how much time the caller needs after the wait. If ctx has less left, the
@@ -87,8 +94,12 @@ func (s *Session) Acquire(ctx context.Context, kind Kind, id string, want Want) 
 	if s == nil {
 		return Acquisition{}
 	}
-	a := acquirer{s: s, kind: kind, id: id, want: want, poll: firstPoll, begun: s.f.now()}
-	lease, row := a.take(ctx)
+	a := acquirer{s: s, kind: kind, id: id, name: s.name(kind, id), want: want, poll: firstPoll, begun: s.f.now()}
+	begin := a.take
+	if want.Current != nil {
+		begin, a.poll = a.read, notePoll
+	}
+	lease, row := begin(ctx)
 	for {
 		if answer, ok := a.decide(ctx, lease, row); ok {
 			return answer
@@ -189,8 +200,12 @@ func (a *acquirer) impatient(row *Row) bool {
 
 // accepts reports whether the caller takes the row's result.
 func (a *acquirer) accepts(ctx context.Context, row *Row) bool {
-	if a.want.Accept == nil {
-		return !row.Leased && row.Failures == 0
+	succeeded := !row.Leased && row.Failures == 0
+	switch {
+	case a.want.Current != nil:
+		return succeeded && a.want.Current(row.Note)
+	case a.want.Accept == nil:
+		return succeeded
 	}
 	if row.pointer == "" || row.pointer == a.unusable {
 		return false

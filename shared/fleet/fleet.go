@@ -248,8 +248,8 @@ func (s *Session) guarded(name string) (row *Row, active bool) {
 }
 
 // sealedValue is [sealValue].
-func (s *Session) sealedValue(name, owner string, generation int64, value []byte, keep time.Time) (item Item, pointer []byte, fits bool) {
-	return sealValue(s.seal.Load(), name, owner, generation, value, keep)
+func (s *Session) sealedValue(kind Kind, name, owner string, generation int64, value []byte, keep time.Time) (item Item, pointer []byte, fits bool) {
+	return sealValue(s.seal.Load(), kind, name, owner, generation, value, keep)
 }
 
 // sealed returns the item of a row in state st, see [sealRow].

@@ -79,7 +79,7 @@ func (l *Lease) Finish(ctx context.Context, r Result) bool {
 	if r.Value == nil {
 		return l.write(ctx, st, nil, keep)
 	}
-	value, pointer, fits := l.s.sealedValue(l.name, l.owner, st.Generation, r.Value, keep)
+	value, pointer, fits := l.s.sealedValue(l.kind, l.name, l.owner, st.Generation, r.Value, keep)
 	if !fits {
 		l.Release(ctx)
 		return false

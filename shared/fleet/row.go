@@ -19,8 +19,10 @@ const (
 	maxLongBackoff = 4*time.Hour + clockSlack + time.Minute
 	// historyKept is how long a row of the kind HistoryRow is kept after its last change.
 	historyKept = 120 * 24 * time.Hour
-	// keptAfter is how long a row is kept after its end, for clocks that differ.
-	keptAfter = time.Hour
+	// keptAfter is how long a row is kept after its end, for clocks that differ, and
+	// secretKeptAfter that of the kind SecretRow.
+	keptAfter       = time.Hour
+	secretKeptAfter = clockSlack
 )
 
 // Kind keeps rows of different things apart.
@@ -46,7 +48,18 @@ const (
 	// HistoryRow is what is kept of a client for longer than a day: as long as the fleet uses
 	// the table each day.
 	HistoryRow
+	// SecretRow is one secret; its work is to read it. Its value is in one row, whoever wrote
+	// it, so that the table has a secret once.
+	SecretRow
 )
+
+// keptAfter is how long a row of that kind, and its value, are kept after their end.
+func (k Kind) keptAfter() time.Duration {
+	if k == SecretRow {
+		return secretKeptAfter
+	}
+	return keptAfter
+}
 
 // Row is the state of a row.
 type Row struct {
@@ -105,7 +118,7 @@ func sealRow(key *seal, kind Kind, name string, s state, pointer []byte, keep ti
 		Name: name, Until: s.Until, Owner: s.Owner,
 		State:     key.close(name, partState, encode(s)),
 		Value:     pointer,
-		ExpiresAt: keep.Add(keptAfter).Unix(),
+		ExpiresAt: keep.Add(kind.keptAfter()).Unix(),
 	}
 }
 
@@ -196,12 +209,16 @@ type pointer struct {
 	Generation int64  `json:"generation"`
 }
 
-// sealValue returns the row of a value that the holder of a lease has for a row, and the
-// pointer to it. Only one lease writes it, so it needs no state. fits is false for a value that
-// is too large for an item.
-func sealValue(key *seal, name, owner string, generation int64, value []byte, keep time.Time) (item Item, sealed []byte, fits bool) {
+// sealValue returns the row of a value that the holder of a lease has for a row of that kind,
+// and the pointer to it. Only one lease writes it, so it needs no state; but a secret's is
+// written by all, and its reader must check that it is the one that the note names. fits is false
+// for a value that is too large for an item.
+func sealValue(key *seal, kind Kind, name, owner string, generation int64, value []byte, keep time.Time) (item Item, sealed []byte, fits bool) {
+	if kind == SecretRow {
+		owner = ""
+	}
 	own := nameRow(key, valueRow, name+owner)
-	item = Item{Name: own, Value: key.close(own, partValue, value), ExpiresAt: keep.Add(keptAfter).Unix()}
+	item = Item{Name: own, Value: key.close(own, partValue, value), ExpiresAt: keep.Add(kind.keptAfter()).Unix()}
 	return item, key.close(name, partValue, encode(pointer{own, generation})), len(item.Value) <= maxSealed
 }
 

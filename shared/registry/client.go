@@ -106,6 +106,11 @@ type Client struct {
 	discovered string
 	// material is the size of the credential in memory, in bytes.
 	material int
+	// source is the secret with the document.
+	source secret.Identity
+	// fixedUntil is until when the document makes the same client each time that it is read; zero:
+	// it refers to what may change, or to what could not be found out.
+	fixedUntil time.Time
 }
 
 // Shadow is a credential that refreshes try beside the client's own, so that a team can
@@ -158,6 +163,8 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		roots:            d.options.roots,
 		dialect:          d.options.dialect,
 		certified:        d.showsCertificate(),
+		source:           s.Identity(),
+		fixedUntil:       d.fixedUntil(),
 	}
 	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
 	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })
@@ -308,6 +315,15 @@ func rawCertificates(list []*x509.Certificate) []string {
 		raw = append(raw, string(c.Raw))
 	}
 	return raw
+}
+
+// known returns which secret need not be read again to make c again; zero: any must be, or c is
+// nil.
+func (c *Client) known(now time.Time) secret.Identity {
+	if c == nil || now.After(c.fixedUntil) {
+		return secret.Identity{}
+	}
+	return c.source
 }
 
 // same reports whether nothing has changed from the old client, c, to a new one. The version

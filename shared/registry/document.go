@@ -227,6 +227,27 @@ func (d *document) describe(c *Client) {
 	}
 }
 
+// noEnd is a time that does not come (RFC 5280 section 4.1.2.5).
+func noEnd() time.Time { return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }
+
+// fixedUntil returns [Client.fixedUntil]: an issuer's metadata and the key of an alias change
+// without the document, and a certificate ends.
+func (d *document) fixedUntil() time.Time {
+	if d.discovered || d.credential.keyAlias.given() || d.shadow != nil && d.shadow.problem != "" {
+		return time.Time{}
+	}
+	until := noEnd()
+	if len(d.pair.Chain) > 0 {
+		until = d.pair.Chain[0].NotAfter
+	}
+	if d.shadow != nil {
+		if own := d.shadow.fixedUntil(); own.Before(until) {
+			until = own
+		}
+	}
+	return until
+}
+
 // showsCertificate reports whether the certificate is offered in the TLS handshake: the client
 // authenticates by it, or it authenticates by a secret and wants tokens that are bound to it.
 // oidc-provider asks for the latter (RFC 8705 section 3).

@@ -102,12 +102,13 @@ func load(t testing.TB, document []byte, change func(*Config)) (*Client, error) 
 	if change != nil {
 		change(&cfg)
 	}
-	return New(cfg).Load(t.Context(), "billing", Have{})
+	client, _, err := New(cfg).Load(t.Context(), "billing", Have{})
+	return client, err
 }
 
 // anyClient returns a reader that has the same document for every client.
 func anyClient(document []byte) secret.Reader {
-	return secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+	return secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) {
 		return secret.Secret{Text: document, Version: "v1"}, nil
 	})
 }
@@ -117,7 +118,8 @@ func loadAs(t *testing.T, name string, document []byte, change func(*Config)) (*
 	t.Helper()
 	cfg := Config{Secrets: anyClient(document), Now: keypairtest.Now, Discover: discoverExample}
 	change(&cfg)
-	return New(cfg).Load(t.Context(), name, Have{})
+	client, _, err := New(cfg).Load(t.Context(), name, Have{})
+	return client, err
 }
 
 // problemsIn returns the problems of a [DocumentError].
@@ -157,7 +159,7 @@ type members = map[string]any
 
 // documentReader returns a reader that has a document for client "billing" only.
 func documentReader(document []byte) secret.Reader {
-	return secret.ReaderFunc(func(_ context.Context, name string, _ bool) (secret.Secret, error) {
+	return secret.ReaderFunc(func(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 		if name != "token-vendor/clients/billing" {
 			return secret.Secret{}, secret.ErrNotFound
 		}

@@ -13,7 +13,7 @@ import (
 type documents map[string]string
 
 // ReadSecret implements [secret.Reader].
-func (d documents) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
+func (d documents) ReadSecret(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 	text, ok := d[name]
 	if !ok {
 		return secret.Secret{}, secret.ErrNotFound
@@ -33,7 +33,7 @@ func ExampleRegistry_Load() {
 			"scope": "invoices.read invoices.write"
 		}`},
 	})
-	client, err := r.Load(context.Background(), "billing", registry.Have{})
+	client, _, err := r.Load(context.Background(), "billing", registry.Have{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -56,7 +56,7 @@ func ExampleRegistry_LoadPrevious() {
 		Secrets:  documents{"billing": fmt.Sprintf(document, "new example", "invoices.read")},
 		Previous: documents{"billing": fmt.Sprintf(document, "old example", "invoices.read invoices.write")},
 	})
-	client, err := r.Load(context.Background(), "billing", registry.Have{})
+	client, _, err := r.Load(context.Background(), "billing", registry.Have{})
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -86,7 +86,7 @@ func ExampleDocumentError() {
 			"scopes": "invoices.read", "token_format": "JWT"
 		}`},
 	})
-	_, err := r.Load(context.Background(), "billing", registry.Have{})
+	_, _, err := r.Load(context.Background(), "billing", registry.Have{})
 	var bad *registry.DocumentError
 	if errors.As(err, &bad) {
 		for _, problem := range bad.Problems {

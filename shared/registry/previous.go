@@ -35,7 +35,7 @@ func (r *Registry) LoadPrevious(ctx context.Context, current *Client) (*Client, 
 	case r.cfg.Previous == nil:
 		return nil, noPrevious(current, "it is not read here")
 	}
-	client, err := r.read(ctx, r.cfg.Previous, current.Name, false, func(s secret.Secret, problems *report) (*Client, error) {
+	client, err := r.read(ctx, r.cfg.Previous, current.Name, secret.Want{}, func(s secret.Secret, problems *report) (*Client, error) {
 		return r.loadPrevious(ctx, current, s, problems)
 	})
 	var document *DocumentError
@@ -55,7 +55,7 @@ func (r *Registry) LoadOld(ctx context.Context, name string) (*Client, error) {
 	if r.cfg.Previous == nil {
 		return nil, secret.ErrNotFound
 	}
-	client, err := r.read(ctx, r.cfg.Previous, name, false, func(s secret.Secret, problems *report) (*Client, error) {
+	client, err := r.read(ctx, r.cfg.Previous, name, secret.Want{}, func(s secret.Secret, problems *report) (*Client, error) {
 		return r.load(ctx, name, s, Have{}, problems)
 	})
 	if err == nil && client.NoPrevious {

@@ -44,7 +44,7 @@ func (v *versions) registry() *Registry {
 		cfg.Keys = v.keys
 	}
 	if !v.currentOnly {
-		cfg.Previous = secret.ReaderFunc(func(_ context.Context, name string, _ bool) (secret.Secret, error) {
+		cfg.Previous = secret.ReaderFunc(func(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 			switch {
 			case v.fail != nil:
 				return secret.Secret{}, v.fail
@@ -61,7 +61,7 @@ func (v *versions) registry() *Registry {
 func (v *versions) load(t *testing.T) (current, previous *Client, err error) {
 	t.Helper()
 	r := v.registry()
-	current, err = r.Load(t.Context(), "billing", Have{})
+	current, _, err = r.Load(t.Context(), "billing", Have{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func TestLoadPreviousWrapsOtherErrors(t *testing.T) {
 	v = &versions{current: current, previous: native(members{"client_secret": "a", "token_endpoint": "", "issuer": server.URL})}
 	r := v.registry()
 	r.cfg.Discover = oauth.Discover
-	client, err := r.Load(t.Context(), "billing", Have{})
+	client, _, err := r.Load(t.Context(), "billing", Have{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,12 +278,12 @@ func TestLoadPreviousWrapsOtherErrors(t *testing.T) {
 // The secret is read with retries, because no older version is in memory.
 func TestLoadPreviousReadsSecretOfClient(t *testing.T) {
 	var read []string
-	previous := secret.ReaderFunc(func(_ context.Context, name string, once bool) (secret.Secret, error) {
-		read = append(read, fmt.Sprint(name, " ", once))
+	previous := secret.ReaderFunc(func(_ context.Context, name string, want secret.Want) (secret.Secret, error) {
+		read = append(read, fmt.Sprint(name, " ", want.Once))
 		return secret.Secret{}, secret.ErrNotFound
 	})
 	r := New(Config{Secrets: documentReader(native(members{"client_secret": "b"})), Previous: previous, Prefix: "token-vendor/clients/"})
-	client, err := r.Load(t.Context(), "billing", Have{})
+	client, _, err := r.Load(t.Context(), "billing", Have{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -84,21 +84,35 @@ type Have struct {
 	// holds the same credential, Load returns Client and does not call the authorization
 	// server.
 	Refused bool
+	// MaxAge is that of [secret.Want].
+	MaxAge time.Duration
 }
 
 // Load reads the secret of a client and makes the client ready. The caller caches the
-// result. The error wraps [secret.ErrNotFound] (also for a name that no client can have),
-// [secret.ErrDenied] or [secret.ErrUnavailable], or is a [*DocumentError].
-func (r *Registry) Load(ctx context.Context, name string, have Have) (*Client, error) {
-	return r.read(ctx, r.cfg.Secrets, name, have.Serves, func(s secret.Secret, problems *report) (*Client, error) {
+// result, and counts its age from when the secret was read; zero: just now. A shared reading
+// whose document has problems is not used: a person may have corrected it since. The error wraps
+// [secret.ErrNotFound] (also for a name that no client can have), [secret.ErrDenied] or
+// [secret.ErrUnavailable], or is a [*DocumentError].
+func (r *Registry) Load(ctx context.Context, name string, have Have) (client *Client, read time.Time, err error) {
+	shared := false
+	load := func(s secret.Secret, problems *report) (*Client, error) {
+		read, shared = s.Read, s.Shared
 		return r.load(ctx, name, s, have, problems)
-	})
+	}
+	want := secret.Want{Once: have.Serves, MaxAge: have.MaxAge, Known: have.Client.known(r.cfg.Now())}
+	client, err = r.read(ctx, r.cfg.Secrets, name, want, load)
+	var document *DocumentError
+	if shared && errors.As(err, &document) {
+		want.MaxAge = 0
+		client, err = r.read(ctx, r.cfg.Secrets, name, want, load)
+	}
+	return client, read, err
 }
 
-// Inspect is Load without a call to the authorization server. If the token endpoint must be
+// Inspect reads the secret now, and is Load without a call to the authorization server. If the token endpoint must be
 // discovered, the client's OAuth is nil. Its Shadow is always nil.
 func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
-	return r.read(ctx, r.cfg.Secrets, name, false, func(s secret.Secret, problems *report) (*Client, error) {
+	return r.read(ctx, r.cfg.Secrets, name, secret.Want{}, func(s secret.Secret, problems *report) (*Client, error) {
 		d := parse(name, s.Text, r.cfg, problems)
 		if !problems.empty() {
 			return nil, nil
@@ -113,11 +127,11 @@ func (r *Registry) Inspect(ctx context.Context, name string) (*Client, error) {
 
 // read reads a client's secret and calls use with it. A problem that use reports becomes a
 // [*DocumentError].
-func (r *Registry) read(ctx context.Context, secrets secret.Reader, name string, once bool, use func(secret.Secret, *report) (*Client, error)) (*Client, error) {
+func (r *Registry) read(ctx context.Context, secrets secret.Reader, name string, want secret.Want, use func(secret.Secret, *report) (*Client, error)) (*Client, error) {
 	if !ValidName(name) {
 		return nil, fmt.Errorf("%w: not a client name", secret.ErrNotFound)
 	}
-	s, err := secrets.ReadSecret(ctx, r.cfg.Prefix+name, once)
+	s, err := secrets.ReadSecret(ctx, r.cfg.Prefix+name, want)
 	if err != nil {
 		return nil, fmt.Errorf("client %s: %w", name, err)
 	}
@@ -135,6 +149,9 @@ func (r *Registry) read(ctx context.Context, secrets secret.Reader, name string,
 
 // load makes the client of a secret. It returns nil once there are problems.
 func (r *Registry) load(ctx context.Context, name string, s secret.Secret, have Have, problems *report) (*Client, error) {
+	if s.Text == nil {
+		return have.Client, nil // it is the one that Have says
+	}
 	d := parse(name, s.Text, r.cfg, problems)
 	if !problems.empty() {
 		return nil, nil

@@ -114,7 +114,7 @@ func describeProof(t *testing.T, document []byte, line func(string, any)) {
 func TestLoadWrapsErrorOfReader(t *testing.T) {
 	fail := func(err error) func(*Config) {
 		return func(cfg *Config) {
-			cfg.Secrets = secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+			cfg.Secrets = secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) {
 				return secret.Secret{}, fmt.Errorf("reading: %w", err)
 			})
 		}
@@ -172,10 +172,10 @@ func TestLoadReturnsSameClientOnlyIfNothingChanged(t *testing.T) {
 		"form of a host": {"token_endpoint": "https://AS.example.com/token"},
 	} {
 		document := native(base)
-		r := New(Config{Now: keypairtest.Now, Secrets: secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+		r := New(Config{Now: keypairtest.Now, Secrets: secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) {
 			return secret.Secret{Text: document, Version: "v1"}, nil
 		})})
-		old, err := r.Load(t.Context(), "billing", Have{})
+		old, _, err := r.Load(t.Context(), "billing", Have{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,11 +183,11 @@ func TestLoadReturnsSameClientOnlyIfNothingChanged(t *testing.T) {
 		maps.Copy(changed, change)
 		maps.DeleteFunc(changed, func(_ string, value any) bool { return value == nil })
 		document = native(changed)
-		got, err := r.Load(t.Context(), "billing", Have{Client: old})
+		got, _, err := r.Load(t.Context(), "billing", Have{Client: old})
 		if same := name == "nothing" || name == "order"; err != nil || (got == old) != same {
 			t.Errorf("%s: got the same client: %t, %v, want %t", name, got == old, err, same)
 		}
-		got, err = r.Load(t.Context(), "billing", Have{Client: old, Refused: true})
+		got, _, err = r.Load(t.Context(), "billing", Have{Client: old, Refused: true})
 		if same := name != "secret"; err != nil || (got == old) != same {
 			t.Errorf("%s, refused: got the same client: %t, %v, want %t", name, got == old, err, same)
 		}
@@ -206,7 +206,7 @@ func TestValidName(t *testing.T) {
 		if ValidName(name) {
 			t.Errorf("%q: got true, want false", name)
 		}
-		_, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name, Have{})
+		_, _, err := New(Config{Secrets: documentReader(nil)}).Load(t.Context(), name, Have{})
 		if !errors.Is(err, secret.ErrNotFound) {
 			t.Errorf("Load of %q: got %v, want %v", name, err, secret.ErrNotFound)
 		}

@@ -83,15 +83,15 @@ func TestLoadReturnsNewClientWhenEndpointOfShadowChanges(t *testing.T) {
 			return oauth.Metadata{TokenEndpoint: endpoint}, nil
 		},
 	})
-	first, err := r.Load(t.Context(), "billing", Have{})
+	first, _, err := r.Load(t.Context(), "billing", Have{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if same, err := r.Load(t.Context(), "billing", Have{Client: first}); err != nil || same != first {
+	if same, _, err := r.Load(t.Context(), "billing", Have{Client: first}); err != nil || same != first {
 		t.Errorf("nothing has changed: got %v, want the same client", err)
 	}
 	endpoint = "https://issuer.example/b"
-	second, err := r.Load(t.Context(), "billing", Have{Client: first})
+	second, _, err := r.Load(t.Context(), "billing", Have{Client: first})
 	if err != nil || second.Shadow.OAuth.TokenEndpoint() != endpoint {
 		t.Errorf("got %+v, %v, want the shadow at %s", second, err, endpoint)
 	}

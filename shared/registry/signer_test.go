@@ -177,7 +177,7 @@ func TestExchangeWithKeyInKMS(t *testing.T) {
 				})),
 				Now: keypairtest.Now, Keys: keys, Addresses: oauth.AddressPolicy{Private: true},
 			})
-			client, err := r.Load(t.Context(), "billing", Have{})
+			client, _, err := r.Load(t.Context(), "billing", Have{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,17 +186,17 @@ func TestExchangeWithKeyInKMS(t *testing.T) {
 			if _, err := x.Exchange(t.Context(), client.OAuth, oauth.Request{}); err != nil {
 				t.Fatal(err)
 			}
-			again, err := r.Load(t.Context(), "billing", Have{Client: client})
+			again, _, err := r.Load(t.Context(), "billing", Have{Client: client})
 			if err != nil || again != client || !slices.Equal(keys.signed, []string{test.alg}) {
 				t.Errorf("got %v, the same client %t, signed %v, want one signature and the same client", err, again == client, keys.signed)
 			}
 			keys.fail = secret.ErrUnavailable
-			if _, err = r.Load(t.Context(), "billing", Have{Client: client}); !errors.Is(err, secret.ErrUnavailable) {
+			if _, _, err = r.Load(t.Context(), "billing", Have{Client: client}); !errors.Is(err, secret.ErrUnavailable) {
 				t.Errorf("KMS does not answer: got %v, want %v", err, secret.ErrUnavailable)
 			}
 			keys.fail = nil
 			keys.keys[test.alias] = must(rsa.GenerateKey(rand.Reader, 2048))
-			again, err = r.Load(t.Context(), "billing", Have{Client: client})
+			again, _, err = r.Load(t.Context(), "billing", Have{Client: client})
 			if test.otherKey != "" {
 				if got := problemsIn(t, err); !strings.HasPrefix(got, test.otherKey) {
 					t.Errorf("another key: got %q, want %q", got, test.otherKey)

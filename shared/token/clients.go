@@ -112,7 +112,7 @@ func (c *clients) get(ctx context.Context, name string) (*registry.Client, error
 // miss is get for a document that is not simply there.
 func (c *clients) miss(ctx context.Context, name string) (*registry.Client, error) {
 	client, _, err := c.cache.Get(ctx, name, nil, func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
-		return c.load(ctx, name, last, false)
+		return c.load(ctx, name, last, registry.Have{MaxAge: clientRefresh})
 	})
 	if err != nil {
 		return nil, documentFault(err).InBackoff(err, c.cfg.Now())
@@ -120,8 +120,8 @@ func (c *clients) miss(ctx context.Context, name string) (*registry.Client, erro
 	return client, nil
 }
 
-// newer reads a document again because its client fails; nil: there is no newer version. If
-// the document is at fault, it is read again at once. calls means that the authorization
+// newer reads a document again, and takes no reading of another environment, because its client
+// fails; nil: there is no newer version. If the document is at fault, it is read again at once. calls means that the authorization
 // server may be asked for its metadata again.
 func (c *clients) newer(ctx context.Context, old *registry.Client, atFault, calls bool) *registry.Client {
 	other := func(client *registry.Client) bool { return client.Version != old.Version }
@@ -129,7 +129,7 @@ func (c *clients) newer(ctx context.Context, old *registry.Client, atFault, call
 		return client
 	}
 	load := func(ctx context.Context, last cache.Last[*registry.Client]) (cache.Entry[*registry.Client], error) {
-		return c.load(ctx, old.Name, last, !calls)
+		return c.load(ctx, old.Name, last, registry.Have{Refused: !calls})
 	}
 	if !atFault && !c.mayReread(old.Name, false) {
 		return nil
@@ -184,11 +184,19 @@ func (c *clients) inspect(ctx context.Context, name string) (*registry.Client, e
 	return client, nil
 }
 
-func (c *clients) load(ctx context.Context, name string, last cache.Last[*registry.Client], refused bool) (cache.Entry[*registry.Client], error) {
+// load loads a document as have says, but for what last says. A reading of another environment
+// serves for as long as an own one would.
+func (c *clients) load(ctx context.Context, name string, last cache.Last[*registry.Client], have registry.Have) (cache.Entry[*registry.Client], error) {
+	age := c.cfg.jitter(clientRefresh, 0.8)
+	have.Client, have.Serves, have.MaxAge = last.Value, last.Serves, min(have.MaxAge, age)
 	var client *registry.Client
-	requestID := ""
-	err := fault.Catch(c.cfg.Log, &requestID, func() (err error) {
-		client, err = c.cfg.Clients.Load(ctx, name, registry.Have{Client: last.Value, Serves: last.Serves, Refused: refused})
+	// Take the time before the read: the process may be frozen while the read is in flight.
+	read, requestID := c.cfg.Now(), ""
+	err := fault.Catch(c.cfg.Log, &requestID, func() error {
+		loaded, at, err := c.cfg.Clients.Load(ctx, name, have)
+		if client = loaded; !at.IsZero() {
+			read = at
+		}
 		return err
 	})
 	if errors.Is(err, secret.ErrNotFound) {
@@ -209,13 +217,12 @@ func (c *clients) load(ctx context.Context, name string, last cache.Last[*regist
 			c.cfg.Log.Warn("part of a document not used", "client", name, "version", client.Version, "note", note)
 		}
 	}
-	now := c.cfg.Now()
-	refresh := now.Add(c.cfg.jitter(clientRefresh, 0.8))
-	if refused && client == last.Value {
+	refresh := read.Add(age)
+	if have.Refused && client == last.Value {
 		// The server's metadata was not read, so the document is due when it was before.
 		refresh = last.Refresh
 	}
-	return cache.Entry[*registry.Client]{Value: client, Refresh: refresh, Expire: now.Add(clientLife)}, nil
+	return cache.Entry[*registry.Client]{Value: client, Refresh: refresh, Expire: read.Add(clientLife)}, nil
 }
 
 // loadOld returns the client of the version before, if failure says that the current version is

@@ -61,7 +61,7 @@ func TestNotesOfDocumentAreLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	reader := secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+	reader := secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) {
 		return secret.Secret{Text: document, Version: "v1"}, nil
 	})
 	c := newClients(Config{
@@ -69,7 +69,7 @@ func TestNotesOfDocumentAreLogged(t *testing.T) {
 	}, func(string) {})
 	var last cache.Last[*registry.Client]
 	for range 2 {
-		entry, err := c.load(t.Context(), "billing", last, false)
+		entry, err := c.load(t.Context(), "billing", last, registry.Have{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestNotesOfDocumentAreLogged(t *testing.T) {
 func TestNewerJoinsRunningRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		version := "v1"
-		reader := secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+		reader := secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) {
 			time.Sleep(100 * time.Millisecond)
 			return secret.Secret{Text: []byte(`{"token_endpoint": "https://as.example.com/token", "client_id": "billing", "client_secret": "s"}`), Version: version}, nil
 		})

@@ -16,7 +16,7 @@ import (
 // Clients loads clients by name; see [registry.Registry.Load],
 // [registry.Registry.LoadPrevious], [registry.Registry.LoadOld] and [registry.Registry.Inspect].
 type Clients interface {
-	Load(ctx context.Context, name string, have registry.Have) (*registry.Client, error)
+	Load(ctx context.Context, name string, have registry.Have) (client *registry.Client, read time.Time, err error)
 	LoadOld(ctx context.Context, name string) (*registry.Client, error)
 	LoadPrevious(ctx context.Context, current *registry.Client) (*registry.Client, error)
 	Inspect(ctx context.Context, name string) (*registry.Client, error)

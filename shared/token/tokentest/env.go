@@ -130,7 +130,7 @@ func (e *Env) Reads() int {
 }
 
 // ReadSecret implements [secret.Reader].
-func (e *Env) ReadSecret(_ context.Context, name string, _ bool) (secret.Secret, error) {
+func (e *Env) ReadSecret(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.reads++
@@ -152,7 +152,7 @@ func (e *Env) DateVersions() {
 	e.created = now
 }
 
-func (e *Env) readPrevious(_ context.Context, name string, _ bool) (secret.Secret, error) {
+func (e *Env) readPrevious(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.reads++

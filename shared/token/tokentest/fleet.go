@@ -9,6 +9,7 @@ import (
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/reading"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
 )
@@ -51,8 +52,11 @@ func (f *Fleet) Skewed(by time.Duration) *token.Vendor {
 func (f *Fleet) environment(now func() time.Time, change func(*token.Config)) *token.Vendor {
 	shared := fleet.New(fleet.Config{Table: &f.Table, Keys: &f.Keys, Count: f.count, Now: now})
 	shared.Open(f.Context())
+	documents := f.Registry()
+	documents.Now = now
+	documents.Secrets = reading.New(reading.Config{Secrets: documents.Secrets, Fleet: shared, Count: f.count, Now: now})
 	cfg := token.Config{
-		Clients:   registry.New(f.Registry()),
+		Clients:   registry.New(documents),
 		Exchanger: oauth.NewExchanger(oauth.ExchangerConfig{Now: now}),
 		Fleet:     shared, Count: f.count, Now: now,
 	}
