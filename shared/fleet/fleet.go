@@ -213,7 +213,9 @@ func (s *Session) call(ctx context.Context, p purpose, do func(context.Context) 
 		return err
 	})
 	throttled := errors.Is(err, ErrThrottled)
-	if ctx.Err() == nil {
+	// A call that was cut short says nothing of the table.
+	hurried := limit < s.f.callTime && errors.Is(err, context.DeadlineExceeded)
+	if ctx.Err() == nil && !hurried {
 		s.f.answered(err == nil || throttled)
 	}
 	s.mu.Lock()

@@ -164,7 +164,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		dialect:          d.options.dialect,
 		certified:        d.showsCertificate(),
 		source:           s.Identity(),
-		fixedUntil:       d.fixedUntil(),
+		fixedUntil:       fixedUntil(d),
 	}
 	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
 	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })

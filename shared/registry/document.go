@@ -230,9 +230,9 @@ func (d *document) describe(c *Client) {
 // noEnd is a time that does not come (RFC 5280 section 4.1.2.5).
 func noEnd() time.Time { return time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC) }
 
-// fixedUntil returns [Client.fixedUntil]: an issuer's metadata and the key of an alias change
+// fixedUntil returns that of [Client] for a document: an issuer's metadata and the key of an alias change
 // without the document, and a certificate ends.
-func (d *document) fixedUntil() time.Time {
+func fixedUntil(d *document) time.Time {
 	if d.discovered || d.credential.keyAlias.given() || d.shadow != nil && d.shadow.problem != "" {
 		return time.Time{}
 	}
@@ -241,7 +241,7 @@ func (d *document) fixedUntil() time.Time {
 		until = d.pair.Chain[0].NotAfter
 	}
 	if d.shadow != nil {
-		if own := d.shadow.fixedUntil(); own.Before(until) {
+		if own := fixedUntil(d.shadow.document); own.Before(until) {
 			until = own
 		}
 	}
