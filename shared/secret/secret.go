@@ -45,7 +45,7 @@ type Identity struct {
 }
 
 // Identity returns that of a secret with its text.
-func (s *Secret) Identity() Identity { return Identity{s.Version, sha256.Sum256(s.Text)} }
+func (s Secret) Identity() Identity { return Identity{s.Version, sha256.Sum256(s.Text)} }
 
 // Want says which reading of a secret will do. The zero value wants one that is made now.
 type Want struct {
