@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -39,7 +40,7 @@ type Env struct {
 	created time.Time                // of new versions; zero: that is not known; guarded by mu
 	older   map[string]secret.Secret // the versions before; guarded by mu
 	readErr error                    // guarded by mu
-	reads   int                      // guarded by mu
+	reads   []time.Time              // guarded by mu
 	counts  map[string]int           // guarded by mu
 
 	policy      string        // guarded by mu
@@ -126,14 +127,21 @@ func (e *Env) FailReads(err error) {
 func (e *Env) Reads() int {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.reads
+	return len(e.reads)
+}
+
+// ReadTimes returns when secrets were read, by the clock of [Env.Now].
+func (e *Env) ReadTimes() []time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.reads)
 }
 
 // ReadSecret implements [secret.Reader].
 func (e *Env) ReadSecret(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.reads++
+	e.reads = append(e.reads, time.Now().Add(e.offset))
 	if e.readErr != nil {
 		return secret.Secret{}, e.readErr
 	}
@@ -155,7 +163,7 @@ func (e *Env) DateVersions() {
 func (e *Env) readPrevious(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.reads++
+	e.reads = append(e.reads, time.Now().Add(e.offset))
 	s, ok := e.older[name]
 	switch {
 	case e.readErr != nil:
