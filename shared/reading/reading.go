@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	// life is how long a reading is shared; no [secret.Want] takes an older one.
+	// life is how long a reading is shared, however old a [secret.Want] takes one.
 	life = 5 * time.Minute
 	// waitTime is how long an environment waits for the reading of another one, before it
 	// reads the secret itself.
@@ -101,7 +101,7 @@ func (r *Reader) current(text []byte, maxAge time.Duration) bool {
 		return false
 	}
 	age := r.cfg.Now().Sub(n.Read)
-	return age >= -maxClockAhead && age < min(maxAge, life)
+	return age >= -maxClockAhead && age < maxAge
 }
 
 // open returns the secret of a reading, without its text if that is known. It returns false if

@@ -263,9 +263,13 @@ func TestKilledReaderDelaysOthersLittle(t *testing.T) {
 			t.Errorf("took %v, want less than a second", took)
 		}
 		e.wantReads(6)
+		if took := e.all(1, secret.Want{}); took > 20*time.Millisecond {
+			t.Errorf("a read that is to be made now took %v, want 15 ms", took)
+		}
+		e.wantReads(7)
 		time.Sleep(8 * time.Second)
 		e.all(5, recent)
-		e.wantReads(7)
+		e.wantReads(8)
 		kill()
 		gone.Wait()
 	})
@@ -320,7 +324,7 @@ func flip(b []byte) []byte {
 	return b
 }
 
-// A row that this deployment did not write is counted, and replaced by one environment.
+// A row that this deployment did not write is counted, and replaced by the environment that finds it.
 func TestDamagedReadingIsIgnored(t *testing.T) {
 	for name, damage := range map[string]func(*env){
 		"state":        func(e *env) { e.damage(false, func(i *fleet.Item) { i.State = flip(i.State) }) },
@@ -328,16 +332,18 @@ func TestDamagedReadingIsIgnored(t *testing.T) {
 		"text":         func(e *env) { e.damage(true, func(i *fleet.Item) { i.Value = flip(i.Value) }) },
 		"text is gone": func(e *env) { e.damage(true, func(i *fleet.Item) { i.Value = nil }) },
 	} {
-		run(t, func(t *testing.T, e *env) {
-			e.read(e.environment(0), recent, "one")
-			damage(e)
-			e.all(5, recent)
-			e.wantReads(2)
-			if e.counted(fleet.CountRefused) == 0 {
-				t.Errorf("%s: not counted", name)
-			}
-			e.read(e.environment(0), recent, "one")
-			e.wantReads(2)
+		t.Run(name, func(t *testing.T) {
+			run(t, func(t *testing.T, e *env) {
+				e.read(e.environment(0), recent, "one")
+				damage(e)
+				e.read(e.environment(0), recent, "one")
+				e.wantReads(2)
+				if e.counted(fleet.CountRefused) == 0 {
+					t.Error("not counted")
+				}
+				e.all(5, recent)
+				e.wantReads(2)
+			})
 		})
 	}
 }
