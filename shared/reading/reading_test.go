@@ -171,7 +171,7 @@ func TestAgeCountsFromReading(t *testing.T) {
 			want := secret.Want{MaxAge: maxAge}
 			first := e.read(e.environment(0), want, "one")
 			end := first.Read.Add(min(maxAge, 5*time.Minute))
-			time.Sleep(end.Sub(time.Now()) - time.Millisecond)
+			time.Sleep(time.Until(end) - time.Millisecond)
 			if got := e.read(e.environment(0), want, "one"); !got.Read.Equal(first.Read) {
 				t.Errorf("got a reading of %v, want that of %v", got.Read, first.Read)
 			}
