@@ -242,6 +242,9 @@ func (a *acquirer) pause(ctx context.Context) bool {
 		a.want.Waiting()
 	}
 	d := a.s.jitter(a.poll)
+	if a.want.Current != nil && a.want.Patience > 0 {
+		d = min(d, max(a.want.Patience-a.s.f.now().Sub(a.begun), notePoll/2)) // its own work may take less than a poll
+	}
 	a.poll = min(2*a.poll, longPoll)
 	return a.s.Wait(ctx, d)
 }

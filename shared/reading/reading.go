@@ -25,7 +25,7 @@ const (
 	life = 5 * time.Minute
 	// waitTime is how long an environment waits for the reading of another one, before it
 	// reads the secret itself.
-	waitTime = 500 * time.Millisecond
+	waitTime = time.Second
 	// failTime is how long nobody waits for anybody after a reading that failed.
 	failTime = time.Second
 	// maxClockAhead is how far ahead of this environment's clock a reading may be. The age of
