@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	cachesPage = "../README.md"
+	readsPage = "../../functions/token/README.md"
 	// readers is how many environments share readings here.
 	readers = 20
 	// leastInterval is the shortest time between two reads of a client's secret, and
@@ -90,7 +90,7 @@ func checkInterval(t *testing.T, times []time.Time) {
 }
 
 // TestReadsOfSecretPerVend: reads without and with a table, of one client in 20 environments, are
-// those of the table in shared/README.md. With -v it prints the table.
+// those of the table in functions/token/README.md. With -v it prints the table.
 func TestReadsOfSecretPerVend(t *testing.T) {
 	intervals := []time.Duration{10 * time.Second, time.Minute, 5 * time.Minute, 10 * time.Minute, time.Hour}
 	rows := []string{"| reads per vend without sharing |", "| with the table |"}
@@ -107,13 +107,13 @@ func TestReadsOfSecretPerVend(t *testing.T) {
 		}
 	}
 	t.Log("\n" + strings.Join(rows, "\n"))
-	page, err := os.ReadFile(cachesPage)
+	page, err := os.ReadFile(readsPage)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range rows {
 		if !strings.Contains(string(page), "\n"+row+"\n") {
-			t.Errorf("%s has no row %s", cachesPage, row)
+			t.Errorf("%s has no row %s", readsPage, row)
 		}
 	}
 }
