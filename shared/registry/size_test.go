@@ -53,7 +53,7 @@ func TestSizeIsThatInMemory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := New(Config{Secrets: anyClient(native(tt.document)), Now: keypairtest.Now, Discover: discoverExample})
 			load := func(i int) any {
-				c, err := r.Load(t.Context(), fmt.Sprint("client-", i), Have{})
+				c, _, err := r.Load(t.Context(), fmt.Sprint("client-", i), Have{})
 				if err != nil {
 					t.Fatal(err)
 				}

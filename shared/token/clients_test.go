@@ -128,7 +128,7 @@ func TestClientsAreBoundedInBytes(t *testing.T) {
 		kept        bool
 	}{{3000, "", true}, {300, authorities.String(), false}} {
 		reads := 0
-		reader := secret.ReaderFunc(func(context.Context, string, bool) (secret.Secret, error) {
+		reader := secret.ReaderFunc(func(context.Context, string, secret.Want) (secret.Secret, error) {
 			reads++
 			text, err := json.Marshal(map[string]string{
 				"token_endpoint": "https://as.example.com/token", "client_id": "billing", "client_secret": "s", "ca_certificates": tt.authorities,

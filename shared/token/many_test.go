@@ -58,7 +58,7 @@ func newMany(tb testing.TB, n, servers int) *many {
 	server.StartTLS()
 	tb.Cleanup(server.Close)
 	authority := oauthtest.CertificatePEM(ca.Certificate)
-	reader := secret.ReaderFunc(func(_ context.Context, name string, _ bool) (secret.Secret, error) {
+	reader := secret.ReaderFunc(func(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
 		m.reads.Add(1)
 		var i int
 		_, _ = fmt.Sscanf(name, "client-%d", &i)
