@@ -85,7 +85,7 @@ func New(cfg Config) *Fleet {
 	if f.rand == nil {
 		f.rand = rand.Float64
 	}
-	f.size.bit = int(f.rand() * sizeBits)
+	f.size.choose(f.rand)
 	f.epochs = newEpochs(&epochs{table: retryingTable{f.table, f.rand}, keys: cfg.Keys, count: f.count, warn: f.warn, now: f.now, rand: f.rand})
 	return f
 }
@@ -99,7 +99,7 @@ func (f *Fleet) Open(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
 	if _, err := f.epochs.current(ctx); err == nil {
-		f.session(ctx, openTime)
+		f.session(ctx, false)
 	}
 }
 
@@ -144,10 +144,10 @@ const (
 )
 
 // Session begins a session. It returns nil if the table cannot be used now.
-func (f *Fleet) Session(ctx context.Context) *Session { return f.session(ctx, 0) }
+func (f *Fleet) Session(ctx context.Context) *Session { return f.session(ctx, true) }
 
-// session is Session. patience is how long it may take to count this environment.
-func (f *Fleet) session(ctx context.Context, patience time.Duration) *Session {
+// session is Session. guard means that it also makes sure that the epoch's row is there.
+func (f *Fleet) session(ctx context.Context, guard bool) *Session {
 	if f == nil || f.skipped() {
 		return nil
 	}
@@ -160,7 +160,7 @@ func (f *Fleet) session(ctx context.Context, patience time.Duration) *Session {
 	}
 	s := &Session{f: f, left: f.sessionTime - time.Since(start)}
 	s.seal.Store(key)
-	if s.join(ctx, patience) && patience == 0 {
+	if s.join(ctx) && guard {
 		s.call(ctx, loading, f.epochs.guard)
 	}
 	return s

@@ -410,12 +410,16 @@ func TestGrowingFleetIsReadOften(t *testing.T) {
 		first := env.fleet(nil)
 		first.Open(t.Context())
 		calls := env.table.Calls()
+		started := []*fleet.Fleet{first}
 		for i := range 60 {
 			if i%2 == 0 {
-				env.fleet(nil).Open(t.Context())
+				f := env.fleet(nil)
+				f.Open(t.Context())
+				started = append(started, f)
 			}
 			time.Sleep(5 * time.Second)
 			session(t, first)
+			session(t, started[max(0, len(started)-2)])
 		}
 		if n, _ := first.Size(); n < 26 || n > 34 {
 			t.Errorf("got %d of 31 environments", n)
