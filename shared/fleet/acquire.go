@@ -8,11 +8,13 @@ import (
 
 const (
 	// firstPoll is the first pause between two looks at a row that another environment
-	// works on, doubling to longPoll; each is jittered down to half.
-	firstPoll = 100 * time.Millisecond
-	longPoll  = 500 * time.Millisecond
-	// notePoll is firstPoll for a caller that has [Want].Current.
-	notePoll = 10 * time.Millisecond
+	// works on, doubling to longPoll; each is jittered down to half. With the first read that
+	// is three reads in the first second, which DynamoDB bears from as many environments as
+	// Lambda starts at once, 1000.
+	firstPoll = 250 * time.Millisecond
+	longPoll  = time.Second
+	// notePoll is firstPoll for a caller that has [Want].Current, whose work is one short call.
+	notePoll = 25 * time.Millisecond
 	// confirmTime is what a lease must have left for Confirm to do without a call.
 	confirmTime = 5 * time.Second
 	// tableErrors is how often the table may fail while an environment waits for
@@ -97,7 +99,12 @@ func (s *Session) Acquire(ctx context.Context, kind Kind, id string, want Want) 
 	a := acquirer{s: s, kind: kind, id: id, name: s.name(kind, id), want: want, poll: firstPoll, begun: s.f.now()}
 	begin := a.take
 	if want.Current != nil {
-		begin, a.poll = a.read, notePoll
+		a.poll = notePoll
+	}
+	if kind == TokenRow || want.Current != nil {
+		// Of many environments one gets the lease. A write that fails costs five times as much as
+		// a read, and an item bears a third as many.
+		begin = a.read
 	}
 	lease, row := begin(ctx)
 	for {

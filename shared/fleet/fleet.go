@@ -20,7 +20,7 @@ const (
 	// sessionTime is what the calls of one load may take in all while the table does
 	// answer, before the result and without the wait for another environment's work. It is long beside
 	// callTime: what the table knows can keep a client from being locked.
-	sessionTime = 500 * time.Millisecond
+	sessionTime = 5 * callTime
 	// changeCalls is how much longer the calls of Change may take than others. Without them an
 	// environment has only its share of a server's budget.
 	changeCalls = 4
