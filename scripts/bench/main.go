@@ -75,12 +75,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		"crowd":    crowd,
 		"faults":   faults,
 		"fleet":    fleet,
+		"growth":   growth,
 		"soak":     soak,
 		"speed":    speed,
 		"troubles": troubles,
 	}
 	if len(args) == 0 || subcommands[args[0]] == nil {
-		return errors.New("usage: bench speed | cost | fleet | troubles | faults | soak | crowd [flags]; -h shows the flags")
+		return errors.New("usage: bench speed | cost | fleet | troubles | faults | soak | crowd | growth [flags]; -h shows the flags")
 	}
 	return subcommands[args[0]](ctx, slices.Clone(args[1:]), out)
 }

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"tokenvendor/scripts/bench/simulation"
+)
+
+// growthPart measures the cost against one thing that grows.
+type growthPart struct {
+	name, title string
+	run         func(context.Context, growthRun, *growthReport) error
+}
+
+func growthParts() []growthPart {
+	return []growthPart{
+		{"rules", "rules of the policy, the last of which allows", growRules},
+		{"clients", "clients in one environment, the compiled function over the Runtime API", growClients},
+		{"tokens", "tokens in one environment, the same", growTokens},
+		{"processes", "processes of the compiled function with one table", growProcesses},
+		{"environments", "environments, the real code on a virtual clock", growEnvironments},
+	}
+}
+
+// growthRun is what all parts need.
+type growthRun struct {
+	dir   string
+	small bool
+}
+
+// sizes returns the sizes of a part; the small ones are those of a quick run.
+func (g growthRun) sizes(small []int, more ...int) []int {
+	if g.small {
+		return small
+	}
+	return append(small, more...)
+}
+
+// growth prints the cost against the number of clients, tokens, rules, processes and environments,
+// as ratios between sizes.
+func growth(ctx context.Context, args []string, out io.Writer) (err error) {
+	flags := flag.NewFlagSet("growth", flag.ContinueOnError)
+	only := flags.String("only", "", "the names of some parts, with commas between them: rules, clients, tokens, processes, environments; empty: all")
+	strict := flags.Bool("strict", false, "fail if a cost grows, or a limit is exceeded")
+	small := flags.Bool("small", false, "the small sizes only")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "token-vendor-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	known := 0
+	r := &growthReport{table: tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight), out: out}
+	for _, part := range growthParts() {
+		if *only != "" && !slices.Contains(strings.Split(*only, ","), part.name) {
+			continue
+		}
+		known++
+		fmt.Fprintf(out, "\n%s: %s\n", part.name, part.title)
+		if err := part.run(ctx, growthRun{dir: dir, small: *small}, r); err != nil {
+			return fmt.Errorf("growth: %s: %w", part.name, err)
+		}
+		r.finish()
+	}
+	switch {
+	case known == 0 || *only != "" && known != len(strings.Split(*only, ",")):
+		return fmt.Errorf("growth: -only: got %q, want names of parts", *only)
+	case *strict && len(r.problems) > 0:
+		return errors.New("growth:\n  " + strings.Join(r.problems, "\n  "))
+	}
+	return nil
+}
+
+// growthReport prints a table, and keeps what is wrong.
+type growthReport struct {
+	table    *tabwriter.Writer
+	out      io.Writer
+	shown    int // problems that are printed
+	problems []string
+}
+
+// row prints a row of a table. A number is a float64.
+func (r *growthReport) row(cells ...any) {
+	for _, cell := range cells {
+		format := "%v\t"
+		if _, ok := cell.(float64); ok {
+			format = "%.2f\t"
+		}
+		fmt.Fprintf(r.table, format, cell)
+	}
+	fmt.Fprintln(r.table)
+}
+
+// require notes a problem if ok is false.
+func (r *growthReport) require(ok bool, format string, args ...any) {
+	if !ok {
+		r.problems = append(r.problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// finish ends a table and says whether the part is as it must be.
+func (r *growthReport) finish() {
+	_ = r.table.Flush()
+	if r.shown == len(r.problems) {
+		fmt.Fprintln(r.out, "as it must be")
+	}
+	for ; r.shown < len(r.problems); r.shown++ {
+		fmt.Fprintln(r.out, "NOT OK: "+r.problems[r.shown])
+	}
+}
+
+// growEnvironments runs the simulation, which is a test because the virtual clock is that of
+// testing/synctest.
+func growEnvironments(ctx context.Context, g growthRun, r *growthReport) error {
+	binary, file := filepath.Join(g.dir, "simulation.test"), filepath.Join(g.dir, "results.json")
+	if output, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "tokenvendor/scripts/bench/simulation").CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, output)
+	}
+	r.row("", "at the start, per environment", "", "", "", "then, per environment and hour", "", "", "", "", "exchanges per token", "busiest minute", "item's peak a second", "", "largest", "calls", "vends", "memory")
+	r.row("environments", "table", "reads/writes", "secrets", "KMS", "vends", "table", "reads/writes", "secrets", "KMS", "and lifetime", "of the server", "reads", "writes", "item", "throttled", "failed", "MB")
+	var all []simulation.Result
+	for _, n := range g.sizes([]int{10, 100}, 1000, 10_000) {
+		cmd := exec.CommandContext(ctx, binary, "-test.run=^TestGrowth$", "-test.timeout=1h", fmt.Sprint("-environments=", n), "-results="+file)
+		if output, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w\n%s", err, output)
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var one []simulation.Result
+		if err := json.Unmarshal(text, &one); err != nil {
+			return err
+		}
+		all = append(all, one...)
+		environmentsRow(r, &one[0])
+	}
+	for _, problem := range simulation.Problems(all) {
+		r.require(false, "%s", problem)
+	}
+	return nil
+}
+
+func environmentsRow(r *growthReport, s *simulation.Result) {
+	units := func(c simulation.Calls, per func(int) float64) string {
+		return fmt.Sprintf("%.2f/%.2f", per(int(c.Reads)), per(int(c.Writes)))
+	}
+	failed := 0
+	for _, n := range s.Failed {
+		failed += n
+	}
+	peak := s.Peak()
+	r.row(s.Environments, s.PerStart(s.Start.TableCalls), units(s.Start, s.PerStart), s.PerStart(s.Start.Secrets), s.PerStart(s.Start.Keys),
+		s.PerHour(s.Steady.Vends), s.PerHour(s.Steady.TableCalls), units(s.Steady, s.PerHour), s.PerHour(s.Steady.Secrets), s.PerHour(s.Steady.Keys),
+		s.Exchanges(), s.BusiestMinute, int(peak.Reads), int(peak.Writes), s.Largest, s.Throttled, failed, s.Memory>>20)
+}
