@@ -139,6 +139,7 @@ type purpose int
 
 const (
 	loading   purpose = iota // a load, within the session's time
+	counting                 // of the environments: it is not made again while the table throttles
 	changing                 // of a row without a lease
 	finishing                // it leaves a result, and is made even after a call without an answer
 )
@@ -204,7 +205,11 @@ func (s *Session) call(ctx context.Context, p purpose, do func(context.Context) 
 		return false, false
 	}
 	var took time.Duration
-	err := retryThrottled(ctx, s.f.rand, func() error {
+	tries := throttledTries
+	if p == counting {
+		tries = 1
+	}
+	err := retryThrottled(ctx, s.f.rand, tries, func() error {
 		start := time.Now()
 		calling, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
@@ -223,8 +228,11 @@ func (s *Session) call(ctx context.Context, p purpose, do func(context.Context) 
 	if s.left -= took; err == nil {
 		return true, true
 	}
-	if !throttled {
+	switch {
+	case !throttled:
 		s.left, s.failed = 0, true
+	case p == counting:
+		return false, true
 	}
 	s.f.count(CountFailed)
 	s.f.warn(err)

@@ -85,7 +85,7 @@ func (s *Session) join(ctx context.Context) bool {
 		return false
 	}
 	var c census
-	change := changer{s: s, kind: sizeRow, name: s.name(sizeRow, sizeID), purpose: loading}
+	change := changer{s: s, kind: sizeRow, name: s.name(sizeRow, sizeID), purpose: counting}
 	change.change = func(note []byte) []byte {
 		c = readCensus(note)
 		if !c.count(s.f.now().UnixMilli()/sizeWindow.Milliseconds(), s.f.size.register, s.f.size.rank) || !counted {

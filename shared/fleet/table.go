@@ -83,12 +83,13 @@ const (
 	throttledTries = 7
 )
 
-// retryThrottled calls do again while the table throttles. It returns the last error.
-func retryThrottled(ctx context.Context, rand func() float64, do func() error) error {
+// retryThrottled calls do again while the table throttles, so many times in all. It returns the
+// last error.
+func retryThrottled(ctx context.Context, rand func() float64, tries int, do func() error) error {
 	backoff := firstThrottled
 	for try := 1; ; try++ {
 		err := do()
-		if !errors.Is(err, ErrThrottled) || try == throttledTries {
+		if !errors.Is(err, ErrThrottled) || try == tries {
 			return err
 		}
 		if pause(ctx, halfJitter(backoff, rand)) != nil {
@@ -122,7 +123,7 @@ type retryingTable struct {
 }
 
 func (t retryingTable) Get(ctx context.Context, name string) (item *Item, err error) {
-	err = retryThrottled(ctx, t.rand, func() error {
+	err = retryThrottled(ctx, t.rand, throttledTries, func() error {
 		item, err = t.table.Get(ctx, name)
 		return err
 	})
@@ -130,7 +131,7 @@ func (t retryingTable) Get(ctx context.Context, name string) (item *Item, err er
 }
 
 func (t retryingTable) Update(ctx context.Context, item Item, condition Condition) (old *Item, ok bool, err error) {
-	err = retryThrottled(ctx, t.rand, func() error {
+	err = retryThrottled(ctx, t.rand, throttledTries, func() error {
 		old, ok, err = t.table.Update(ctx, item, condition)
 		return err
 	})
