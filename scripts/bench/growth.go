@@ -158,12 +158,8 @@ func environmentsRow(r *growthReport, s *simulation.Result) {
 	units := func(c simulation.Calls, per func(int) float64) string {
 		return fmt.Sprintf("%.2f/%.2f", per(int(c.Reads)), per(int(c.Writes)))
 	}
-	failed := 0
-	for _, n := range s.Failed {
-		failed += n
-	}
 	peak := s.Peak()
 	r.row(s.Environments, s.PerStart(s.Start.TableCalls), units(s.Start, s.PerStart), s.PerStart(s.Start.Secrets), s.PerStart(s.Start.Keys),
 		s.PerHour(s.Steady.Vends), s.PerHour(s.Steady.TableCalls), units(s.Steady, s.PerHour), s.PerHour(s.Steady.Secrets), s.PerHour(s.Steady.Keys),
-		s.Exchanges(), s.BusiestMinute, int(peak.Reads), int(peak.Writes), s.Largest, s.Throttled, failed, s.Memory>>20)
+		s.Exchanges(), s.BusiestMinute, int(peak.Reads), int(peak.Writes), s.Largest, s.Throttled, s.FailedVends(), s.Memory>>20)
 }

@@ -88,6 +88,9 @@ type Result struct {
 	// the reads of secrets and of the calls of KMS in one second.
 	BusiestMinute               int
 	BusiestSecrets, BusiestKeys int
+	// Rush is what happened when, after all of that, every environment asked for one more
+	// client's token within a second. No table bears that without throttling.
+	Rush Rush
 	// Counted are the metrics of the vendors.
 	Counted map[string]int
 	// Slowest is the longest time of a vend.
@@ -96,10 +99,19 @@ type Result struct {
 	Memory uint64
 }
 
+// Rush is the result of calls that all environments make at once.
+type Rush struct {
+	Exchanges, Failed, Throttled int
+	Slowest                      time.Duration
+}
+
 // Exchanges returns the exchanges per token and lifetime.
 func (r *Result) Exchanges() float64 {
 	return float64(r.Start.Exchanges+r.Steady.Exchanges) / float64(max(1, r.Lifetimes))
 }
+
+// FailedVends returns how many vends brought no token.
+func (r *Result) FailedVends() int { return total(r.Failed) }
 
 // PerStart returns calls at the start per environment, and PerHour the later ones per
 // environment and hour.
@@ -144,6 +156,7 @@ func Problems(results []Result) (problems []string) {
 			"%d calls of the table were throttled; an item was asked for %.0f read and %.0f write units in a second", r.Throttled, peak.Reads, peak.Writes)
 		require(r.Largest <= fleettest.MaxItem, r, "an item has %d bytes", r.Largest)
 		require(r.BusiestMinute <= serverMinute, r, "%d exchanges in a minute", r.BusiestMinute)
+		require(r.Rush.Exchanges == 1 && r.Rush.Failed == 0, r, "%d exchanges for one token that all want at once, and %d failed vends", r.Rush.Exchanges, r.Rush.Failed)
 		if i == 0 {
 			continue
 		}
@@ -165,6 +178,7 @@ type run struct {
 	keys    rate
 	begin   time.Time
 	vends   atomic.Int64
+	vendors []*token.Vendor // each is written once, before all are read
 
 	mu      sync.Mutex
 	failed  map[string]int // guarded by mu
@@ -173,7 +187,7 @@ type run struct {
 
 // Run simulates a fleet. t must be the test of a testing/synctest bubble.
 func Run(t *testing.T, cfg Config) Result {
-	r := &run{cfg: cfg, fleet: tokentest.NewFleet(t, 0), failed: make(map[string]int)}
+	r := &run{cfg: cfg, fleet: tokentest.NewFleet(t, 0), vendors: make([]*token.Vendor, cfg.Environments), failed: make(map[string]int)}
 	length := time.Duration(cfg.Lives) * cfg.Life
 	// NewFleet begins an hour after midnight.
 	r.fleet.Pass(23*time.Hour - length/2)
@@ -196,7 +210,9 @@ func Run(t *testing.T, cfg Config) Result {
 	time.Sleep(length/2 - started)
 	r.rotate()
 	all.Wait()
-	return r.result(start, length-started)
+	result := r.result(start, length-started)
+	result.Rush = r.rush()
+	return result
 }
 
 // environment is the life of one execution environment.
@@ -207,6 +223,7 @@ func (r *run) environment(i int, length time.Duration) {
 		cfg.Clients = r.secrets.registry()
 		cfg.NoteUse = true
 	})
+	r.vendors[i] = v
 	for _, c := range clients {
 		r.vend(v, c)
 	}
@@ -231,6 +248,30 @@ func (r *run) vend(v *token.Vendor, client int) {
 	if r.slowest = max(r.slowest, took); err != nil {
 		r.failed[err.Error()]++
 	}
+}
+
+// rush lets every environment ask within a second for a token that none has.
+func (r *run) rush() Rush {
+	last := r.cfg.Clients
+	r.addClient(last)
+	exchanges, throttled := r.server.exchanges(), r.fleet.Table.Throttled()
+	r.failed, r.slowest = make(map[string]int), 0
+	var all sync.WaitGroup
+	for _, v := range r.vendors {
+		all.Go(func() {
+			time.Sleep(rand.N(time.Second))
+			r.vend(v, last)
+		})
+	}
+	all.Wait()
+	return Rush{r.server.exchanges() - exchanges, total(r.failed), r.fleet.Table.Throttled() - throttled, r.slowest}
+}
+
+func total(failed map[string]int) (n int) {
+	for _, times := range failed {
+		n += times
+	}
+	return n
 }
 
 func (r *run) calls() Calls {
