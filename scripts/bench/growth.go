@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"tokenvendor/scripts/bench/simulation"
 )
@@ -111,6 +112,12 @@ func (r *growthReport) require(ok bool, format string, args ...any) {
 	}
 }
 
+// section ends a table that another one follows.
+func (r *growthReport) section() {
+	_ = r.table.Flush()
+	fmt.Fprintln(r.out)
+}
+
 // finish ends a table and says whether the part is as it must be.
 func (r *growthReport) finish() {
 	_ = r.table.Flush()
@@ -129,11 +136,10 @@ func growEnvironments(ctx context.Context, g growthRun, r *growthReport) error {
 	if output, err := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, "tokenvendor/scripts/bench/simulation").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, output)
 	}
-	r.row("", "at the start, per environment", "", "", "", "then, per environment and hour", "", "", "", "", "exchanges per token", "busiest minute", "item's peak a second", "", "largest", "calls", "vends", "memory")
-	r.row("environments", "table", "reads/writes", "secrets", "KMS", "vends", "table", "reads/writes", "secrets", "KMS", "and lifetime", "of the server", "reads", "writes", "item", "throttled", "failed", "MB")
 	var all []simulation.Result
 	for _, n := range g.sizes([]int{10, 100}, 1000, 10_000) {
 		cmd := exec.CommandContext(ctx, binary, "-test.run=^TestGrowth$", "-test.timeout=1h", fmt.Sprint("-environments=", n), "-results="+file)
+		cmd.Env = append(os.Environ(), "GOGC=200") // it has memory enough
 		if output, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w\n%s", err, output)
 		}
@@ -146,20 +152,51 @@ func growEnvironments(ctx context.Context, g growthRun, r *growthReport) error {
 			return err
 		}
 		all = append(all, one...)
-		environmentsRow(r, &one[0])
 	}
+	costRows(r, all)
+	limitRows(r, all)
+	rushRows(r, all)
 	for _, problem := range simulation.Problems(all) {
 		r.require(false, "%s", problem)
 	}
 	return nil
 }
 
-func environmentsRow(r *growthReport, s *simulation.Result) {
-	units := func(c simulation.Calls, per func(int) float64) string {
-		return fmt.Sprintf("%.2f/%.2f", per(int(c.Reads)), per(int(c.Writes)))
+// costRows prints the calls of one environment, and their growth from one size to the next.
+func costRows(r *growthReport, all []simulation.Result) {
+	r.row("", "at the start", "", "", "in an hour", "", "", "", "", "")
+	r.row("environments", "table calls", "secrets", "KMS", "vends", "table calls", "read units", "write units", "secrets", "KMS")
+	for i := range all {
+		s := &all[i]
+		r.row(s.Environments, s.PerStart(s.Start.TableCalls), s.PerStart(s.Start.Secrets), s.PerStart(s.Start.Keys), s.PerHour(s.Steady.Vends),
+			s.PerHour(s.Steady.TableCalls), s.PerHour(int(s.Steady.Reads)), s.PerHour(int(s.Steady.Writes)), s.PerHour(s.Steady.Secrets), s.PerHour(s.Steady.Keys))
 	}
-	peak := s.Peak()
-	r.row(s.Environments, s.PerStart(s.Start.TableCalls), units(s.Start, s.PerStart), s.PerStart(s.Start.Secrets), s.PerStart(s.Start.Keys),
-		s.PerHour(s.Steady.Vends), s.PerHour(s.Steady.TableCalls), units(s.Steady, s.PerHour), s.PerHour(s.Steady.Secrets), s.PerHour(s.Steady.Keys),
-		s.Exchanges(), s.BusiestMinute, int(peak.Reads), int(peak.Writes), s.Largest, s.Throttled, s.FailedVends(), s.Memory>>20)
+	for i := range all[1:] {
+		before, now := all[i].Costs(), all[i+1].Costs()
+		growth := func(name string) float64 { return now[name] / before[name] }
+		r.row(fmt.Sprintf("%d / %d", all[i+1].Environments, all[i].Environments), growth(simulation.TableAtStart), growth(simulation.SecretsAtStart), growth(simulation.KeysAtStart),
+			"", growth(simulation.TablePerHour), "", "", growth(simulation.SecretsPerHour), growth(simulation.KeysPerHour))
+	}
+	r.section()
+}
+
+// limitRows prints what the fleet asked of the servers at most.
+func limitRows(r *growthReport, all []simulation.Result) {
+	r.row("", "exchanges per token", "exchanges in", "units of one item in a second", "", "largest", "throttled", "in a second", "", "failed", "memory")
+	r.row("environments", "and lifetime", "a minute", "read", "write", "item", "calls", "secrets", "KMS", "vends", "MB")
+	for i := range all {
+		s := &all[i]
+		peak := s.Peak()
+		r.row(s.Environments, s.Exchanges(), s.BusiestMinute, int(peak.Reads), int(peak.Writes), s.Largest, s.Throttled, s.BusiestSecrets, s.BusiestKeys, s.FailedVends(), s.Memory>>20)
+	}
+	r.section()
+}
+
+// rushRows prints what happened when all environments asked for one token at once.
+func rushRows(r *growthReport, all []simulation.Result) {
+	r.row("all at once", "exchanges", "failed vends", "throttled calls", "slowest vend")
+	for i := range all {
+		s := &all[i]
+		r.row(s.Environments, s.Rush.Exchanges, s.Rush.Failed, s.Rush.Throttled, s.Rush.Slowest.Round(time.Millisecond))
+	}
 }

@@ -16,8 +16,10 @@ const (
 	functionMemory = 256 << 20
 	// clientTokens is how many tokens of one client an environment keeps.
 	clientTokens = 64
-	// permits is how many exchanges an environment makes with a server in a second.
-	permits = 10
+	// An environment makes one exchange with a server each exchangeInterval, and one for
+	// parameters that are new to a client each askInterval.
+	exchangeInterval = time.Second / 10
+	askInterval      = 7500 * time.Millisecond
 	// tokenLife is that of tokens that are not replaced during a run.
 	tokenLife               = 12 * time.Hour
 	hitRounds, hitsPerRound = 20, 200
@@ -107,13 +109,13 @@ func growStocks(ctx context.Context, g growthRun, r *growthReport, stocks []*sto
 	return nil
 }
 
-// fill gets each token once. The clock moves on so that the environment's limits of exchanges
-// withhold none.
+// fill gets each token once. The clock moves on so that the environment's limits withhold none:
+// those of exchanges with a server and of new parameters of a client.
 func (s *stock) fill(ctx context.Context, e *crowdEnv) (err error) {
 	if s.p, err = spawn(ctx, e.cfg.binary, e.vars, io.Discard); err != nil {
 		return err
 	}
-	perClient := max(1, 8*permits/s.clients) // calls of one second: a client gets a permit for new parameters each 7.5 s
+	interval, owed := max(exchangeInterval, askInterval/time.Duration(s.clients)), time.Duration(0)
 	for token := range s.tokens {
 		for client := range s.clients {
 			event := e.request("caller", ruleClient(client), fmt.Sprint("grant_type=client_credentials&scope=s", token))
@@ -121,12 +123,12 @@ func (s *stock) fill(ctx context.Context, e *crowdEnv) (err error) {
 			if _, err := s.p.call(event); err != nil {
 				return fmt.Errorf("%w: %.300s", err, s.p.answer.Bytes())
 			}
-			n := len(s.events)
-			if s.clients >= permits && n%permits == 0 || s.clients < permits {
-				if err := e.clock.Advance(map[bool]time.Duration{true: time.Second, false: time.Duration(perClient) * time.Second}[s.clients >= permits]); err != nil {
-					return err
-				}
+			// The clock is in whole seconds.
+			owed += interval
+			if err := e.clock.Advance(owed); err != nil {
+				return err
 			}
+			owed %= time.Second
 		}
 	}
 	return ctx.Err()
