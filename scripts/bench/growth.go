@@ -112,6 +112,15 @@ func (r *growthReport) require(ok bool, format string, args ...any) {
 	}
 }
 
+// timesOf returns the median of the rounds' ratios.
+func timesOf(took, first []time.Duration) float64 {
+	ratios := make([]float64, len(took))
+	for i := range took {
+		ratios[i] = float64(took[i]) / float64(first[i])
+	}
+	return median(ratios)
+}
+
 // section ends a table that another one follows.
 func (r *growthReport) section() {
 	_ = r.table.Flush()

@@ -154,7 +154,7 @@ func reportStocks(r *growthReport, stocks []*stock) {
 	r.row("clients", "tokens", "hit, p50", "ratio to the first", "reads of secrets per hit", "memory MB")
 	for _, s := range stocks {
 		bytes := memory(s.p.cmd.Process.Pid, "VmHWM")
-		reads, times := float64(s.reads)/float64(s.hits), ratio(s.took, stocks[0].took)
+		reads, times := float64(s.reads)/float64(s.hits), timesOf(s.took, stocks[0].took)
 		r.row(s.clients, len(s.events), median(s.took).Round(time.Microsecond), times, reads, bytes>>20)
 		r.require(reads == 0, "%d clients with %d tokens: %.2f reads of secrets per hit", s.clients, len(s.events), reads)
 		r.require(times <= hitGrowth, "%d clients with %d tokens: a hit takes %.2f of the time with the fewest, want at most %.1f", s.clients, len(s.events), times, hitGrowth)
