@@ -12,8 +12,6 @@ import (
 	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth/oauthtest"
-	"tokenvendor/shared/registry"
-	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 	"tokenvendor/shared/tokensource"
 )
@@ -29,17 +27,32 @@ const (
 	refreshShare = 0.74
 )
 
-// latency returns a fault that takes base and an exponentially distributed jitter, and one call
-// in a thousand ten times as long.
-func latency(base, jitter time.Duration) fleettest.Fault {
-	return func(context.Context) error {
-		d := base + time.Duration(rand.ExpFloat64()*float64(jitter))
-		if rand.IntN(1000) == 0 {
-			d *= 10
-		}
-		time.Sleep(d)
-		return nil
+// late takes the time of a call: base and an exponentially distributed jitter, and one time in a
+// thousand ten times as long.
+func late(base, jitter time.Duration) {
+	d := base + time.Duration(rand.ExpFloat64()*float64(jitter))
+	if rand.IntN(1000) == 0 {
+		d *= 10
 	}
+	time.Sleep(d)
+}
+
+// connect gives the table, KMS and Secrets Manager their latencies, and the table its limits.
+func (r *run) connect() {
+	r.fleet.Table.Limit()
+	r.fleet.Table.Misbehave(func(context.Context) error {
+		late(3*time.Millisecond, 2*time.Millisecond)
+		return nil
+	})
+	r.fleet.Keys.Misbehave(func(context.Context) error {
+		r.keys.count()
+		late(6*time.Millisecond, 4*time.Millisecond)
+		return nil
+	})
+	r.fleet.OnRead(func() {
+		r.secrets.count()
+		late(8*time.Millisecond, 4*time.Millisecond)
+	})
 }
 
 // rate counts calls by the second. The zero value is ready.
@@ -47,7 +60,6 @@ type rate struct {
 	mu        sync.Mutex
 	second    int64 // guarded by mu, as what follows
 	now, most int
-	all       int
 }
 
 func (r *rate) count() {
@@ -57,16 +69,7 @@ func (r *rate) count() {
 		r.second, r.now = second, 0
 	}
 	r.now++
-	r.all++
 	r.most = max(r.most, r.now)
-}
-
-// counted returns f with its calls counted.
-func (r *rate) counted(f fleettest.Fault) fleettest.Fault {
-	return func(ctx context.Context) error {
-		r.count()
-		return f(ctx)
-	}
 }
 
 func (r *rate) busiest() int {
@@ -74,35 +77,6 @@ func (r *rate) busiest() int {
 	defer r.mu.Unlock()
 	return r.most
 }
-
-func (r *rate) total() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.all
-}
-
-// readers are the registry's readers of secrets with their calls counted.
-type readers struct {
-	rate
-	cfg registry.Config
-}
-
-func newReaders(cfg registry.Config) *readers {
-	r := &readers{cfg: cfg}
-	r.cfg.Secrets, r.cfg.Previous = r.counted(cfg.Secrets), r.counted(cfg.Previous)
-	return r
-}
-
-func (r *readers) counted(reader secret.Reader) secret.Reader {
-	wait := latency(8*time.Millisecond, 4*time.Millisecond)
-	return secret.ReaderFunc(func(ctx context.Context, name string, once bool) (secret.Secret, error) {
-		r.count()
-		_ = wait(ctx)
-		return reader.ReadSecret(ctx, name, once)
-	})
-}
-
-func (r *readers) registry() *registry.Registry { return registry.New(r.cfg) }
 
 // server is the authorization server. It answers with 429 above serverMinute, and records the
 // exchanges.
@@ -126,7 +100,7 @@ func newServer(s *oauthtest.Server, life time.Duration) *server {
 func (s *server) serve(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
 	_ = r.ParseForm() // a body that is no form has no parameters
 	allowed := s.note(r.Form.Get("client_id"))
-	time.Sleep(150*time.Millisecond + time.Duration(rand.ExpFloat64()*float64(100*time.Millisecond)))
+	late(150*time.Millisecond, 100*time.Millisecond)
 	if !allowed {
 		oauthtest.HTML429("60")(w, r, next, done)
 		return

@@ -52,7 +52,7 @@ type run struct {
 	cfg     Config
 	fleet   *tokentest.Fleet
 	server  *server
-	secrets *readers
+	secrets rate
 	keys    rate
 	begin   time.Time
 	vends   atomic.Int64
@@ -74,10 +74,7 @@ func Run(t *testing.T, cfg Config) Result {
 	for i := range cfg.Clients {
 		r.addClient(i)
 	}
-	r.secrets = newReaders(r.fleet.Registry())
-	r.fleet.Table.Limit()
-	r.fleet.Table.Misbehave(latency(3*time.Millisecond, 2*time.Millisecond))
-	r.fleet.Keys.Misbehave(r.keys.counted(latency(6*time.Millisecond, 4*time.Millisecond)))
+	r.connect()
 	var all sync.WaitGroup
 	for i := range cfg.Environments {
 		all.Go(func() { r.environment(i, length) })
@@ -97,10 +94,7 @@ func Run(t *testing.T, cfg Config) Result {
 func (r *run) environment(i int, length time.Duration) {
 	time.Sleep(time.Duration(i/burst)*burstInterval + rand.N(startJitter))
 	clients := [...]int{0, 1 + i%(r.cfg.Clients-1)}
-	v := r.fleet.Environment(func(cfg *token.Config) {
-		cfg.Clients = r.secrets.registry()
-		cfg.NoteUse = true
-	})
+	v := r.fleet.Environment(func(cfg *token.Config) { cfg.NoteUse = true })
 	r.vendors[i] = v
 	for _, c := range clients {
 		r.vend(v, c)
@@ -148,7 +142,7 @@ func (r *run) rush() Rush {
 func (r *run) calls() Calls {
 	used := r.fleet.Table.Usage()
 	return Calls{
-		Vends: int(r.vends.Load()), Exchanges: r.server.exchanges(), Secrets: r.secrets.total(), Keys: r.fleet.Keys.Calls(),
+		Vends: int(r.vends.Load()), Exchanges: r.server.exchanges(), Secrets: r.fleet.Reads(), Keys: r.fleet.Keys.Calls(),
 		TableCalls: r.fleet.Table.Calls(), Reads: used.Reads, Writes: used.Writes,
 	}
 }

@@ -40,6 +40,7 @@ type Env struct {
 	created time.Time                // of new versions; zero: that is not known; guarded by mu
 	older   map[string]secret.Secret // the versions before; guarded by mu
 	readErr error                    // guarded by mu
+	onRead  func()                   // guarded by mu
 	reads   []time.Time              // guarded by mu
 	counts  map[string]int           // guarded by mu
 
@@ -137,8 +138,25 @@ func (e *Env) ReadTimes() []time.Time {
 	return slices.Clone(e.reads)
 }
 
+// OnRead calls f before each read of a secret, which may take its time; nil: it does nothing.
+func (e *Env) OnRead(f func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.onRead = f
+}
+
+func (e *Env) beforeRead() {
+	e.mu.Lock()
+	f := e.onRead
+	e.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
 // ReadSecret implements [secret.Reader].
 func (e *Env) ReadSecret(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
+	e.beforeRead()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.reads = append(e.reads, time.Now().Add(e.offset))
@@ -161,6 +179,7 @@ func (e *Env) DateVersions() {
 }
 
 func (e *Env) readPrevious(_ context.Context, name string, _ secret.Want) (secret.Secret, error) {
+	e.beforeRead()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.reads = append(e.reads, time.Now().Add(e.offset))
