@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -29,6 +31,7 @@ const (
 type stock struct {
 	clients, tokens int // tokens of one client
 	p               *process
+	output          tail
 	events          [][]byte
 	next            int // event
 	took            []time.Duration
@@ -112,7 +115,7 @@ func growStocks(ctx context.Context, g growthRun, r *growthReport, stocks []*sto
 // fill gets each token once. The clock moves on so that the environment's limits withhold none:
 // those of exchanges with a server and of new parameters of a client.
 func (s *stock) fill(ctx context.Context, e *crowdEnv) (err error) {
-	if s.p, err = spawn(ctx, e.cfg.binary, e.vars, io.Discard); err != nil {
+	if s.p, err = spawn(ctx, e.cfg.binary, e.vars, &s.output); err != nil {
 		return err
 	}
 	interval, owed := max(exchangeInterval, askInterval/time.Duration(s.clients)), time.Duration(0)
@@ -121,7 +124,7 @@ func (s *stock) fill(ctx context.Context, e *crowdEnv) (err error) {
 			event := e.request("caller", ruleClient(client), fmt.Sprint("grant_type=client_credentials&scope=s", token))
 			s.events = append(s.events, event)
 			if _, err := s.p.call(event); err != nil {
-				return fmt.Errorf("%w: %.300s", err, s.p.answer.Bytes())
+				return s.failed(err)
 			}
 			// The clock is in whole seconds.
 			owed += interval
@@ -140,7 +143,7 @@ func (s *stock) hit(e *crowdEnv, n int) error {
 	for i := range took {
 		var err error
 		if took[i], err = s.p.call(s.events[s.next]); err != nil {
-			return fmt.Errorf("%w: %.300s", err, s.p.answer.Bytes())
+			return s.failed(err)
 		}
 		s.next = (s.next + 1) % len(s.events)
 	}
@@ -148,6 +151,31 @@ func (s *stock) hit(e *crowdEnv, n int) error {
 		s.took[len(s.took)-1] = median(took)
 	}
 	return nil
+}
+
+// failed returns the error of a call with the answer and what the process has logged last.
+func (s *stock) failed(err error) error {
+	return fmt.Errorf("%w: %.300s\n%s", err, s.p.answer.Bytes(), s.output.text())
+}
+
+// tail keeps the end of what is written. It is safe for concurrent use.
+type tail struct {
+	mu  sync.Mutex
+	end []byte // guarded by mu
+}
+
+func (t *tail) Write(text []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end = append(t.end, text...)
+	t.end = slices.Delete(t.end, 0, max(0, len(t.end)-4<<10))
+	return len(text), nil
+}
+
+func (t *tail) text() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.end)
 }
 
 func reportStocks(r *growthReport, stocks []*stock) {
