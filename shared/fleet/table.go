@@ -77,11 +77,11 @@ type Keys interface {
 const (
 	// firstThrottled is the first pause after a throttled call, doubling to longThrottled;
 	// each is jittered down to half. DynamoDB gives an item 3000 reads a second, so that
-	// throttledTries of them, 3 s and a half, outlast the calls of 10 000 environments that ask at
+	// throttledTries of them, 5 s, outlast the calls of 10 000 environments that ask at
 	// once.
 	firstThrottled = 50 * time.Millisecond
 	longThrottled  = 800 * time.Millisecond
-	throttledTries = 10
+	throttledTries = 12
 )
 
 // retryThrottled calls do again while the table throttles, so many times in all. It returns the

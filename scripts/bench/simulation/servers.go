@@ -28,11 +28,11 @@ const (
 )
 
 // late takes the time of a call: base and an exponentially distributed jitter, and one time in a
-// thousand ten times as long.
+// thousand five times as long.
 func late(base, jitter time.Duration) {
 	d := base + time.Duration(rand.ExpFloat64()*float64(jitter))
 	if rand.IntN(1000) == 0 {
-		d *= 10
+		d *= 5
 	}
 	time.Sleep(d)
 }
