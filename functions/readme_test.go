@@ -52,6 +52,7 @@ var sizes = map[string]int{
 	"shared/policy/README.md":          3 * kilobyte,
 	"shared/registry/README.md":        12 * kilobyte,
 	"scripts/README.md":                8 * kilobyte,
+	"scripts/bench/README.md":          4 * kilobyte,
 	"scripts/vendctl/README.md":        8 * kilobyte,
 	"scripts/vendctl/deploy/README.md": 4 * kilobyte,
 	"scripts/examples/README.md":       3 * kilobyte,
