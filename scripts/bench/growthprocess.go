@@ -22,6 +22,8 @@ const (
 	// parameters that are new to a client each askInterval.
 	exchangeInterval = time.Second / 10
 	askInterval      = 7500 * time.Millisecond
+	// documentLife is how long a document is not read again, at most.
+	documentLife = 5 * time.Minute
 	// tokenLife is that of tokens that are not replaced during a run.
 	tokenLife               = 12 * time.Hour
 	hitRounds, hitsPerRound = 20, 200
@@ -91,8 +93,10 @@ func growStocks(ctx context.Context, g growthRun, r *growthReport, stocks []*sto
 			return fmt.Errorf("%d clients with %d tokens each: %w", s.clients, s.tokens, err)
 		}
 	}
-	// The clock stands still from now on, so that nothing becomes due after a first round, which
-	// reads the documents that are due.
+	// All documents are due, and the first round reads them. The clock is not set ahead after it.
+	if err := e.clock.Advance(documentLife); err != nil {
+		return err
+	}
 	for _, s := range stocks {
 		if err := s.hit(e, len(s.events)); err != nil {
 			return err
