@@ -93,6 +93,15 @@ func growStocks(ctx context.Context, g growthRun, r *growthReport, stocks []*sto
 			return fmt.Errorf("%d clients with %d tokens each: %w", s.clients, s.tokens, err)
 		}
 	}
+	if err := measureHits(e, stocks); err != nil {
+		return err
+	}
+	reportStocks(r, stocks)
+	return nil
+}
+
+// measureHits measures hits of all stocks in turn.
+func measureHits(e *crowdEnv, stocks []*stock) error {
 	// All documents are due, and the first round reads them. The clock is not set ahead after it.
 	if err := e.clock.Advance(documentLife); err != nil {
 		return err
@@ -112,7 +121,6 @@ func growStocks(ctx context.Context, g growthRun, r *growthReport, stocks []*sto
 			s.hits, s.reads = s.hits+hitsPerRound, s.reads+e.secrets.Calls("GetSecretValue")-before
 		}
 	}
-	reportStocks(r, stocks)
 	return nil
 }
 
