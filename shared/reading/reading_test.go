@@ -124,7 +124,7 @@ func (e *env) all(n int, want secret.Want) time.Duration {
 // An environment that waits does so little longer than the read takes.
 func TestOneReadsForAll(t *testing.T) {
 	run(t, func(t *testing.T, e *env) {
-		if took := e.all(20, recent); took > 60*time.Millisecond {
+		if took := e.all(20, recent); took > 80*time.Millisecond {
 			t.Errorf("took %v, want little more than the 15 ms of a read", took)
 		}
 		e.wantReads(1)
