@@ -109,18 +109,18 @@ func TestSharedTableShowsNoSecret(t *testing.T) {
 			if name == "value" {
 				values++
 			}
-			for _, secret := range []string{token.AccessToken, token.AccessToken[:20], firstClient, spareSecret, "access_token", "Bearer"} {
+			for _, secret := range []string{token.AccessToken, token.AccessToken[:20], firstClient, spareSecret, "access_token", "Bearer", "client_secret", "token_endpoint"} {
 				if strings.Contains(value.Text, secret) {
 					t.Errorf("the attribute %s contains a text that must be sealed", name)
 				}
 			}
 		}
 	}
-	// The rows of the epoch's key, the token, the token's lease with a pointer to it, the
-	// client's logons, the client, its last use, the server and the number of environments. The first three
-	// have a value.
-	if rows != 8 || values != 3 {
-		t.Errorf("got %d rows with %d values, want 8 with 3", rows, values)
+	// The rows of the epoch's key, the token, the token's lease with a pointer to it, the client's
+	// secret, its reading with a pointer to it, the client's logons, the client, its last use and the
+	// server. The first five have a value.
+	if rows != 9 || values != 5 {
+		t.Errorf("got %d rows with %d values, want 9 with 5", rows, values)
 	}
 	if n := s.keys.Calls("GenerateDataKey") + s.keys.Calls("Decrypt"); n != 1 {
 		t.Errorf("got %d KMS calls, want 1", n)
