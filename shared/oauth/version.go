@@ -8,6 +8,16 @@ import (
 	"net"
 	"net/http"
 	"sync/atomic"
+	"time"
+)
+
+// All requests to a server share one connection of HTTP/2, and one that nobody answers on any more
+// would fail all of them until there is none for a while. Therefore a connection that receives
+// nothing for pingAfter is asked for a sign of life, and closed after pingTimeout without one. Both
+// together leave an attempt time for a second one.
+const (
+	pingAfter   = 2 * time.Second
+	pingTimeout = time.Second
 )
 
 // versions speaks HTTP/1.1, and HTTP/2 with a server that refuses HTTP/1.1. HTTP/1.1 is the
@@ -62,6 +72,7 @@ func (v *versions) second() *http.Transport {
 	made := newTransport(v.dial, config)
 	made.Protocols = new(http.Protocols)
 	made.Protocols.SetHTTP2(true)
+	made.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout}
 	v.two.CompareAndSwap(nil, made)
 	return v.two.Load()
 }

@@ -190,3 +190,85 @@ func TestIPv6Only(t *testing.T) {
 		client.Close()
 	}
 }
+
+// stallingListener accepts connections that can fall silent.
+type stallingListener struct {
+	net.Listener
+	silent chan struct{} // closed: the connections so far are silent
+	mu     sync.Mutex
+	open   []*stallingConn // guarded by mu
+}
+
+type stallingConn struct {
+	net.Conn
+	silent, closed chan struct{}
+	close          func()
+}
+
+func (l *stallingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := &stallingConn{Conn: conn, silent: l.silent, closed: make(chan struct{})}
+	c.close = sync.OnceFunc(func() { close(c.closed) })
+	l.open = append(l.open, c)
+	return c, nil
+}
+
+// stall makes all connections silent.
+func (l *stallingListener) stall() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	close(l.silent)
+	l.silent = make(chan struct{})
+}
+
+func (c *stallingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	select {
+	case <-c.silent:
+		<-c.closed
+		return 0, io.EOF
+	default:
+		return n, err
+	}
+}
+
+func (c *stallingConn) Write(p []byte) (int, error) {
+	select {
+	case <-c.silent:
+		return len(p), nil
+	default:
+		return c.Conn.Write(p)
+	}
+}
+
+func (c *stallingConn) Close() error {
+	c.close()
+	return c.Conn.Close()
+}
+
+// TestSilentConnectionOfHTTP2IsReplaced: a client gets its token by another connection within one
+// exchange.
+func TestSilentConnectionOfHTTP2IsReplaced(t *testing.T) {
+	var listener *stallingListener
+	s := startVersionServer(t, func(s *versionServer) {
+		onlyHTTP2(s)
+		s.TLS.NextProtos = []string{"h2"}
+		listener = &stallingListener{Listener: s.Listener, silent: make(chan struct{})}
+		s.Listener = listener
+	})
+	t.Cleanup(listener.stall)
+	client := clientOf(t, s.Server, oauth.ClientSecretPost, oauth.SecretPost{}, nil)
+	for _, stall := range []bool{false, true} {
+		if stall {
+			listener.stall()
+		}
+		if _, err := exchanger().Exchange(t.Context(), client, oauth.Request{}); err != nil {
+			t.Errorf("silent %v: %v", stall, err)
+		}
+	}
+}
