@@ -63,6 +63,9 @@ type Fleet struct {
 	mu        sync.Mutex
 	failures  int       // in a row; guarded by mu
 	skipUntil time.Time // guarded by mu
+	// hastyUntil is until when throttled calls are not made again: they were, in vain, and each
+	// further one would take as long. Guarded by mu.
+	hastyUntil time.Time
 }
 
 // New returns a Fleet. Nothing is called before [Fleet.Open] or the first session.
@@ -120,6 +123,23 @@ func (f *Fleet) answered(ok bool) {
 	if f.failures++; f.failures >= skipAfter {
 		f.skipUntil = f.now().Add(skipTime)
 	}
+}
+
+// tries returns how often a throttled call is made.
+func (f *Fleet) tries(p purpose) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p == counting || f.now().Before(f.hastyUntil) {
+		return 1
+	}
+	return throttledTries
+}
+
+// gaveUp notes that a call was throttled each time that it was made.
+func (f *Fleet) gaveUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hastyUntil = f.now().Add(skipTime)
 }
 
 // Session is one load's use of the table. It is used by one goroutine, or by several for
@@ -205,10 +225,7 @@ func (s *Session) call(ctx context.Context, p purpose, do func(context.Context) 
 		return false, false
 	}
 	var took time.Duration
-	tries := throttledTries
-	if p == counting {
-		tries = 1
-	}
+	tries := s.f.tries(p)
 	err := retryThrottled(ctx, s.f.rand, tries, func() error {
 		start := time.Now()
 		calling, cancel := context.WithTimeout(ctx, limit)
@@ -233,6 +250,8 @@ func (s *Session) call(ctx context.Context, p purpose, do func(context.Context) 
 		s.left, s.failed = 0, true
 	case p == counting:
 		return false, true
+	case tries > 1 && ctx.Err() == nil:
+		s.f.gaveUp()
 	}
 	s.f.count(CountFailed)
 	s.f.warn(err)

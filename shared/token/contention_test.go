@@ -351,3 +351,29 @@ func TestRefreshAfterIsAtLeastASecond(t *testing.T) {
 		}
 	})
 }
+
+// TestThrottlingTableDelaysOneRequest: while the table throttles all calls, one request of an
+// environment finds out that this lasts. All get their tokens in time, and no further one makes a
+// call again.
+func TestThrottlingTableDelaysOneRequest(t *testing.T) {
+	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+		env.Table.Misbehave(func(context.Context) error { return fleet.ErrThrottled })
+		var calls []int
+		for i := range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // less than the function's Timeout
+			before := env.Table.Calls()
+			_, err := env.Vendors[0].Vend(ctx, func(r *token.Request) error {
+				*r = token.Request{Client: "billing", Ask: ask.Ask{Scope: []string{fmt.Sprint("s", i)}}, Caller: "aws:111122223333:role/x"}
+				return nil
+			})
+			if cancel(); err != nil {
+				t.Errorf("request %d: %v", i, err)
+			}
+			calls = append(calls, env.Table.Calls()-before)
+			time.Sleep(8 * time.Second) // until the environment's share has a permit again
+		}
+		if calls[1] > calls[0]/2 || calls[2] > calls[0]/2 {
+			t.Errorf("the requests made %d calls", calls)
+		}
+	})
+}
