@@ -94,14 +94,15 @@ func (r *Reader) ReadSecret(ctx context.Context, name string, want secret.Want) 
 	return r.read(ctx, name, want.Once, &fleet.Acquisition{})
 }
 
-// current reports whether a reading is younger than an age.
+// current reports whether a reading is younger than an age. No reading is younger than 0, also if
+// its clock is ahead.
 func (r *Reader) current(text []byte, maxAge time.Duration) bool {
 	var n note
 	if json.Unmarshal(text, &n) != nil {
 		return false
 	}
 	age := r.cfg.Now().Sub(n.Read)
-	return age >= -maxClockAhead && age < maxAge
+	return age >= -maxClockAhead && max(age, 0) < maxAge
 }
 
 // open returns the secret of a reading, without its text if that is known. It returns false if

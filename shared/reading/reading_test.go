@@ -396,6 +396,16 @@ func TestReadingOfSkewedClock(t *testing.T) {
 	}
 }
 
+// A secret that is to be read now is read, also if the last reading is from a clock that is ahead.
+func TestReadingMadeNowIgnoresReadingFromFuture(t *testing.T) {
+	run(t, func(t *testing.T, e *env) {
+		e.read(e.environment(time.Second), recent, "one")
+		e.put("two", nil)
+		e.read(e.environment(0), secret.Want{}, "two")
+		e.wantReads(2)
+	})
+}
+
 // The largest secret takes one row, which is kept for minutes, and no row shows anything of it.
 func TestLargestSecretInTable(t *testing.T) {
 	run(t, func(t *testing.T, e *env) {
