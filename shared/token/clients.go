@@ -184,11 +184,14 @@ func (c *clients) inspect(ctx context.Context, name string) (*registry.Client, e
 	return client, nil
 }
 
-// load loads a document as have says, but for what last says. A reading of another environment
-// serves for as long as an own one would.
+// load loads a document as have says, but for what last says. Another environment's reading serves
+// as long as an own one, unless it may be older than last: a replaced document must not come back.
 func (c *clients) load(ctx context.Context, name string, last cache.Last[*registry.Client], have registry.Have) (cache.Entry[*registry.Client], error) {
 	age := c.cfg.jitter(clientRefresh, 0.8)
 	have.Client, have.Serves, have.MaxAge = last.Value, last.Serves, min(have.MaxAge, age)
+	if last.Value != nil { // read four fifths of clientRefresh before it was due, or earlier
+		have.MaxAge = min(have.MaxAge, c.cfg.Now().Sub(last.Refresh)+clientRefresh*4/5)
+	}
 	var client *registry.Client
 	// Take the time before the read: the process may be frozen while the read is in flight.
 	read, requestID := c.cfg.Now(), ""

@@ -300,6 +300,32 @@ func TestReadsWhileTableIsDown(t *testing.T) {
 	}
 }
 
+// TestReplacedDocumentDoesNotComeBack: an environment that read a new version while the table was
+// down takes no older reading of the table afterwards, though that could serve others still.
+func TestReplacedDocumentDoesNotComeBack(t *testing.T) {
+	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+		age := 0.0 // the least one first, so that the reading of the table is not too old then
+		alone := env.Environment(func(cfg *token.Config) {
+			cfg.Audit, cfg.Rand = env.Config().Audit, func() float64 { return age }
+		})
+		if _, err := env.Ask(env.Vendors[0], token.Request{}); err != nil {
+			t.Fatal(err)
+		}
+		env.Put("billing", "v2", nil)
+		env.Pass(leastInterval / 8)
+		env.Table.Misbehave(fleettest.Down)
+		begun := env.Now()
+		for env.Now().Sub(begun) < mostAge {
+			if got := documentOf(env, alone); got != "v2" {
+				t.Fatalf("after %v: got version %q, want v2", env.Now().Sub(begun), got)
+			}
+			env.Table.Misbehave(nil)
+			env.Pass(leastInterval / 16)
+			age = 0.999
+		}
+	})
+}
+
 // TestUnknownClientIsReadByEachEnvironment: so that a client that is added is found at once.
 func TestUnknownClientIsReadByEachEnvironment(t *testing.T) {
 	tokentest.RunFleet(t, 5, func(t *testing.T, env *tokentest.Fleet) {
