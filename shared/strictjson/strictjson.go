@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,7 +19,8 @@ import (
 
 // Limits are the limits of [Object]. The zero value of a field means no limit.
 type Limits struct {
-	// Depth is the number of nested objects and arrays, including the outermost object.
+	// Depth is the number of nested objects and arrays, including the outermost object. Text of
+	// untrusted origin needs it, or Outer: each level is read again for the one around it.
 	Depth int
 	// Outer limits the search for duplicate members and the count of Members to the outermost
 	// object, for a list whose elements are parsed one by one. The rest of text is checked
@@ -46,54 +46,46 @@ var ErrLimit = errors.New("too deep or too many members")
 // text. It compares names of members as bytes, after unescaping, and checks nested objects in
 // the same way. The error is a [*DuplicateError], [ErrSyntax] or [ErrLimit].
 func Object(text []byte, limits Limits) (map[string]json.RawMessage, error) {
-	if !utf8.Valid(text) || badEscape(text) {
-		return nil, ErrSyntax
-	}
-	if limits.Outer {
-		return outermost(bytes.TrimLeft(text, space), limits)
-	}
-	w := walker{dec: json.NewDecoder(bytes.NewReader(text)), limits: limits}
-	// Without UseNumber, a number that does not fit into a float64 is an error.
-	w.dec.UseNumber()
-	token, err := w.dec.Token()
-	if err != nil || token != json.Delim('{') {
-		return nil, ErrSyntax
-	}
-	members := make(map[string]json.RawMessage)
-	err = w.object(1, func(name string, start, end int64) {
-		members[name] = bytes.TrimLeft(text[start:end], space+":")
-	})
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, ErrSyntax
-	}
-	return members, nil
-}
-
-// outermost is Object with limits.Outer.
-func outermost(text []byte, limits Limits) (map[string]json.RawMessage, error) {
+	text = bytes.TrimLeft(text, space)
 	switch {
+	case !utf8.Valid(text) || badEscape(text):
+		return nil, ErrSyntax
 	case limits.Depth > 0 && deeper(text, limits.Depth):
 		return nil, ErrLimit
 	case !Valid(text) || text[0] != '{':
 		return nil, ErrSyntax
 	}
+	w := walker{limits: limits}
+	return w.object(text)
+}
+
+// walker searches a valid text for duplicate members.
+type walker struct {
+	limits  Limits
+	members int
+}
+
+// object returns the members of the object that text is.
+func (w *walker) object(text []byte) (map[string]json.RawMessage, error) {
 	members := make(map[string]json.RawMessage)
 	var err error
 	Each(text, func(quoted, value []byte) {
-		if err == nil && limits.Members > 0 && len(members) == limits.Members {
-			err = ErrLimit
-		}
 		if err != nil {
 			return
 		}
 		name, _ := String(quoted)
 		if _, ok := members[name]; ok {
 			err = &DuplicateError{Name: name}
+			return
+		}
+		if w.members++; w.limits.Members > 0 && w.members > w.limits.Members {
+			err = ErrLimit
+			return
 		}
 		members[name] = value
+		if !w.limits.Outer {
+			err = w.nested(value)
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -101,65 +93,20 @@ func outermost(text []byte, limits Limits) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
-// walker checks a text token by token, so that the stack is limited by Limits.Depth and no
-// value is decoded twice.
-type walker struct {
-	dec     *json.Decoder
-	limits  Limits
-	members int
-}
-
-// object reads an object after its '{'. It calls member, if not nil, with the offsets around
-// each value.
-func (w *walker) object(depth int, member func(name string, start, end int64)) error {
-	seen := make(map[string]bool)
-	for {
-		token, err := w.dec.Token()
-		if err != nil {
-			return ErrSyntax
+// nested searches a value for duplicate members.
+func (w *walker) nested(value []byte) error {
+	switch value[0] {
+	case '{':
+		_, err := w.object(value)
+		return err
+	case '[':
+		for list := bytes.TrimLeft(value[1:], space); len(list) > 0 && list[0] != ']'; {
+			n := valueEnd(list)
+			if err := w.nested(list[:n]); err != nil {
+				return err
+			}
+			list = bytes.TrimLeft(list[n:], space+",")
 		}
-		if token == json.Delim('}') {
-			return nil
-		}
-		name, _ := token.(string) // the decoder accepts only strings as names
-		if seen[name] {
-			return &DuplicateError{Name: name}
-		}
-		seen[name] = true
-		if w.members++; w.limits.Members > 0 && w.members > w.limits.Members {
-			return ErrLimit
-		}
-		start := w.dec.InputOffset()
-		if err := w.value(depth); err != nil {
-			return err
-		}
-		if member != nil {
-			member(name, start, w.dec.InputOffset())
-		}
-	}
-}
-
-// value reads a value in an object or array of the given depth.
-func (w *walker) value(depth int) error {
-	token, err := w.dec.Token()
-	opening, nested := token.(json.Delim)
-	switch {
-	case err != nil:
-		return ErrSyntax
-	case !nested:
-		return nil
-	case w.limits.Depth > 0 && depth >= w.limits.Depth:
-		return ErrLimit
-	case opening == '{':
-		return w.object(depth+1, nil)
-	}
-	for w.dec.More() {
-		if err := w.value(depth + 1); err != nil {
-			return err
-		}
-	}
-	if _, err := w.dec.Token(); err != nil {
-		return ErrSyntax
 	}
 	return nil
 }
