@@ -162,7 +162,10 @@ func (r *rows) finish(ctx context.Context, lease *fleet.Lease, l *load, got resu
 
 // put ends the lease with a token, if that may be kept.
 func (r *rows) put(ctx context.Context, lease *fleet.Lease, e cache.Entry[*Token]) {
-	if e.Expire.IsZero() {
+	switch {
+	case lease == nil:
+		return // without an encoding of the token, which nobody would get
+	case e.Expire.IsZero():
 		lease.Release(ctx)
 		return
 	}
