@@ -104,7 +104,7 @@ func (t limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		r = r.Clone(r.Context())
+		r = r.WithContext(r.Context()) // a shallow copy
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	response, err := t.Transport.RoundTrip(r)
