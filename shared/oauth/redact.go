@@ -59,20 +59,27 @@ func sentCredentials(form url.Values, header http.Header) []string {
 // redactEcho returns text, or [redacted] if it contains a part of a credential that was
 // sent, as it is or escaped for a URL or HTML: servers are known to quote what they refuse.
 func redactEcho(text string, sent []string) string {
-	const piece = 8 // bytes that a text and a secret do not share by chance
 	text = text[:min(len(text), 4<<10)]
-	variants := [...]string{text, unescape(text), html.UnescapeString(text)}
-	for _, credential := range sent {
-		for i := 0; i == 0 || i+piece <= len(credential); i++ {
-			part := credential[i:min(i+piece, len(credential))]
-			for _, variant := range variants {
-				if part != "" && strings.Contains(variant, part) {
-					return redacted
-				}
-			}
+	for _, variant := range slices.Compact([]string{text, unescape(text), html.UnescapeString(text)}) {
+		if slices.ContainsFunc(sent, func(credential string) bool { return sharePiece(variant, credential) }) {
+			return redacted
 		}
 	}
 	return text
+}
+
+// sharePiece reports whether text contains the credential or a piece of it.
+func sharePiece(text, credential string) bool {
+	const piece = 8 // bytes that a text and a secret do not share by chance
+	if len(credential) <= piece {
+		return credential != "" && strings.Contains(text, credential)
+	}
+	for i := 0; i+piece <= len(text); i++ {
+		if strings.Contains(credential, text[i:i+piece]) {
+			return true
+		}
+	}
+	return false
 }
 
 // unescape decodes the valid URL escapes of text and keeps the invalid ones.
