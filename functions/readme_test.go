@@ -376,7 +376,7 @@ func checkParameters(t *testing.T, template template, row []string) {
 func TestVariableDefaults(t *testing.T) {
 	t.Setenv("AWS_REGION", "eu-central-1")
 	environment := func(variables map[string]string) app.Environment {
-		a, err := app.New(t.Context(), app.Config{Getenv: func(name string) string { return variables[name] }, Output: &bytes.Buffer{}})
+		a, err := app.New(app.Config{Getenv: func(name string) string { return variables[name] }, Output: &bytes.Buffer{}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -299,7 +299,7 @@ func TestLargestMessageFitsTheDeadLetterQueue(t *testing.T) {
 	for name, value := range map[string]string{"AWS_REGION": "eu-central-1", "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "x", "AWS_ENDPOINT_URL_SQS": web.URL} {
 		t.Setenv(name, value)
 	}
-	cfg, err := awsapi.LoadConfig(t.Context())
+	cfg, err := awsapi.LoadConfig()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ func main() {
 	// A standard output that was closed must be an error of the line, not the end of
 	// the process.
 	signal.Ignore(syscall.SIGPIPE)
-	a, err := app.New(context.Background(), app.Config{Getenv: os.Getenv, Output: os.Stdout, Patience: patience})
+	a, err := app.New(app.Config{Getenv: os.Getenv, Output: os.Stdout, Patience: patience})
 	if err != nil {
 		fail(err)
 	}

@@ -23,7 +23,7 @@ func hit(tb testing.TB) (h *handler, e *env, ctx context.Context, payload []byte
 	} {
 		tb.Setenv(name, value)
 	}
-	a, err := app.New(tb.Context(), app.Config{Getenv: os.Getenv, Output: io.Discard})
+	a, err := app.New(app.Config{Getenv: os.Getenv, Output: io.Discard})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -20,7 +20,7 @@ func main() {
 	// A standard output that was closed must be an error of the line, not the end of
 	// the process.
 	signal.Ignore(syscall.SIGPIPE)
-	a, err := app.New(context.Background(), app.Config{Getenv: os.Getenv, Output: os.Stdout})
+	a, err := app.New(app.Config{Getenv: os.Getenv, Output: os.Stdout})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "token:", err)
 		app.FailInit(os.Getenv, err)

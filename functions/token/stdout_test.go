@@ -117,7 +117,7 @@ func TestRefusesBeforeTheDeadlineWhenStandardOutputBlocks(t *testing.T) {
 	} {
 		t.Setenv(name, value)
 	}
-	a, err := app.New(t.Context(), app.Config{Getenv: func(string) string { return "" }, Output: blocked{}})
+	a, err := app.New(app.Config{Getenv: func(string) string { return "" }, Output: blocked{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,10 +59,10 @@ type Config struct {
 
 // New reads the environment and wires the packages. It calls no server. The error contains
 // all problems. Each names its variable but not the value.
-func New(ctx context.Context, cfg Config) (*App, error) {
+func New(cfg Config) (*App, error) {
 	started := tuneProcess(cfg.Getenv)
 	env, envErr := readEnvironment(cfg.Getenv)
-	awsConfig, awsErr := awsapi.LoadConfig(ctx)
+	awsConfig, awsErr := awsapi.LoadConfig()
 	if err := errors.Join(envErr, awsErr); err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func clearAWS(t *testing.T) {
 // variables too.
 func TestNewNamesAllBadVariables(t *testing.T) {
 	clearAWS(t)
-	_, err := New(t.Context(), Config{Getenv: getenv(map[string]string{"LOG_LEVEL": "cnry", "POLICY_MODE": "cnry"}), Output: io.Discard})
+	_, err := New(Config{Getenv: getenv(map[string]string{"LOG_LEVEL": "cnry", "POLICY_MODE": "cnry"}), Output: io.Discard})
 	if err == nil {
 		t.Fatal("got no error, want one")
 	}
@@ -47,7 +47,7 @@ func TestNewNamesAllBadVariables(t *testing.T) {
 	}
 	t.Setenv("AWS_REGION", "eu-central-1")
 	t.Setenv("AWS_CA_BUNDLE", "/cnry/does/not/exist.pem")
-	_, err = New(t.Context(), Config{Getenv: getenv(nil), Output: io.Discard})
+	_, err = New(Config{Getenv: getenv(nil), Output: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") || strings.Contains(err.Error(), "cnry") {
 		t.Errorf("got error %v, want one that names AWS_CA_BUNDLE without its value", err)
 	}
@@ -70,7 +70,7 @@ func TestNewWiresVendorAndLog(t *testing.T) {
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
 	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", server.URL)
 	var log bytes.Buffer
-	a, err := New(t.Context(), Config{Getenv: getenv(map[string]string{"CLIENT_SECRET_PREFIX": "other/", "LOG_LEVEL": "warn"}), Output: &log})
+	a, err := New(Config{Getenv: getenv(map[string]string{"CLIENT_SECRET_PREFIX": "other/", "LOG_LEVEL": "warn"}), Output: &log})
 	if err != nil {
 		t.Fatal(err)
 	}

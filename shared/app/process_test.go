@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -60,7 +59,7 @@ func TestStartOfCollectorEndsWithFirstEvent(t *testing.T) {
 	t.Setenv("AWS_REGION", "eu-central-1")
 	for variable, want := range map[string]int{"": usualPercent, "70": before} {
 		debug.SetGCPercent(before)
-		a, err := New(t.Context(), Config{Getenv: getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "GOGC": variable}), Output: io.Discard})
+		a, err := New(Config{Getenv: getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "GOGC": variable}), Output: io.Discard})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -105,7 +104,7 @@ func TestWarmOpensConnection(t *testing.T) {
 	t.Setenv("AWS_ACCESS_KEY_ID", "id")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "key")
 	t.Setenv("AWS_ENDPOINT_URL_SECRETS_MANAGER", server.URL)
-	a, err := New(context.Background(), Config{Getenv: getenv(nil), Output: io.Discard})
+	a, err := New(Config{Getenv: getenv(nil), Output: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}

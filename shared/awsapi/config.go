@@ -5,17 +5,20 @@ package awsapi
 
 import (
 	"bytes"
-	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/smithy-go/logging"
 )
 
@@ -28,6 +31,8 @@ const (
 	dialTimeout = 900 * time.Millisecond
 	idleTimeout = 20 * time.Second
 	maxBackoff  = 500 * time.Millisecond
+	// expiryWindow is the rest of their life with which credentials are fetched anew.
+	expiryWindow = 5 * time.Minute
 	// maxBody is more than any response has: an item of DynamoDB has at most 400 KB, a
 	// secret at most 64 KiB, which JSON may make six times as long.
 	maxBody   = 1 << 20
@@ -37,26 +42,59 @@ const (
 // LoadConfig returns the AWS configuration of the environment with time-outs that fit an
 // invocation: the SDK by itself has none for a whole call and backs off for up to 20
 // seconds. AWS's variables keep their meaning, including AWS_ENDPOINT_URL and
-// AWS_CA_BUNDLE. The error names the variable and not its value.
-func LoadConfig(ctx context.Context) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx,
-		config.WithRetryer(func() aws.Retryer {
+// AWS_CA_BUNDLE; files with profiles have none. The SDK's own function would also link what
+// gets credentials on other machines than Lambda's, such as the clients of SSO, which is a
+// tenth of the binary. The error names the variable and not its value.
+func LoadConfig() (aws.Config, error) {
+	env, err := config.NewEnvConfig()
+	if err != nil {
+		return aws.Config{}, errors.New("the AWS configuration cannot be loaded; check AWS's variables with a boolean, a number or a mode")
+	}
+	if env.Region == "" {
+		return aws.Config{}, errors.New("AWS_REGION is empty")
+	}
+	client, err := newHTTPClient(env.CustomCABundle)
+	if err != nil {
+		return aws.Config{}, err
+	}
+	return aws.Config{
+		Region:       env.Region,
+		BaseEndpoint: baseEndpoint(env),
+		Credentials:  credentialsOf(env),
+		HTTPClient:   client,
+		Retryer: func() aws.Retryer {
 			return retry.NewStandard(func(o *retry.StandardOptions) {
 				o.MaxAttempts = attempts
 				o.MaxBackoff = maxBackoff
 			})
-		}),
+		},
+		// Each client finds the variables of its own service here.
+		ConfigSources: []any{env},
 		// The SDK would write its warnings to the log as plain text.
-		config.WithLogger(logging.Nop{}),
-	)
-	if err != nil {
-		return aws.Config{}, errors.New("the AWS configuration cannot be loaded; check AWS_REGION and AWS_CA_BUNDLE")
+		Logger:                logging.Nop{},
+		AppID:                 env.AppID,
+		AccountIDEndpointMode: env.AccountIDEndpointMode,
+	}, nil
+}
+
+// baseEndpoint returns the endpoint of all services that have no variable of their own; nil:
+// AWS's.
+func baseEndpoint(env config.EnvConfig) *string {
+	if env.BaseEndpoint == "" || aws.ToBool(env.IgnoreConfiguredEndpoints) {
+		return nil
 	}
-	if cfg.Region == "" {
-		return aws.Config{}, errors.New("AWS_REGION is empty")
+	return &env.BaseEndpoint
+}
+
+// credentialsOf returns the credentials that Lambda gives to a function: by variables, or by
+// an endpoint in the execution environment.
+func credentialsOf(env config.EnvConfig) aws.CredentialsProvider {
+	if env.Credentials.HasKeys() || env.ContainerCredentialsEndpoint == "" {
+		return credentials.StaticCredentialsProvider{Value: env.Credentials}
 	}
-	cfg.HTTPClient = newHTTPClient(cfg.HTTPClient)
-	return cfg, nil
+	return aws.NewCredentialsCache(endpointcreds.New(env.ContainerCredentialsEndpoint, func(o *endpointcreds.Options) {
+		o.AuthorizationToken = env.ContainerAuthorizationToken
+	}), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
 }
 
 // withTimeout returns a copy of a client of LoadConfig with another time-out for one
@@ -72,20 +110,24 @@ func withTimeout(client aws.HTTPClient, attempt time.Duration) aws.HTTPClient {
 }
 
 // newHTTPClient returns a client that does not follow redirects, because the request is signed.
-// It uses the transport of the configured client, so that AWS_CA_BUNDLE still has an effect.
-func newHTTPClient(configured aws.HTTPClient) *http.Client {
-	buildable, ok := configured.(*awshttp.BuildableClient)
-	if !ok {
-		buildable = awshttp.NewBuildableClient()
+// It trusts the certificates of the file bundle, which AWS_CA_BUNDLE names; if that is empty,
+// those of the system.
+func newHTTPClient(bundle string) (*http.Client, error) {
+	transport := awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).GetTransport()
+	if bundle != "" {
+		roots := x509.NewCertPool()
+		if text, err := os.ReadFile(bundle); err != nil || !roots.AppendCertsFromPEM(text) {
+			return nil, errors.New("AWS_CA_BUNDLE names no file with certificates")
+		}
+		transport.TLSClientConfig.RootCAs = roots
 	}
-	transport := buildable.WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).GetTransport()
 	transport.IdleConnTimeout = idleTimeout
 	transport.MaxResponseHeaderBytes = maxHeader
 	return &http.Client{
 		Transport:     limitedTransport{transport},
 		Timeout:       attemptTimeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+	}, nil
 }
 
 // limitedTransport returns an error for a response that is too large, also after

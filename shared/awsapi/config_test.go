@@ -43,7 +43,7 @@ func configOf(t *testing.T, variable, url string) aws.Config {
 	t.Helper()
 	setEnvironment(t)
 	t.Setenv(variable, url)
-	cfg, err := LoadConfig(t.Context())
+	cfg, err := LoadConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func TestLoadConfigSetsHTTPClient(t *testing.T) {
 		want   error
 	}{{"", secret.ErrUnavailable}, {bundle, nil}} {
 		t.Setenv("AWS_CA_BUNDLE", test.bundle)
-		cfg, err := LoadConfig(t.Context())
+		cfg, err := LoadConfig()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -124,12 +124,12 @@ func TestEmptyEndpointURLMeansAWS(t *testing.T) {
 func TestLoadConfigErrorNamesVariableWithoutValue(t *testing.T) {
 	setEnvironment(t)
 	t.Setenv("AWS_CA_BUNDLE", "/cnry/does/not/exist.pem")
-	if _, err := LoadConfig(t.Context()); err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") || strings.Contains(err.Error(), "cnry") {
+	if _, err := LoadConfig(); err == nil || !strings.Contains(err.Error(), "AWS_CA_BUNDLE") || strings.Contains(err.Error(), "cnry") {
 		t.Errorf("a bundle that cannot be read: got %v, want AWS_CA_BUNDLE", err)
 	}
 	t.Setenv("AWS_CA_BUNDLE", "")
 	t.Setenv("AWS_REGION", "")
-	if _, err := LoadConfig(t.Context()); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
+	if _, err := LoadConfig(); err == nil || !strings.Contains(err.Error(), "AWS_REGION") {
 		t.Errorf("no region: got %v, want AWS_REGION", err)
 	}
 }
@@ -169,7 +169,11 @@ func TestResponsesAreLimited(t *testing.T) {
 	// A response of exactly the limit is complete.
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.CopyN(w, blanks{}, maxBody) }))
 	t.Cleanup(server.Close)
-	response, err := newHTTPClient(nil).Get(server.URL)
+	client, err := newHTTPClient("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Get(server.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,4 +190,37 @@ func (blanks) Read(p []byte) (int, error) {
 		p[i] = ' '
 	}
 	return len(p), nil
+}
+
+// Without keys in variables, Lambda names an endpoint in the execution environment.
+func TestCredentialsOfEndpoint(t *testing.T) {
+	setEnvironment(t)
+	var asked atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1); r.Header.Get("Authorization") != "cnry-authorization" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"AccessKeyId":"id","SecretAccessKey":"cnry-key","Token":"cnry-session","Expiration":"2999-01-01T00:00:00Z"}`)
+	}))
+	defer server.Close()
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_SESSION_TOKEN": "",
+		"AWS_CONTAINER_CREDENTIALS_FULL_URI": server.URL, "AWS_CONTAINER_AUTHORIZATION_TOKEN": "cnry-authorization",
+	} {
+		t.Setenv(name, value)
+	}
+	cfg, err := LoadConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if got, err := cfg.Credentials.Retrieve(t.Context()); err != nil || got.AccessKeyID != "id" || got.SessionToken != "cnry-session" {
+			t.Errorf("got an error %t, want the credentials of the endpoint", err != nil)
+		}
+	}
+	if asked.Load() != 1 {
+		t.Errorf("got %d requests for credentials, want 1", asked.Load())
+	}
 }

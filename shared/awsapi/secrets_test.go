@@ -356,7 +356,7 @@ func TestReadSecretWithoutAnswer(t *testing.T) {
 				t.Setenv("AWS_ACCESS_KEY_ID", "")
 				t.Setenv("AWS_SECRET_ACCESS_KEY", "")
 				var err error
-				if cfg, err = LoadConfig(t.Context()); err != nil {
+				if cfg, err = LoadConfig(); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -30,7 +30,7 @@ func serve(t *testing.T, service string, handler http.Handler) string {
 
 func load(t *testing.T) aws.Config {
 	t.Helper()
-	cfg, err := awsapi.LoadConfig(t.Context())
+	cfg, err := awsapi.LoadConfig()
 	if err != nil {
 		t.Fatal(err)
 	}
