@@ -106,7 +106,7 @@ function with PREFETCH_CLIENTS.
 cold: from the start of the process to its first answer, with all cores and 1769 MB. 256 MB: with 256/1769 of a core from
 the first poll on; its CPU is what runs with that share. hit and miss: from the event to its answer, with 256 MB and all
 cores. A miss is the first token of a client. CPU: of all threads; that of a hit includes the poll after it. billed: the
-mean of the milliseconds, rounded up.
+mean of the milliseconds, rounded up. zip: by Go's compress/flate; zlib, which the SAM CLI uses, makes it 2 % smaller.
 AWS's caching library for Go is not compared, because this module does not depend on it. It keeps secrets, not tokens.
 `
 
