@@ -34,9 +34,9 @@ func (e *env) startProxy(t *testing.T, scheme string) (*oauthtest.ConnectProxy, 
 func TestBinaryConnectsThroughProxy(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		e := newEnv(t)
-		for _, client := range []string{"one", "two"} {
-			e.secrets[client] = e.document(t, map[string]any{"token_endpoint": "https://example.com/oauth2/token"})
-		}
+		// Two servers: clients of one share its connection, which outlives the proxy's listener.
+		e.secrets["one"] = e.document(t, map[string]any{"token_endpoint": "https://example.com/oauth2/token"})
+		e.secrets["two"] = e.document(t, map[string]any{"token_endpoint": "https://example.org/oauth2/token"})
 		e.secrets["metadata"] = e.document(t, map[string]any{"token_endpoint": "https://169.254.169.254/oauth2/token"})
 		proxy, url, server := e.startProxy(t, scheme)
 		env := []string{"EGRESS_PROXY=" + url, "ALLOW_PRIVATE_ENDPOINTS=false", "LOG_LEVEL=debug"}
