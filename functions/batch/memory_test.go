@@ -9,6 +9,9 @@ import (
 // Any sender can fill an event of 6 MB. What reading it costs is at most three times its
 // size, and a message costs its own size twice more.
 func TestLargeEventsNeedLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector")
+	}
 	fill := func(before, element, after string) string {
 		return before + strings.TrimSuffix(strings.Repeat(element, (6<<20-len(before)-len(after))/len(element)), ",") + after
 	}

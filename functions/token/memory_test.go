@@ -29,6 +29,9 @@ func fill(before, element, after string, size int) []byte {
 // Any invoker can send a payload of 6 MB. What reading it costs is at most three times its
 // size, whatever is in it. The time is linear, or the test would take minutes.
 func TestLargePayloadsNeedLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector")
+	}
 	h := testHandler(token.New(token.Config{}), gate{}, io.Discard)
 	headers := func(inner string) string {
 		return `{"path":"/token/billing","httpMethod":"POST","requestContext":{"identity":{"userArn":"arn:aws:iam::111122223333:root"}},"headers":` + inner

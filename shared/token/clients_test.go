@@ -117,6 +117,9 @@ func TestNewerJoinsRunningRead(t *testing.T) {
 // Documents are bounded in bytes: there is room for thousands of usual ones, and not for many
 // large ones.
 func TestClientsAreBoundedInBytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector")
+	}
 	material := keypairtest.New()
 	var authorities strings.Builder // as many as a document may have
 	for range 80 {

@@ -143,6 +143,9 @@ func (c *crowd) during(f func()) map[string]int {
 // TestDocumentRaisesRateOnlyForItself: a document that names a higher rate does not raise the
 // load on a server while a client wants it whose document does not, in the whole fleet.
 func TestDocumentRaisesRateOnlyForItself(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector")
+	}
 	for _, table := range []bool{true, false} {
 		t.Run(fmt.Sprint("table ", table), func(t *testing.T) {
 			runCrowd(t, func(c *crowd) {
@@ -211,6 +214,9 @@ func TestDocumentLowersRateOnlyForItself(t *testing.T) {
 // TestOperatorsRateCountsForAllClients: whatever their documents say, also at a server that
 // counts all of its clients together. Other servers keep theirs.
 func TestOperatorsRateCountsForAllClients(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector")
+	}
 	for _, r := range []float64{2, 100} {
 		runCrowd(t, func(c *crowd) {
 			c.rates = map[string]float64{"as.example": r, "sub.authentication.eu10.hana.ondemand.com": 3}
