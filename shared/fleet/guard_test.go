@@ -402,6 +402,32 @@ func TestSize(t *testing.T) {
 	}
 }
 
+// Environments that started together are not all counted in the first seconds. None may take a
+// small number for the fleet's.
+func TestYoungFleetDoesNotKnowItsSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Hour)
+		env := &environments{}
+		fleets := make([]*fleet.Fleet, 20)
+		for i := range fleets {
+			fleets[i] = env.fleet(nil)
+			fleets[i].Open(t.Context())
+		}
+		for second := range 60 {
+			for i, f := range fleets {
+				if n, current := f.Size(); current && n < len(fleets)*4/5 {
+					t.Fatalf("environment %d takes %d for the number of %d environments after %d s", i, n, len(fleets), second)
+				}
+				session(t, f)
+			}
+			time.Sleep(time.Second)
+		}
+		if _, current := fleets[0].Size(); !current {
+			t.Error("the number is not known after a minute")
+		}
+	})
+}
+
 // TestGrowingFleetIsReadOften: the first environment must not take itself for the only one.
 func TestGrowingFleetIsReadOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

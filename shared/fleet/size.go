@@ -36,6 +36,7 @@ type size struct {
 
 	mu       sync.Mutex
 	from     time.Time     // when it may be counted; zero: it never read the census; guarded by mu
+	settled  time.Time     // when all that started together may be counted; guarded by mu
 	next     time.Time     // when to read it again; guarded by mu
 	interval time.Duration // guarded by mu
 	last     int           // guarded by mu
@@ -72,6 +73,7 @@ func (z *size) due(now time.Time, rand func() float64) (due, counted bool) {
 	}
 	if z.from.IsZero() {
 		z.from = now.Add(time.Duration(rand() * float64(sizeSpread)))
+		z.settled = now.Add(sizeSpread)
 	}
 	z.next = now.Add(sizeRetry)
 	return true, !now.Before(z.from)
@@ -100,11 +102,12 @@ func (s *Session) join(ctx context.Context) bool {
 	return ok
 }
 
-// note keeps a reading. A fleet that grows is read often.
+// note keeps a reading. A fleet that grows is read often, and so is one whose environments may not
+// all be counted yet: each would take itself for the only one.
 func (z *size) note(n int, now time.Time, jitter func(time.Duration) time.Duration) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
-	if z.interval *= 2; z.interval == 0 || 10*n > 11*z.last {
+	if z.interval *= 2; z.interval == 0 || 10*n > 11*z.last || now.Before(z.settled) {
 		z.interval = sizeRetry
 	}
 	z.interval = min(z.interval, sizeWindow/2)
