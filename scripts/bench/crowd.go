@@ -66,7 +66,7 @@ func crowd(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	chosen, err := chooseDrills(*only)
+	chosen, err := choose(drills(), func(d drill) string { return d.name }, *only)
 	if err != nil {
 		return err
 	}
@@ -88,16 +88,17 @@ func crowd(ctx context.Context, args []string, out io.Writer) (err error) {
 	return r.runAll(ctx, chosen, out)
 }
 
-func chooseDrills(only string) ([]drill, error) {
-	all := drills()
+// choose returns the members of all with these names, which have commas between them; all if only
+// is empty.
+func choose[T any](all []T, name func(T) string, only string) ([]T, error) {
 	if only == "" {
 		return all, nil
 	}
-	var chosen []drill
-	for name := range strings.SplitSeq(only, ",") {
-		i := slices.IndexFunc(all, func(d drill) bool { return d.name == name })
+	var chosen []T
+	for wanted := range strings.SplitSeq(only, ",") {
+		i := slices.IndexFunc(all, func(one T) bool { return name(one) == wanted })
 		if i < 0 {
-			return nil, fmt.Errorf("crowd: there is no drill called %q", name)
+			return nil, fmt.Errorf("-only: there is no %q", wanted)
 		}
 		chosen = append(chosen, all[i])
 	}

@@ -37,7 +37,7 @@ func TestCrowdRefusesUnknownDrills(t *testing.T) {
 	if err := crowd(t.Context(), []string{"-only", "greedy,nothing"}, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), `"nothing"`) {
 		t.Errorf("got %v, want an error that names the drill", err)
 	}
-	if all, err := chooseDrills(""); len(all) != len(drills()) || err != nil {
+	if all, err := choose(drills(), func(d drill) string { return d.name }, ""); len(all) != len(drills()) || err != nil {
 		t.Errorf("got %d drills, %v", len(all), err)
 	}
 }

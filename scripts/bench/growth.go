@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -58,7 +57,7 @@ func growth(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	parts, err := chooseParts(*only)
+	parts, err := choose(growthParts(), func(p growthPart) string { return p.name }, *only)
 	if err != nil {
 		return err
 	}
@@ -79,24 +78,6 @@ func growth(ctx context.Context, args []string, out io.Writer) (err error) {
 		return errors.New("growth:\n  " + strings.Join(r.problems, "\n  "))
 	}
 	return nil
-}
-
-// chooseParts returns the parts with these names, which have commas between them; all if only is
-// empty.
-func chooseParts(only string) ([]growthPart, error) {
-	all := growthParts()
-	if only == "" {
-		return all, nil
-	}
-	var chosen []growthPart
-	for name := range strings.SplitSeq(only, ",") {
-		i := slices.IndexFunc(all, func(p growthPart) bool { return p.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("growth: -only: there is no part called %q", name)
-		}
-		chosen = append(chosen, all[i])
-	}
-	return chosen, nil
 }
 
 // growthReport prints a table, and keeps what is wrong.

@@ -221,8 +221,8 @@ func TestFailedReadingIsNotShared(t *testing.T) {
 	}
 }
 
-// What is gone or forbidden is overwritten in the table. A reading that still serves outlives a
-// failure that is none of it.
+// A secret that was deleted or may not be read any more is overwritten in the table. After any
+// other failure, a reading that is not too old stays there.
 func TestFailureOfReadingMadeNow(t *testing.T) {
 	for _, test := range []struct {
 		failure error
