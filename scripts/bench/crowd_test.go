@@ -21,7 +21,6 @@ func TestCrowdFindsNoProblem(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
-	t.Chdir("../..")
 	var out bytes.Buffer
 	if err := crowd(t.Context(), []string{"-only", "one-429"}, &out); err != nil {
 		t.Errorf("%v\n%s", err, out.String())
@@ -61,7 +60,7 @@ func TestOnlyValuesOfTimeNowAreReplaced(t *testing.T) {
 
 func newTestCrowd(t *testing.T) *crowdEnv {
 	t.Helper()
-	event, err := os.ReadFile("../../events/rest-v1.json")
+	event, err := os.ReadFile("events/rest-v1.json")
 	if err != nil {
 		t.Fatal(err)
 	}

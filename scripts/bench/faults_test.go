@@ -12,7 +12,6 @@ func TestFaultsFindsNoProblem(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
-	t.Chdir("../..")
 	for _, flags := range [][]string{{"-processes", "6"}, {"-processes", "1", "-concurrency", "64"}} {
 		var out bytes.Buffer
 		if err := faults(t.Context(), append(flags, "-requests", "100"), &out); err != nil {

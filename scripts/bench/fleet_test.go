@@ -14,7 +14,6 @@ func runFleet(t *testing.T, flags ...string) map[string]map[string]int {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
-	t.Chdir("../..")
 	var out bytes.Buffer
 	if err := fleet(t.Context(), append([]string{"-processes", "6", "-callers", "30", "-lives", "0"}, flags...), &out); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ func TestGrowthCounts(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
-	t.Chdir("../..")
+	t.Parallel()
 	var out bytes.Buffer
 	if err := run(t.Context(), []string{"growth", "-small", "-only", "rules,clients,tokens,processes"}, &out); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())

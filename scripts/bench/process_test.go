@@ -5,9 +5,19 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 )
+
+// TestMain runs the tests in the repository's folder, as users run the program.
+func TestMain(m *testing.M) {
+	if err := os.Chdir("../.."); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
 
 // A process may have been idle for longer than a poll may take.
 func TestProcessTakesEventsAfterIdling(t *testing.T) {

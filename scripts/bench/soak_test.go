@@ -12,7 +12,7 @@ func TestSoakMeasuresNoGrowth(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
-	t.Chdir("../..")
+	t.Parallel()
 	var out bytes.Buffer
 	if err := soak(t.Context(), []string{"-for", "6s", "-rest", "1s", "-processes", "2", "-concurrency", "4"}, &out); err != nil {
 		t.Errorf("%v\n%s", err, out.String())

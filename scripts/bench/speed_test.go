@@ -17,7 +17,6 @@ import (
 // benchmark fails if a hit makes a call, if a miss makes none, and if the token function
 // prints no audit line.
 func TestSpeedReportsAllRatios(t *testing.T) {
-	t.Chdir("../..")
 	var out bytes.Buffer
 	dir := t.TempDir()
 	picture, figures := filepath.Join(dir, "speed.svg"), filepath.Join(dir, "speed.json")

@@ -14,7 +14,6 @@ func TestTroublesFindsNoProblem(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds a function and starts processes of it")
 	}
-	t.Chdir("../..")
 	for _, name := range []string{"reset", unknownName} {
 		var out bytes.Buffer
 		if err := troubles(t.Context(), []string{"-only", name}, &out); err != nil {
