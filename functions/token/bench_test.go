@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"io"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -23,7 +22,12 @@ func hit(tb testing.TB) (h *handler, e *env, ctx context.Context, payload []byte
 	} {
 		tb.Setenv(name, value)
 	}
-	a, err := app.New(app.Config{Getenv: os.Getenv, Output: io.Discard})
+	output, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = output.Close() })
+	a, err := app.New(app.Config{Getenv: os.Getenv, Output: output})
 	if err != nil {
 		tb.Fatal(err)
 	}

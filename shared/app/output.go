@@ -17,6 +17,10 @@ const (
 	stuckTimeout = 20 * time.Millisecond
 )
 
+// pipeBuf is how many bytes a pipe takes at once as soon as it takes any (POSIX: PIPE_BUF). Nearly
+// all lines are shorter.
+const pipeBuf = 4096
+
 var errOutput = errors.New("the log does not take lines")
 
 // output writes whole lines to the standard output of the process. A write returns in time
@@ -24,6 +28,9 @@ var errOutput = errors.New("the log does not take lines")
 // break. It is safe for concurrent use.
 type output struct {
 	to io.Writer
+	// takes reports whether a write of less than pipeBuf bytes cannot wait; nil: that is never
+	// known.
+	takes func() bool
 	// writes has the writes that have ended.
 	writes sync.Pool
 	// writing has one element during a write; it guards broken.
@@ -43,7 +50,7 @@ type write struct {
 }
 
 func newOutput(to io.Writer) *output {
-	return &output{to: to, writing: make(chan struct{}, 1), stuck: make(chan struct{}, 1)}
+	return &output{to: to, takes: takes(to), writing: make(chan struct{}, 1), stuck: make(chan struct{}, 1)}
 }
 
 // begin returns a write whose timer runs.
@@ -58,6 +65,29 @@ func (o *output) begin(timeout time.Duration) *write {
 // Write writes one line. After an error, the line may be missing. Only a line whose write has
 // begun can still be written after Write returned.
 func (o *output) Write(line []byte) (int, error) {
+	select {
+	case o.writing <- struct{}{}:
+		if len(line) < pipeBuf && o.takes != nil && o.takes() {
+			err := o.write(line)
+			<-o.writing
+			return written(line, err)
+		}
+		<-o.writing
+	default:
+	}
+	return o.writeInTime(line)
+}
+
+// written returns the results of Write for a line.
+func written(line []byte, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+// writeInTime is Write for a line that may have to wait.
+func (o *output) writeInTime(line []byte) (int, error) {
 	timeout := writeTimeout
 	if len(o.stuck) > 0 {
 		timeout = stuckTimeout
@@ -76,10 +106,7 @@ func (o *output) Write(line []byte) (int, error) {
 	case err := <-w.done:
 		w.timer.Stop()
 		o.writes.Put(w)
-		if err != nil {
-			return 0, err
-		}
-		return len(line), nil
+		return written(line, err)
 	case <-w.timer.C: // w is put's until the pipe is read
 		select {
 		case o.stuck <- struct{}{}:
@@ -92,7 +119,17 @@ func (o *output) Write(line []byte) (int, error) {
 // put is the only goroutine that can outlive an invocation, because a write to a full pipe
 // cannot be cancelled. It ends when the pipe is read.
 func (o *output) put(w *write) {
-	line := w.line
+	err := o.write(w.line)
+	select {
+	case <-o.stuck:
+	default:
+	}
+	<-o.writing
+	w.done <- err
+}
+
+// write writes a line. The caller must have put an element into writing.
+func (o *output) write(line []byte) error {
 	if o.broken {
 		line = slices.Insert(line, 0, '\n')
 	}
@@ -101,10 +138,5 @@ func (o *output) put(w *write) {
 		err = io.ErrShortWrite
 	}
 	o.broken = n < len(line) && (n > 0 || o.broken)
-	select {
-	case <-o.stuck:
-	default:
-	}
-	<-o.writing
-	w.done <- err
+	return err
 }

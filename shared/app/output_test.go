@@ -3,6 +3,7 @@ package app
 import (
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -154,4 +155,41 @@ func TestTimeoutsOfWritesAreTheirOwn(t *testing.T) {
 		close(p.blocked)
 		synctest.Wait()
 	})
+}
+
+// TestFullPipeIsFoundOut proves that a line is written at once while the pipe takes it, and that
+// the timeout applies as soon as it does not.
+func TestFullPipeIsFoundOut(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = r.Close(), w.Close() }()
+	o := newOutput(w)
+	if o.takes == nil {
+		t.Skip("it is only known on Linux whether a pipe is full")
+	}
+	line := []byte(strings.Repeat("x", pipeBuf-2) + "\n")
+	lines := 0
+	for ; o.takes(); lines++ {
+		if _, err := o.Write(line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := o.Write(line); !errors.Is(err, errOutput) {
+		t.Errorf("got %v after %d lines, want %v", err, lines, errOutput)
+	}
+	if _, err := io.CopyN(io.Discard, r, int64(lines*len(line))); err != nil || lines == 0 {
+		t.Fatalf("got %v after %d lines", err, lines)
+	}
+	// The overdue line comes first.
+	if _, err := o.Write([]byte("next\n")); err != nil {
+		t.Error(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	if rest, err := io.ReadAll(r); err != nil || string(rest) != string(line)+"next\n" {
+		t.Errorf("got %d bytes, %v, want the overdue line and the next one", len(rest), err)
+	}
 }
