@@ -5,6 +5,7 @@ package awsapi
 
 import (
 	"bytes"
+	"context"
 	"crypto/x509"
 	"errors"
 	"io"
@@ -97,62 +98,75 @@ func credentialsOf(env config.EnvConfig) aws.CredentialsProvider {
 	}), func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = expiryWindow })
 }
 
-// withTimeout returns a copy of a client of LoadConfig with another time-out for one
-// attempt. The copy uses the same connections.
-func withTimeout(client aws.HTTPClient, attempt time.Duration) aws.HTTPClient {
-	configured, ok := client.(*http.Client)
-	if !ok {
-		return client
-	}
-	c := *configured
-	c.Timeout = attempt
-	return &c
+// httpClient sends the SDK's requests. It does not follow redirects, because the request is
+// signed. An [http.Client] would do the same, but prepare each request for a redirect.
+type httpClient struct {
+	transport *http.Transport
+	timeout   time.Duration // of one attempt, from dialling to the end of the body
 }
 
-// newHTTPClient returns a client that does not follow redirects, because the request is signed.
-// It trusts the certificates of the file bundle, which AWS_CA_BUNDLE names; if that is empty,
-// those of the system.
-func newHTTPClient(bundle string) (*http.Client, error) {
+// newHTTPClient returns a client that trusts the certificates of the file bundle, which
+// AWS_CA_BUNDLE names; if that is empty, those of the system.
+func newHTTPClient(bundle string) (httpClient, error) {
 	transport := awshttp.NewBuildableClient().WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).GetTransport()
 	if bundle != "" {
 		roots := x509.NewCertPool()
 		// #nosec G304 -- the operator names the file
 		if text, err := os.ReadFile(bundle); err != nil || !roots.AppendCertsFromPEM(text) {
-			return nil, errors.New("AWS_CA_BUNDLE names no file with certificates")
+			return httpClient{}, errors.New("AWS_CA_BUNDLE names no file with certificates")
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}
 	transport.IdleConnTimeout = idleTimeout
 	transport.MaxResponseHeaderBytes = maxHeader
-	return &http.Client{
-		Transport:     limitedTransport{transport},
-		Timeout:       attemptTimeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, nil
+	return httpClient{transport: transport, timeout: attemptTimeout}, nil
 }
 
-// limitedTransport returns an error for a response that is too large, also after
-// decompression. The SDK reads each body to its end, so that an endpoint that is not AWS's,
-// or a proxy, could otherwise exhaust the function's memory. A truncated response does not
-// end with io.EOF, so that it cannot be taken for a complete one.
-type limitedTransport struct{ *http.Transport }
+// withTimeout returns a copy of a client of LoadConfig with another time-out for one
+// attempt. The copy uses the same connections.
+func withTimeout(client aws.HTTPClient, attempt time.Duration) aws.HTTPClient {
+	if c, ok := client.(httpClient); ok {
+		c.timeout = attempt
+		return c
+	}
+	return client
+}
 
-// RoundTrip implements http.RoundTripper.
-func (t limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+// Do implements [aws.HTTPClient].
+func (c httpClient) Do(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), c.timeout)
+	r = r.WithContext(ctx) // a shallow copy
 	// The SDK closes the request's body as soon as there is a response. net/http may still be
 	// about to find the body's end, and would close the connection in the middle of the
 	// response.
 	if r.Body != nil {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
+			cancel()
 			return nil, err
 		}
-		r = r.WithContext(r.Context()) // a shallow copy
 		r.Body = io.NopCloser(bytes.NewReader(body))
 	}
-	response, err := t.Transport.RoundTrip(r)
-	if err == nil {
-		response.Body = http.MaxBytesReader(nil, response.Body, maxBody)
+	response, err := c.transport.RoundTrip(r)
+	if err != nil {
+		cancel()
+		return nil, err
 	}
-	return response, err
+	response.Body = responseBody{http.MaxBytesReader(nil, response.Body, maxBody), cancel}
+	return response, nil
+}
+
+// responseBody returns an error for a response that is too large, also after
+// decompression. The SDK reads each body to its end, so that an endpoint that is not AWS's,
+// or a proxy, could otherwise exhaust the function's memory. A truncated response does not
+// end with io.EOF, so that it cannot be taken for a complete one.
+type responseBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc // of the attempt
+}
+
+// Close implements io.Closer.
+func (b responseBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
 }

@@ -158,20 +158,30 @@ func (c *Connection) Size() int {
 // HTTP returns the HTTP client for a request that begins now: TLS 1.2 or newer, HTTP/1.1, no
 // redirects, no proxy but that of the policy, one renegotiation. With a server that refuses
 // HTTP/1.1 it speaks HTTP/2.
-//
-// It closes the idle connections each idleTimeout on the wall clock. The timer of net/http stops
-// while a Lambda function is frozen, and after it thaws the connections may be dead.
 func (c *Connection) HTTP(now time.Time) *http.Client {
-	if last := c.cleared.Load(); now.Sub(time.Unix(0, last)).Abs() >= idleTimeout && c.cleared.CompareAndSwap(last, now.UnixNano()) {
-		c.client.CloseIdleConnections()
-	}
+	c.closeDead(now)
 	return c.client
+}
+
+// roundTrip sends a request that begins now, as the client of HTTP does, which would prepare it
+// for a redirect.
+func (c *Connection) roundTrip(now time.Time, req *http.Request) (*http.Response, error) {
+	c.closeDead(now)
+	return c.versions.RoundTrip(req)
+}
+
+// closeDead closes the idle connections each idleTimeout on the wall clock. The timer of net/http
+// stops while a Lambda function is frozen, and after it thaws the connections may be dead.
+func (c *Connection) closeDead(now time.Time) {
+	if last := c.cleared.Load(); now.Sub(time.Unix(0, last)).Abs() >= idleTimeout && c.cleared.CompareAndSwap(last, now.UnixNano()) {
+		c.versions.CloseIdleConnections()
+	}
 }
 
 // Close closes the idle connections, unless other clients may use them. Requests in progress are
 // not affected.
 func (c *Connection) Close() {
 	if !c.shared {
-		c.client.CloseIdleConnections()
+		c.versions.CloseIdleConnections()
 	}
 }

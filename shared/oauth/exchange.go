@@ -81,16 +81,18 @@ func NewExchanger(cfg ExchangerConfig) *Exchanger {
 // connection that failed before an answer. Each attempt is authenticated anew. The error is
 // an [*Error].
 func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, exchangeTimeout)
-	defer cancel()
+	end := time.Now().Add(exchangeTimeout)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
+		end = deadline
+	}
 	attempts := cmp.Or(r.MaxAttempts, maxAttempts)
 	for attempt := 1; ; attempt++ {
-		token, failure := x.attempt(ctx, c, r)
+		token, failure := x.attempt(ctx, c, r, end)
 		if failure == nil {
 			x.budget.refill(c.host)
 			return token, nil
 		}
-		if attempt == attempts || !failure.retriable(attempt) || !x.backoff(ctx, c.host, attempt, failure) {
+		if attempt == attempts || !failure.retriable(attempt) || !x.backoff(ctx, c.host, attempt, failure, end) {
 			return nil, failure
 		}
 		if r.Permit != nil && !r.Permit(ctx) {
@@ -99,14 +101,14 @@ func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token,
 	}
 }
 
-// backoff waits before the next attempt. It returns false if there is none.
-func (x *Exchanger) backoff(ctx context.Context, host string, attempt int, failure *Error) bool {
+// backoff waits before the next attempt. It returns false if there is none before end.
+func (x *Exchanger) backoff(ctx context.Context, host string, attempt int, failure *Error, end time.Time) bool {
 	if failure.RetryAfter > maxBackoff {
 		return false // for all callers, so that none of them waits it out
 	}
 	bound := min(maxBackoff, firstBackoff<<attempt)
 	wait := max(failure.RetryAfter, time.Duration(x.rand()*float64(bound)))
-	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < wait+minAttemptTime {
+	if time.Until(end) < wait+minAttemptTime {
 		return false
 	}
 	if !x.budget.take(host, x.now()) {
@@ -127,9 +129,12 @@ func (c *Client) AttemptTimeout() time.Duration {
 	return cmp.Or(c.dialect.AttemptTimeout, attemptTimeout)
 }
 
-// attempt sends one request to the token endpoint.
-func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, c.AttemptTimeout())
+// attempt sends one request to the token endpoint. It returns by end.
+func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request, end time.Time) (*Token, *Error) {
+	if last := time.Now().Add(c.AttemptTimeout()); last.Before(end) {
+		end = last
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	ctx, trace := traceAttempt(ctx, c.mutualTLS)
 	form, header := c.form(r), x.header(r)
@@ -148,7 +153,7 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request) (*Token, 
 	// The token's lifetime starts before the request, on the local clock.
 	s := sent{start: x.now(), url: c.url, form: form, header: header, credentials: sentCredentials(form, header), proven: r.Proven, assume: c.dialect.AssumeLifetime}
 	s.credentials = append(s.credentials, c.dialect.secrets()...)
-	resp, err := c.connection.HTTP(s.start).Do(req)
+	resp, err := c.connection.roundTrip(s.start, req)
 	if err != nil {
 		failure := trace.transportError(err)
 		failure.proven = r.Proven
@@ -176,11 +181,11 @@ func (c *Client) form(r Request) url.Values {
 	if !c.dialect.OmitClientID {
 		form.Set("client_id", c.id)
 	}
-	for name, value := range map[string]string{
-		"scope": strings.Join(r.Scope, " "), "audience": r.Audience, "token_format": r.TokenFormat, "app_tid": r.AppTID,
+	for _, p := range [...]struct{ name, value string }{
+		{"scope", strings.Join(r.Scope, " ")}, {"audience", r.Audience}, {"token_format", r.TokenFormat}, {"app_tid", r.AppTID},
 	} {
-		if value != "" {
-			form.Set(name, value)
+		if p.value != "" {
+			form.Set(p.name, p.value)
 		}
 	}
 	if len(r.Resource) > 0 {

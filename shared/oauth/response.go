@@ -22,7 +22,7 @@ const checkEndpoint = "check token_endpoint, or the issuer or url from which it 
 // readResponse returns the token or the error of an answer to s.
 func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	failure := &Error{Status: resp.StatusCode, CorrelationID: correlationID(resp.Header, s.credentials), proven: s.proven}
+	failure := &Error{Status: resp.StatusCode, proven: s.proven}
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
 		failure.Reason, failure.Detail = Redirected, checkEndpoint
@@ -45,6 +45,7 @@ func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 		failure.readClock(resp.Header, s)
 		failure.Description = ""
 	}
+	failure.CorrelationID = correlationID(resp.Header, s.credentials)
 	// A server may end its answer properly when the client gives up.
 	if failure.Reason == Unusable && resp.Request.Context().Err() != nil {
 		failure.Reason, failure.Detail = TimedOut, ""
@@ -151,7 +152,7 @@ func errorCode(code string, sent []string) string {
 // secrets, else "".
 func identifier(text string, secrets []string) string {
 	const characters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
-	if len(text) > 64 || strings.Trim(text, characters) != "" || redactEcho(text, secrets) != text {
+	if text == "" || len(text) > 64 || strings.Trim(text, characters) != "" || redactEcho(text, secrets) != text {
 		return ""
 	}
 	return text

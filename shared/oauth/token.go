@@ -112,7 +112,7 @@ func parseToken(body []byte, start time.Time) (t *Token, detail string) {
 	claims, all := readClaims(access), encodeMembers(members)
 	return &Token{
 		access: accessIn(all, access), members: NewSecret(all), scope: scope,
-		expiry: expiryOf(members["expires_in"], claims.Expiry, start), issued: start, bound: claims.bound(),
+		expiry: expiryOf(members["expires_in"], claims.expiry, start), issued: start, bound: claims.bound(),
 	}, ""
 }
 
@@ -218,7 +218,7 @@ func expiryOf(named, expiry json.RawMessage, start time.Time) time.Time {
 // assume sets the lifetime of a token for which the server names none. A JWT that is expired
 // already stays without one.
 func (t *Token) assume(lifetime time.Duration) {
-	if t == nil || lifetime <= 0 || !t.expiry.IsZero() || number(readClaims(t.access.Expose()).Expiry) != 0 {
+	if t == nil || lifetime <= 0 || !t.expiry.IsZero() || number(readClaims(t.access.Expose()).expiry) != 0 {
 		return
 	}
 	t.expiry = t.issued.Add(min(lifetime, maxLifetime))
@@ -270,30 +270,35 @@ func encodeMembers(members map[string]json.RawMessage) string {
 }
 
 // claims are those of a JWT that decide how the vendor treats it.
-type claims struct {
-	Confirmation json.RawMessage `json:"cnf"`
-	Expiry       json.RawMessage `json:"exp"`
-}
+type claims struct{ confirmation, expiry json.RawMessage }
 
 // readClaims returns the claims of the token if it is a JWT. It does not verify the token, which
 // is meant for the resource server.
-func readClaims(access string) claims {
-	var c claims
+func readClaims(access string) (c claims) {
 	_, afterHeader, _ := strings.Cut(access, ".")
 	payload, _, ok := strings.Cut(afterHeader, ".")
 	text, err := base64.RawURLEncoding.DecodeString(payload)
-	if !ok || err != nil || json.Unmarshal(text, &c) != nil {
-		return claims{}
+	if !ok || err != nil || !strictjson.Valid(text) {
+		return c
 	}
+	strictjson.Each(bytes.TrimSpace(text), func(name, value []byte) {
+		switch string(name) {
+		case `"cnf"`:
+			c.confirmation = value
+		case `"exp"`:
+			c.expiry = value
+		}
+	})
 	return c
 }
 
 // bound looks for the thumbprint of a certificate.
-func (c claims) bound() bool {
-	var confirmation struct {
-		Thumbprint string `json:"x5t#S256"`
-	}
-	return json.Unmarshal(c.Confirmation, &confirmation) == nil && confirmation.Thumbprint != ""
+func (c claims) bound() (bound bool) {
+	strictjson.Each(c.confirmation, func(name, value []byte) {
+		thumbprint, _ := strictjson.Bytes(value)
+		bound = bound || string(name) == `"x5t#S256"` && len(thumbprint) > 0
+	})
+	return bound
 }
 
 // tokenRecord is the form in which environments share a token.

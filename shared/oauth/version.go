@@ -87,14 +87,15 @@ func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return resp, err
 	}
-	again := req
+	var body []byte // for a second request
 	if req.Body != nil {
-		body, err := io.ReadAll(req.Body)
+		var err error
+		body, err = io.ReadAll(req.Body)
 		_ = req.Body.Close()
 		if err != nil {
 			return nil, err
 		}
-		req, again = withBody(req, body), withBody(req, body)
+		req = withBody(req, body)
 	}
 	if v.once.Load() {
 		v.one.CloseIdleConnections()
@@ -107,7 +108,7 @@ func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	answered, shaken := trace.answered.Swap(false), trace.shaken.Swap(false)
-	second, secondErr := v.second().RoundTrip(again)
+	second, secondErr := v.second().RoundTrip(withBody(req, body))
 	if !trace.shaken.Load() {
 		trace.answered.Store(answered)
 		trace.shaken.Store(shaken)
@@ -129,7 +130,11 @@ func (v *versions) current() *http.Transport {
 	return v.one
 }
 
+// withBody returns a copy of the request with this body; nil: req, which has none.
 func withBody(req *http.Request, body []byte) *http.Request {
+	if body == nil {
+		return req
+	}
 	r := req.WithContext(req.Context())
 	r.Body = io.NopCloser(bytes.NewReader(body))
 	return r
