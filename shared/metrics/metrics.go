@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,8 @@ type Config struct {
 
 // Metrics collects counts until the next line. It is safe for concurrent use.
 type Metrics struct {
-	cfg Config
+	cfg       Config
+	namespace []byte // in JSON
 	// any means that counts is not empty. Flush reads it without the mutex, since most
 	// invocations count nothing.
 	any atomic.Bool
@@ -40,10 +42,14 @@ func New(cfg Config) *Metrics {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Metrics{cfg: cfg, counts: make(map[string]int)}
+	namespace, err := json.Marshal(cfg.Namespace)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
+	}
+	return &Metrics{cfg: cfg, namespace: namespace, counts: make(map[string]int)}
 }
 
-// Count adds one to the metric name.
+// Count adds one to the metric name, which consists of letters and digits.
 func (m *Metrics) Count(name string) { m.add(name, 1) }
 
 func (m *Metrics) add(name string, n int) {
@@ -113,14 +119,26 @@ func (m *Metrics) Report(g *Gauge, properties map[string]any) {
 	_, _ = m.cfg.Output.Write(m.encode(line, list))
 }
 
+// line returns a line of JSON with counts. It is not built by encoding/json, because each
+// exchange has one. A name needs no escapes.
 func (m *Metrics) line(counts map[string]int) []byte {
-	d := directive{Namespace: m.cfg.Namespace, Dimensions: [][]string{{}}}
-	line := make(map[string]any, len(counts)+1)
-	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		d.Metrics = append(d.Metrics, definition{Name: name, Unit: "Count"})
-		line[name] = counts[name]
+	line := append(make([]byte, 0, 512), `{"_aws":{"Timestamp":`...)
+	line = strconv.AppendInt(line, m.cfg.Now().UnixMilli(), 10)
+	line = append(append(line, `,"CloudWatchMetrics":[{"Namespace":`...), m.namespace...)
+	line = append(line, `,"Dimensions":[[]],"Metrics":[`...)
+	names := slices.Sorted(maps.Keys(counts))
+	for i, name := range names {
+		if i > 0 {
+			line = append(line, ',')
+		}
+		line = append(append(append(line, `{"Name":"`...), name...), `","Unit":"Count"}`...)
 	}
-	return m.encode(line, []directive{d})
+	line = append(line, `]}]}`...)
+	for _, name := range names {
+		line = append(append(append(line, `,"`...), name...), `":`...)
+		line = strconv.AppendInt(line, int64(counts[name]), 10)
+	}
+	return append(line, '}', '\n')
 }
 
 // encode returns a line of JSON with the metrics of list; nil: there are none.

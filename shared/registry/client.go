@@ -189,9 +189,8 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 
 // defaults returns [Client.Defaults].
 func (c *Client) defaults() ask.Ask {
-	sorted := func(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
 	a := ask.Ask{
-		Scope: sorted(c.Scope), Resource: sorted(c.Resource), Audience: c.Audience, TokenFormat: c.TokenFormat,
+		Scope: setOf(c.Scope), Resource: setOf(c.Resource), Audience: c.Audience, TokenFormat: c.TokenFormat,
 		AppTID: c.Parameters["app_tid"], Parameters: maps.Clone(c.Parameters),
 	}
 	delete(a.Parameters, "app_tid")

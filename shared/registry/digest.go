@@ -3,9 +3,10 @@ package registry
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/binary"
 	"slices"
 	"strconv"
+
+	"tokenvendor/shared/ask"
 )
 
 // fields are texts that are hashed together.
@@ -13,19 +14,25 @@ type fields []string
 
 // addSet adds a list whose order and duplicates have no meaning.
 func (f *fields) addSet(list []string) {
-	sorted := slices.Compact(slices.Sorted(slices.Values(list)))
+	sorted := setOf(list)
 	*f = append(append(*f, strconv.Itoa(len(sorted))), sorted...)
+}
+
+// setOf returns the elements of a list, sorted and without duplicates.
+func setOf(list []string) []string {
+	sorted := slices.Clone(list)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
 }
 
 // digest returns the SHA-256 of the fields in base64url. Each field follows its length, so
 // that no two lists of fields are hashed as the same bytes.
 func (f fields) digest() string {
-	h := sha256.New()
+	const usual = 1024 // bytes; the buffer rarely grows
+	b := make([]byte, 0, usual)
 	for _, field := range f {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(field)))
-		h.Write(length[:])
-		h.Write([]byte(field))
+		b = ask.AppendField(b, field)
 	}
-	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
+	sum := sha256.Sum256(b)
+	return base64.RawURLEncoding.EncodeToString(sum[:])
 }

@@ -73,8 +73,9 @@ func isNative(name string) bool { return slices.Contains(nativeMembers(), name) 
 // readNative reads a native document. An unknown member is a problem: a mistyped "audience"
 // would otherwise yield a broader token.
 func readNative(o object) *document {
+	native := nativeMembers()
 	for name := range o.members {
-		if !isNative(name) && name != "service_key" {
+		if !slices.Contains(native, name) && name != "service_key" {
 			o.report.add(o.path+strictjson.Quote(name), "is not known here"+hint(name))
 		}
 	}
@@ -221,6 +222,9 @@ func (d *document) describe(c *Client) {
 		c.Certificate = d.pair.Chain[0]
 		c.CertificateNotAfter = c.Certificate.NotAfter
 		c.Key = keypair.Describe(c.Certificate.PublicKey)
+	}
+	if len(d.publicKey) == 0 {
+		return
 	}
 	if key, err := x509.ParsePKIXPublicKey(d.publicKey); err == nil {
 		c.Key = keypair.Describe(key)

@@ -12,16 +12,17 @@ import (
 // their metadata. This chooses a default and grants no trust.
 func isSAP(issuer string) bool {
 	u, err := url.Parse(issuer)
-	if err != nil {
-		return false
-	}
-	host := strings.ToLower(u.Hostname())
-	// Each tenant has a host under one of these domains.
-	for _, domain := range []string{
-		"accounts.ondemand.com", "accounts.cloud.sap", "accounts.sapcloud.cn",
-		"trial-accounts.ondemand.com", "accounts400.ondemand.com",
+	return err == nil && isTenant(strings.ToLower(u.Hostname()))
+}
+
+// isTenant reports whether a host is one of SAP Cloud Identity Services, where each tenant has a
+// host under one of a few domains.
+func isTenant(host string) bool {
+	for _, domain := range [...]string{
+		".accounts.ondemand.com", ".accounts.cloud.sap", ".accounts.sapcloud.cn",
+		".trial-accounts.ondemand.com", ".accounts400.ondemand.com",
 	} {
-		if tenant, ok := strings.CutSuffix(host, "."+domain); ok && tenant != "" {
+		if strings.HasSuffix(host, domain) && host != domain {
 			return true
 		}
 	}
@@ -70,6 +71,10 @@ func hostOf(text string) string {
 	if err != nil {
 		return ""
 	}
+	return canonicalHost(u)
+}
+
+func canonicalHost(u *url.URL) string {
 	host, port := strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), u.Port()
 	if ip, err := netip.ParseAddr(host); err == nil {
 		host = ip.String()
@@ -89,7 +94,7 @@ func canonicalURL(text string) string {
 	if err != nil {
 		return text
 	}
-	if u.Host = hostOf(text); u.Path == "" {
+	if u.Host = canonicalHost(u); u.Path == "" {
 		u.Path = "/"
 	}
 	return u.String()
@@ -99,7 +104,7 @@ func canonicalURL(text string) string {
 // counts the requests of all clients together. SAP Cloud Identity Services does so by tenant,
 // that is by host, and XSUAA by subaccount: both of its hosts together.
 func Budget(host string) (server string, byHost bool) {
-	if isSAP("https://" + host) {
+	if name, _, _ := strings.Cut(host, ":"); isTenant(name) {
 		return host, true
 	}
 	if server, ok := xsuaaBudget(host); ok {

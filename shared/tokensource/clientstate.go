@@ -93,6 +93,12 @@ func (s *clientState) suspected(version string) *suspect {
 	return s.Suspect
 }
 
+// of reports whether p is about the credential of a client; see [proofOf].
+func (p *proof) of(c *registry.Client) bool {
+	credential, ok := strings.CutPrefix(p.Credential, c.Terms)
+	return ok && credential == c.Credential
+}
+
 // proofOf identifies a client's credential in a proof: what a server says of it holds for the
 // client_id and the endpoint, too.
 func proofOf(c *registry.Client) string { return c.Terms + c.Credential }
@@ -135,8 +141,7 @@ func (s *clientState) add(p proof) {
 
 // proven reports whether the authorization server accepted the credential last.
 func (s *clientState) proven(c *registry.Client) bool {
-	credential := proofOf(c)
-	return slices.ContainsFunc(s.Proofs, func(p proof) bool { return p.Credential == credential && !p.Refused })
+	return slices.ContainsFunc(s.Proofs, func(p proof) bool { return !p.Refused && p.of(c) })
 }
 
 // failLogon notes a failed logon.
@@ -279,7 +284,7 @@ func (s *clientStates) update(ctx context.Context, session *fleet.Session, name 
 	own, last := c.state, c.last
 	c.mu.Unlock()
 	var next clientState
-	apply := func(note []byte) []byte {
+	last, ok := session.Change(ctx, updateTime, fleet.ClientRow, name, last, func(note []byte) []byte {
 		next = clientState{}
 		if json.Unmarshal(note, &next) != nil {
 			next = clientState{}
@@ -290,13 +295,13 @@ func (s *clientStates) update(ctx context.Context, session *fleet.Session, name 
 			return text
 		}
 		return nil
-	}
-	last, ok := session.Change(ctx, updateTime, fleet.ClientRow, name, last, apply)
+	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !ok {
-		own = c.state // another request may have changed it meanwhile
-		apply(nil)
+		next = clientState{}
+		next.merge(&c.state, now) // another request may have changed it meanwhile
+		change(&next)
 		last = c.last
 	}
 	c.state, c.last = next, last

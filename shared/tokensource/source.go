@@ -201,7 +201,11 @@ func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error)
 	l.begun = s.now()
 	got := s.candidates.fetch(ctx, session, lease, l)
 	var all sync.WaitGroup
-	if got.end != nil {
+	switch {
+	case got.end == nil:
+	case session == nil:
+		got.end(ctx) // it calls no table, so that nothing waits
+	default:
 		all.Go(func() { got.end(ctx) })
 	}
 	defer all.Wait()
