@@ -132,7 +132,7 @@ func (e *env) startFunction(vars []string, concurrency int, out io.Writer) (*run
 // build compiles a package of this module as scripts/build does. The linker's output is
 // copied to file, since a file fresh from the linker starts slower than its copy.
 func build(ctx context.Context, pkg, file string, flags ...string) error {
-	args := append([]string{"build", "-buildvcs=false", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-gcflags", "github.com/aws/...=-l", "-o", file + ".fresh"}, flags...)
+	args := append([]string{"build", "-buildvcs=false", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-gcflags", "github.com/aws/aws-sdk-go-v2/service/...=-l", "-gcflags", "reflect=-l", "-gcflags", "fmt=-l", "-o", file + ".fresh"}, flags...)
 	// #nosec G204 -- fixed arguments but for names of our own.
 	cmd := exec.CommandContext(ctx, "go", append(args, "tokenvendor/"+pkg)...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

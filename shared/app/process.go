@@ -15,9 +15,6 @@ const (
 	// startPercent is the garbage collector's percentage during the start. What the start
 	// leaves behind then needs no collection before the first answer.
 	startPercent = 400
-	// usualPercent is that percentage afterwards, unless GOGC sets one. An event leaves little
-	// behind, so that collections stay rare with less memory than Go's own 100 needs.
-	usualPercent = 50
 )
 
 // tuneProcess sets the process up for the memory size of the function. It returns a function
@@ -33,8 +30,5 @@ func tuneProcess(getenv func(string) string) (started func()) {
 		runtime.GOMAXPROCS(1)
 	}
 	percent := debug.SetGCPercent(startPercent)
-	if getenv("GOGC") == "" {
-		percent = usualPercent
-	}
 	return sync.OnceFunc(func() { debug.SetGCPercent(percent) })
 }
