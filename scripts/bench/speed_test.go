@@ -48,7 +48,10 @@ func TestSpeedReportsAllRatios(t *testing.T) {
 		}
 		for _, column := range columns() {
 			size := column.metric == binarySize || column.metric == zippedSize
-			if runtime.GOOS == "linux" && !missing && got.Medians[c.name][column.metric] <= 0 && (c.pkg != "" || !size) {
+			value, measured := got.Medians[c.name][column.metric]
+			// An answer out of memory may need less CPU time than the system can measure.
+			measured = measured && (value > 0 || column.metric == firstCPU)
+			if runtime.GOOS == "linux" && !missing && !measured && (c.pkg != "" || !size) {
 				t.Errorf("%s has no %s; got\n%s", c.name, column.metric, out.String())
 			}
 		}

@@ -103,6 +103,7 @@ func New(cfg Config) (*App, error) {
 		Rates:        env.ExchangeRates,
 		NoteUse:      env.NoteUse,
 		Policy:       policyReader(secrets, env.PolicySecretID),
+		Go:           newWorkers().run,
 		Audit:        audit.New(audit.Config{Output: out, Version: version()}).Write,
 		Count:        a.Metrics.Count,
 		Log:          a.Log,

@@ -122,14 +122,16 @@ type Config[V any] struct {
 	MaxGroup int
 	// MaxWaiters limits the number of callers that wait for one load; zero: 256.
 	MaxWaiters int
+	// Go runs a load in a goroutine and returns at once; nil: each load has a goroutine of its
+	// own.
+	Go func(load func())
 	// LoadTimeout limits the time of a load; zero: 20 seconds.
 	LoadTimeout time.Duration
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 }
 
-// Cache keeps values by key. It is safe for concurrent use. Its only goroutines run loads
-// and end when the load returns. A hit takes a read lock for one map access.
+// Cache keeps values by key. It is safe for concurrent use. Its only goroutines run loads. A hit takes a read lock for one map access.
 type Cache[K comparable, V any] struct {
 	cfg Config[V]
 
@@ -177,6 +179,9 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 	}
 	if cfg.MaxWaiters == 0 {
 		cfg.MaxWaiters = 256
+	}
+	if cfg.Go == nil {
+		cfg.Go = func(load func()) { go load() }
 	}
 	if cfg.LoadTimeout == 0 {
 		cfg.LoadTimeout = 20 * time.Second

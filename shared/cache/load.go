@@ -84,8 +84,11 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, may
 	s.flight = &flight[V]{done: make(chan struct{}), waiters: 1}
 	s.loading.Store(true)
 	last := Last[V]{Value: old.entry.Value, Refresh: old.entry.Refresh, Serves: usable, Failures: old.failures}
-	go c.run(ctx, s, s.flight, func(ctx context.Context) (Entry[V], error) { return load(ctx, last) })
-	return s.flight, cached, outcome, nil
+	f := s.flight
+	c.cfg.Go(func() {
+		c.run(ctx, s, f, func(ctx context.Context) (Entry[V], error) { return load(ctx, last) })
+	})
+	return f, cached, outcome, nil
 }
 
 // unloaded is the result of a call that may not begin a load.

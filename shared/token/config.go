@@ -48,6 +48,8 @@ type Config struct {
 	Count func(name string)
 	// Log is told of panics, and why something was counted; nil: it is not.
 	Log *slog.Logger
+	// Go is that of cache.Config in package cache, for documents and tokens.
+	Go func(load func())
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Rand returns a number in [0, 1) for jitter; nil means math/rand/v2.

@@ -43,7 +43,7 @@ const (
 	Stale     Outcome = "stale"     // it should have been replaced, but that failed
 )
 
-// Config configures a [Source]. All members but Fleet, Environments, Rates and NoteUse are required.
+// Config configures a [Source]. All members but Fleet, Environments, Rates, NoteUse and Go are required.
 type Config struct {
 	Exchanger *oauth.Exchanger
 	// Previous returns a client with the credential of the version before; its errors mean
@@ -67,6 +67,8 @@ type Config struct {
 	// Log why.
 	Count func(name string)
 	Log   *slog.Logger
+	// Go is that of [cache.Config]; nil is allowed.
+	Go func(load func())
 	// Now is the clock, without a monotonic reading: that stops while a function is frozen.
 	Now func() time.Time
 	// Rand returns a number in [0, 1) for jitter.
@@ -102,7 +104,7 @@ func New(cfg Config) *Source {
 	s.cache = cache.New[key](cache.Config[*Token]{
 		Size: (*Token).Size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
 		Group: clientOf, MaxGroup: maxClientTokens,
-		Now: cfg.Now, OnError: s.rows.afterError,
+		Go: cfg.Go, Now: cfg.Now, OnError: s.rows.afterError,
 	})
 	return s
 }
