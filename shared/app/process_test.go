@@ -49,7 +49,7 @@ func TestProcessUsesOneProcessorBelowOne(t *testing.T) {
 }
 
 // TestStartOfCollectorEndsWithFirstEvent proves that what holds for the start ends with the first
-// event.
+// event, and that GOGC then has its effect.
 func TestStartOfCollectorEndsWithFirstEvent(t *testing.T) {
 	clearAWS(t)
 	processors := runtime.GOMAXPROCS(0)
@@ -57,21 +57,24 @@ func TestStartOfCollectorEndsWithFirstEvent(t *testing.T) {
 	const before = 70
 	defer debug.SetGCPercent(debug.SetGCPercent(before))
 	t.Setenv("AWS_REGION", "eu-central-1")
-	a, err := New(Config{Getenv: getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}), Output: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := gcPercent(); got != startPercent {
-		t.Errorf("got %d %% during the start, want %d", got, startPercent)
-	}
-	a.Finish()
-	if got := gcPercent(); got != before {
-		t.Errorf("got %d %% after the first event, want %d", got, before)
-	}
-	debug.SetGCPercent(before + 1)
-	a.Finish()
-	if got := gcPercent(); got != before+1 {
-		t.Errorf("got %d %% after the second event, want no change", got)
+	for variable, want := range map[string]int{"": usualPercent, "70": before} {
+		debug.SetGCPercent(before)
+		a, err := New(Config{Getenv: getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256", "GOGC": variable}), Output: io.Discard})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := gcPercent(); got != startPercent {
+			t.Errorf("got %d %% during the start, want %d", got, startPercent)
+		}
+		a.Finish()
+		if got := gcPercent(); got != want {
+			t.Errorf("GOGC=%s: got %d %% after the first event, want %d", variable, got, want)
+		}
+		debug.SetGCPercent(want + 1)
+		a.Finish()
+		if got := gcPercent(); got != want+1 {
+			t.Errorf("got %d %% after the second event, want no change", got)
+		}
 	}
 }
 
