@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"net/http/httptest"
 	"os"
 	"strings"
@@ -22,11 +23,12 @@ func hit(tb testing.TB) (h *handler, e *env, ctx context.Context, payload []byte
 	} {
 		tb.Setenv(name, value)
 	}
-	output, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	log, output, err := os.Pipe()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { _ = output.Close() })
+	go func() { _, _ = io.Copy(io.Discard, log) }()
+	tb.Cleanup(func() { _, _ = output.Close(), log.Close() })
 	a, err := app.New(app.Config{Getenv: os.Getenv, Output: output})
 	if err != nil {
 		tb.Fatal(err)

@@ -50,7 +50,7 @@ func TestSpeedReportsAllRatios(t *testing.T) {
 			size := column.metric == binarySize || column.metric == zippedSize
 			value, measured := got.Medians[c.name][column.metric]
 			// An answer out of memory may need less CPU time than the system can measure.
-			measured = measured && (value > 0 || column.metric == firstCPU)
+			measured = measured && (value > 0 || value == 0 && c.name == "prefetch" && column.metric == firstCPU)
 			if runtime.GOOS == "linux" && !missing && !measured && (c.pkg != "" || !size) {
 				t.Errorf("%s has no %s; got\n%s", c.name, column.metric, out.String())
 			}

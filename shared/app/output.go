@@ -17,8 +17,8 @@ const (
 	stuckTimeout = 20 * time.Millisecond
 )
 
-// pipeBuf is how many bytes a pipe takes at once as soon as it takes any (POSIX: PIPE_BUF). Nearly
-// all lines are shorter.
+// pipeBuf is how many bytes a pipe of Linux takes at once as soon as it takes any: a page. Nearly all
+// lines are shorter.
 const pipeBuf = 4096
 
 var errOutput = errors.New("the log does not take lines")
@@ -67,7 +67,7 @@ func (o *output) begin(timeout time.Duration) *write {
 func (o *output) Write(line []byte) (int, error) {
 	select {
 	case o.writing <- struct{}{}:
-		if len(line) < pipeBuf && o.takes != nil && o.takes() {
+		if len(line) < pipeBuf && !o.broken && o.takes != nil && o.takes() {
 			err := o.write(line)
 			<-o.writing
 			return written(line, err)
@@ -116,14 +116,10 @@ func (o *output) writeInTime(line []byte) (int, error) {
 	}
 }
 
-// put is the only goroutine that can outlive an invocation, because a write to a full pipe
-// cannot be cancelled. It ends when the pipe is read.
+// put can outlive an invocation, because a write to a full pipe cannot be cancelled. It ends when
+// the pipe is read.
 func (o *output) put(w *write) {
 	err := o.write(w.line)
-	select {
-	case <-o.stuck:
-	default:
-	}
 	<-o.writing
 	w.done <- err
 }
@@ -138,5 +134,9 @@ func (o *output) write(line []byte) error {
 		err = io.ErrShortWrite
 	}
 	o.broken = n < len(line) && (n > 0 || o.broken)
+	select {
+	case <-o.stuck:
+	default:
+	}
 	return err
 }

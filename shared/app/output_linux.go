@@ -7,10 +7,14 @@ import (
 )
 
 // takes returns a function that reports whether a pipe takes less than pipeBuf bytes without a
-// wait; nil if to is no file.
+// wait; nil if to is no pipe.
 func takes(to io.Writer) func() bool {
 	file, ok := to.(*os.File)
 	if !ok {
+		return nil
+	}
+	info, err := file.Stat()
+	if err != nil || info.Mode()&os.ModeNamedPipe == 0 {
 		return nil
 	}
 	raw, err := file.SyscallConn()

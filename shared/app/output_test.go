@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -182,7 +183,9 @@ func TestFullPipeIsFoundOut(t *testing.T) {
 	if _, err := io.CopyN(io.Discard, r, int64(lines*len(line))); err != nil || lines == 0 {
 		t.Fatalf("got %v after %d lines", err, lines)
 	}
-	// The overdue line comes first.
+	for len(o.stuck)+len(o.writing) > 0 {
+		runtime.Gosched() // until the overdue line is written
+	}
 	if _, err := o.Write([]byte("next\n")); err != nil {
 		t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package app
 
-// maxIdle is how many goroutines wait for the next function. A miss runs one at a time.
+// maxIdle is how many goroutines wait for the next function. The loads of a miss run one after the
+// other.
 const maxIdle = 2
 
 // workers runs functions in goroutines, a few of which it keeps with their stacks: it takes 2 % of

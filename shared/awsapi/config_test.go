@@ -2,6 +2,7 @@ package awsapi
 
 import (
 	"compress/gzip"
+	"context"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -183,6 +185,38 @@ func TestResponsesAreLimited(t *testing.T) {
 	if text, err := io.ReadAll(response.Body); err != nil || len(text) != maxBody {
 		t.Errorf("got %d bytes, %v, want %d", len(text), err, maxBody)
 	}
+}
+
+// The time-out of an attempt holds until the end of the body, and ends when the body is closed.
+func TestTimeoutIncludesBody(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}))
+	defer server.Close()
+	client, err := newHTTPClient("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := withTimeout(client, 100*time.Millisecond).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(response.Body); string(text) != "half" || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %q, %v, want half a body and %v", text, err, context.DeadlineExceeded)
+	}
+	if err := response.Body.Close(); err != nil {
+		t.Error(err)
+	}
+	ended := make(chan struct{})
+	body := responseBody{io.NopCloser(strings.NewReader("")), func() { close(ended) }}
+	_ = body.Close()
+	<-ended
 }
 
 type blanks struct{}

@@ -125,7 +125,7 @@ func noAnswer(err error) string {
 		return "an answer that cannot be read"
 	case errors.As(err, &name):
 		return "no answer: DNS does not resolve the endpoint"
-	case errors.As(err, &certificate), errors.As(err, &notTLS), errors.Is(err, http.ErrSchemeMismatch),
+	case errors.As(err, &certificate), errors.As(err, &notTLS),
 		strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "TLS handshake timeout"):
 		return "no answer: the TLS handshake failed"
 	case errors.As(err, &dial) && dial.Op == "dial":

@@ -42,14 +42,10 @@ func New(cfg Config) *Metrics {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	namespace, err := json.Marshal(cfg.Namespace)
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
-	return &Metrics{cfg: cfg, namespace: namespace, counts: make(map[string]int)}
+	return &Metrics{cfg: cfg, namespace: quoted(cfg.Namespace), counts: make(map[string]int)}
 }
 
-// Count adds one to the metric name, which consists of letters and digits.
+// Count adds one to the metric name.
 func (m *Metrics) Count(name string) { m.add(name, 1) }
 
 func (m *Metrics) add(name string, n int) {
@@ -119,26 +115,32 @@ func (m *Metrics) Report(g *Gauge, properties map[string]any) {
 	_, _ = m.cfg.Output.Write(m.encode(line, list))
 }
 
-// line returns a line of JSON with counts. It is not built by encoding/json, because each
-// exchange has one. A name needs no escapes.
+// line returns a line of JSON with counts. encoding/json writes its names only, because each
+// exchange has a line.
 func (m *Metrics) line(counts map[string]int) []byte {
 	line := append(make([]byte, 0, 512), `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, m.cfg.Now().UnixMilli(), 10)
 	line = append(append(line, `,"CloudWatchMetrics":[{"Namespace":`...), m.namespace...)
 	line = append(line, `,"Dimensions":[[]],"Metrics":[`...)
-	names := slices.Sorted(maps.Keys(counts))
-	for i, name := range names {
+	var values []byte
+	for i, name := range slices.Sorted(maps.Keys(counts)) {
 		if i > 0 {
 			line = append(line, ',')
 		}
-		line = append(append(append(line, `{"Name":"`...), name...), `","Unit":"Count"}`...)
+		text := quoted(name)
+		line = append(append(append(line, `{"Name":`...), text...), `,"Unit":"Count"}`...)
+		values = strconv.AppendInt(append(append(append(values, ','), text...), ':'), int64(counts[name]), 10)
 	}
-	line = append(line, `]}]}`...)
-	for _, name := range names {
-		line = append(append(append(line, `,"`...), name...), `":`...)
-		line = strconv.AppendInt(line, int64(counts[name]), 10)
+	return append(append(append(line, `]}]}`...), values...), '}', '\n')
+}
+
+// quoted returns text as a JSON string.
+func quoted(text string) []byte {
+	b, err := json.Marshal(text)
+	if err != nil {
+		panic("internal error: impossible: " + err.Error())
 	}
-	return append(line, '}', '\n')
+	return b
 }
 
 // encode returns a line of JSON with the metrics of list; nil: there are none.

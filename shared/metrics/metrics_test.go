@@ -23,10 +23,11 @@ func TestFlushWritesEmbeddedMetricFormat(t *testing.T) {
 	m.Count("Exchanges")
 	m.Count("FailedLogons")
 	m.Count("Exchanges")
+	m.Count(`a"b`)
 	m.Flush()
 	m.Flush()
 	want := `{"_aws":{"Timestamp":1574109732004,"CloudWatchMetrics":[{"Namespace":"TokenVendor","Dimensions":[[]],` +
-		`"Metrics":[{"Name":"Exchanges","Unit":"Count"},{"Name":"FailedLogons","Unit":"Count"}]}]},"Exchanges":2,"FailedLogons":1}`
+		`"Metrics":[{"Name":"Exchanges","Unit":"Count"},{"Name":"FailedLogons","Unit":"Count"},{"Name":"a\"b","Unit":"Count"}]}]},"Exchanges":2,"FailedLogons":1,"a\"b":1}`
 	var got, wanted any
 	if json.Unmarshal([]byte(want), &wanted) != nil || json.Unmarshal(out.Bytes(), &got) != nil || !reflect.DeepEqual(got, wanted) {
 		t.Errorf("got %s, want %s", out.String(), want)

@@ -135,7 +135,7 @@ type Connection struct {
 	roots    []*x509.Certificate
 	size     int
 	shared   bool
-	cleared  atomic.Int64 // when HTTP closed the idle connections, in Unix nanoseconds
+	cleared  atomic.Int64 // when closeDead closed the idle connections, in Unix nanoseconds
 }
 
 func newConnection(dial dialFunc, config *tls.Config) *Connection {

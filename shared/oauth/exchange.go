@@ -95,10 +95,18 @@ func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token,
 		if attempt == attempts || !failure.retriable(attempt) || !x.backoff(ctx, c.host, attempt, failure, end) {
 			return nil, failure
 		}
-		if r.Permit != nil && !r.Permit(ctx) {
+		if r.Permit != nil && !permitted(ctx, r.Permit, end) {
 			return nil, failure
 		}
 	}
+}
+
+// permitted asks for a permit for an attempt that ends at end. It returns false if there is none
+// in time.
+func permitted(ctx context.Context, permit func(context.Context) bool, end time.Time) bool {
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	return permit(ctx) && time.Until(end) >= minAttemptTime
 }
 
 // backoff waits before the next attempt. It returns false if there is none before end.

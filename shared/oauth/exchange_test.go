@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -230,6 +231,21 @@ func TestRetryNeedsPermit(t *testing.T) {
 	_, err := x.Exchange(t.Context(), secretClient(t, s), oauth.Request{Permit: func(context.Context) bool { asked++; return asked < 2 }})
 	if err == nil || len(s.Requests()) != 2 || asked != 2 {
 		t.Errorf("got error %v, %d requests and %d questions, want 2 and 2", err, len(s.Requests()), asked)
+	}
+}
+
+// TestLatePermitKeepsError: a permit that comes when there is no time left does not replace the
+// server's answer by a time-out.
+func TestLatePermitKeepsError(t *testing.T) {
+	s := secretServer(t)
+	s.Misbehave(oauthtest.Answer(503, "", ""))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	x := oauth.NewExchanger(oauth.ExchangerConfig{Rand: func() float64 { return 0 }})
+	_, err := x.Exchange(ctx, secretClient(t, s), oauth.Request{Permit: func(ctx context.Context) bool { <-ctx.Done(); return true }})
+	var failure *oauth.Error
+	if !errors.As(err, &failure) || failure.Status != 503 || len(s.Requests()) != 1 {
+		t.Errorf("got %v after %d requests, want status 503 after 1", err, len(s.Requests()))
 	}
 }
 

@@ -282,10 +282,10 @@ func readClaims(access string) (c claims) {
 		return c
 	}
 	strictjson.Each(bytes.TrimSpace(text), func(name, value []byte) {
-		switch string(name) {
-		case `"cnf"`:
+		switch plain, _ := strictjson.Bytes(name); string(plain) {
+		case "cnf":
 			c.confirmation = value
-		case `"exp"`:
+		case "exp":
 			c.expiry = value
 		}
 	})
@@ -295,8 +295,10 @@ func readClaims(access string) (c claims) {
 // bound looks for the thumbprint of a certificate.
 func (c claims) bound() (bound bool) {
 	strictjson.Each(c.confirmation, func(name, value []byte) {
-		thumbprint, _ := strictjson.Bytes(value)
-		bound = bound || string(name) == `"x5t#S256"` && len(thumbprint) > 0
+		if plain, _ := strictjson.Bytes(name); string(plain) == "x5t#S256" {
+			thumbprint, _ := strictjson.Bytes(value)
+			bound = len(thumbprint) > 0
+		}
 	})
 	return bound
 }

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -22,7 +23,7 @@ const (
 	tlsTimeout  = 3 * time.Second
 	// There is one exchange in a token's lifetime, so that a pooled connection is useful only
 	// for a retry, and for the other clients of a server. An older one may be dead; see also
-	// [Connection.HTTP].
+	// closeDead.
 	idleTimeout = 10 * time.Second
 	// maxIdle is how many exchanges an environment makes with a server at once.
 	maxIdle = 10
@@ -241,13 +242,16 @@ func dialDetail(err error) string {
 	if errors.As(err, &dns) {
 		return "its name does not resolve"
 	}
-	if isTimeout(err) {
+	if isTimeout(err) || errors.Is(err, syscall.ETIMEDOUT) {
 		return "connecting took too long"
 	}
 	return "it does not accept connections"
 }
 
+// isTimeout reports whether a time-out of the exchange ended a request. ETIMEDOUT is not one: the
+// system gave up a connection on which nothing was acknowledged.
 func isTimeout(err error) bool {
 	var t net.Error
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.As(err, &t) && t.Timeout()
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) ||
+		errors.As(err, &t) && t.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }

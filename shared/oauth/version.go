@@ -164,7 +164,7 @@ func refusesHTTP2(err error) bool {
 // noCommonVersion recognises the alert no_application_protocol (RFC 7301 section 3.2).
 func noCommonVersion(op *net.OpError) bool { return op.Err.Error() == "tls: no application protocol" }
 
-// CloseIdleConnections is called by [http.Client.CloseIdleConnections].
+// CloseIdleConnections closes the idle connections of both versions.
 func (v *versions) CloseIdleConnections() {
 	v.one.CloseIdleConnections()
 	if two := v.two.Load(); two != nil {
