@@ -169,18 +169,7 @@ func TestResponsesAreLimited(t *testing.T) {
 	// A response of exactly the limit is complete.
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.CopyN(w, blanks{}, maxBody) }))
 	t.Cleanup(server.Close)
-	client, err := newHTTPClient("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := get(t, server.URL, attemptTimeout)
 	defer func() { _ = response.Body.Close() }()
 	if text, err := io.ReadAll(response.Body); err != nil || len(text) != maxBody {
 		t.Errorf("got %d bytes, %v, want %d", len(text), err, maxBody)
@@ -195,28 +184,35 @@ func TestTimeoutIncludesBody(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	defer server.Close()
-	client, err := newHTTPClient("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := withTimeout(client, 100*time.Millisecond).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
+	response := get(t, server.URL, 100*time.Millisecond)
 	if text, err := io.ReadAll(response.Body); string(text) != "half" || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %q, %v, want half a body and %v", text, err, context.DeadlineExceeded)
 	}
 	if err := response.Body.Close(); err != nil {
 		t.Error(err)
 	}
-	ended := make(chan struct{})
-	body := responseBody{io.NopCloser(strings.NewReader("")), func() { close(ended) }}
-	_ = body.Close()
-	<-ended
+	ended := false
+	if err := (responseBody{io.NopCloser(strings.NewReader("")), func() { ended = true }}).Close(); err != nil || !ended {
+		t.Errorf("got %v, and the end of the time-out: %t", err, ended)
+	}
+}
+
+// get returns the response of a server, as the SDK gets it with this time-out of an attempt.
+func get(t *testing.T, url string, timeout time.Duration) *http.Response {
+	t.Helper()
+	client, err := newHTTPClient("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := withTimeout(client, timeout).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response
 }
 
 type blanks struct{}
