@@ -11,127 +11,137 @@ import (
 	"tokenvendor/shared/strictjson"
 )
 
-// readEvent takes out of an event what the function needs and leaves the rest,
-// most of which is headers, unread: decoding all of it is most of the work of
-// answering out of memory. A text that isn't JSON becomes the zero event.
-func readEvent(payload []byte) (e event) {
-	if !strictjson.Valid(payload) {
-		return e
+// readEvent takes out of an event what the function needs and skips the rest, most of which is
+// headers: decoding all of it is most of the work of answering out of memory. A text that isn't
+// JSON becomes the zero event.
+func readEvent(payload []byte) event {
+	r := reader{Reader: strictjson.NewReader(payload)}
+	r.Members(r.member)
+	if !r.Valid() {
+		return event{}
 	}
-	strictjson.Each(bytes.TrimSpace(payload), func(name, value []byte) {
-		switch string(name) {
-		case `"version"`:
-			e.text(&e.version, value)
-		case `"path"`:
-			e.text(&e.path, value)
-		case `"rawPath"`:
-			e.text(&e.rawPath, value)
-		case `"httpMethod"`:
-			e.text(&e.method, value)
-		case `"body"`:
-			e.text(&e.body, value)
-		case `"resource"`, `"routeKey"`:
-			e.route = value
-		case `"isBase64Encoded"`:
-			e.base64 = value[0] == 't'
-			e.mistyped = e.mistyped || !slices.Contains([]string{"true", "false", "null"}, string(value))
-		case `"rawQueryString"`:
-			var query []byte
-			e.text(&query, value)
-			e.query = e.query || len(query) > 0
-		default:
-			e.object(string(name), value)
-		}
-	})
-	return e
+	return r.e
+}
+
+// reader reads an event into e.
+type reader struct {
+	strictjson.Reader
+	e event
+}
+
+// member takes the outermost members.
+func (r *reader) member(name []byte) {
+	e := &r.e
+	switch string(name) {
+	case `"version"`:
+		r.text(&e.version)
+	case `"path"`:
+		r.text(&e.path)
+	case `"rawPath"`:
+		r.text(&e.rawPath)
+	case `"httpMethod"`:
+		r.text(&e.method)
+	case `"body"`:
+		r.text(&e.body)
+	case `"resource"`, `"routeKey"`:
+		e.route = r.Value()
+	case `"isBase64Encoded"`:
+		value := string(r.Value())
+		e.base64 = value == "true"
+		e.mistyped = e.mistyped || !slices.Contains([]string{"true", "false", "null"}, value)
+	case `"rawQueryString"`:
+		var query []byte
+		r.text(&query)
+		e.query = e.query || len(query) > 0
+	default:
+		r.object(string(name))
+	}
 }
 
 // object takes the members that are objects.
-func (e *event) object(name string, value []byte) {
-	var member func(name, value []byte)
+func (r *reader) object(name string) {
+	e := &r.e
 	switch name {
 	case `"headers"`, `"multiValueHeaders"`:
-		member = e.header
+		r.members(r.header)
 	case `"queryStringParameters"`, `"multiValueQueryStringParameters"`:
-		member = func([]byte, []byte) { e.query = true }
+		r.members(func([]byte) { e.query = true })
 	case `"pathParameters"`:
-		e.parameters = value[0] == '{'
-		member = e.textNamed(`"client"`, &e.clientParameter)
+		e.parameters = r.Next() == '{'
+		r.members(r.textNamed(`"client"`, &e.clientParameter))
 	case `"stageVariables"`:
-		member = e.textNamed(`"envelopeProof"`, &e.envelopeProof)
+		r.members(r.textNamed(`"envelopeProof"`, &e.envelopeProof))
 	case `"requestContext"`:
-		e.http = value[0] != 'n'
-		member = e.context
-	default:
-		return
+		e.http = r.Next() != 'n'
+		r.members(r.context)
 	}
-	e.members(value, member)
 }
 
 // context takes the members of requestContext.
-func (e *event) context(name, value []byte) {
+func (r *reader) context(name []byte) {
+	e := &r.e
 	switch string(name) {
 	case `"path"`:
-		e.text(&e.judged, value)
+		r.text(&e.judged)
 	case `"stage"`:
-		e.stage = value
+		e.stage = r.Value()
 	case `"elb"`:
 		e.elb = true
 	case `"identity"`:
-		e.members(value, e.identity)
+		r.members(r.identity)
 	case `"http"`:
-		e.v2 = value[0] != 'n'
+		e.v2 = r.Next() != 'n'
 		// Two methods are those of two shapes at once.
 		e.mistyped = e.mistyped || len(e.method) > 0
-		e.members(value, e.call)
+		r.members(r.call)
 	case `"authorizer"`:
-		e.members(value, func(name, value []byte) {
+		r.members(func(name []byte) {
 			if string(name) == `"iam"` {
-				e.members(value, e.iam)
+				r.members(r.iam)
 			}
 		})
 	case `"requestId"`:
-		e.origin.GatewayRequestID = string(noted(value))
+		e.origin.GatewayRequestID = string(noted(r.Value()))
 	case `"timeEpoch"`:
-		if ms, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+		if ms, err := strconv.ParseInt(string(r.Value()), 10, 64); err == nil {
 			e.origin.GatewayTime = time.UnixMilli(ms)
 		}
 	case `"domainName"`:
-		e.domain = noted(value)
+		e.domain = noted(r.Value())
 	}
 }
 
 // call takes the members of requestContext.http, of v2.
-func (e *event) call(name, value []byte) {
+func (r *reader) call(name []byte) {
 	switch string(name) {
 	case `"method"`:
-		e.text(&e.method, value)
+		r.text(&r.e.method)
 	case `"sourceIp"`:
-		e.origin.SourceIP = string(noted(value))
+		r.e.origin.SourceIP = string(noted(r.Value()))
 	}
 }
 
 // identity takes the members of requestContext.identity, of v1.
-func (e *event) identity(name, value []byte) {
+func (r *reader) identity(name []byte) {
 	switch string(name) {
 	case `"userArn"`:
-		e.text(&e.identityARN, value)
+		r.text(&r.e.identityARN)
 	case `"caller"`:
-		e.callerID = string(noted(value))
+		r.e.callerID = string(noted(r.Value()))
 	case `"sourceIp"`:
-		e.origin.SourceIP = string(noted(value))
+		r.e.origin.SourceIP = string(noted(r.Value()))
 	case `"vpceId"`:
-		e.origin.VPCE = string(noted(value))
+		r.e.origin.VPCE = string(noted(r.Value()))
 	}
 }
 
 // iam takes the members of requestContext.authorizer.iam, of v2.
-func (e *event) iam(name, value []byte) {
+func (r *reader) iam(name []byte) {
 	switch string(name) {
 	case `"userArn"`:
-		e.text(&e.userARN, value)
+		r.text(&r.e.userARN)
 	case `"callerId"`:
-		e.callerID = string(noted(value))
+		r.e.callerID = string(noted(r.Value()))
 	}
 }
 
@@ -157,25 +167,26 @@ func notNoteByte(r rune) bool {
 
 // header takes the headers that say what the body is, and those that name the trace. A name
 // may be in the caller's spelling, and in headers as well as in multiValueHeaders.
-func (e *event) header(name, value []byte) {
-	var take func(text []byte)
+func (r *reader) header(name []byte) {
+	e := &r.e
 	switch {
 	case bytes.EqualFold(name, []byte(`"content-type"`)):
-		take = e.takeType
+		r.texts(e.takeType)
 	case bytes.EqualFold(name, []byte(`"content-encoding"`)):
-		take = func(text []byte) {
+		r.texts(func(text []byte) {
 			e.encoded = e.encoded || !bytes.EqualFold(bytes.TrimSpace(text), []byte("identity"))
-		}
+		})
 	case bytes.EqualFold(name, []byte(`"x-amzn-trace-id"`)):
-		setTrace(&e.origin.TraceID, invocation.TraceRoot, value)
-		return
+		setTrace(&e.origin.TraceID, invocation.TraceRoot, r.Value())
 	case bytes.EqualFold(name, []byte(`"traceparent"`)):
-		setTrace(&e.origin.Traceparent, traceparent, value)
-		return
-	default:
-		return
+		setTrace(&e.origin.Traceparent, traceparent, r.Value())
 	}
-	e.mistyped = e.mistyped || len(value) > maxHeaders || !strictjson.EachString(value, take)
+}
+
+// texts calls take with each text of a header.
+func (r *reader) texts(take func(text []byte)) {
+	value := r.Value()
+	r.e.mistyped = r.e.mistyped || len(value) > maxHeaders || !strictjson.EachString(value, take)
 }
 
 func (e *event) takeType(text []byte) {
@@ -218,22 +229,24 @@ func traceparent(text string) string {
 const maxHeaders = 16 << 10
 
 // text sets dst to a JSON string; null counts as empty.
-func (e *event) text(dst *[]byte, value []byte) {
+func (r *reader) text(dst *[]byte) {
+	value := r.Value()
 	text, ok := strictjson.Bytes(value)
-	e.mistyped = e.mistyped || !ok && string(value) != "null"
+	r.e.mistyped = r.e.mistyped || !ok && string(value) != "null"
 	*dst = text
 }
 
-func (e *event) textNamed(want string, dst *[]byte) func(name, value []byte) {
-	return func(name, value []byte) {
+func (r *reader) textNamed(want string, dst *[]byte) func(name []byte) {
+	return func(name []byte) {
 		if string(name) == want {
-			e.text(dst, value)
+			r.text(dst)
 		}
 	}
 }
 
-// members is strictjson.Each for a member that must be an object or null.
-func (e *event) members(value []byte, member func(name, value []byte)) {
-	e.mistyped = e.mistyped || value[0] != '{' && value[0] != 'n'
-	strictjson.Each(value, member)
+// members is Members for a value that must be an object or null.
+func (r *reader) members(member func(name []byte)) {
+	kind := r.Next()
+	r.e.mistyped = r.e.mistyped || kind != '{' && kind != 'n'
+	r.Members(member)
 }

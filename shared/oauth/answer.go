@@ -21,12 +21,11 @@ func readAnswer(body []byte, used ...string) (map[string]json.RawMessage, error)
 	if err == nil || errors.Is(err, strictjson.ErrLimit) {
 		return members, err
 	}
-	body = bytes.TrimLeft(body, " \t\r\n")
-	if !json.Valid(body) || body[0] != '{' {
-		return nil, err
-	}
 	members, seen, failed := make(map[string]json.RawMessage), make(map[string]bool), false
-	strictjson.Each(body, func(quoted, value []byte) {
+	r := strictjson.NewReader(body)
+	object := r.Next() == '{'
+	r.Members(func(quoted []byte) {
+		value := r.Value()
 		var name string
 		_ = json.Unmarshal(quoted, &name) // it is a string
 		alone := slices.Concat([]byte{'{'}, quoted, []byte{':'}, value, []byte{'}'})
@@ -40,7 +39,7 @@ func readAnswer(body []byte, used ...string) (map[string]json.RawMessage, error)
 		seen[name] = true
 	})
 	switch {
-	case failed:
+	case failed || !object || !r.Valid():
 		return nil, err
 	case len(seen) > answerLimits().Members:
 		return nil, strictjson.ErrLimit

@@ -278,25 +278,30 @@ func readClaims(access string) (c claims) {
 	_, afterHeader, _ := strings.Cut(access, ".")
 	payload, _, ok := strings.Cut(afterHeader, ".")
 	text, err := base64.RawURLEncoding.DecodeString(payload)
-	if !ok || err != nil || !strictjson.Valid(text) {
-		return c
+	if !ok || err != nil {
+		return claims{}
 	}
-	strictjson.Each(bytes.TrimSpace(text), func(name, value []byte) {
+	r := strictjson.NewReader(text)
+	r.Members(func(name []byte) {
 		switch plain, _ := strictjson.Bytes(name); string(plain) {
 		case "cnf":
-			c.confirmation = value
+			c.confirmation = r.Value()
 		case "exp":
-			c.expiry = value
+			c.expiry = r.Value()
 		}
 	})
+	if !r.Valid() {
+		return claims{}
+	}
 	return c
 }
 
 // bound looks for the thumbprint of a certificate.
 func (c claims) bound() (bound bool) {
-	strictjson.Each(c.confirmation, func(name, value []byte) {
+	r := strictjson.NewReader(c.confirmation)
+	r.Members(func(name []byte) {
 		if plain, _ := strictjson.Bytes(name); string(plain) == "x5t#S256" {
-			thumbprint, _ := strictjson.Bytes(value)
+			thumbprint, _ := strictjson.Bytes(r.Value())
 			bound = len(thumbprint) > 0
 		}
 	})

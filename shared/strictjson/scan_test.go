@@ -11,40 +11,70 @@ import (
 	"tokenvendor/shared/strictjson"
 )
 
-func TestEachReadsNamesAndValues(t *testing.T) {
-	text := ` {"a":"x\"},{", "b" : [1,{"c":"]"}] ,"d":null,"e":-1.5e3,"f":{},"g":true}`
+func TestReaderReadsNamesAndValues(t *testing.T) {
+	r := strictjson.NewReader([]byte(` {"a":"x\"},{", "b" : [1,{"c":"]"}, [2]] ,"d":null,"e":-1.5e3,"f":{},"g":true,"h":{"i":[]}} `))
 	var got []string
-	strictjson.Each(bytes.TrimSpace([]byte(text)), func(name, value []byte) { got = append(got, string(name), string(value)) })
-	want := []string{`"a"`, `"x\"},{"`, `"b"`, `[1,{"c":"]"}]`, `"d"`, `null`, `"e"`, `-1.5e3`, `"f"`, `{}`, `"g"`, `true`}
-	if len(got) != len(want) {
-		t.Fatalf("got %q, want %q", got, want)
+	note := func(text []byte) { got = append(got, string(text)) }
+	r.Members(func(name []byte) {
+		note(name)
+		switch string(name) {
+		case `"b"`:
+			r.Elements(func() { note(r.Value()) })
+		case `"e"`: // Members reads what is left unread
+		case `"h"`:
+			r.Members(note)
+		default:
+			note([]byte{r.Next()})
+			note(r.Value())
+		}
+	})
+	want := []string{`"a"`, `"`, `"x\"},{"`, `"b"`, `1`, `{"c":"]"}`, `[2]`, `"d"`, `n`, `null`, `"e"`, `"f"`, `{`, `{}`, `"g"`, `t`, `true`, `"h"`, `"i"`}
+	if !slices.Equal(got, want) || !r.Valid() {
+		t.Errorf("got %q, valid %v; want %q", got, r.Valid(), want)
 	}
-	for i := range want {
-		if got[i] != want[i] {
-			t.Errorf("got %s, want %s", got[i], want[i])
+}
+
+func TestReaderReadsOtherValuesWithoutACall(t *testing.T) {
+	for _, text := range []string{`[1]`, `"a"`, `null`, `1`, `{}`, ``, `x`} {
+		r := strictjson.NewReader([]byte(text))
+		r.Members(func([]byte) { t.Errorf("%s: a call for a member", text) })
+		if got, want := r.Valid(), json.Valid([]byte(text)); got != want {
+			t.Errorf("%s: got valid %v, want %v", text, got, want)
 		}
 	}
 }
 
-// Each reads every valid object like encoding/json.
-func FuzzEach(f *testing.F) {
-	for _, seed := range []string{`{"a":1}`, `{"a":[{"b":"\\"}],"c":"d"}`, `{ "x" : -0.5 , "y" : "" }`, `{}`, `[1]`, `{"a":"]}"}`} {
+// The depth of a value counts from the outermost one.
+func TestReaderLimitsDepthOfWholeText(t *testing.T) {
+	for depth, want := range map[int]bool{9_998: true, 9_999: true, 10_000: false} {
+		r := strictjson.NewReader([]byte(`{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + "}"))
+		r.Members(func([]byte) { r.Value() })
+		if got := r.Valid(); got != want {
+			t.Errorf("%d arrays in an object: got valid %v, want %v", depth, got, want)
+		}
+	}
+}
+
+// A Reader reads every object like encoding/json, and refuses the same texts.
+func FuzzReader(f *testing.F) {
+	for _, seed := range append(texts(), `{"a":[{"b":"\\"}],"c":"d"}`, `{ "x" : -0.5 , "y" : "" }`, `{"a":"]}"}`) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		text = bytes.TrimSpace(text)
+		got := make(map[string]string)
+		r := strictjson.NewReader(text)
+		r.Members(func(name []byte) {
+			var s string
+			_ = json.Unmarshal(name, &s)
+			got[s] = string(r.Value())
+		})
+		if r.Valid() != json.Valid(text) {
+			t.Fatalf("got valid %v, want that of json.Valid", r.Valid())
+		}
 		var want map[string]json.RawMessage
 		if json.Unmarshal(text, &want) != nil {
 			return
 		}
-		got := make(map[string]string)
-		strictjson.Each(text, func(name, value []byte) {
-			var s string
-			if err := json.Unmarshal(name, &s); err != nil {
-				t.Fatalf("name %s: %v", name, err)
-			}
-			got[s] = string(value)
-		})
 		if len(got) != len(want) {
 			t.Fatalf("got %d members, want %d", len(got), len(want))
 		}
@@ -121,6 +151,11 @@ func texts() []string {
 		`{"a":1}`, `{"a" : [1 , {"b":null}] , "c":"d"}`, `{"a":1,}`, `{,}`, `{"a"}`, `{"a":}`, `{"a":1 "b":2}`, `{a:1}`, `{"a":1}}`, `{"a":1]`, `[1,]`, `[,1]`, `[1 2]`, `[}`, `]`, `{"a":1}{}`, `{1:2}`, `[1,"a":2]`,
 		`"\u00e9\ud800"`, `"\u00g9"`, `"\u+123"`, `"\u12`, `"\`, `"\x"`, `"\/\b\f\n\r\t\"\\"`, `"\0"`, "\"\x00\"", "\"\n\"", "\"\x7f\"", "\"\xff\"", `"`, `"a`, `'a'`, "// a\n1", "NaN", "Infinity", "\x00",
 	}
+	return list
+}
+
+// deepTexts are as deep as a text may be, and deeper. They are too long to be changed by a fuzzer.
+func deepTexts() (list []string) {
 	for _, depth := range []int{9_999, 10_000, 10_001} {
 		list = append(list,
 			strings.Repeat("[", depth)+strings.Repeat("]", depth), strings.Repeat("[", depth-1)+"{}"+strings.Repeat("]", depth-1),
@@ -139,7 +174,7 @@ func sameAsStandard(t *testing.T, text []byte) {
 
 // TestValidAgreesWithStandard also changes every byte of a sample event to each other value.
 func TestValidAgreesWithStandard(t *testing.T) {
-	for _, text := range texts() {
+	for _, text := range append(texts(), deepTexts()...) {
 		sameAsStandard(t, []byte(text))
 	}
 	event, err := os.ReadFile("../../events/rest-v1.json")

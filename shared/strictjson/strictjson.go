@@ -20,7 +20,7 @@ import (
 // Limits are the limits of [Object]. The zero value of a field means no limit.
 type Limits struct {
 	// Depth is the number of nested objects and arrays, including the outermost object. Text of
-	// untrusted origin needs it, or Outer: each level is read again for the one around it.
+	// untrusted origin needs it, or Outer: the search for duplicate members needs memory for each level.
 	Depth int
 	// Outer limits the search for duplicate members and the count of Members to the outermost
 	// object, for a list whose elements are parsed one by one. The rest of text is checked
@@ -46,78 +46,78 @@ var ErrLimit = errors.New("too deep or too many members")
 // text. It compares names of members as bytes, after unescaping, and checks nested objects in
 // the same way. The error is a [*DuplicateError], [ErrSyntax] or [ErrLimit].
 func Object(text []byte, limits Limits) (map[string]json.RawMessage, error) {
-	text = bytes.TrimLeft(text, space)
-	switch {
-	case !utf8.Valid(text) || badEscape(text):
-		return nil, ErrSyntax
-	case limits.Depth > 0 && deeper(text, limits.Depth):
-		return nil, ErrLimit
-	case !Valid(text) || text[0] != '{':
+	w := walker{Reader: NewReader(text), limits: limits}
+	if limits.Depth > 0 {
+		w.most = limits.Depth
+	}
+	if !utf8.Valid(text) || badEscape(text) || w.Next() != '{' {
 		return nil, ErrSyntax
 	}
-	w := walker{limits: limits}
-	return w.object(text)
-}
-
-// walker searches a valid text for duplicate members.
-type walker struct {
-	limits  Limits
-	members int
-}
-
-// object returns the members of the object that text is.
-func (w *walker) object(text []byte) (map[string]json.RawMessage, error) {
-	members := make(map[string]json.RawMessage)
-	var err error
-	Each(text, func(quoted, value []byte) {
-		if err != nil {
-			return
-		}
-		name, _ := String(quoted)
-		if _, ok := members[name]; ok {
-			err = &DuplicateError{Name: name}
-			return
-		}
-		if w.members++; w.limits.Members > 0 && w.members > w.limits.Members {
-			err = ErrLimit
-			return
-		}
-		members[name] = value
-		if !w.limits.Outer {
-			err = w.nested(value)
-		}
-	})
-	if err != nil {
-		return nil, err
+	members := w.object()
+	switch {
+	case w.deep && limits.Depth > 0:
+		return nil, ErrLimit
+	case !w.Valid():
+		return nil, ErrSyntax
+	case w.err != nil:
+		return nil, w.err
 	}
 	return members, nil
 }
 
-// nested searches a value for duplicate members.
-func (w *walker) nested(value []byte) error {
-	switch value[0] {
-	case '{':
-		_, err := w.object(value)
-		return err
-	case '[':
-		for list := bytes.TrimLeft(value[1:], space); len(list) > 0 && list[0] != ']'; {
-			n := valueEnd(list)
-			if err := w.nested(list[:n]); err != nil {
-				return err
-			}
-			list = bytes.TrimLeft(list[n:], space+",")
+// walker searches a text for duplicate members.
+type walker struct {
+	Reader
+	limits  Limits
+	members int
+	// err ends the search, but not the reading: the text may not be valid.
+	err error
+}
+
+// object reads an object and returns its members.
+func (w *walker) object() map[string]json.RawMessage {
+	members := make(map[string]json.RawMessage)
+	w.Members(func(quoted []byte) {
+		name, _ := String(quoted)
+		_, twice := members[name]
+		w.members++
+		switch {
+		case w.err != nil:
+		case twice:
+			w.err = &DuplicateError{Name: name}
+		case w.limits.Members > 0 && w.members > w.limits.Members:
+			w.err = ErrLimit
+		default:
+			w.Next()
+			start := w.at
+			w.search()
+			members[name] = w.text[start:w.at:w.at]
 		}
+	})
+	return members
+}
+
+// search reads a value and searches it.
+func (w *walker) search() {
+	switch {
+	case w.limits.Outer || w.err != nil:
+		w.Value()
+	case w.Next() == '{':
+		w.object()
+	default:
+		w.Elements(w.search)
 	}
-	return nil
 }
 
 // badEscape reports whether text has an escape of a lone surrogate. encoding/json replaces
 // these by U+FFFD, so that different names or values become equal.
 func badEscape(text []byte) bool {
 	for i := 0; i < len(text); i++ {
-		if text[i] != '\\' {
-			continue
+		next := bytes.IndexByte(text[i:], '\\')
+		if next < 0 {
+			return false
 		}
+		i += next
 		if i++; i >= len(text) || text[i] != 'u' {
 			continue
 		}
