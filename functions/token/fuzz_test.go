@@ -6,9 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"tokenvendor/shared/token"
 )
@@ -48,23 +46,6 @@ func FuzzInvoke(f *testing.F) {
 		a := readAnswer(t, r, direct)
 		if a.status >= 500 || a.code == "server_error" {
 			t.Errorf("got %d %s, want no error of the server", a.status, a.code)
-		}
-	})
-}
-
-// encoding/json reads what appendString writes.
-func FuzzAppendString(f *testing.F) {
-	for _, s := range []string{"", "a", `"`, `\`, "\x00\x1f\x7f", "ü\u2028", `{"access_token":"a\"b"}`, strings.Repeat("\n", 100)} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if !utf8.ValidString(s) {
-			t.Skip("appendString writes UTF-8 only")
-		}
-		var got string
-		encoded := appendString([]byte("x"), []byte(s))
-		if err := json.Unmarshal(encoded[1:], &got); err != nil || got != s {
-			t.Errorf("got %q, %v; want %q", got, err, s)
 		}
 	})
 }

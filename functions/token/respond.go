@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/fault"
+	"tokenvendor/shared/strictjson"
 	"tokenvendor/shared/token"
 )
 
@@ -26,7 +27,7 @@ func answerGrant(grant token.Grant, now time.Time) []byte {
 		dst = append(dst, `,"Token-Vendor-Warning":"old-credential"`...)
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
-	return append(appendString(dst, body), '}')
+	return append(strictjson.AppendString(dst, body), '}')
 }
 
 // appendFailure appends the proxy response for an error.
@@ -42,26 +43,5 @@ func appendFailure(dst []byte, e *fault.Error, requestID string) []byte {
 		dst = append(dst, `,"Retry-After":"`+strconv.Itoa(int(seconds))+`"`...)
 	}
 	dst = append(dst, `},"isBase64Encoded":false,"body":`...)
-	return append(appendString(dst, e.AppendJSON(nil, requestID)), '}')
-}
-
-// appendString appends text, which is UTF-8, as a JSON string. Unlike
-// encoding/json it doesn't turn the token's bytes into a string first.
-func appendString(dst, text []byte) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	from := 0
-	for i, c := range text {
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, text[from:i]...)
-		from = i + 1
-		if c < ' ' {
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		} else {
-			dst = append(dst, '\\', c)
-		}
-	}
-	return append(append(dst, text[from:]...), '"')
+	return append(strictjson.AppendString(dst, e.AppendJSON(nil, requestID)), '}')
 }

@@ -104,7 +104,7 @@ func New(cfg Config) (*App, error) {
 		NoteUse:      env.NoteUse,
 		Policy:       policyReader(secrets, env.PolicySecretID),
 		Go:           newWorkers().run,
-		Audit:        audit.New(audit.Config{Output: out, Version: version()}).Write,
+		Audit:        audit.New(audit.Config{Output: a.Metrics, Version: version()}).Write,
 		Count:        a.Metrics.Count,
 		Log:          a.Log,
 	})

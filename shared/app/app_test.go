@@ -83,7 +83,11 @@ func TestNewWiresVendorAndLog(t *testing.T) {
 	}
 	a.Log.Info("quiet")
 	a.Log.Warn("loud", "key", "value")
-	decision, loud, _ := strings.Cut(log.String(), "\n")
+	decision, rest, _ := strings.Cut(log.String(), "\n")
+	counts, loud, _ := strings.Cut(rest, "\n")
+	if !strings.Contains(counts, `"Denied":1}`) {
+		t.Errorf("got line %s, want the count of the denied decision", counts)
+	}
 	if !strings.Contains(decision, `"type":"decision"`) || !strings.Contains(decision, `"client":"billing","allowed":false`) {
 		t.Errorf("got line %s, want the denied decision", decision)
 	}

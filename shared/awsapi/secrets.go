@@ -112,9 +112,12 @@ func (s *Secrets) read(ctx context.Context, name, stage string, once bool) (secr
 func stagedValue(ctx context.Context, client *secretsmanager.Client, name, stage string, maxAttempts int) (*secretsmanager.GetSecretValueOutput, error) {
 	var out *secretsmanager.GetSecretValueOutput
 	var err error
+	var options []func(*secretsmanager.Options)
+	if maxAttempts != attempts {
+		options = append(options, func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
+	}
 	for attempt := 1; attempt == 1 || attempt <= maxAttempts && incomplete(out, err) && ctx.Err() == nil; attempt++ {
-		out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &stage},
-			func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
+		out, err = client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &name, VersionStage: &stage}, options...)
 	}
 	switch {
 	case err != nil:

@@ -58,22 +58,41 @@ func (m *Metrics) add(name string, n int) {
 // Flush writes the counts since the last line, if there are any. If Output returns an error, the
 // counts are part of the next line: a log that takes no lines is what operators must hear of.
 func (m *Metrics) Flush() {
-	if !m.any.Load() {
-		return
+	if m.any.Load() {
+		_, _ = m.Write(nil)
 	}
-	m.mu.Lock()
-	counts := m.counts
-	m.counts = make(map[string]int)
-	m.any.Store(false)
-	m.mu.Unlock()
+}
+
+// Write writes a line of another log. If there are counts, it is Flush too, and Output receives both
+// lines in one call, which costs half the time of two. The error is that of Output.
+func (m *Metrics) Write(line []byte) (int, error) {
+	counts := m.take()
+	if len(counts) == 0 && len(line) > 0 {
+		return m.cfg.Output.Write(line)
+	}
 	if len(counts) == 0 {
-		return
+		return 0, nil
 	}
-	if _, err := m.cfg.Output.Write(m.line(counts)); err != nil {
+	n, err := m.cfg.Output.Write(m.appendLine(append(make([]byte, 0, len(line)+512), line...), counts))
+	if err != nil {
 		for name, n := range counts {
 			m.add(name, n)
 		}
 	}
+	return min(n, len(line)), err
+}
+
+// take returns the counts since the last line, which the caller writes.
+func (m *Metrics) take() map[string]int {
+	if !m.any.Load() {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	counts := m.counts
+	m.counts = make(map[string]int)
+	m.any.Store(false)
+	return counts
 }
 
 // definition is a MetricDefinition of the specification.
@@ -115,10 +134,10 @@ func (m *Metrics) Report(g *Gauge, properties map[string]any) {
 	_, _ = m.cfg.Output.Write(m.encode(line, list))
 }
 
-// line returns a line of JSON with counts. encoding/json writes its names only, because each
+// appendLine appends a line of JSON with counts. encoding/json writes its names only, because each
 // exchange has a line.
-func (m *Metrics) line(counts map[string]int) []byte {
-	line := append(make([]byte, 0, 512), `{"_aws":{"Timestamp":`...)
+func (m *Metrics) appendLine(line []byte, counts map[string]int) []byte {
+	line = append(line, `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, m.cfg.Now().UnixMilli(), 10)
 	line = append(append(line, `,"CloudWatchMetrics":[{"Namespace":`...), m.namespace...)
 	line = append(line, `,"Dimensions":[[]],"Metrics":[`...)

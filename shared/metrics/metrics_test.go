@@ -106,12 +106,14 @@ func TestReportWritesMetricForAllAndForEach(t *testing.T) {
 type failing struct {
 	bytes.Buffer
 	broken bool
+	writes int
 }
 
 func (f *failing) Write(p []byte) (int, error) {
 	if f.broken {
 		return 0, errors.New("broken")
 	}
+	f.writes++
 	return f.Buffer.Write(p)
 }
 
@@ -131,5 +133,37 @@ func TestFlushKeepsCountsThatWereNotWritten(t *testing.T) {
 	var line struct{ AuditFailures, Denied int }
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.AuditFailures != 2 || line.Denied != 1 {
 		t.Errorf("got %s, error %v; want 2 and 1 in one line", out.String(), err)
+	}
+}
+
+// TestWriteWritesCountsWithLineOfOtherLog: Output gets both lines at once, and the caller the result
+// of its own line.
+func TestWriteWritesCountsWithLineOfOtherLog(t *testing.T) {
+	const line = "{\"a\":1}\n"
+	out := &failing{}
+	m := metrics.New(metrics.Config{Output: out, Namespace: "n", Now: func() time.Time { return time.UnixMilli(1) }})
+	text := append(make([]byte, 0, 4096), line...) // with room that is the caller's
+	write := func() {
+		t.Helper()
+		if n, err := m.Write(text); n != len(line) || err != nil {
+			t.Errorf("got %d, %v; want %d, no error", n, err, len(line))
+		}
+	}
+	write()
+	m.Count("X")
+	out.broken = true
+	if n, err := m.Write(text); n != 0 || err == nil {
+		t.Errorf("the output is broken: got %d, %v; want an error", n, err)
+	}
+	out.broken, out.writes = false, 0
+	m.Count("X")
+	write()
+	m.Flush()
+	const counts = `{"_aws":{"Timestamp":1,"CloudWatchMetrics":[{"Namespace":"n","Dimensions":[[]],"Metrics":[{"Name":"X","Unit":"Count"}]}]},"X":2}` + "\n"
+	if want := line + line + counts; out.String() != want || out.writes != 1 {
+		t.Errorf("got %q in %d writes after the first one, want %q in 1", out.String(), out.writes, want)
+	}
+	if rest := text[len(line):cap(text)]; len(bytes.Trim(rest, "\x00")) > 0 {
+		t.Errorf("the room behind the caller's line has %q", rest)
 	}
 }

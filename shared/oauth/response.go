@@ -21,7 +21,7 @@ const checkEndpoint = "check token_endpoint, or the issuer or url from which it 
 
 // readResponse returns the token or the error of an answer to s.
 func readResponse(resp *http.Response, s sent) (*Token, *Error) {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	body, err := readBody(resp)
 	failure := &Error{Status: resp.StatusCode, proven: s.proven}
 	switch {
 	case resp.StatusCode >= 300 && resp.StatusCode < 400:
@@ -51,6 +51,16 @@ func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 		failure.Reason, failure.Detail = TimedOut, ""
 	}
 	return nil, failure
+}
+
+// readBody reads the body up to one byte more than maxBody. io.ReadAll would copy most bodies three
+// times.
+func readBody(resp *http.Response) ([]byte, error) {
+	const most = 8 << 10 // a server can announce more than it sends
+	var body bytes.Buffer
+	body.Grow(int(min(max(resp.ContentLength, 0), most)) + bytes.MinRead)
+	_, err := body.ReadFrom(io.LimitReader(resp.Body, maxBody+1))
+	return body.Bytes(), err
 }
 
 // refused reads an error answer (RFC 6749 section 5.2). The body may also be HTML (XSUAA's

@@ -1,7 +1,6 @@
 package oauth
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -146,14 +145,8 @@ func readAccess(members map[string]json.RawMessage) (access, detail string) {
 	return access, ""
 }
 
-// quoted returns text as a JSON string. Unlike json.Marshal, it does not escape & and <.
-func quoted(text string) json.RawMessage {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	_ = e.Encode(text) // a string and a buffer do not fail
-	return bytes.TrimSpace(b.Bytes())
-}
+// quoted returns text as a JSON string.
+func quoted(text string) json.RawMessage { return strictjson.AppendString(nil, []byte(text)) }
 
 // hasError reports whether the member error says that there was one. Servers whose serializer
 // writes every member send null (Keycloak), an empty string or false for no error.
@@ -252,21 +245,22 @@ func encodeMembers(members map[string]json.RawMessage) string {
 		}
 	}
 	slices.Sort(others)
-	var b strings.Builder
+	size := 0
+	for name, raw := range members {
+		size += len(`,"":`) + len(name) + len(raw)
+	}
+	b := make([]byte, 0, size)
 	for _, name := range append(names, others...) {
 		if raw, ok := members[name]; ok {
-			separator := ","
-			if b.Len() == 0 {
-				separator = "{"
+			separator := byte(',')
+			if len(b) == 0 {
+				separator = '{'
 			}
-			quoted, _ := json.Marshal(name)
-			b.WriteString(separator)
-			b.Write(quoted)
-			b.WriteByte(':')
-			b.Write(raw)
+			b = strictjson.AppendString(append(b, separator), []byte(name))
+			b = append(append(b, ':'), raw...)
 		}
 	}
-	return strings.Clone(b.String()) // without the room to grow
+	return string(b) // without the room that was left
 }
 
 // claims are those of a JWT that decide how the vendor treats it.

@@ -210,6 +210,26 @@ func manyStrings(value json.RawMessage) (list []string, ok bool) {
 	return list, true
 }
 
+// AppendString appends text, which must be UTF-8, as a JSON string. Unlike encoding/json, it does not
+// escape <, > and &.
+func AppendString(dst, text []byte) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for {
+		end := plainEnd(text, 0)
+		dst = append(dst, text[:end]...)
+		if end == len(text) {
+			return append(dst, '"')
+		}
+		if c := text[end]; c < ' ' {
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		} else {
+			dst = append(dst, '\\', c)
+		}
+		text = text[end+1:]
+	}
+}
+
 // Quote returns name for an error text if it looks like the name of a parameter: 1 to 40 of
 // the characters a-z and _, and at most two digits at the end. Otherwise it returns "a member",
 // because a secret may have been pasted where the name belongs.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"tokenvendor/shared/strictjson"
 )
@@ -173,6 +174,23 @@ func FuzzObject(f *testing.F) {
 			if string(members[name]) != string(value) {
 				t.Fatalf("got member %q, want %q as in encoding/json", members[name], value)
 			}
+		}
+	})
+}
+
+// encoding/json reads what AppendString writes.
+func FuzzAppendString(f *testing.F) {
+	for _, s := range []string{"", "a", `"`, `\`, "\x00\x1f\x7f", "ü\u2028", `{"access_token":"a\"b"}`, strings.Repeat("\n", 100)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if !utf8.ValidString(s) {
+			t.Skip("AppendString writes UTF-8 only")
+		}
+		var got string
+		encoded := strictjson.AppendString([]byte("x"), []byte(s))
+		if err := json.Unmarshal(encoded[1:], &got); err != nil || got != s {
+			t.Errorf("got %q, %v; want %q", got, err, s)
 		}
 	})
 }
