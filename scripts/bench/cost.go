@@ -82,7 +82,7 @@ func newCostEnv(ctx context.Context) (*costEnv, error) {
 		next.ServeHTTP(w, r)
 	})
 	e.vars = append(e.vars, clock.Variable+"="+string(e.clock), "HTTP_ALIAS=http", "URL_ALIAS=url", "ENVELOPE_PROOF="+proof, "METRICS_NAMESPACE=TokenVendor/token-vendor")
-	if err := errors.Join(e.clock.Reset(), buildOnClock(ctx, "functions/token", e.binary)); err != nil {
+	if err := errors.Join(e.clock.Reset(), buildOnClock(ctx, tokenPackage, e.binary)); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
 	return e, nil

@@ -76,12 +76,12 @@ func crowd(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	r := crowdRun{binary: filepath.Join(dir, "on-clock"), long: *long}
-	if err := buildOnClock(ctx, "functions/token", r.binary); err != nil {
+	if err := buildOnClock(ctx, tokenPackage, r.binary); err != nil {
 		return err
 	}
 	if r.long {
 		r.plain = filepath.Join(dir, "token")
-		if err := build(ctx, "functions/token", r.plain); err != nil {
+		if err := build(ctx, tokenPackage, r.plain); err != nil {
 			return err
 		}
 	}

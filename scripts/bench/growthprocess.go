@@ -65,7 +65,7 @@ func growTokens(ctx context.Context, g growthRun, r *growthReport) error {
 // growStocks fills one process for each stock and measures hits of all of them in turn.
 func growStocks(ctx context.Context, g growthRun, r *growthReport, stocks []*stock) (err error) {
 	binary := filepath.Join(g.dir, "on-clock")
-	if err := buildOnClock(ctx, "functions/token", binary); err != nil {
+	if err := buildOnClock(ctx, tokenPackage, binary); err != nil {
 		return err
 	}
 	e, err := newCrowdEnv(crowdConfig{binary: binary, clock: true})

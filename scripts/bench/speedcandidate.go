@@ -33,7 +33,7 @@ type candidate struct {
 func (c *candidate) vends() bool { return c.pkg != "scripts/bench/constant" }
 
 // audits reports whether the function prints an audit line for each token.
-func (c *candidate) audits() bool { return c.pkg == "functions/token" }
+func (c *candidate) audits() bool { return c.pkg == tokenPackage }
 
 // The names of candidates that limits name.
 const (
@@ -46,8 +46,8 @@ const (
 // since the module does not depend on it: it keeps secrets but no tokens.
 func everyCandidate() []*candidate {
 	return []*candidate{
-		{name: tokenName, pkg: "functions/token"},
-		{name: "prefetch", pkg: "functions/token", vars: []string{"PREFETCH_CLIENTS=billing"}},
+		{name: tokenName, pkg: tokenPackage},
+		{name: "prefetch", pkg: tokenPackage, vars: []string{"PREFETCH_CLIENTS=billing"}},
 		{name: constantName, pkg: "scripts/bench/constant"},
 		{name: againName, pkg: "scripts/bench/constant"},
 		{name: bareName, pkg: "scripts/bench/bare"},

@@ -15,9 +15,9 @@ const (
 	// startPercent is the garbage collector's percentage during the start. What the start
 	// leaves behind then needs no collection before the first answer.
 	startPercent = 400
-	// usualPercent is that percentage afterwards, unless GOGC sets one. Go's own 100 needs 3 %
-	// more memory and saves no time that can be measured; 50 makes misses 3 % slower.
-	usualPercent = 80
+	// usualPercent is that percentage afterwards, unless GOGC sets one. Go's own 100 needs 5 %
+	// more memory and saves no time that can be measured.
+	usualPercent = 60
 )
 
 // tuneProcess sets the process up for the memory size of the function. It returns a function
