@@ -17,6 +17,9 @@ import (
 // benchmark fails if a hit makes a call, if a miss makes none, and if the token function
 // prints no audit line.
 func TestSpeedReportsAllRatios(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds a function and starts processes of it")
+	}
 	var out bytes.Buffer
 	dir := t.TempDir()
 	picture, figures := filepath.Join(dir, "speed.svg"), filepath.Join(dir, "speed.json")

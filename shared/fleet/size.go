@@ -36,7 +36,7 @@ type size struct {
 
 	mu       sync.Mutex
 	from     time.Time     // when it may be counted; zero: it never read the census; guarded by mu
-	settled  time.Time     // when all that started together may be counted; guarded by mu
+	settled  time.Time     // when all that started together are counted; guarded by mu
 	next     time.Time     // when to read it again; guarded by mu
 	interval time.Duration // guarded by mu
 	last     int           // guarded by mu
@@ -73,7 +73,7 @@ func (z *size) due(now time.Time, rand func() float64) (due, counted bool) {
 	}
 	if z.from.IsZero() {
 		z.from = now.Add(time.Duration(rand() * float64(sizeSpread)))
-		z.settled = now.Add(sizeSpread)
+		z.settled = now.Add(sizeSpread + sizeRetry)
 	}
 	z.next = now.Add(sizeRetry)
 	return true, !now.Before(z.from)

@@ -205,6 +205,10 @@ func TestNarrowedDocumentIsObeyed(t *testing.T) {
 
 // TestParametersOfOneCallerHarmNoOther: The server answers 401 to some parameters.
 func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
+	requests := 1000 // in an hour
+	if testing.Short() {
+		requests = 200
+	}
 	for name, bad := range map[string]struct {
 		request token.Request
 		fault   oauthtest.Fault
@@ -221,7 +225,7 @@ func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
 				env.Put("billing", "v1", map[string]any{"allow_parameters": []string{"app_tid"}})
 				env.WantTokens(1)
 				env.Server.Misbehave(bad.fault)
-				for i := range 1000 {
+				for i := range requests {
 					request := bad.request
 					request.Caller = "attacker"
 					v := env.Vendors[i%3]
@@ -242,7 +246,7 @@ func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
 					if _, err := env.Ask(v, own); err != nil {
 						t.Fatalf("call %d of another caller: %v", i, err)
 					}
-					env.Pass(3500 * time.Millisecond)
+					env.Pass(58 * time.Minute / time.Duration(requests))
 				}
 				if n := env.Server.FailedLogons("id"); n > 2 {
 					t.Errorf("%d failed logons in an hour", n)
@@ -322,6 +326,10 @@ func TestNewAsksAreLimited(t *testing.T) {
 // TestBackoffDoublesForEveryFailure: A server that refuses is not asked a thousand times an
 // hour.
 func TestBackoffDoublesForEveryFailure(t *testing.T) {
+	interval := time.Second // of requests
+	if testing.Short() {
+		interval *= 4
+	}
 	for name, f := range map[string]oauthtest.Fault{
 		"404":           oauthtest.Answer(404, "", ""),
 		"invalid_grant": oauthtest.RefuseWith(400, "invalid_grant", ""),
@@ -333,7 +341,7 @@ func TestBackoffDoublesForEveryFailure(t *testing.T) {
 			t.Parallel()
 			tokentest.RunFleet(t, 3, func(t *testing.T, env *tokentest.Fleet) {
 				env.Server.Misbehave(f)
-				for begin := env.Now(); env.Now().Sub(begin) < time.Hour; env.Pass(time.Second) {
+				for begin := env.Now(); env.Now().Sub(begin) < time.Hour; env.Pass(interval) {
 					_, _ = env.Ask(env.Vendors[env.Now().Second()%3], token.Request{})
 				}
 				if n := len(env.Server.Requests()); n < 20 || n > 60 {

@@ -92,6 +92,9 @@ func checkInterval(t *testing.T, times []time.Time) {
 // TestReadsOfSecretPerVend: reads without and with a table, of one client in 20 environments, are
 // those of the table in functions/token/README.md. With -v it prints the table.
 func TestReadsOfSecretPerVend(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector")
+	}
 	intervals := []time.Duration{10 * time.Second, time.Minute, 5 * time.Minute, 10 * time.Minute, time.Hour}
 	rows := []string{"| reads per vend without sharing |", "| with the table |"}
 	for _, interval := range intervals {
