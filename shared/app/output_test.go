@@ -196,3 +196,15 @@ func TestFullPipeIsFoundOut(t *testing.T) {
 		t.Errorf("got %d bytes, %v, want the overdue line and the next one", len(rest), err)
 	}
 }
+
+// TestLineEndsOverdueMark: a write that takes its time-out can end before the mark is set. The next
+// line that is written at once removes it, since later ones would have a short time-out otherwise.
+func TestLineEndsOverdueMark(t *testing.T) {
+	p := &pipe{left: -1}
+	o := newOutput(p)
+	o.takes = func() bool { return true }
+	o.stuck <- struct{}{}
+	if _, err := o.Write([]byte("one\n")); err != nil || len(o.stuck) > 0 {
+		t.Errorf("got %v, overdue %t; want a line and no mark", err, len(o.stuck) > 0)
+	}
+}

@@ -4,9 +4,12 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -212,6 +215,7 @@ func TestExpiryOfJWT(t *testing.T) {
 		{"exp is over, no lifetime", ``, `{"exp":1800000001}`, 0},
 		{"longer than a day", ``, `{"exp":1900000000}`, 24 * time.Hour},
 		{"exp is a string", ``, `{"exp":"1800000600"}`, 599300 * time.Millisecond},
+		{"exp has an escaped name", ``, `{"e\u0078p":1800000600}`, 599300 * time.Millisecond},
 		{"exp is a date", `600`, `{"exp":"2027-01-15"}`, 10 * time.Minute},
 		{"exp is null", `600`, `{"exp":null}`, 10 * time.Minute},
 		{"exp overflows", ``, `{"exp":1e400}`, 24 * time.Hour},
@@ -242,6 +246,7 @@ func TestCertificateBound(t *testing.T) {
 		want        bool
 	}{
 		{"bound", jwt(`{"sub":"x","cnf":{"x5t#S256":"abc"}}`), true},
+		{"bound, with escaped names", jwt(`{"\u0063nf":{"x5t\u0023S256":"abc"}}`), true},
 		{"DPoP bound", jwt(`{"cnf":{"jkt":"abc"}}`), false},
 		{"not bound", jwt(`{"sub":"x"}`), false},
 		{"cnf is a string", jwt(`{"cnf":"x"}`), false},
@@ -251,6 +256,31 @@ func TestCertificateBound(t *testing.T) {
 	} {
 		if got := readClaims(tt.token).bound(); got != tt.want {
 			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// TestConnectionGivenUpBySystemIsBroken: ETIMEDOUT is a time-out to package net. The system ends a
+// connection with it on which nothing was acknowledged, which is no time-out of the exchange.
+func TestConnectionGivenUpBySystemIsBroken(t *testing.T) {
+	ended := func(op string, number syscall.Errno) error {
+		return fmt.Errorf("read: %w", &net.OpError{Op: op, Err: os.NewSyscallError(op, number)})
+	}
+	for _, tt := range []struct {
+		name     string
+		err      error
+		answered bool
+		want     Error
+	}{
+		{"before the answer", ended("read", syscall.ETIMEDOUT), false, Error{Reason: Unreachable, Detail: "the connection broke before an answer"}},
+		{"in the answer", ended("read", syscall.ETIMEDOUT), true, Error{Reason: Unusable, Detail: "the answer's head is malformed, too large or broke off"}},
+		{"while dialling", ended("dial", syscall.ETIMEDOUT), false, Error{Reason: Unreachable, Detail: "connecting took too long"}},
+		{"time-out of the exchange", &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}, false, Error{Reason: TimedOut}},
+	} {
+		var trace attemptTrace
+		trace.answered.Store(tt.answered)
+		if got := trace.transportError(tt.err); got.Reason != tt.want.Reason || got.Detail != tt.want.Detail {
+			t.Errorf("%s: got %v, %q; want %v, %q", tt.name, got.Reason, got.Detail, tt.want.Reason, tt.want.Detail)
 		}
 	}
 }
