@@ -40,10 +40,10 @@ type App struct {
 	// AWS is the configuration for clients that only one function needs.
 	AWS aws.Config
 
-	// connect opens the connection to Secrets Manager, and started ends the start; see
+	// connect opens the connection to Secrets Manager, and finished is told of each event; see
 	// [tuneProcess].
-	connect func(context.Context)
-	started func()
+	connect  func(context.Context)
+	finished func()
 }
 
 // Config configures [New] with what belongs to the process.
@@ -60,7 +60,7 @@ type Config struct {
 // New reads the environment and wires the packages. It calls no server. The error contains
 // all problems. Each names its variable but not the value.
 func New(cfg Config) (*App, error) {
-	started := tuneProcess(cfg.Getenv)
+	finished := tuneProcess(cfg.Getenv)
 	env, envErr := readEnvironment(cfg.Getenv)
 	awsConfig, awsErr := awsapi.LoadConfig()
 	if err := errors.Join(envErr, awsErr); err != nil {
@@ -72,7 +72,7 @@ func New(cfg Config) (*App, error) {
 		AWS:         awsConfig,
 		Log:         newLog(out, env.LogLevel),
 		Metrics:     metrics.New(metrics.Config{Output: out, Namespace: env.MetricsNamespace}),
-		started:     started,
+		finished:    finished,
 	}
 	if env.CacheTable != "" {
 		a.Fleet = fleet.New(fleet.Config{
@@ -149,7 +149,7 @@ func (a *App) Warm(ctx context.Context) {
 // Finish must be called after each event. It writes the metrics.
 func (a *App) Finish() {
 	a.Metrics.Flush()
-	a.started()
+	a.finished()
 }
 
 // FailInit reports err to the Lambda Runtime API, so that an operator sees the reason and not

@@ -4,7 +4,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
-	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -20,9 +20,11 @@ const (
 	usualPercent = 60
 )
 
-// tuneProcess sets the process up for the memory size of the function. It returns a function
-// that ends what holds for the start only. Outside of Lambda, tuneProcess changes nothing.
-func tuneProcess(getenv func(string) string) (started func()) {
+// tuneProcess sets the process up for the memory size of the function. It returns a function for
+// the end of each event, which ends what holds for the start only: not at the first event, whose
+// answer is still to be sent, and would wait for the collection that this begins. Outside of
+// Lambda, tuneProcess changes nothing.
+func tuneProcess(getenv func(string) string) (finished func()) {
 	size, err := strconv.Atoi(getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
 	if err != nil {
 		return func() {}
@@ -36,5 +38,10 @@ func tuneProcess(getenv func(string) string) (started func()) {
 	if getenv("GOGC") == "" {
 		percent = usualPercent
 	}
-	return sync.OnceFunc(func() { debug.SetGCPercent(percent) })
+	var events atomic.Int64
+	return func() {
+		if events.Add(1) == 2 {
+			debug.SetGCPercent(percent)
+		}
+	}
 }
