@@ -21,8 +21,8 @@ type handler struct {
 	vendor vendor
 	gate   gate
 	log    *slog.Logger
-	// flush writes the metrics; nil: there are none.
-	flush func()
+	// begin is [app.App.Begin].
+	begin func() (end func())
 	now   func() time.Time
 }
 
@@ -30,16 +30,14 @@ type handler struct {
 func newHandler(a *app.App) *handler {
 	env := a.Environment
 	return &handler{
-		vendor: a.Vendor, flush: a.Finish, log: a.Log, now: time.Now,
+		vendor: a.Vendor, begin: a.Begin, log: a.Log, now: time.Now,
 		gate: gate{proof: env.EnvelopeProof, alias: env.HTTPAlias, urlAlias: env.URLAlias, samLocal: env.SAMLocal},
 	}
 }
 
 // Invoke implements lambda.Handler. An error is that of [invocation.Run].
 func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	if h.flush != nil {
-		defer h.flush()
-	}
+	defer h.begin()()
 	return invocation.Run(ctx, h.log, func(ctx context.Context) ([]byte, error) {
 		e := readEvent(payload)
 		if !e.http {

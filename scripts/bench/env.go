@@ -132,8 +132,8 @@ func (e *env) startFunction(vars []string, concurrency int, out io.Writer) (*run
 // tokenPackage is the package of the token function.
 const tokenPackage = "functions/token"
 
-// build compiles a package of this module: the token function as scripts/build does, what it is
-// compared with as its author would do it. The linker's output is copied to file, since a file
+// build compiles a package of this module as scripts/build does, but without the flags of the
+// compiler for what the token function is compared with: they make a function slower. The linker's output is copied to file, since a file
 // fresh from the linker starts slower than its copy.
 func build(ctx context.Context, pkg, file string, flags ...string) error {
 	args := append([]string{"build", "-buildvcs=false", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", file + ".fresh"}, flags...)

@@ -101,7 +101,7 @@ func (c *candidate) setVars(vars []string, store trustStore) {
 	c.vars = slices.Concat(vars, []string{"NODE_EXTRA_CA_CERTS=" + store.root}, trust, c.vars)
 }
 
-// build builds the function as scripts/build does, and measures its files. Functions of the
+// build builds the function and measures its files. Functions of the
 // same package have copies of one binary.
 func (c *candidate) build(ctx context.Context, dir string) error {
 	built := filepath.Join(dir, filepath.Base(c.pkg))

@@ -40,10 +40,10 @@ type App struct {
 	// AWS is the configuration for clients that only one function needs.
 	AWS aws.Config
 
-	// connect opens the connection to Secrets Manager, and finished is told of each event; see
+	// connect opens the connection to Secrets Manager, and begin is called for each event; see
 	// [tuneProcess].
-	connect  func(context.Context)
-	finished func()
+	connect func(context.Context)
+	begin   func()
 }
 
 // Config configures [New] with what belongs to the process.
@@ -60,7 +60,7 @@ type Config struct {
 // New reads the environment and wires the packages. It calls no server. The error contains
 // all problems. Each names its variable but not the value.
 func New(cfg Config) (*App, error) {
-	finished := tuneProcess(cfg.Getenv)
+	begin := tuneProcess(cfg.Getenv)
 	env, envErr := readEnvironment(cfg.Getenv)
 	awsConfig, awsErr := awsapi.LoadConfig()
 	if err := errors.Join(envErr, awsErr); err != nil {
@@ -72,7 +72,7 @@ func New(cfg Config) (*App, error) {
 		AWS:         awsConfig,
 		Log:         newLog(out, env.LogLevel),
 		Metrics:     metrics.New(metrics.Config{Output: out, Namespace: env.MetricsNamespace}),
-		finished:    finished,
+		begin:       begin,
 	}
 	if env.CacheTable != "" {
 		a.Fleet = fleet.New(fleet.Config{
@@ -146,10 +146,11 @@ func (a *App) Warm(ctx context.Context) {
 	a.Metrics.Flush()
 }
 
-// Finish must be called after each event. It writes the metrics.
-func (a *App) Finish() {
-	a.Metrics.Flush()
-	a.finished()
+// Begin must be called at the beginning of each event, and the result, which writes the metrics,
+// after it.
+func (a *App) Begin() (end func()) {
+	a.begin()
+	return a.Metrics.Flush
 }
 
 // FailInit reports err to the Lambda Runtime API, so that an operator sees the reason and not

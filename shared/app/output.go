@@ -10,8 +10,8 @@ import (
 
 const (
 	// writeTimeout limits the write of one line. If the log's pipe is full because its
-	// reader has stopped, a response must not wait until Lambda ends the function. One
-	// audit line and one line of metrics together stay within the margin of a response.
+	// reader has stopped, a response must not wait until Lambda ends the function. The write
+	// of an audit line and that of the metrics together stay within the margin of a response.
 	writeTimeout = 250 * time.Millisecond
 	// stuckTimeout replaces it while the write of an earlier line is overdue.
 	stuckTimeout = 20 * time.Millisecond

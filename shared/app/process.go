@@ -21,10 +21,10 @@ const (
 )
 
 // tuneProcess sets the process up for the memory size of the function. It returns a function for
-// the end of each event, which ends what holds for the start only: not at the first event, whose
-// answer is still to be sent, and would wait for the collection that this begins. Outside of
-// Lambda, tuneProcess changes nothing.
-func tuneProcess(getenv func(string) string) (finished func()) {
+// the beginning of each event. At the second one this ends what holds for the start only, which
+// makes a collection due: the first answer, for which a caller has waited longest, is sent by then.
+// Outside of Lambda, tuneProcess changes nothing.
+func tuneProcess(getenv func(string) string) (begin func()) {
 	size, err := strconv.Atoi(getenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"))
 	if err != nil {
 		return func() {}

@@ -67,13 +67,13 @@ func TestStartOfCollectorEndsWithSecondEvent(t *testing.T) {
 			t.Errorf("got %d %% during the start, want %d", got, startPercent)
 		}
 		for event, want := range []int{startPercent, want} {
-			a.Finish()
+			a.Begin()()
 			if got := gcPercent(); got != want {
 				t.Errorf("GOGC=%s: got %d %% after event %d, want %d", variable, got, event+1, want)
 			}
 		}
 		debug.SetGCPercent(want + 1)
-		a.Finish()
+		a.Begin()()
 		if got := gcPercent(); got != want+1 {
 			t.Errorf("got %d %% after the third event, want no change", got)
 		}

@@ -36,7 +36,7 @@ type size struct {
 
 	mu       sync.Mutex
 	from     time.Time     // when it may be counted; zero: it never read the census; guarded by mu
-	settled  time.Time     // when all that started together are counted; guarded by mu
+	settled  time.Time     // when all that started together should be counted; guarded by mu
 	next     time.Time     // when to read it again; guarded by mu
 	interval time.Duration // guarded by mu
 	last     int           // guarded by mu

@@ -17,7 +17,7 @@ import (
 
 // Config configures a [Metrics].
 type Config struct {
-	// Output receives each line in one call of Write; required.
+	// Output receives each line in one call of Write, which may have two lines; required.
 	Output io.Writer
 	// Namespace is the namespace of the metrics; required.
 	Namespace string
@@ -64,14 +64,15 @@ func (m *Metrics) Flush() {
 }
 
 // Write writes a line of another log. If there are counts, it is Flush too, and Output receives both
-// lines in one call, which costs half the time of two. The error is that of Output.
+// lines in one call, which costs half the time of two. The error is that of Output: after one, the
+// line may have been written.
 func (m *Metrics) Write(line []byte) (int, error) {
 	counts := m.take()
-	if len(counts) == 0 && len(line) > 0 {
-		return m.cfg.Output.Write(line)
-	}
-	if len(counts) == 0 {
+	switch {
+	case len(counts) == 0 && len(line) == 0:
 		return 0, nil
+	case len(counts) == 0:
+		return m.cfg.Output.Write(line)
 	}
 	n, err := m.cfg.Output.Write(m.appendLine(append(make([]byte, 0, len(line)+512), line...), counts))
 	if err != nil {

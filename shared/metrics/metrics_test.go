@@ -44,13 +44,15 @@ type writer struct {
 }
 
 func (w *writer) Write(line []byte) (int, error) {
-	var counts struct{ X int }
-	if err := json.Unmarshal(line, &counts); err != nil {
-		return 0, err
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sum += counts.X
+	for one := range bytes.Lines(line) {
+		var counts struct{ X int }
+		if err := json.Unmarshal(one, &counts); err != nil {
+			return 0, err
+		}
+		w.sum += counts.X
+	}
 	return len(line), nil
 }
 
@@ -63,6 +65,9 @@ func TestConcurrentFlushesLoseNoCount(t *testing.T) {
 			for range 100 {
 				m.Count("X")
 				m.Flush()
+				if n, err := m.Write([]byte("{}\n")); n != 3 || err != nil {
+					t.Errorf("got %d, %v for a line of 3 bytes", n, err)
+				}
 			}
 		})
 	}

@@ -8,7 +8,7 @@ import (
 
 // Reader reads a JSON text once, from its beginning to its end, and checks its syntax meanwhile. What it
 // accepts is what [json.Valid] accepts; only [Reader.Valid] tells, after the whole text was read. A Reader
-// allocates nothing. The zero value reads an empty text.
+// allocates nothing, but for values that are nested deeply. The zero value reads an empty text.
 type Reader struct {
 	text []byte
 	at   int // of the next byte
@@ -32,13 +32,6 @@ func (r *Reader) Valid() bool {
 	return !r.invalid && r.at == len(r.text)
 }
 
-// Valid is [json.Valid] without its state machine, which calls a function for each byte.
-func Valid(text []byte) bool {
-	r := NewReader(text)
-	r.Value()
-	return r.Valid()
-}
-
 // Next returns the first byte of the next value, which tells what it is; 0: the text is not valid.
 func (r *Reader) Next() byte {
 	if r.skip(); r.at == len(r.text) {
@@ -59,7 +52,8 @@ func (r *Reader) Value() []byte {
 }
 
 // Members reads a value. If it is an object, Members calls member with the name of each member in its
-// quotes, as it is in the text. member may read the value of the member, by one call of a method.
+// quotes, as it is in the text. member may read the value of the member, by one call of Value, Members
+// or Elements.
 func (r *Reader) Members(member func(name []byte)) {
 	r.each('{', func() {
 		start := r.at
@@ -72,6 +66,7 @@ func (r *Reader) Members(member func(name []byte)) {
 			r.fail()
 			return
 		}
+		r.skip()
 		start = r.at
 		if member(name); r.at == start {
 			r.Value()
@@ -79,8 +74,8 @@ func (r *Reader) Members(member func(name []byte)) {
 	})
 }
 
-// Elements reads a value. If it is an array, Elements calls element for each element. element may read
-// the element, by one call of a method.
+// Elements reads a value. If it is an array, Elements calls element for each element, which may read it
+// as in Members.
 func (r *Reader) Elements(element func()) {
 	r.each('[', func() {
 		start := r.at
@@ -237,8 +232,8 @@ func (r *Reader) string() bool {
 }
 
 // plainEnd returns where the next quote, backslash or control character is from at on; the length of
-// text if there is none. It reads eight bytes at a time. In the sum of the three terms the highest bit
-// of a byte is set if the byte is one of these; it may also be set in a byte above it, but not below.
+// text if there is none. It reads eight bytes at a time. In each of the three terms the highest bit of
+// a byte is set if the byte is one of these; it may also be set in a byte above it, but not below.
 func plainEnd(text []byte, at int) int {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for ; at+8 <= len(text); at += 8 {

@@ -34,6 +34,21 @@ func TestReaderReadsNamesAndValues(t *testing.T) {
 	}
 }
 
+// TestNextReadsNothing: a value that was only looked for is read by Members and Elements.
+func TestNextReadsNothing(t *testing.T) {
+	r := strictjson.NewReader([]byte(`{"a": [ 1 , {"b" : 2}],"c" :3}`))
+	var kinds []byte
+	next := func() { kinds = append(kinds, r.Next()) }
+	r.Members(func(name []byte) {
+		if next(); string(name) == `"a"` {
+			r.Elements(next)
+		}
+	})
+	if string(kinds) != "[1{3" || !r.Valid() {
+		t.Errorf("got %q, valid %v; want %q", kinds, r.Valid(), "[1{3")
+	}
+}
+
 func TestReaderReadsOtherValuesWithoutACall(t *testing.T) {
 	for _, text := range []string{`[1]`, `"a"`, `null`, `1`, `{}`, ``, `x`} {
 		r := strictjson.NewReader([]byte(text))
@@ -47,10 +62,11 @@ func TestReaderReadsOtherValuesWithoutACall(t *testing.T) {
 // The depth of a value counts from the outermost one.
 func TestReaderLimitsDepthOfWholeText(t *testing.T) {
 	for depth, want := range map[int]bool{9_998: true, 9_999: true, 10_000: false} {
-		r := strictjson.NewReader([]byte(`{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + "}"))
-		r.Members(func([]byte) { r.Value() })
+		inner := strings.Repeat("[", depth-2) + strings.Repeat("]", depth-2)
+		r := strictjson.NewReader([]byte(`{"a":[{"b":` + inner + `}]}`))
+		r.Members(func([]byte) { r.Elements(func() { r.Members(func([]byte) { r.Value() }) }) })
 		if got := r.Valid(); got != want {
-			t.Errorf("%d arrays in an object: got valid %v, want %v", depth, got, want)
+			t.Errorf("a depth of %d in an object: got valid %v, want %v", depth, got, want)
 		}
 	}
 }
@@ -164,10 +180,17 @@ func deepTexts() (list []string) {
 	return list
 }
 
-// sameAsStandard fails the test if Valid and json.Valid differ.
+// valid reports whether a Reader accepts a text.
+func valid(text []byte) bool {
+	r := strictjson.NewReader(text)
+	r.Value()
+	return r.Valid()
+}
+
+// sameAsStandard fails the test if valid and json.Valid differ.
 func sameAsStandard(t *testing.T, text []byte) {
 	t.Helper()
-	if got, want := strictjson.Valid(text), json.Valid(text); got != want {
+	if got, want := valid(text), json.Valid(text); got != want {
 		t.Fatalf("%.200q: got %v, want that of json.Valid, %v", text, got, want)
 	}
 }
@@ -209,7 +232,7 @@ func BenchmarkValid(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	for name, valid := range map[string]func([]byte) bool{"strictjson": strictjson.Valid, "encoding/json": json.Valid} {
+	for name, valid := range map[string]func([]byte) bool{"strictjson": valid, "encoding/json": json.Valid} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(event)))
 			for b.Loop() {

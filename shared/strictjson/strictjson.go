@@ -78,11 +78,13 @@ type walker struct {
 func (w *walker) object() map[string]json.RawMessage {
 	members := make(map[string]json.RawMessage)
 	w.Members(func(quoted []byte) {
+		if w.err != nil {
+			return
+		}
 		name, _ := String(quoted)
 		_, twice := members[name]
 		w.members++
 		switch {
-		case w.err != nil:
 		case twice:
 			w.err = &DuplicateError{Name: name}
 		case w.limits.Members > 0 && w.members > w.limits.Members:

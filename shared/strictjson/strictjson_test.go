@@ -62,6 +62,9 @@ func TestObjectRefusesBadTexts(t *testing.T) {
 		{"lone low surrogate", `{"a":"\udc00\ud800"}`, strictjson.ErrSyntax},
 		{"high surrogate before another escape", `{"a":"\ud800\u0041"}`, strictjson.ErrSyntax},
 		{"raw control character", "{\"a\":\"\n\"}", strictjson.ErrSyntax},
+		{"wrong value before a deep one", `{"a":x,"b":` + strings.Repeat(`[`, 9), strictjson.ErrSyntax},
+		{"deep value before a wrong one", `{"b":` + strings.Repeat(`[`, 9) + `,"a":x}`, strictjson.ErrLimit},
+		{"same name before a wrong value", `{"a":1,"a":1,"b":x}`, strictjson.ErrSyntax},
 		{"too deep", strings.Repeat(`{"a":`, 8) + `{}` + strings.Repeat(`}`, 8), strictjson.ErrLimit},
 		{"very deep list", `{"a":` + strings.Repeat(`[`, 100000), strictjson.ErrLimit},
 		{"too many members", `{` + strings.TrimSuffix(manyMembers(65), ",") + `}`, strictjson.ErrLimit},
@@ -103,6 +106,20 @@ func TestObjectRefusesDuplicates(t *testing.T) {
 	}
 	if _, err := strictjson.Object([]byte(`{"a":1,"a":2}`), outer); err == nil {
 		t.Error("Outer: got no error for a duplicate in the outermost object, want one")
+	}
+}
+
+// TestObjectEndsSearchWithFirstProblem: names behind it cost nothing but their syntax, because anybody
+// can send a text of megabytes.
+func TestObjectEndsSearchWithFirstProblem(t *testing.T) {
+	text := []byte(`{` + strings.Repeat(`"\u0061":{"b":1},`, 1000) + `"c":1}`)
+	allocations := testing.AllocsPerRun(10, func() {
+		if _, err := strictjson.Object(text, limits()); err == nil {
+			t.Fatal("got no error for a name that is given twice")
+		}
+	})
+	if allocations > 50 {
+		t.Errorf("got %v allocations for 1000 names, want at most 50", allocations)
 	}
 }
 
