@@ -36,7 +36,7 @@ func TestReaderReadsNamesAndValues(t *testing.T) {
 
 // TestNextReadsNothing: a value that was only looked for is read by Members and Elements.
 func TestNextReadsNothing(t *testing.T) {
-	r := strictjson.NewReader([]byte(`{"a": [ 1 , {"b" : 2}],"c" :3}`))
+	r := strictjson.NewReader([]byte(`{"a": [ 1 , {"b" : 2}],"c" : 3}`))
 	var kinds []byte
 	next := func() { kinds = append(kinds, r.Next()) }
 	r.Members(func(name []byte) {
