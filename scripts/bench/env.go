@@ -133,8 +133,8 @@ func (e *env) startFunction(vars []string, concurrency int, out io.Writer) (*run
 const tokenPackage = "functions/token"
 
 // build compiles a package of this module as scripts/build does, but without the flags of the
-// compiler for what the token function is compared with: they make a function slower. The linker's output is copied to file, since a file
-// fresh from the linker starts slower than its copy.
+// compiler for what the token function is compared with: they make a function slower. The linker's
+// output is copied to file, since a file fresh from the linker starts slower than its copy.
 func build(ctx context.Context, pkg, file string, flags ...string) error {
 	args := append([]string{"build", "-buildvcs=false", "-trimpath", "-tags", "lambda.norpc", "-ldflags", "-s -w", "-o", file + ".fresh"}, flags...)
 	if pkg == tokenPackage {

@@ -113,7 +113,7 @@ func stagedValue(ctx context.Context, client *secretsmanager.Client, name, stage
 	var out *secretsmanager.GetSecretValueOutput
 	var err error
 	var options []func(*secretsmanager.Options)
-	if maxAttempts != attempts {
+	if maxAttempts != attempts { // else the client's retryer serves as it is
 		options = append(options, func(o *secretsmanager.Options) { o.RetryMaxAttempts = maxAttempts })
 	}
 	for attempt := 1; attempt == 1 || attempt <= maxAttempts && incomplete(out, err) && ctx.Err() == nil; attempt++ {

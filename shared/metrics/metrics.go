@@ -58,9 +58,7 @@ func (m *Metrics) add(name string, n int) {
 // Flush writes the counts since the last line, if there are any. If Output returns an error, the
 // counts are part of the next line: a log that takes no lines is what operators must hear of.
 func (m *Metrics) Flush() {
-	if m.any.Load() {
-		_, _ = m.Write(nil)
-	}
+	_, _ = m.Write(nil)
 }
 
 // Write writes a line of another log. If there are counts, it is Flush too, and Output receives both

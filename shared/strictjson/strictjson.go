@@ -90,7 +90,6 @@ func (w *walker) object() map[string]json.RawMessage {
 		case w.limits.Members > 0 && w.members > w.limits.Members:
 			w.err = ErrLimit
 		default:
-			w.Next()
 			start := w.at
 			w.search()
 			members[name] = w.text[start:w.at:w.at]
