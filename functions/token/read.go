@@ -152,7 +152,7 @@ func noted(value []byte) []byte {
 		return nil
 	}
 	text, _ := strictjson.Bytes(value)
-	if len(text) > maxNote || bytes.ContainsFunc(text, notNoteByte) {
+	if len(text) > maxNote || slices.ContainsFunc(text, notNoteByte) {
 		return nil
 	}
 	return text
@@ -161,8 +161,8 @@ func noted(value []byte) []byte {
 // maxNote is longer than these are, in bytes.
 const maxNote = 128
 
-func notNoteByte(r rune) bool {
-	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-_.=:@+,/", r)
+func notNoteByte(c byte) bool {
+	return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && strings.IndexByte("-_.=:@+,/", c) < 0
 }
 
 // header takes the headers that say what the body is, and those that name the trace. A name

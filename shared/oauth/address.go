@@ -73,7 +73,7 @@ type AddressPolicy struct {
 // link-local IPv4 address and an IPv6 address that is not link-local.
 func metadataAddress(ip netip.Addr) bool {
 	return ip.IsLinkLocalUnicast() || ip.IsLinkLocalMulticast() ||
-		ip == netip.MustParseAddr("fd00:ec2::254")
+		ip == netip.AddrFrom16([16]byte{0: 0xfd, 2: 0x0e, 3: 0xc2, 14: 0x02, 15: 0x54}) // fd00:ec2::254
 }
 
 // specialPrefixes are networks that are not public and have no predicate in netip: shared
@@ -109,7 +109,7 @@ func inside(prefix string, ip netip.Addr) bool { return netip.MustParsePrefix(pr
 // destination returns the address that decides about ip: itself, or the IPv4 address that it
 // is translated to.
 func destination(ip netip.Addr) netip.Addr {
-	if ip.IsLoopback() || ip.IsUnspecified() || !slices.ContainsFunc(translated[:], func(prefix string) bool { return inside(prefix, ip) }) {
+	if ip.Is4() || ip.IsLoopback() || ip.IsUnspecified() || !slices.ContainsFunc(translated[:], func(prefix string) bool { return inside(prefix, ip) }) {
 		return ip
 	}
 	octets := ip.As16()
@@ -118,6 +118,9 @@ func destination(ip netip.Addr) netip.Addr {
 
 // leadsToMetadata reports whether ip may be a metadata service behind a tunnel.
 func leadsToMetadata(ip netip.Addr) bool {
+	if ip.Is4() {
+		return false
+	}
 	octets := ip.As16()
 	for _, tunnel := range tunnels {
 		for _, at := range tunnel.offsets {

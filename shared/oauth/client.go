@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"net/url"
 )
 
 // Config describes a client as it is registered at an authorization server.
@@ -38,8 +39,8 @@ type Config struct {
 // certificate. It is safe for concurrent use.
 type Client struct {
 	id         string
-	url        string // of the token endpoint
-	host       string // of url, with the port
+	endpoint   *url.URL // of the token endpoint; requests share it
+	url        string   // endpoint as text
 	mutualTLS  bool
 	auth       Authenticator
 	dialect    Dialect
@@ -63,8 +64,8 @@ func NewClient(cfg Config) (*Client, error) {
 	}
 	return &Client{
 		id:         cfg.ID,
+		endpoint:   endpoint,
 		url:        endpoint.String(),
-		host:       endpoint.Host,
 		mutualTLS:  cfg.Method.MutualTLS() || cfg.Certificate != nil,
 		auth:       cfg.Authenticator,
 		dialect:    cfg.Dialect,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -89,10 +90,10 @@ func (x *Exchanger) Exchange(ctx context.Context, c *Client, r Request) (*Token,
 	for attempt := 1; ; attempt++ {
 		token, failure := x.attempt(ctx, c, r, end)
 		if failure == nil {
-			x.budget.refill(c.host)
+			x.budget.refill(c.endpoint.Host)
 			return token, nil
 		}
-		if attempt == attempts || !failure.retriable(attempt) || !x.backoff(ctx, c.host, attempt, failure, end) {
+		if attempt == attempts || !failure.retriable(attempt) || !x.backoff(ctx, c.endpoint.Host, attempt, failure, end) {
 			return nil, failure
 		}
 		if r.Permit != nil && !permitted(ctx, r.Permit, end) {
@@ -150,14 +151,10 @@ func (x *Exchanger) attempt(ctx context.Context, c *Client, r Request, end time.
 	if err := c.auth.Authenticate(ctx, form, header); err != nil {
 		return nil, noProof(err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(c.dialect.encode(form)))
-	if err != nil {
-		return nil, &Error{Reason: NoProof, Detail: "the request could not be built"}
-	}
-	req.Header = header
 	// Without GetBody, net/http cannot send the body again on another connection. An
 	// assertion must be used only once.
-	req.GetBody = nil
+	body := c.dialect.encode(form)
+	req := (&http.Request{Method: http.MethodPost, URL: c.endpoint, Header: header, Body: io.NopCloser(strings.NewReader(body)), ContentLength: int64(len(body))}).WithContext(ctx)
 	// The token's lifetime starts before the request, on the local clock.
 	s := sent{start: x.now(), url: c.url, form: form, header: header, credentials: sentCredentials(form, header), proven: r.Proven, assume: c.dialect.AssumeLifetime}
 	s.credentials = append(s.credentials, c.dialect.secrets()...)

@@ -74,8 +74,19 @@ func sharePiece(text, credential string) bool {
 	if len(credential) <= piece {
 		return credential != "" && strings.Contains(text, credential)
 	}
-	for i := 0; i+piece <= len(text); i++ {
-		if strings.Contains(credential, text[i:i+piece]) {
+	// A search takes long. It is made only for bytes each pair of which the credential has, too.
+	const pairs = 1 << 10
+	pair := func(s string, i int) int { return (int(s[i])<<5 ^ int(s[i+1])) % pairs }
+	var known [pairs]bool
+	for i := range len(credential) - 1 {
+		known[pair(credential, i)] = true
+	}
+	run := 1 // bytes up to the next one
+	for i := range len(text) - 1 {
+		if run++; !known[pair(text, i)] {
+			run = 1
+		}
+		if run >= piece && strings.Contains(credential, text[i+2-piece:i+2]) {
 			return true
 		}
 	}

@@ -70,23 +70,39 @@ func nativeMembers() []string {
 
 func isNative(name string) bool { return slices.Contains(nativeMembers(), name) }
 
+// isBasic reports whether a member says who the client is or where the token endpoint is. It is not
+// one of the options.
+func isBasic(name string) bool {
+	switch name {
+	case "token_endpoint", "issuer", "client_id", "client_secret", "service_key":
+		return true
+	}
+	return false
+}
+
 // readNative reads a native document. An unknown member is a problem: a mistyped "audience"
 // would otherwise yield a broader token.
 func readNative(o object) *document {
-	native := nativeMembers()
-	for name := range o.members {
-		if !slices.Contains(native, name) && name != "service_key" {
-			o.report.add(o.path+strictjson.Quote(name), "is not known here"+hint(name))
-		}
-	}
-	return &document{
+	d := &document{
 		id:         o.line("client_id", maxLine),
 		credential: readCredential(o),
 		endpoint:   readEndpoint(o),
-		options:    readOptions(o),
-		shadow:     readShadow(o),
+		options:    emptyOptions(),
 		native:     o,
 	}
+	more := false
+	for name := range o.members {
+		if isBasic(name) {
+			continue
+		}
+		if more = true; !isNative(name) {
+			o.report.add(o.path+strictjson.Quote(name), "is not known here"+hint(name))
+		}
+	}
+	if more { // most documents have none
+		d.options, d.shadow = readOptions(o), readShadow(o)
+	}
+	return d
 }
 
 // hint explains names that other tools use for the same thing.
