@@ -3,12 +3,8 @@ package cache
 import (
 	"context"
 	"errors"
-	"runtime"
 	"time"
 )
-
-// stackSize is what a call of the AWS SDK or an HTTP exchange needs of a stack, in bytes.
-const stackSize = 16 << 10
 
 // flight is a running load.
 type flight[V any] struct {
@@ -124,7 +120,6 @@ func (c *Cache[K, V]) wait(ctx context.Context, f *flight[V]) (V, error) {
 // run runs a load. It recovers from a panic, because a crash of the process would end
 // other invocations too.
 func (c *Cache[K, V]) run(ctx context.Context, s *slot[K, V], f *flight[V], load func(context.Context) (Entry[V], error)) {
-	growStack()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.LoadTimeout)
 	defer cancel()
 	f.err = ErrPanic // unless load returns
@@ -133,15 +128,6 @@ func (c *Cache[K, V]) run(ctx context.Context, s *slot[K, V], f *flight[V], load
 		c.finish(s, f)
 	}()
 	f.entry, f.err = load(ctx)
-}
-
-// growStack lets a goroutine's stack grow while that is nearly empty. Go would otherwise copy the
-// frames of a load to a larger stack several times, which takes a twentieth of its CPU time.
-//
-//go:noinline
-func growStack() {
-	var room [stackSize]byte
-	runtime.KeepAlive(&room)
 }
 
 // finish stores the result of a load and wakes its waiters.
