@@ -170,17 +170,22 @@ func notNoteByte(c byte) bool {
 func (r *reader) header(name []byte) {
 	e := &r.e
 	switch {
-	case bytes.EqualFold(name, []byte(`"content-type"`)):
+	case isHeader(name, `"content-type"`):
 		r.texts(e.takeType)
-	case bytes.EqualFold(name, []byte(`"content-encoding"`)):
+	case isHeader(name, `"content-encoding"`):
 		r.texts(func(text []byte) {
 			e.encoded = e.encoded || !bytes.EqualFold(bytes.TrimSpace(text), []byte("identity"))
 		})
-	case bytes.EqualFold(name, []byte(`"x-amzn-trace-id"`)):
+	case isHeader(name, `"x-amzn-trace-id"`):
 		setTrace(&e.origin.TraceID, invocation.TraceRoot, r.Value())
-	case bytes.EqualFold(name, []byte(`"traceparent"`)):
+	case isHeader(name, `"traceparent"`):
 		setTrace(&e.origin.Traceparent, traceparent, r.Value())
 	}
+}
+
+// isHeader reports whether a name is that of a header, which is ASCII.
+func isHeader(name []byte, header string) bool {
+	return len(name) == len(header) && bytes.EqualFold(name, []byte(header))
 }
 
 // texts calls take with each text of a header.

@@ -76,6 +76,9 @@ func NewClient(cfg Config) (*Client, error) {
 // TokenEndpoint returns the URL of the token endpoint.
 func (c *Client) TokenEndpoint() string { return c.url }
 
+// Endpoint returns that URL in its parts, which the caller must not change.
+func (c *Client) Endpoint() *url.URL { return c.endpoint }
+
 // Connection returns the client's connections to its server.
 func (c *Client) Connection() *Connection { return c.connection }
 

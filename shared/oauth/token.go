@@ -133,7 +133,7 @@ func readAccess(members map[string]json.RawMessage) (access, detail string) {
 	switch {
 	case hasError(members["error"]):
 		return "", "the answer has an error beside status 200"
-	case !ok || access == "" || len(access) > maxToken || strings.ContainsFunc(access, notTokenByte):
+	case !ok || access == "" || len(access) > maxToken || !isToken(access):
 		return "", "access_token is missing, too large or holds characters that no header can carry"
 	case !isBearer(members["token_type"]):
 		return "", "token_type is not Bearer"
@@ -158,9 +158,16 @@ func hasError(raw json.RawMessage) bool {
 	return true
 }
 
-// notTokenByte is true outside VSCHAR (RFC 6749 appendix A.12), and for the space, which no
-// bearer token may hold (RFC 6750 section 2.1). Salesforce's tokens hold "!".
-func notTokenByte(r rune) bool { return r <= ' ' || r > '~' }
+// isToken reports whether text is VSCHAR (RFC 6749 appendix A.12) without the space, which no bearer
+// token may hold (RFC 6750 section 2.1). Salesforce's tokens hold "!".
+func isToken(text string) bool {
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
 
 // isBearer reports whether a token is used as RFC 6750 says. SAP Cloud Identity Services sends
 // "Bearer", XSUAA "bearer", Apigee "BearerToken". Some servers leave out token_type, which RFC

@@ -138,17 +138,13 @@ type Shadow struct {
 
 // newClient makes the client of a document without problems, which the secret holds. OAuth is nil if the token endpoint is not known.
 func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
-	host := hostOf(d.tokenEndpoint)
-	rate, notes := d.options.rateAt(host)
 	c := &Client{
 		Name:             d.name,
 		Version:          s.Version + d.keyVersion,
 		Created:          s.Created,
 		Method:           d.method,
 		Credential:       credentialOf(d),
-		Notes:            notes,
 		SingleToken:      d.options.single,
-		Rate:             rate,
 		Expires:          d.options.expires,
 		NoPrevious:       d.options.noPrevious,
 		Scope:            d.options.scope,
@@ -158,7 +154,6 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		Parameters:       maps.Clone(d.options.parameters),
 		Allow:            d.options.allow,
 		CertificateBound: d.options.bound,
-		IssuerHost:       host,
 		id:               d.clientID(),
 		roots:            d.options.roots,
 		dialect:          d.options.dialect,
@@ -179,8 +174,10 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 			return nil, err
 		}
 		c.roots = c.OAuth.Connection().Roots()
+		c.IssuerHost = canonicalHost(c.OAuth.Endpoint())
 		c.Terms = termsOf(c)
 	}
+	c.Rate, c.Notes = d.options.rateAt(c.IssuerHost)
 	if d.shadow != nil {
 		c.Shadow, err = newShadow(d.shadow, s.Version, cfg)
 	}
@@ -272,7 +269,7 @@ func newIssuedAssertion(d *document, identity WebIdentity) oauth.IssuedAssertion
 
 // termsOf returns [Client.Terms].
 func termsOf(c *Client) string {
-	f := fields{"terms 1", c.id, canonicalURL(c.OAuth.TokenEndpoint()), c.Audience, c.TokenFormat, string(c.CertificateBound)}
+	f := fields{"terms 1", c.id, canonicalURL(*c.OAuth.Endpoint(), c.IssuerHost), c.Audience, c.TokenFormat, string(c.CertificateBound)}
 	f.addSet(c.Scope)
 	f.addSet(c.Resource)
 	f.addSet(slices.Collect(maps.Keys(c.Allow)))

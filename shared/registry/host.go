@@ -89,12 +89,8 @@ func canonicalHost(u *url.URL) string {
 }
 
 // canonicalURL returns an https URL with its canonical host.
-func canonicalURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return text
-	}
-	if u.Host = canonicalHost(u); u.Path == "" {
+func canonicalURL(u url.URL, host string) string {
+	if u.Host = host; u.Path == "" {
 		u.Path = "/"
 	}
 	return u.String()

@@ -156,10 +156,7 @@ func (d *document) checkUnused(problems *report) {
 	if d.method == "" {
 		return
 	}
-	for _, name := range []string{
-		"client_secret", "certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password",
-		"kid", "alg", "assertion_audience", "assertion_lifetime", "assertion_type_header", "assertion_thumbprint", "basic_encoding",
-	} {
+	for name := range d.native.members {
 		if !d.native.given(name) || uses(d, name) {
 			continue
 		}
@@ -171,8 +168,8 @@ func (d *document) checkUnused(problems *report) {
 	}
 }
 
-// uses reports whether the method of d uses a member of [document.checkUnused]. It is true for those
-// that checkWebIdentity reports.
+// uses reports whether the method of d uses a native member. It is true for those that are not of
+// the credential, and for those that checkWebIdentity reports.
 func uses(d *document, name string) bool {
 	identity := d.method == oauth.AWSWebIdentity
 	switch name {
@@ -185,8 +182,10 @@ func uses(d *document, name string) bool {
 		return d.method == oauth.PrivateKeyJWT || identity
 	case "kid", "assertion_type_header", "assertion_thumbprint":
 		return d.method == oauth.PrivateKeyJWT
+	case "certificate", "private_key", "private_key_password", "pkcs12", "pkcs12_password":
+		return d.method == oauth.PrivateKeyJWT || d.showsCertificate() || identity
 	}
-	return d.method == oauth.PrivateKeyJWT || d.showsCertificate() || identity
+	return true
 }
 
 // checkLeaf reports why the certificate cannot be used at the time now.

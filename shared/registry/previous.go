@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"tokenvendor/shared/oauth"
@@ -121,7 +122,7 @@ func (r *Registry) adoptEndpoint(ctx context.Context, d *document, current *Clie
 			return err
 		}
 	}
-	if d.tokenEndpoint != "" && canonicalURL(d.tokenEndpoint) != canonicalURL(endpoint) {
+	if u, err := url.Parse(d.tokenEndpoint); d.tokenEndpoint != "" && (err != nil || canonicalURL(*u, canonicalHost(u)) != canonicalURL(*current.OAuth.Endpoint(), current.IssuerHost)) {
 		problems.add("the token endpoint", "is not that of the current version")
 	}
 	d.tokenEndpoint = endpoint

@@ -232,14 +232,15 @@ func (r *Reader) string() bool {
 }
 
 // plainEnd returns where the next quote, backslash or control character is from at on; the length of
-// text if there is none. It reads eight bytes at a time. In each of the three terms the highest bit of
-// a byte is set if the byte is one of these; it may also be set in a byte above it, but not below.
+// text if there is none. It reads eight bytes at a time. In each of the three differences the highest
+// bit of an ASCII byte is set if the byte is one of these; it may also be set in a byte above it, but
+// not below.
 func plainEnd(text []byte, at int) int {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	for ; at+8 <= len(text); at += 8 {
 		word := binary.LittleEndian.Uint64(text[at:])
 		quote, backslash := word^ones*'"', word^ones*'\\'
-		if found := ((word-ones*' ')&^word | (quote-ones)&^quote | (backslash-ones)&^backslash) & high; found != 0 {
+		if found := ((word - ones*' ') | (quote - ones) | (backslash - ones)) &^ word & high; found != 0 {
 			return at + bits.TrailingZeros64(found)/8
 		}
 	}
