@@ -77,7 +77,7 @@ func hostOf(text string) string {
 func canonicalHost(u *url.URL) string {
 	host, port := strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), u.Port()
 	if ip, err := netip.ParseAddr(host); err == nil {
-		host = ip.String()
+		host = ip.Unmap().String() // an IPv4 address may be written as one of IPv6
 	}
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"

@@ -20,6 +20,7 @@ func TestOneServerHasOneHost(t *testing.T) {
 		"https://[2001:DB8:0::1]:443/token": "[2001:db8::1]",
 		"https://[2001:db8::1]:8443/token":  "[2001:db8::1]:8443",
 		"https://192.0.2.1:443/token":       "192.0.2.1",
+		"https://[::ffff:192.0.2.1]/token":  "192.0.2.1",
 		"://":                               "",
 	} {
 		if got := hostOf(url); got != want {
