@@ -27,8 +27,8 @@ func (w *workers) run(f func()) {
 }
 
 func (w *workers) work(f func()) {
-	growStack()
 	for {
+		growStack() // Go's collector halves the stack of a goroutine that waits
 		f()
 		select {
 		case w.idle <- struct{}{}:
