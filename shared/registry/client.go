@@ -90,7 +90,7 @@ type Client struct {
 	// ends. It has no effect on tokens. Zero: that is not known.
 	Expires time.Time
 	// IssuerHost is the host of the token endpoint in canonical form: in lower case, with
-	// neither a dot at its end nor the port 443.
+	// neither a dot at its end nor the port 443, and an IPv4 address as such.
 	IssuerHost string
 	// Shadow is a second credential that is only tried; nil if there is none.
 	Shadow *Shadow
