@@ -85,7 +85,7 @@ func (c *Client) Connection() *Connection { return c.connection }
 // Size returns the size of the client in memory, in bytes, without its Authenticator and what it
 // shares with other clients.
 func (c *Client) Size() int {
-	const own, header = 300, 100 // of a client, and of one of its headers
+	const own, header = 440, 100 // of a client with its parsed URL, and of one of its headers
 	size := own + len(c.id) + len(c.url) + c.connection.Size()
 	for name, value := range c.dialect.Headers {
 		size += header + len(name) + len(value.Expose())
