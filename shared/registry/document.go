@@ -90,16 +90,16 @@ func readNative(o object) *document {
 		options:    emptyOptions(),
 		native:     o,
 	}
-	more := false
+	optional := false
 	for name := range o.members {
 		if isBasic(name) {
 			continue
 		}
-		if more = true; !isNative(name) {
+		if optional = true; !isNative(name) {
 			o.report.add(o.path+strictjson.Quote(name), "is not known here"+hint(name))
 		}
 	}
-	if more { // most documents have none
+	if optional { // many documents have no such member
 		d.options, d.shadow = readOptions(o), readShadow(o)
 	}
 	return d
