@@ -22,9 +22,7 @@ function want(condition, what) {
 }
 
 // The server of MCP accepts only tokens of the authorization server of the stack.
-const authorizations = [];
 const target = http.createServer(async (req, res) => {
-  authorizations.push(req.headers.authorization ?? "none");
   if (!req.headers.authorization?.startsWith("Bearer ey")) {
     res.writeHead(401).end();
     return;
@@ -37,8 +35,17 @@ const target = http.createServer(async (req, res) => {
 });
 await new Promise((done) => target.listen(0, "127.0.0.1", done));
 
+// A target of its own for the counted requests: the MCP client opens a stream of events at a time of its own.
+let requests = 0;
+const counting = http.createServer((_, res) => {
+  requests++;
+  res.end();
+});
+await new Promise((done) => counting.listen(0, "127.0.0.1", done));
+
 const log = fs.openSync(`${work}/serve.log`, "w");
-const serve = spawn(vendctl, ["--local", `${work}/stack.json`, "serve", ...at, "--route", `mcp=demo@http://127.0.0.1:${target.address().port}/`], { stdio: ["ignore", log, log] });
+const route = (name, server) => ["--route", `${name}=demo@http://127.0.0.1:${server.address().port}/`];
+const serve = spawn(vendctl, ["--local", `${work}/stack.json`, "serve", ...at, ...route("mcp", target), ...route("counting", counting)], { stdio: ["ignore", log, log] });
 try {
   for (let i = 0; i < 200 && !(await fetch(`http://${listen}/healthz`).then(() => true, () => false)); i++) {
     await new Promise((done) => setTimeout(done, 50));
@@ -67,12 +74,13 @@ try {
   want(answer.content[0].text === "pong", "an MCP client without a token calls a tool through a route");
   await client.close();
 
-  const before = authorizations.length;
-  const refused = await fetch(`http://${listen}/r/mcp/~wrong/mcp`, { method: "POST", body: "{}" });
-  want(refused.status === 401 && authorizations.length === before, "a wrong local secret reaches nothing");
+  const post = (given) => fetch(`http://${listen}/r/counting/~${given}/`, { method: "POST", body: "{}" });
+  want((await post(secret)).status === 200 && requests === 1, "a local secret in the path reaches the target");
+  want((await post("wrong")).status === 401 && requests === 1, "a wrong local secret reaches nothing");
   const shown = fs.readFileSync(`${work}/serve.log`, "utf8");
   want(!shown.includes(secret) && !shown.includes(token.access_token), "the log shows neither a token nor the local secret");
 } finally {
   serve.kill();
   target.close();
+  counting.close();
 }
