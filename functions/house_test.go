@@ -65,7 +65,7 @@ var mayImport = []importRule{
 	{"shared/ask/asktest", []string{"shared/ask"}, "a test kit depends on its package only"},
 	{"shared/secret", nil, "every reader of a secret needs it, so it is at the bottom"},
 	{"shared/audit", []string{"shared/ask"}, "a line consists of plain values"},
-	{"shared/metrics", nil, "packages report metrics through functions, so that none depends on metrics"},
+	{"shared/metrics", []string{"shared/strictjson"}, "packages report metrics through functions, so that none depends on metrics"},
 	{"shared/cache", nil, "the cache is generic"},
 	{"shared/strictjson", nil, "every parser of JSON uses it, so it is at the bottom"},
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"tokenvendor/shared/strictjson"
 )
 
 // Config configures a [Metrics].
@@ -27,8 +29,7 @@ type Config struct {
 
 // Metrics collects counts until the next line. It is safe for concurrent use.
 type Metrics struct {
-	cfg       Config
-	namespace []byte // in JSON
+	cfg Config
 	// any means that counts is not empty. Flush reads it without the mutex, since most
 	// invocations count nothing.
 	any atomic.Bool
@@ -42,7 +43,7 @@ func New(cfg Config) *Metrics {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &Metrics{cfg: cfg, namespace: quoted(cfg.Namespace), counts: make(map[string]int)}
+	return &Metrics{cfg: cfg, counts: make(map[string]int)}
 }
 
 // Count adds one to the metric name.
@@ -133,32 +134,24 @@ func (m *Metrics) Report(g *Gauge, properties map[string]any) {
 	_, _ = m.cfg.Output.Write(m.encode(line, list))
 }
 
-// appendLine appends a line of JSON with counts. encoding/json writes its names only, because each
-// exchange has a line.
+// appendLine appends a line of JSON with counts. Each exchange has one, so that encoding/json would
+// cost too much.
 func (m *Metrics) appendLine(line []byte, counts map[string]int) []byte {
 	line = append(line, `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, m.cfg.Now().UnixMilli(), 10)
-	line = append(append(line, `,"CloudWatchMetrics":[{"Namespace":`...), m.namespace...)
+	line = strictjson.AppendString(append(line, `,"CloudWatchMetrics":[{"Namespace":`...), []byte(m.cfg.Namespace))
 	line = append(line, `,"Dimensions":[[]],"Metrics":[`...)
 	var values []byte
 	for i, name := range slices.Sorted(maps.Keys(counts)) {
 		if i > 0 {
 			line = append(line, ',')
 		}
-		text := quoted(name)
-		line = append(append(append(line, `{"Name":`...), text...), `,"Unit":"Count"}`...)
-		values = strconv.AppendInt(append(append(append(values, ','), text...), ':'), int64(counts[name]), 10)
+		line = strictjson.AppendString(append(line, `{"Name":`...), []byte(name))
+		line = append(line, `,"Unit":"Count"}`...)
+		values = strictjson.AppendString(append(values, ','), []byte(name))
+		values = strconv.AppendInt(append(values, ':'), int64(counts[name]), 10)
 	}
 	return append(append(append(line, `]}]}`...), values...), '}', '\n')
-}
-
-// quoted returns text as a JSON string.
-func quoted(text string) []byte {
-	b, err := json.Marshal(text)
-	if err != nil {
-		panic("internal error: impossible: " + err.Error())
-	}
-	return b
 }
 
 // encode returns a line of JSON with the metrics of list; nil: there are none.

@@ -161,11 +161,14 @@ func errorCode(code string, sent []string) string {
 // identifier returns text if it looks like an identifier and does not repeat one of the
 // secrets, else "".
 func identifier(text string, secrets []string) string {
-	const characters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
-	if text == "" || len(text) > 64 || strings.Trim(text, characters) != "" || redactEcho(text, secrets) != text {
+	if text == "" || len(text) > 64 || strings.ContainsFunc(text, notIdentifierRune) || redactEcho(text, secrets) != text {
 		return ""
 	}
 	return text
+}
+
+func notIdentifierRune(r rune) bool {
+	return (r|0x20 < 'a' || r|0x20 > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
 }
 
 // retryAfter parses the header Retry-After (RFC 9110 section 10.2.3), seconds or a date. An
