@@ -18,8 +18,9 @@ const (
 	// is remembered for at most 5 seconds.
 	recoveryTime = 15 * time.Second
 	// errorTime bounds the time to an error, and tokenTime that to a token during the
-	// trouble: an attempt may take 5 seconds, and a server that is later has failed.
-	errorTime, tokenTime = 14 * time.Second, 6800 * time.Millisecond
+	// trouble: an attempt may take 5 seconds, a server that is later has failed, and the machine
+	// may be busy.
+	errorTime, tokenTime = 14 * time.Second, 10 * time.Second
 	// memoryLimit is more than a process uses that reads at most 1 MiB of an answer.
 	memoryLimit = 64 << 20
 	// refused is the trouble that no proxy sees.

@@ -5,7 +5,7 @@ import fs from "node:fs";
 import http from "node:http";
 
 const [work, browser] = process.argv.slice(2);
-const listen = "127.0.0.1:18974";
+const listen = "127.0.0.1:18977";
 const port = listen.split(":")[1];
 const reached = [];
 const target = http.createServer((req, res) => {

@@ -128,8 +128,12 @@ type runner struct {
 	seen     []cloudwatch.Datum
 }
 
-// during returns the metrics of the lines that the log gets while do runs.
-func (r *runner) during(do func() error) ([]cloudwatch.Datum, error) {
+// lateLines is how long during waits for lines that a busy machine writes late.
+const lateLines = 15 * time.Second
+
+// during returns the metrics of the lines that the log gets while do runs, and until they are enough
+// or lateLines have passed.
+func (r *runner) during(do func() error, enough func([]cloudwatch.Datum) bool) ([]cloudwatch.Datum, error) {
 	before, err := r.log(0)
 	if err != nil {
 		return nil, err
@@ -137,11 +141,16 @@ func (r *runner) during(do func() error) ([]cloudwatch.Datum, error) {
 	if err := do(); err != nil {
 		return nil, err
 	}
-	time.Sleep(1200 * time.Millisecond) // the metrics of AWS's services come each second
-	text, err := r.log(len(before))
-	data := cloudwatch.ReadLines(text)
-	r.seen = append(r.seen, data...)
-	return data, err
+	pause := 1200 * time.Millisecond // the metrics of AWS's services come each second
+	for end := time.Now().Add(lateLines); ; pause = 200 * time.Millisecond {
+		time.Sleep(pause)
+		text, err := r.log(len(before))
+		data := cloudwatch.ReadLines(text)
+		if err != nil || enough(data) || time.Now().After(end) {
+			r.seen = append(r.seen, data...)
+			return data, err
+		}
+	}
 }
 
 // healthy lets the stack work well. No alarm may fire.
@@ -159,10 +168,18 @@ func (r *runner) healthy() error {
 			return err
 		}
 		return r.schedule(`{"radar": true}`)
-	})
-	if err != nil {
-		return err
+	}, func(data []cloudwatch.Datum) bool { return r.firing(data) == nil })
+	if err == nil {
+		err = r.firing(data)
 	}
+	if err == nil {
+		fmt.Println("ok: a stack that works makes no alarm fire")
+	}
+	return err
+}
+
+// firing returns an error that names an alarm which fires although nothing is wrong; nil: there is none.
+func (r *runner) firing(data []cloudwatch.Datum) error {
 	for _, a := range r.template.Alarms {
 		if a.Metric == "ConcurrentExecutions" {
 			continue // one event is all of a reservation of one
@@ -171,7 +188,6 @@ func (r *runner) healthy() error {
 			return fmt.Errorf("%s fires although nothing is wrong: %s", a.Name, cause)
 		}
 	}
-	fmt.Println("ok: a stack that works makes no alarm fire")
 	return nil
 }
 
@@ -195,7 +211,10 @@ func (r *runner) drill(d drill) error {
 	var err error
 	for n := 0; n < a.Periods && err == nil; n++ {
 		var data []cloudwatch.Datum
-		data, err = r.during(func() error { return d.fault(r.stack, n) })
+		data, err = r.during(func() error { return d.fault(r.stack, n) }, func(data []cloudwatch.Datum) bool {
+			fires, _ := a.Fires(repeat(data, a.Periods))
+			return fires
+		})
 		periods = append(periods, data)
 	}
 	if d.repair != nil {

@@ -31,7 +31,8 @@ type load struct {
 	bad  map[string]bool   // message ids
 }
 
-func newLoad(t *testing.T) *load {
+// newLoad starts a stack with orders, which are visible again so long after they were received.
+func newLoad(t *testing.T, visibility time.Duration) *load {
 	t.Helper()
 	l := &load{log: new(output), good: make(map[string]string), bad: make(map[string]bool)}
 	l.stack = startStack(t, l.log)
@@ -46,7 +47,7 @@ func newLoad(t *testing.T) *load {
 			t.Fatal(err)
 		}
 	}
-	l.jobs.queues.AddQueue(loadQueue, sqs.Queue{Visibility: 9 * time.Second, DeadLetter: deadQueue, MaxReceives: maxReceives})
+	l.jobs.queues.AddQueue(loadQueue, sqs.Queue{Visibility: visibility, DeadLetter: deadQueue, MaxReceives: maxReceives})
 	for i := range loadOrders {
 		if i%20 == 7 {
 			body := map[int]string{0: "rubbish", 1: `{"client":"nobody"}`, 2: `{"client":"load-1","scope":"a  b"}`}[i%3]
@@ -166,7 +167,7 @@ func TestThousandOrdersMakeOneExchangePerClient(t *testing.T) {
 		t.Skip("builds the functions and runs them")
 	}
 	for _, tt := range []struct{ environments, concurrency int }{{4, 1}, {1, 64}} {
-		l := newLoad(t)
+		l := newLoad(t, time.Minute)
 		l.run(t, tt.environments, tt.concurrency, func(*runtimeapi.Runtime) {})
 		repeated := l.check(t)
 		if n := l.exchanges(); n != loadClients || repeated != 0 {
@@ -201,7 +202,7 @@ func TestNoOrderIsLostWhenProcessesDieOrFreeze(t *testing.T) {
 		"frozen":                            {1, freeze},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := newLoad(t)
+			l := newLoad(t, 9*time.Second)
 			times := 0
 			l.run(t, environments, tt.concurrency, func(batch *runtimeapi.Runtime) {
 				if times < 12 && batch.PID() != 0 && tt.disturb(batch) == nil {
