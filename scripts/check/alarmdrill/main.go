@@ -212,7 +212,7 @@ func (r *runner) drill(d drill) error {
 	for n := 0; n < a.Periods && err == nil; n++ {
 		var data []cloudwatch.Datum
 		data, err = r.during(func() error { return d.fault(r.stack, n) }, func(data []cloudwatch.Datum) bool {
-			fires, _ := a.Fires(repeat(data, a.Periods))
+			fires, _ := a.Fires(slices.Concat(periods, repeat(data, a.Periods-n)))
 			return fires
 		})
 		periods = append(periods, data)
