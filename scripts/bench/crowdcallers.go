@@ -90,7 +90,7 @@ const (
 	// client that the attacker asks for.
 	travelRate, knownRate = 60, 40
 	// p99Floor is a p99 that is always accepted: less is the scheduler's and not the vendor's.
-	p99Floor = 100 * time.Millisecond
+	p99Floor = 15 * time.Millisecond
 )
 
 // greedyCaller measures what others experience without and with a caller that asks for one
