@@ -134,8 +134,8 @@ func (m *Metrics) Report(g *Gauge, properties map[string]any) {
 	_, _ = m.cfg.Output.Write(m.encode(line, list))
 }
 
-// appendLine appends a line of JSON with counts. Each exchange has one, so that encoding/json would
-// cost too much.
+// appendLine appends a line of JSON with counts. It does not use encoding/json, because each exchange
+// waits for a line.
 func (m *Metrics) appendLine(line []byte, counts map[string]int) []byte {
 	line = append(line, `{"_aws":{"Timestamp":`...)
 	line = strconv.AppendInt(line, m.cfg.Now().UnixMilli(), 10)

@@ -309,6 +309,26 @@ func TestRedactEchoRecognisesEncodings(t *testing.T) {
 	}
 }
 
+// TestIdentifierIsShortAndPlain: RFC 6749 section 5.2 allows any printable text as an error, and the
+// vendor logs the error.
+func TestIdentifierIsShortAndPlain(t *testing.T) {
+	const characters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
+	want := func(text string, kept bool) {
+		t.Helper()
+		if got := identifier(text, nil); kept && got != text || !kept && got != "" {
+			t.Errorf("%q: got %q, want it kept: %t", text, got, kept)
+		}
+	}
+	for c := range 256 {
+		want("a"+string([]byte{byte(c)})+"b", strings.IndexByte(characters, byte(c)) >= 0)
+	}
+	want("", false)
+	want(strings.Repeat("x", 64), true)
+	want(strings.Repeat("x", 65), false)
+	want("arn:aws:iam::123456789012:role/vendor", false)
+	want("\u00e9\u0141", false)
+}
+
 func TestRetryAfterIsLimited(t *testing.T) {
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
