@@ -1,16 +1,20 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
@@ -139,6 +143,33 @@ func (a *access) readStack() (*localStack, error) {
 	return s, nil
 }
 
+// aws returns the configuration of the local doubles of AWS's services.
+func (s *localStack) aws() aws.Config {
+	p := s.Principals[0]
+	return aws.Config{
+		Region: s.Region, BaseEndpoint: &s.AWSURL, HTTPClient: sdkClient{awshttp.NewBuildableClient()},
+		Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken),
+	}
+}
+
+// sdkClient sends requests of the AWS SDK. The SDK closes the request's body as soon as there is a
+// response, upon which net/http may close the connection in the middle of a response that is longer
+// than its buffer. Then the SDK repeats the call. So the request gets a body that the SDK does not know.
+type sdkClient struct{ aws.HTTPClient }
+
+// Do implements [aws.HTTPClient].
+func (c sdkClient) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return nil, err
+		}
+		r = r.WithContext(r.Context()) // a shallow copy
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return c.HTTPClient.Do(r)
+}
+
 // open returns the vendor's client.
 func (a *access) open(ctx context.Context) (*client.Client, error) {
 	cfg, err := a.config(ctx)
@@ -192,6 +223,7 @@ func (a *access) aws(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return cfg, errors.New("the AWS configuration cannot be read, or has no profile of this name")
 	}
+	cfg.HTTPClient = sdkClient{cfg.HTTPClient}
 	if a.as != "" {
 		if !strings.Contains(a.as, ":role/") {
 			return cfg, usage("--as must be the ARN of a role, or a principal of --local")

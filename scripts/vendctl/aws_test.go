@@ -10,6 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+
 	"tokenvendor/scripts/local/secretsmanager"
 )
 
@@ -117,6 +121,51 @@ func TestNamesOfClientsAreCompleted(t *testing.T) {
 	for begin, want := range map[string]string{"": "billing\norders\n:", "o": "orders\n:"} {
 		if out, errs, code := vendctl(t, "--stack", "vendor", "__complete", "get", begin); code != 0 || !strings.HasPrefix(out, want) {
 			t.Errorf("%q: got %q, %q, %d, want %q", begin, out, errs, code, want)
+		}
+	}
+}
+
+// lateReader is an [aws.HTTPClient] that reads the request's body while its caller reads the response.
+type lateReader struct {
+	t *testing.T
+	r *http.Request
+}
+
+func (l *lateReader) Do(r *http.Request) (*http.Response, error) {
+	l.r = r
+	return &http.Response{StatusCode: http.StatusOK, Header: make(http.Header), Body: io.NopCloser(io.MultiReader(l, strings.NewReader(`{}`)))}, nil
+}
+
+// Read is called by the SDK, which reads the response.
+func (l *lateReader) Read([]byte) (int, error) {
+	if body, err := io.ReadAll(l.r.Body); err != nil || !strings.Contains(string(body), "QueueUrl") {
+		l.t.Errorf("the request's body is closed before the response was read: %q, %v", body, err)
+	}
+	return 0, io.EOF
+}
+
+// The SDK closes its body of a request before it reads the response.
+func TestBodyOfARequestOutlivesTheSDKs(t *testing.T) {
+	cfg := aws.Config{Region: "eu-central-1", HTTPClient: sdkClient{&lateReader{t: t}}, Credentials: credentials.NewStaticCredentialsProvider("AKIA", awsCanary, "")}
+	if _, err := sqs.NewFromConfig(cfg).ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{QueueUrl: aws.String("https://sqs.example/1/dead")}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// No configuration of a command has the client of the SDK itself.
+func TestCommandsUseOwnBodies(t *testing.T) {
+	t.Setenv("AWS_REGION", "eu-central-1")
+	stack, err := (&access{local: vendor(t)}).readStack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote, err := (&access{}).aws(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cfg := range []aws.Config{stack.aws(), remote} {
+		if _, ok := cfg.HTTPClient.(sdkClient); !ok {
+			t.Errorf("got a %T", cfg.HTTPClient)
 		}
 	}
 }

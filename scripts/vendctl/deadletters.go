@@ -11,8 +11,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/spf13/cobra"
 
@@ -29,9 +27,7 @@ func (a *access) openDeadLetters(ctx context.Context) (*deadletter.Queue, error)
 		if s.DeadLetters == "" {
 			return nil, a.missing("dead-letter queue")
 		}
-		p := s.Principals[0]
-		cfg := aws.Config{Region: s.Region, BaseEndpoint: &s.AWSURL, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)}
-		return &deadletter.Queue{API: sqs.NewFromConfig(cfg), URL: s.DeadLetters, Orders: s.Orders}, nil
+		return &deadletter.Queue{API: sqs.NewFromConfig(s.aws()), URL: s.DeadLetters, Orders: s.Orders}, nil
 	}
 	if a.stack == "" {
 		return nil, errNoStack("whose queue?")

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenvendor/scripts/local/awsjson"
 	"tokenvendor/scripts/local/sqs"
 )
 
@@ -150,6 +151,24 @@ func TestDeadLettersAreListed(t *testing.T) {
 	out, _, code := b.run(t)
 	if code != 0 || !strings.Contains(out, "queue   billing  access_denied   no ?[31mrule") || !strings.Contains(out, "invoke  -        -") {
 		t.Errorf("got %d, %s", code, out)
+	}
+}
+
+// The messages of a lost answer are hidden. The command must not print the others as if they were all.
+func TestLostAnswerOfSQSIsAnError(t *testing.T) {
+	b := newBuried(t)
+	for i := range 11 {
+		b.bury(orderBody, fmt.Sprint("original-", i))
+	}
+	b.queues.Fail("ReceiveMessage", 1, "ThrottlingException")
+	if out, errs, code := b.run(t); code != 0 || strings.Count(out, "\n") != 12 {
+		t.Errorf("throttled once: got %d, %q, %q, want all messages", code, out, errs)
+	}
+	calls := b.queues.Calls("ReceiveMessage")
+	b.queues.Inject("ReceiveMessage", 1, awsjson.Fault{Reset: true, Done: true})
+	out, errs, code := b.run(t)
+	if code != exitFailed || out != "" || !strings.Contains(errs, "up to 10 messages are hidden for 5m0s") || b.queues.Calls("ReceiveMessage") != calls+1 {
+		t.Errorf("got %d, %q, %q after %d calls", code, out, errs, b.queues.Calls("ReceiveMessage")-calls)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
@@ -58,8 +57,7 @@ func (a *access) openVault(ctx context.Context) (*vault, error) {
 		if err != nil {
 			return nil, err
 		}
-		p := s.Principals[0]
-		v, err := newVault(aws.Config{Region: s.Region, BaseEndpoint: &s.AWSURL, Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)})
+		v, err := newVault(s.aws())
 		if err != nil {
 			return nil, err
 		}

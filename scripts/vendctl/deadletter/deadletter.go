@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/smithy-go"
@@ -130,15 +131,38 @@ func (q *Queue) receive(ctx context.Context) ([]*Message, error) {
 		MessageAttributeNames: []string{"All"}, MessageSystemAttributeNames: []types.MessageSystemAttributeName{
 			types.MessageSystemAttributeNameSentTimestamp, types.MessageSystemAttributeNameDeadLetterQueueSourceArn,
 		},
-	})
-	if err != nil {
+	}, retryIfAnswered)
+	switch {
+	case err != nil && answered(err):
 		return nil, problem("the dead-letter queue", err)
+	case err != nil:
+		return nil, fmt.Errorf("%w; if only an answer was lost, up to %d messages are hidden for %v", problem("the dead-letter queue", err), batchSize, hidden)
 	}
 	var batch []*Message
 	for _, m := range got.Messages {
 		batch = append(batch, q.read(m))
 	}
 	return batch, nil
+}
+
+// retryIfAnswered makes the SDK repeat a call only if SQS has answered with an error. The SDK also
+// repeats a call whose answer was lost: the messages of that answer would be missing without an
+// error.
+func retryIfAnswered(o *sqs.Options) {
+	o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
+		s.Retryables = slices.Insert(s.Retryables, 0, retry.IsErrorRetryable(retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if answered(err) {
+				return aws.UnknownTernary
+			}
+			return aws.FalseTernary
+		})))
+	})
+}
+
+// answered reports whether SQS has answered with an error.
+func answered(err error) bool {
+	var failure smithy.APIError
+	return errors.As(err, &failure)
 }
 
 // read returns what a message of SQS is.
