@@ -304,21 +304,29 @@ func TestPayloadLimits(t *testing.T) {
 func TestCallerThatLeaves(t *testing.T) {
 	r := start(t, nil)
 	invoke(t, r, `{}`)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	count := func() (running, waiting int) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.proc.running), len(r.queue)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
 	var all sync.WaitGroup
 	for range 2 {
 		all.Go(func() {
-			_, err := r.Invoke(ctx, Invocation{Payload: []byte(`{"do":"sleep","ms":300}`)})
-			if !errors.Is(err, context.DeadlineExceeded) {
+			_, err := r.Invoke(ctx, Invocation{Payload: []byte(`{"do":"sleep","ms":1000}`)})
+			if !errors.Is(err, context.Canceled) {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
+	eventually(t, "one event runs and one waits", func() bool {
+		running, waiting := count()
+		return running == 1 && waiting == 1
+	})
+	leave()
 	all.Wait()
-	r.mu.Lock()
-	running, waiting := len(r.proc.running), len(r.queue)
-	r.mu.Unlock()
+	running, waiting := count()
 	if running != 1 || waiting != 0 {
 		t.Errorf("%d events are running and %d queued, want 1 and 0", running, waiting)
 	}
