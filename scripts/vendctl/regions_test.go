@@ -197,7 +197,7 @@ type program struct {
 	*client.Client
 	request client.Request
 	log     lockedBuffer
-	offset  atomic.Int64 // of its clock
+	offset  atomic.Int64 // of its clock, which stands still otherwise
 	calls   atomic.Int64
 
 	// What follows belongs to the goroutine that calls, until it ends.
@@ -208,10 +208,10 @@ type program struct {
 
 func newProgram(t *testing.T, name string, regions ...*region) *program {
 	t.Helper()
-	p := &program{request: client.Request{Client: name}}
+	p, begun := &program{request: client.Request{Client: name}}, time.Now()
 	cfg := client.Config{
 		AWS: regions[0].aws(), Log: slog.New(slog.NewJSONHandler(&p.log, nil)),
-		Now: func() time.Time { return time.Now().Add(time.Duration(p.offset.Load())) },
+		Now: func() time.Time { return begun.Add(time.Duration(p.offset.Load())) },
 	}
 	for _, r := range regions {
 		cfg.URLs = append(cfg.URLs, r.TokenURL)
