@@ -154,7 +154,8 @@ func (s *localStack) aws() aws.Config {
 
 // sdkClient sends requests of the AWS SDK. The SDK closes the request's body as soon as there is a
 // response, upon which net/http may close the connection in the middle of a response that is longer
-// than its buffer. Then the SDK repeats the call. So the request gets a body that the SDK does not know.
+// than its buffer. Then the SDK repeats the call. So the request gets a body that the SDK does not know,
+// as in package awsapi, whose client has limits that fit the functions only.
 type sdkClient struct{ aws.HTTPClient }
 
 // Do implements [aws.HTTPClient].

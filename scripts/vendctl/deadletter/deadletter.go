@@ -150,12 +150,13 @@ func (q *Queue) receive(ctx context.Context) ([]*Message, error) {
 // error.
 func retryIfAnswered(o *sqs.Options) {
 	o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
-		s.Retryables = slices.Insert(s.Retryables, 0, retry.IsErrorRetryable(retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+		unanswered := retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
 			if answered(err) {
-				return aws.UnknownTernary
+				return aws.UnknownTernary // the standard rules decide
 			}
 			return aws.FalseTernary
-		})))
+		})
+		s.Retryables = append([]retry.IsErrorRetryable{unanswered}, s.Retryables...)
 	})
 }
 
