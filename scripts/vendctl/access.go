@@ -224,6 +224,9 @@ func (a *access) aws(ctx context.Context) (aws.Config, error) {
 	if err != nil {
 		return cfg, errors.New("the AWS configuration cannot be read, or has no profile of this name")
 	}
+	if cfg.HTTPClient == nil { // AWS_CA_BUNDLE is not set
+		cfg.HTTPClient = awshttp.NewBuildableClient()
+	}
 	cfg.HTTPClient = sdkClient{cfg.HTTPClient}
 	if a.as != "" {
 		if !strings.Contains(a.as, ":role/") {

@@ -37,7 +37,7 @@ func fakeAWS(t *testing.T, outputs map[string]string) {
 	}))
 	t.Cleanup(server.Close)
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": awsCanary, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_CLOUDFORMATION": server.URL, "TOKEN_URL": "", "TOKEN_STACK": "",
+		"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": awsCanary, "AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL_CLOUDFORMATION": server.URL, "TOKEN_URL": "", "TOKEN_STACK": "", "AWS_CA_BUNDLE": "",
 	} {
 		t.Setenv(name, value)
 	}
