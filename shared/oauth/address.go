@@ -27,7 +27,8 @@ func ParseEndpoint(raw string) (*url.URL, error) {
 		return nil, errors.New("must not hold user information")
 	case u.Fragment != "" || strings.Contains(raw, "#"):
 		return nil, errors.New("must not have a fragment")
-	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "%_*\\") || !validPort(u):
+	case u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "%_*\\") || !validPort(u),
+		strings.ContainsFunc(u.Hostname(), notURLByte): // net/http would turn escaped Unicode into another host
 		return nil, errors.New("host or port is not valid")
 	}
 	return u, nil

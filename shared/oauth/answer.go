@@ -21,11 +21,14 @@ func readAnswer(body []byte, used ...string) (map[string]json.RawMessage, error)
 	if err == nil || errors.Is(err, strictjson.ErrLimit) {
 		return members, err
 	}
-	members, seen, failed := make(map[string]json.RawMessage), make(map[string]bool), false
+	members, seen, failed, count := make(map[string]json.RawMessage), make(map[string]bool), false, 0
 	r := strictjson.NewReader(body)
 	object := r.Next() == '{'
 	r.Members(func(quoted []byte) {
 		value := r.Value()
+		if count++; count > answerLimits().Members {
+			return
+		}
 		var name string
 		_ = json.Unmarshal(quoted, &name) // it is a string
 		alone := slices.Concat([]byte{'{'}, quoted, []byte{':'}, value, []byte{'}'})
@@ -41,7 +44,7 @@ func readAnswer(body []byte, used ...string) (map[string]json.RawMessage, error)
 	switch {
 	case failed || !object || !r.Valid():
 		return nil, err
-	case len(seen) > answerLimits().Members:
+	case count > answerLimits().Members:
 		return nil, strictjson.ErrLimit
 	}
 	return members, nil

@@ -113,6 +113,12 @@ func TestCredentialIsNotSentAgain(t *testing.T) {
 		"duplicate member":    {answerOf("400 x", "", `{"error":"invalid_client","error_description":"a","error_description":"b"}`), true},
 		"body cut off":        {"HTTP/1.1 400 x\r\nContent-Length: 100\r\n\r\n{\"error\":\"invalid_client\",\"err", true},
 		"body over 1 MiB":     {answerOf("400 x", "", `{"error":"invalid_client","x":"`+strings.Repeat("x", 1<<20)+`"}`), true},
+		"body broke off":      {"HTTP/1.1 400 x\r\nContent-Length: 26\r\n\r\n", true},
+		"code cut off":        {"HTTP/1.1 400 x\r\nContent-Length: 100\r\n\r\n{\"error\":\"invalid_cl", true},
+		"broken chunk":        {"HTTP/1.1 400 x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n" + code, true},
+		"left encoding":       {answerOf("400 x", "Content-Encoding: gzip\r\n", code), true}, // a gateway has decoded the body
+		"other code cut off":  {"HTTP/1.1 400 x\r\nContent-Length: 100\r\n\r\n{\"error\":\"invalid_scope\",\"err", false},
+		"404 cut off":         {"HTTP/1.1 404 x\r\nContent-Length: 100\r\n\r\n<html>", false},
 		"401 without a body":  {answerOf("401 x", "", ""), true},
 		"401 of XSUAA":        {answerOf("401 x", "", `{"error":"unauthorized"}`), true},
 		"401 about the scope": {answerOf("401 x", "", `{"error":"invalid_scope"}`), false},
@@ -132,7 +138,7 @@ func TestCredentialIsNotSentAgain(t *testing.T) {
 
 // TestLargeRetryAfterIsLimited: the number of seconds must not overflow a Duration.
 func TestLargeRetryAfterIsLimited(t *testing.T) {
-	for _, value := range []string{"300", "301", "9300000000", "9999999999"} {
+	for _, value := range []string{"300", "301", "9300000000", "10000000000", strings.Repeat("9", 30)} {
 		w := newRawServer(t, rawSecret, answerOf("429 x", "Retry-After: "+value+"\r\n", "{}"), false)
 		if e := exchangeError(t, w.client); e.RetryAfter != oauth.MaxRetryAfter || w.secrets.Load() != 1 {
 			t.Errorf("%s: got %v and %d requests, want %v and 1", value, e.RetryAfter, w.secrets.Load(), oauth.MaxRetryAfter)

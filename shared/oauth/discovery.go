@@ -93,7 +93,8 @@ func get(ctx context.Context, client *http.Client, base *url.URL, path string) (
 	u := url.URL{Scheme: base.Scheme, Host: base.Host, Path: path}
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	ctx, trace := traceAttempt(ctx, false)
+	v, ok := client.Transport.(*versions)
+	ctx, trace := traceAttempt(ctx, ok && v.certificate)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, 0, errors.New("issuer is not a URL")

@@ -68,6 +68,8 @@ type Error struct {
 	// shown: the connection broke after the server had requested the certificate that
 	// authenticates the client.
 	shown bool
+	// unread: the answer has no code, because its body broke off or cannot be decoded.
+	unread bool
 	// dropped: the connection ended without an alert after the server had requested that
 	// certificate in the handshake.
 	dropped bool
@@ -99,7 +101,8 @@ func (e *Error) Error() string {
 // change the status to 200 or 503. A 401 whose code is about the request is no failed
 // logon: the client was authenticated, and a caller's invalid scope must not lock it out.
 // A 403 is a failed logon unless [Request].Proven: Keycloak before version 12 refuses a
-// wrong secret by it, other servers a client that lacks a permission.
+// wrong secret by it, other servers a client that lacks a permission. A 400 whose body cannot be
+// read is one too, since invalid_client may be in it.
 func (e *Error) FailedLogon() bool {
 	if e.Reason != Refused && e.Reason != Unusable {
 		return e.Reason == CertificateRefused
@@ -111,7 +114,7 @@ func (e *Error) FailedLogon() bool {
 		// They imply that the client was authenticated (RFC 6749 section 5.2, RFC 8707 section 2).
 		return false
 	}
-	return e.Status == 401 || e.Status == 403 && !e.proven
+	return e.Status == 401 || e.Status == 403 && !e.proven || e.Status == 400 && e.unread
 }
 
 // Temporary reports whether the same exchange may succeed later without a change of the

@@ -137,3 +137,47 @@ func TestCertificateIsNotSentAgainAfterSilence(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 	})
 }
+
+// TestProbeEndsWithItsContext: the server drops the connection that showed the certificate, and is
+// silent on the next one, which asks whether it accepts others.
+func TestProbeEndsWithItsContext(t *testing.T) {
+	issued := selfSigned(t, oauthtest.Leaf{
+		CommonName: "as", Hosts: []string{"as.test"}, NotBefore: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), // synctest begins in 2000
+	})
+	roots, certificate := x509.NewCertPool(), issued.TLS()
+	roots.AddCert(issued.Chain[0])
+	const probeTime = 100 * time.Millisecond // less than the client waits for the alert
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		dropped := false
+		config := &tls.Config{Certificates: []tls.Certificate{certificate}, ClientAuth: tls.RequestClientCert}
+		client, err := oauth.NewClient(oauth.Config{
+			ID: "c", TokenEndpoint: "https://as.test/t", RootCAs: roots, Method: oauth.TLSClientAuth, Certificate: &certificate,
+			Authenticator: oauth.Certificate{NotAfter: time.Now().AddDate(100, 0, 0)},
+			Addresses: oauth.AddressPolicy{Dial: func(context.Context, string, string) (net.Conn, error) {
+				ours, theirs := net.Pipe()
+				server := tls.Server(theirs, config)
+				drop := !dropped
+				dropped = true
+				go func() {
+					defer func() { _ = theirs.Close() }()
+					if server.Handshake(); drop {
+						return
+					}
+					time.Sleep(probeTime)
+					cancel()
+					_, _ = server.Read(make([]byte, 1)) // until the client ends the connection
+				}()
+				return ours, nil
+			}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if _, err := exchanger().Exchange(ctx, client, oauth.Request{}); err == nil || time.Since(begin) != probeTime {
+			t.Errorf("got error %v after %v, want one when the context ends", err, time.Since(begin))
+		}
+		client.Close()
+	})
+}

@@ -3,6 +3,7 @@ package oauth
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"tokenvendor/shared/strictjson"
 )
 
 func TestParseTokenKeepsMembers(t *testing.T) {
@@ -336,7 +339,7 @@ func TestRetryAfterIsLimited(t *testing.T) {
 		want  time.Duration
 	}{
 		{"", 0}, {"0", 0}, {"2", 2 * time.Second}, {"300", 5 * time.Minute}, {"86400", 5 * time.Minute},
-		{"99999999999999999999", 0}, {"-1", 0}, {"+5", 0}, {"1e3", 0}, {"banana", 0},
+		{"99999999999999999999", 5 * time.Minute}, {"-1", 0}, {"+5", 0}, {"1e3", 0}, {"banana", 0},
 		{"Mon, 23 Nov 2026 12:00:07 GMT", 7 * time.Second}, {"Mon, 23 Nov 2026 11:00:00 GMT", 0}, {"Sun, 01 Jan 2099 00:00:00 GMT", 5 * time.Minute},
 	} {
 		if got := retryAfter(tt.value, now); got != tt.want {
@@ -366,11 +369,22 @@ func TestParseEndpointRequiresHTTPS(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "http://as.test/", "ftp://as.test/", "https:///x", "https:as.test/x", "//as.test/x", "https://u:p@as.test/", "https://as.test/#f", "https://as.test/#",
-		"https://as.test:0/", "https://as.test:70000/", "https://as.test:/", "https://[::1%25lo]/", "https://as.test/a b", "https://as.test/\t", "https://äs.test/", "https://" + strings.Repeat("a", 4096)} {
+		"https://as.test:0/", "https://as.test:70000/", "https://as.test:/", "https://[::1%25lo]/", "https://as.test/a b", "https://as.test/\t", "https://äs.test/", "https://as%C3%A4.test/", "https://as%EF%BD%84.test/", "https://" + strings.Repeat("a", 4096)} {
 		if _, err := ParseEndpoint(bad); err == nil {
 			t.Errorf("%q: got no error", bad)
 		} else if len(bad) > 12 && strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: the error repeats it", bad)
 		}
+	}
+}
+
+// TestAmbiguousAnswerNeedsLittleMemory: an answer with a member twice is read member by member, up to
+// as many as an answer may have.
+func TestAmbiguousAnswerNeedsLittleMemory(t *testing.T) {
+	body := []byte(`{"a":1,"a":2` + strings.Repeat(`,"b":{}`, 100_000) + `}`)
+	var err error
+	allocations := testing.AllocsPerRun(1, func() { _, err = readAnswer(body) })
+	if !errors.Is(err, strictjson.ErrLimit) || allocations > 50_000 {
+		t.Errorf("got error %v after %v allocations, want one after less than one for each member", err, allocations)
 	}
 }

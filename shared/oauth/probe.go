@@ -47,6 +47,7 @@ func (c *Client) acceptsOthers(ctx context.Context) bool {
 	config.ServerName, config.GetClientCertificate = endpoint.Hostname(), nil
 	secure := tls.Client(conn, config)
 	defer func() { _ = secure.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })() // ends the read
 	if err = secure.HandshakeContext(ctx); err == nil {
 		// In TLS 1.3 the server judges the certificate after the client's handshake.
 		_ = secure.SetReadDeadline(time.Now().Add(probeWait))

@@ -29,6 +29,7 @@ func readResponse(resp *http.Response, s sent) (*Token, *Error) {
 	case resp.StatusCode < 200 || resp.StatusCode >= 400:
 		// The status is valid even if the body broke off.
 		failure.refused(resp.Header, body, s)
+		failure.unread = err != nil && failure.Code == ""
 	case err != nil:
 		failure.Reason, failure.Detail = Unusable, "the answer broke off"
 	case len(body) > maxBody:
@@ -174,8 +175,8 @@ func notIdentifierRune(r rune) bool {
 // retryAfter parses the header Retry-After (RFC 9110 section 10.2.3), seconds or a date. An
 // invalid value counts as absent.
 func retryAfter(value string, now time.Time) time.Duration {
-	if len(value) <= 10 && strings.Trim(value, "0123456789") == "" {
-		seconds, _ := strconv.Atoi(value)
+	if strings.Trim(value, "0123456789") == "" {
+		seconds, _ := strconv.Atoi(value) // the largest int if there are too many digits
 		return time.Duration(min(seconds, int(MaxRetryAfter/time.Second))) * time.Second
 	}
 	date, _ := http.ParseTime(value) // the zero time, which is past, for an invalid value

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -28,17 +29,20 @@ type versions struct {
 	one    *http.Transport
 	two    atomic.Pointer[http.Transport] // nil until it is needed; see second
 	useTwo atomic.Bool                    // the server speaks HTTP/2 only
+	tryTwo atomic.Bool                    // the server may speak HTTP/2 only; the next request finds out
 	noTwo  atomic.Bool                    // the server does not speak HTTP/2
 	// once means that the server requests a certificate by a renegotiation. Each connection
 	// serves one request then, because a second renegotiation would fail.
 	once atomic.Bool
+	// certificate means that the client's certificate is offered.
+	certificate bool
 }
 
 var errNoHTTP2 = errors.New("the server does not speak HTTP/2")
 
 func newVersions(dial dialFunc, config *tls.Config) *versions {
-	v := &versions{dial: dial, one: newTransport(dial, config)}
-	if config.GetClientCertificate == nil {
+	v := &versions{dial: dial, one: newTransport(dial, config), certificate: config.GetClientCertificate != nil}
+	if !v.certificate {
 		config.GetClientCertificate = func(info *tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if duringRenegotiation(info) {
 				v.once.Store(true)
@@ -77,8 +81,8 @@ func (v *versions) second() *http.Transport {
 	return v.two.Load()
 }
 
-// RoundTrip implements [http.RoundTripper]. A server that speaks HTTP/2 only cannot have read
-// the request of HTTP/1.1, so that the same request may be sent again.
+// RoundTrip implements [http.RoundTripper]. It sends the same request again by HTTP/2 if the server
+// says that it did not read it, because it speaks HTTP/2 only.
 func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 	if v.useTwo.Load() {
 		resp, err := v.second().RoundTrip(req)
@@ -97,29 +101,48 @@ func (v *versions) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		req = withBody(req, body)
 	}
+	trace := traceOf(req.Context())
+	if v.tryTwo.Swap(false) && !v.noTwo.Load() {
+		if resp, sent, err := v.roundTripTwo(req, trace); sent {
+			return resp, err
+		}
+		req = withBody(req, body)
+	}
 	if v.once.Load() {
 		v.one.CloseIdleConnections()
 		req = req.WithContext(req.Context())
 		req.Close = true
 	}
 	resp, err := v.one.RoundTrip(req)
-	trace := traceOf(req.Context())
-	if v.noTwo.Load() || !trace.refusesHTTP1(resp, err) {
+	switch {
+	case v.noTwo.Load():
+		return resp, err
+	case !trace.refusesHTTP1(resp, err):
+		v.tryTwo.Store(trace.mayRefuseHTTP1(resp, err))
 		return resp, err
 	}
 	answered, shaken := trace.answered.Swap(false), trace.shaken.Swap(false)
-	second, secondErr := v.second().RoundTrip(withBody(req, body))
-	if !trace.shaken.Load() {
+	second, sent, secondErr := v.roundTripTwo(withBody(req, body), trace)
+	if !sent {
 		trace.answered.Store(answered)
 		trace.shaken.Store(shaken)
-		v.noTwo.Store(refusesHTTP2(secondErr))
 		return resp, err
 	}
-	v.useTwo.Store(true)
 	if resp != nil {
 		_ = resp.Body.Close()
 	}
 	return second, secondErr
+}
+
+// roundTripTwo sends a request by HTTP/2. sent is false if there is no such connection.
+func (v *versions) roundTripTwo(req *http.Request, trace *attemptTrace) (resp *http.Response, sent bool, err error) {
+	resp, err = v.second().RoundTrip(req)
+	if sent = trace.shaken.Load(); sent {
+		v.useTwo.Store(true)
+	} else {
+		v.noTwo.Store(refusesHTTP2(err))
+	}
+	return resp, sent, err
 }
 
 // current returns the transport of the version that the server speaks.
@@ -140,9 +163,10 @@ func withBody(req *http.Request, body []byte) *http.Request {
 	return r
 }
 
-// refusesHTTP1 reports whether the result of a request by HTTP/1.1 may be that of a server
-// which speaks HTTP/2 only. Such a server ends the handshake, or names no version in it (Go and
-// Python do) and then sends bytes of HTTP/2, ends the connection, or answers 505.
+// refusesHTTP1 reports whether the result of a request by HTTP/1.1 is that of a server which may
+// speak HTTP/2 only, and did not read the request. Such a server ends the handshake, or names no
+// version in it (Go and Python do) and then sends bytes of HTTP/2, or answers 505. Others end the
+// connection; see [attemptTrace.mayRefuseHTTP1].
 func (t *attemptTrace) refusesHTTP1(resp *http.Response, err error) bool {
 	var op *net.OpError
 	switch {
@@ -153,7 +177,17 @@ func (t *attemptTrace) refusesHTTP1(resp *http.Response, err error) bool {
 	case errors.As(err, &op) && op.Op == "remote error":
 		return noCommonVersion(op)
 	}
-	return t.unnamed.Load()
+	// net/http quotes the beginning of what it received: the length of a first frame (RFC 9113
+	// sections 3.4 and 4.1).
+	return t.unnamed.Load() && strings.Contains(err.Error(), `malformed HTTP response "\x00\x00`)
+}
+
+// mayRefuseHTTP1 reports whether a server that named no version ended the connection before an
+// answer. It speaks HTTP/2 only, or it broke down after it had read the request, which must not be
+// sent again then: an assertion is for one use, and a refused logon may have been counted.
+func (t *attemptTrace) mayRefuseHTTP1(resp *http.Response, err error) bool {
+	var op *net.OpError
+	return resp == nil && t.unnamed.Load() && !t.answered.Load() && !isTimeout(err) && !(errors.As(err, &op) && op.Op == "remote error")
 }
 
 func refusesHTTP2(err error) bool {

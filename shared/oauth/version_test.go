@@ -2,6 +2,7 @@ package oauth_test
 
 import (
 	"context"
+	"crypto/elliptic"
 	"crypto/tls"
 	"io"
 	"log"
@@ -94,7 +95,8 @@ func sendFrame(conn *tls.Conn) {
 }
 
 // TestHTTPVersion: HTTP/1.1 is the first choice. A server that speaks HTTP/2 only gets each
-// request once, and with the client's certificate.
+// request once, and with the client's certificate. One that ends the connection instead of saying
+// so gets the request in the next attempt.
 func TestHTTPVersion(t *testing.T) {
 	servers := map[string]struct {
 		change      func(*versionServer)
@@ -117,7 +119,11 @@ func TestHTTPVersion(t *testing.T) {
 				client = certificateClient(t, s.Server)
 			}
 			for range 2 {
-				if _, err := exchanger().Exchange(t.Context(), client, oauth.Request{MaxAttempts: 1}); err != nil {
+				attempts := 1
+				if name == "2, ends connection" {
+					attempts = 2
+				}
+				if _, err := exchanger().Exchange(t.Context(), client, oauth.Request{MaxAttempts: attempts, Proven: true}); err != nil {
 					t.Errorf("%s, mutual TLS %v: %v", name, mutual, err)
 				}
 			}
@@ -127,6 +133,53 @@ func TestHTTPVersion(t *testing.T) {
 			}
 			s.mu.Unlock()
 			client.Close()
+		}
+	}
+}
+
+// TestRequestIsNotRepeatedByHTTP2: a server that names no version for HTTP/1.1, and would speak HTTP/2,
+// may have read a request when it breaks down. The same assertion must not arrive twice, and no
+// credential after an answer has begun.
+func TestRequestIsNotRepeatedByHTTP2(t *testing.T) {
+	signer, err := oauth.NewLocalSigner(ecKey(t, elliptic.P256()), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	assertion := oauth.Assertion{ClientID: "c", Audience: "a", Signer: signer}
+	for name, tt := range map[string]struct {
+		answer   string
+		auth     oauth.Authenticator
+		attempts int
+		want     int // requests
+	}{
+		"assertion":         {"", assertion, 1, 1},
+		"another assertion": {"", assertion, 2, 2},
+		"answer has begun":  {"HTTP/1.1 401 Unauthorized\r\nContent-Ty", oauth.SecretPost{Secret: oauth.NewSecret("s")}, 3, 1},
+	} {
+		var bodies []string // of one request at a time
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			if bodies = append(bodies, string(body)); r.ProtoMajor == 2 {
+				w.WriteHeader(http.StatusBadRequest)
+				return
+			}
+			connection, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(connection, tt.answer)
+			_ = connection.Close()
+		}))
+		s.EnableHTTP2 = true // and no version is named for HTTP/1.1
+		s.StartTLS()
+		client := clientOf(t, s, "", tt.auth, nil)
+		if _, err := exchanger().Exchange(t.Context(), client, oauth.Request{MaxAttempts: tt.attempts}); err == nil {
+			t.Errorf("%s: got a token", name)
+		}
+		client.Close()
+		s.Close()
+		if len(bodies) != tt.want || len(slices.Compact(bodies)) != tt.want {
+			t.Errorf("%s: got %d requests, want %d different ones", name, len(bodies), tt.want)
 		}
 	}
 }

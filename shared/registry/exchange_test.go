@@ -1,10 +1,16 @@
 package registry
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"io"
+	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -164,5 +170,59 @@ func TestDiscoveryOffersCertificateOfMutualTLS(t *testing.T) {
 		if want := method != "private_key_jwt"; offered != want || alias != want {
 			t.Errorf("%s: got a certificate: %t, the alias: %t, want %t", method, offered, alias, want)
 		}
+	}
+}
+
+// TestNoSecretIsSentToAliasOnAnotherHost: metadata could otherwise redirect the secret of a client
+// that has a certificate, too. The document itself may name another host.
+func TestNoSecretIsSentToAliasOnAnotherHost(t *testing.T) {
+	m := testMaterial()
+	const issuer, token, same, other = "https://as.test:8443", "https://as.test:8443/token", "https://AS.test/mtls", "https://mtls.as.test/token"
+	secret, header := members{"certificate_bound": "allow", "client_secret": testSecret}, members{"headers": members{"X-Api-Key": "key"}}
+	for name, tt := range map[string]struct {
+		method, alias string
+		members       members
+		want          string // the token endpoint; empty: a problem
+	}{
+		"certificate":               {"tls_client_auth", other, nil, other},
+		"certificate and header":    {"tls_client_auth", other, header, ""},
+		"header, same host":         {"tls_client_auth", same, header, same},
+		"secret in body":            {"client_secret_post", other, secret, ""},
+		"secret in header":          {"client_secret_basic", other, secret, ""},
+		"secret, same host":         {"client_secret_post", same, secret, same},
+		"assertion, no certificate": {"private_key_jwt", other, nil, token},
+	} {
+		document := members{"issuer": issuer, "token_endpoint": "", "token_endpoint_auth_method": tt.method, "certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"]}
+		maps.Copy(document, tt.members)
+		client, err := load(t, native(document), func(cfg *Config) {
+			cfg.Discover = func(context.Context, *http.Client, string) (oauth.Metadata, error) {
+				return oauth.Metadata{Issuer: issuer, TokenEndpoint: token, MutualTLSTokenEndpoint: tt.alias}, nil
+			}
+		})
+		if tt.want == "" {
+			if problems := problemsIn(t, err); !strings.Contains(problems, "issuer has a token_endpoint on another host") || strings.Contains(problems, "as.test") {
+				t.Errorf("%s: got %s", name, problems)
+			}
+		} else if err != nil || client.OAuth.TokenEndpoint() != tt.want {
+			t.Errorf("%s: got error %v, or another token endpoint than %s", name, err, tt.want)
+		}
+	}
+}
+
+// TestDiscoveryNamesRefusedCertificate: the document's certificate is at fault, and not what the
+// client trusts.
+func TestDiscoveryNamesRefusedCertificate(t *testing.T) {
+	m := testMaterial()
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return errors.New("unknown") }}
+	server.StartTLS()
+	defer server.Close()
+	_, err := load(t, native(members{
+		"issuer": server.URL, "token_endpoint": "", "ca_certificates": keypairtest.CertificatePEM(server.Certificate()),
+		"certificate": m.PEM["rsa.chain"], "private_key": m.PEM["rsa.key"],
+	}), func(cfg *Config) { cfg.Addresses, cfg.Discover = oauth.AddressPolicy{Private: true}, nil })
+	if problems := problemsIn(t, err); !strings.Contains(problems, "refused the client certificate") {
+		t.Errorf("got %s", problems)
 	}
 }

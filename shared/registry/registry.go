@@ -199,12 +199,17 @@ func (r *Registry) resolve(ctx context.Context, d *document, problems *report) e
 	return r.openKeys(ctx, d, problems)
 }
 
+// shadowTime is how long a client waits for the servers that its shadow refers to.
+const shadowTime = 2 * time.Second
+
 // resolveShadow does the same for a shadow, unless it has a problem already; nil: there is
 // none. An error becomes its problem, because it must not affect the client.
 func (r *Registry) resolveShadow(ctx context.Context, s *shadow) {
 	if s == nil || s.problem != "" {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, shadowTime)
+	defer cancel()
 	problems := &report{}
 	err := r.resolve(ctx, s.document, problems)
 	switch {
@@ -230,9 +235,17 @@ func (r *Registry) discover(ctx context.Context, d *document, problems *report) 
 		return nil
 	}
 	d.tokenEndpoint, d.discovered = metadata.TokenEndpoint, true
-	if d.showsCertificate() && metadata.MutualTLSTokenEndpoint != "" {
-		d.tokenEndpoint = metadata.MutualTLSTokenEndpoint
+	alias := metadata.MutualTLSTokenEndpoint
+	if !d.showsCertificate() || alias == "" {
+		return nil
 	}
+	// Another host could use a secret that it was sent. It cannot use a certificate that it was shown.
+	sendsSecret := !d.method.MutualTLS() || len(d.options.dialect.Headers) > 0
+	if sendsSecret && plainHost(alias) != plainHost(issuer.value) {
+		problems.add(issuer.name, "has a token_endpoint on another host in its mtls_endpoint_aliases, and no secret is sent there; give token_endpoint in the document")
+		return nil
+	}
+	d.tokenEndpoint = alias
 	return nil
 }
 

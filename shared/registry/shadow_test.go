@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"tokenvendor/shared/keypair/keypairtest"
 	"tokenvendor/shared/oauth"
@@ -95,4 +97,21 @@ func TestLoadReturnsNewClientWhenEndpointOfShadowChanges(t *testing.T) {
 	if err != nil || second.Shadow.OAuth.TokenEndpoint() != endpoint {
 		t.Errorf("got %+v, %v, want the shadow at %s", second, err, endpoint)
 	}
+}
+
+// TestSilentIssuerOfShadow: a client waits for its shadow for a short time only.
+func TestSilentIssuerOfShadow(t *testing.T) {
+	document := native(members{"client_secret": testSecret, "shadow": members{"issuer": "https://silent.test", "client_secret": testSecret}})
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		client, err := load(t, document, func(cfg *Config) {
+			cfg.Discover = func(ctx context.Context, _ *http.Client, _ string) (oauth.Metadata, error) {
+				<-ctx.Done()
+				return oauth.Metadata{}, oauth.ErrDiscovery
+			}
+		})
+		if err != nil || client.Shadow.Problem == "" || time.Since(begin) != shadowTime {
+			t.Errorf("got error %v after %v, want a client after %v", err, time.Since(begin), shadowTime)
+		}
+	})
 }
