@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -123,4 +125,42 @@ func TestFailInitReportsToRuntimeAPI(t *testing.T) {
 	if got.path != "POST /2018-06-01/runtime/init/error" || got.kind == "" || got.body.ErrorType != got.kind || got.body.ErrorMessage != "LOG_LEVEL is bad" {
 		t.Errorf("got %+v at the Runtime API, want the error", got)
 	}
+}
+
+// TestLogHoldsNothingThatServersSend: net/http writes by package log what a server sends after its
+// answer.
+func TestLogHoldsNothingThatServersSend(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(connection, "HTTP/1.1 204 No Content\r\n\r\n"+`{"access_token":"cnry-token"}`)
+		_ = connection.Close()
+	}))
+	defer server.Close()
+	lines := make(lineWriter)
+	defaultLog, output, flags := slog.Default(), log.Writer(), log.Flags()
+	slog.SetDefault(newLog(lines, slog.LevelInfo)) // as the functions do
+	defer func() {
+		slog.SetDefault(defaultLog)
+		log.SetOutput(output)
+		log.SetFlags(flags)
+	}()
+	response, err := server.Client().Get(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	if line := <-lines; !strings.Contains(line, `"message":"Unsolicited response received on idle HTTP channel"`) || strings.Contains(line, "cnry") {
+		t.Errorf("got %s", line)
+	}
+}
+
+// lineWriter sends each line to the test.
+type lineWriter chan string
+
+func (w lineWriter) Write(line []byte) (int, error) {
+	w <- string(line)
+	return len(line), nil
 }
