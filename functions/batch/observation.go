@@ -7,11 +7,13 @@ import (
 	"time"
 
 	"tokenvendor/shared/fault"
-	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/radar"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/token"
 )
+
+// maxProblem is more than the text of a failed logon has with its advice, in bytes.
+const maxProblem = 512
 
 // observation returns what an examination says of a client.
 func (w *watch) observation(name string, at time.Time, x *token.Examination) radar.Observation {
@@ -30,7 +32,8 @@ func (w *watch) observation(name string, at time.Time, x *token.Examination) rad
 	}
 	o.State = w.state(x)
 	if x.Err != nil {
-		o.Problem = oauth.Printable(x.Err.Error())
+		problem := x.Err.Error() // without words of a foreign server
+		o.Problem = strings.ToValidUTF8(problem[:min(len(problem), maxProblem)], "")
 	}
 	return o
 }

@@ -364,3 +364,17 @@ func TestRadarLateRunOfYesterday(t *testing.T) {
 		}
 	})
 }
+
+// What an operator reads of a refused credential has the whole advice.
+func TestRadarKeepsWholeAdvice(t *testing.T) {
+	run(t, func(t *testing.T, r *harness) {
+		r.clients = nil
+		r.watched("wrong", map[string]any{"client_secret": "cnry-other"})
+		r.tick(r.h, "")
+		r.bus.mu.Lock()
+		defer r.bus.mu.Unlock()
+		if len(r.bus.told) != 1 || !strings.HasSuffix(r.bus.told[0].Detail.Problem, "answer so for an hour") {
+			t.Errorf("got %+v", r.bus.told)
+		}
+	})
+}

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"tokenvendor/shared/keypair"
 	"tokenvendor/shared/oauth"
@@ -151,7 +153,43 @@ func (c credential) checkSecret(problems *report) {
 		problems.add(secret.name, "is blank")
 	case strings.HasSuffix(secret.value, "\n"), strings.HasSuffix(secret.value, "\r"):
 		problems.add(secret.name, "ends in a newline")
+	case strings.ContainsFunc(secret.value, unicode.IsControl), strings.ContainsFunc(secret.value, isInvisible):
+		problems.add(secret.name, "holds a line break or another invisible character")
+	case isPlaceholder(secret.value):
+		problems.add(secret.name, "is a placeholder: put the value in its place")
 	}
+}
+
+// isInvisible is true for characters without width, which come with a paste.
+func isInvisible(r rune) bool {
+	return r == '\ufeff' || r >= '\u200b' && r <= '\u200f' || r == '\u2060'
+}
+
+// isPlaceholder reports whether a value stands for another one, as in documents and templates, and in
+// what tools print or export in the place of a secret: <client secret>, ${SECRET}, {{ secret }},
+// [REDACTED], your-client-secret, or asterisks. It is not one if it may be random.
+func isPlaceholder(value string) bool {
+	value = strings.TrimSpace(value)
+	if value != "" && strings.Trim(value, "*") == "" {
+		return true
+	}
+	for _, marks := range [...][2]string{{"<", ">"}, {"${", "}"}, {"{{", "}}"}, {"[", "]"}} {
+		if inner, ok := strings.CutPrefix(value, marks[0]); ok && strings.HasSuffix(inner, marks[1]) {
+			return isWording(strings.Trim(inner, "<>{}[] "))
+		}
+	}
+	return strings.HasPrefix(strings.ToLower(value), "your") && isWording(value[len("your"):])
+}
+
+// isWording reports whether a text consists of words, and of what stands between them. The letters of a
+// word are of one case, except for the first one.
+func isWording(text string) bool {
+	words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("_-./ ", r) })
+	return len(words) > 0 && !slices.ContainsFunc(words, func(word string) bool {
+		_, first := utf8.DecodeRuneInString(word)
+		rest := word[first:]
+		return strings.ContainsFunc(word, func(r rune) bool { return !unicode.IsLetter(r) }) || rest != strings.ToLower(rest) && word != strings.ToUpper(word)
+	})
 }
 
 // certificateMember returns the member that holds the certificate.

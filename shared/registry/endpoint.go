@@ -84,7 +84,7 @@ func (e endpoint) findForServiceKey(method oauth.Method, allowed oauth.AddressPo
 			e.url.name+" is missing: a secret is not sent to an API")
 		return "", ""
 	case e.service == identityService:
-		issuer = strings.TrimRight(base.value, "/")
+		issuer = withoutPath(base, path)
 	}
 	return underBase(base, path), issuer
 }
@@ -101,13 +101,17 @@ func (e endpoint) findByURL(path string, allowed oauth.AddressPolicy, problems *
 		tokenEndpoint = underBase(e.url, path)
 	}
 	if e.service == identityService && e.base.given() && hostOf(e.base.value) == hostOf(tokenEndpoint) {
-		issuer = strings.TrimRight(e.base.value, "/")
+		issuer = withoutPath(e.base, path)
 	}
 	return tokenEndpoint, issuer
 }
 
-func underBase(base text, path string) string {
-	return strings.TrimRight(base.value, "/") + path
+func underBase(base text, path string) string { return withoutPath(base, path) + path }
+
+// withoutPath returns a base without the path of the token endpoint, which people add to it, and
+// without the slash at its end.
+func withoutPath(base text, path string) string {
+	return strings.TrimSuffix(strings.TrimRight(base.value, "/"), path)
 }
 
 // checkURL reports whether a URL can be used. A base, to which paths are added, must not
@@ -115,6 +119,10 @@ func underBase(base text, path string) string {
 func checkURL(t text, base bool, allowed oauth.AddressPolicy, problems *report) bool {
 	u, err := oauth.ParseEndpoint(t.value)
 	switch {
+	case strings.TrimSpace(t.value) != t.value:
+		problems.add(t.name, "begins or ends with a blank")
+	case strings.ContainsAny(t.value, "<>{}"):
+		problems.add(t.name, "holds a placeholder: put the value in its place")
 	case err != nil:
 		problems.add(t.name, "is not usable: "+err.Error())
 	case base && (u.RawQuery != "" || u.ForceQuery):

@@ -205,6 +205,10 @@ func (d *document) checkID(problems *report) {
 		problems.missing(d.id.name, "")
 	case strings.TrimSpace(d.id.value) != d.id.value:
 		problems.add(d.id.name, "begins or ends with a blank")
+	case strings.ContainsFunc(d.id.value, isInvisible):
+		problems.add(d.id.name, "holds an invisible character")
+	case isPlaceholder(d.id.value):
+		problems.add(d.id.name, "is a placeholder: put the value in its place")
 	case d.method == oauth.ClientSecretBasic && d.basicEncoding() == oauth.BasicRaw && strings.Contains(d.id.value, ":"):
 		problems.add(d.id.name, "holds a colon, which basic_encoding raw cannot carry")
 	}
