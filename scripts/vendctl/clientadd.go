@@ -137,6 +137,8 @@ func (p *parts) document(cmd *cobra.Command) (text []byte, problems []string, er
 			failures = append(failures, fmt.Errorf("--%s: %w", f.flag, err))
 		case f.member == "service_key":
 			text = raw
+		case len(bytes.TrimSpace(raw)) == 0 && !strings.HasSuffix(f.member, "_password"):
+			problems = append(problems, f.member+" is empty: there is nothing in the file of --"+f.flag)
 		case f.member == "pkcs12":
 			members[f.member] = base64.StdEncoding.EncodeToString(raw)
 		case !utf8.Valid(raw):

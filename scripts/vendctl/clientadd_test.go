@@ -379,7 +379,7 @@ func (n *tenants) stored(t *testing.T, name string) (members map[string]any) {
 func TestClientAddRefuses(t *testing.T) {
 	n := newTenants(t, []string{"acme.accounts.ondemand.com"})
 	p := n.parts(t)
-	binary := n.file(t, "binary", "cnry-\xff\xfe")
+	binary, empty := n.file(t, "binary", "cnry-\xff\xfe"), n.file(t, "empty", " \n")
 	document := n.file(t, "document.json", n.document(t, nil))
 	locked := n.file(t, "locked.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n")
 	for _, test := range []struct {
@@ -390,6 +390,9 @@ func TestClientAddRefuses(t *testing.T) {
 		{[]string{"--pem", p.chain}, exitCredential, []string{"client_id is missing", "private_key is missing", "token_endpoint is missing, and so is issuer"}},
 		{[]string{"--pem", p.key, "--key", p.chain, "--issuer", "http://cnry-host"}, exitCredential, []string{"client_id is missing", "issuer is not usable"}},
 		{[]string{"--pem", binary, "--key", binary, "--secret-file", binary}, exitCredential, []string{"certificate is not text", "private_key is not text", "client_secret is not text", "client_id is missing", "token_endpoint is missing"}},
+		// Without its certificate the client would have another method, or trust more servers.
+		{[]string{"--client-id", "c", "--pem", empty, "--key", p.key, "--ca", empty, "--token-url", "https://as.test/token"}, exitCredential, []string{"certificate is empty", "ca_certificates is empty"}},
+		{[]string{"--client-id", "c", "--p12", empty, "--token-url", "https://as.test/token"}, exitCredential, []string{"pkcs12 is empty"}},
 		{[]string{"--p12", binary, "--p12-password-file", p.p12Password, "--client-id", "cnry-id "}, exitCredential, []string{"pkcs12 ", "client_id begins or ends", "token_endpoint is missing"}},
 		{[]string{"--p12", p.p12, "--p12-password-file", p.secret, "--client-id", "a", "--method", "tls"}, exitCredential, []string{"pkcs12 ", "token_endpoint_auth_method must be", "token_endpoint is missing"}},
 		{[]string{"--key", locked, "--client-id", "a", "--issuer", "https://acme.accounts.ondemand.com"}, exitCredential, []string{"private_key"}},

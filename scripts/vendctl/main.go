@@ -124,7 +124,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usage("%q is not a command", args[0])
+				return usage("there is no command %s", word("", args[0]))
 			}
 			return nil
 		},
@@ -149,7 +149,7 @@ func newRoot() *cobra.Command {
 			return about.Help()
 		},
 	})
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	a.addFlags(root.PersistentFlags())
 	root.AddCommand(newGet(a), newExplain(a), newDoctor(a), newServe(a), newExec(a), newServiceKey(), newVCAP(), newOpenAPI(), newMan(),
 		newAudit(a), newWhoHolds(a), newToken(a), newPolicy(a), newClient(a), newFreeze(a, true), newFreeze(a, false), newDeadLetters(a))

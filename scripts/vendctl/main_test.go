@@ -431,3 +431,25 @@ func (l *lockedBuffer) String() string {
 	defer l.mu.Unlock()
 	return l.b.String()
 }
+
+// A pasted key or secret is not repeated: it begins with dashes, or is in the place of a command.
+func TestErrorOfCommandLineRepeatsNoValue(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"client", "check", "-----BEGIN PRIVATE KEY-----\ncnry-key"}, "begins with -- and is no flag"},
+		{[]string{"client", "add", "x", "-pcnry-secret"}, "there is no flag -p"},
+		{[]string{"get", "--Cnry-Secret", "x"}, "there is no flag of this name"},
+		{[]string{"get", "--min-tl=cnry-secret", "x"}, `there is no flag "--min-tl"`},
+		{[]string{"get", "--min-ttl", "cnry-secret", "x"}, "the value of --min-ttl must be of type duration"},
+		{[]string{"get", "x", "--min-ttl"}, "--min-ttl needs a value"},
+		{[]string{"cnry-secret-of-a-client-1"}, "there is no command of this name"},
+		{[]string{"gett"}, `there is no command "gett"`},
+		{[]string{"client", "cnry-secret"}, "want a command"},
+	} {
+		if _, errs, code := vendctl(t, test.args...); code != exitUsage || !strings.Contains(errs, test.want) {
+			t.Errorf("%.20q: got %d, %q, want %q", test.args, code, errs, test.want)
+		}
+	}
+}

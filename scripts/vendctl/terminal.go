@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -28,6 +29,9 @@ func newMan() *cobra.Command {
 		Short: "Write the manual pages into a directory",
 		Args:  exactly(1, "one directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil { // #nosec G301 -- manual pages are for everybody
+				return errors.New("the directory cannot be made")
+			}
 			root := cmd.Root()
 			root.DisableAutoGenTag = true
 			return doc.GenManTree(root, &doc.GenManHeader{Title: "VENDCTL", Section: "1", Source: "token vendor"}, args[0])

@@ -43,7 +43,7 @@ func TestDoctorHasColoursOnATerminalOnly(t *testing.T) {
 }
 
 func TestManualPages(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "share", "man1") // which is made
 	if _, errs, code := vendctl(t, "man", dir); code != 0 {
 		t.Fatalf("got %d, %s", code, errs)
 	}
