@@ -51,12 +51,16 @@ export class VendorError extends Error {
 export class Token {
   #accessToken;
 
-  /** @param {{access_token: string, token_type?: string, expires_in?: number, refresh_after?: number}} answer @param {number} asked */
-  constructor(answer, asked) {
+  /**
+   * @param {{access_token: string, token_type?: string, expires_in?: number, refresh_after?: number}} answer
+   * @param {number} asked @param {number} minTTL
+   */
+  constructor(answer, asked, minTTL) {
     const life = answer.expires_in ?? 0;
     this.#accessToken = answer.access_token;
     this.tokenType = answer.token_type ?? "Bearer";
     this.received = asked;
+    this.minTTL = minTTL; // of the request
     this.expiresAt = asked + Math.max(life - 1, life / 2); // expires_in is in whole seconds
     this.refreshAt = Math.min(this.expiresAt, asked + (answer.refresh_after ?? life));
     this.reported = -Infinity; // when it was reported as refused without another one
@@ -145,15 +149,15 @@ export class TokenVendor {
   async #get(client, { min_ttl: minTTL = 0, ...ask }, rejected) {
     const kept = this.#find(client + JSON.stringify(Object.entries(ask).sort()));
     const now = this.now();
-    const serving = kept.token && serves(kept.token, now, minTTL, rejected) ? kept.token : undefined;
+    const { token, call } = kept;
     // While the token is renewed, the old one serves.
-    if (serving && (now < serving.refreshAt || kept.call)) return serving;
-    if (!kept.call && now >= kept.retryAt) {
-      const members = { ...ask, ...(minTTL && { min_ttl: minTTL }), ...(rejected && { rejected }) };
-      kept.call = this.#renew(kept, client, members, rejected).finally(() => (kept.call = undefined));
+    if (token && now < token.expiresAt && suits(token, now, minTTL, rejected) && (now < token.refreshAt || call)) return token;
+    if (!call && now >= kept.retryAt) {
+      kept.call = this.#renew(kept, client, ask, minTTL, rejected).finally(() => (kept.call = undefined));
     }
-    // One call serves all that wait.
     const renewed = await kept.call?.catch((error) => void note(kept, error, this.now()));
+    // One call serves all that wait, except those that need more than it asked for.
+    if (renewed && call && !suits(renewed, this.now(), minTTL, rejected)) return this.#get(client, { min_ttl: minTTL, ...ask }, rejected);
     if (renewed) return renewed;
     if (kept.token && now < kept.token.expiresAt && !rejected) return kept.token;
     const { description, status, code, requestId } = /** @type {VendorError} */ (kept.error);
@@ -171,10 +175,11 @@ export class TokenVendor {
     return kept;
   }
 
-  /** @param {Kept} kept @param {string} client @param {object} members @param {string} [rejected] */
-  async #renew(kept, client, members, rejected) {
+  /** @param {Kept} kept @param {string} client @param {Ask} ask @param {number} minTTL @param {string} [rejected] */
+  async #renew(kept, client, ask, minTTL, rejected) {
     const now = this.now();
-    const token = new Token(await this.#post(kept, client, JSON.stringify(members)), now);
+    const members = { ...ask, ...(minTTL && { min_ttl: minTTL }), ...(rejected && { rejected }) };
+    const token = new Token(await this.#post(kept, client, JSON.stringify(members)), now, minTTL);
     if (token.fingerprint === rejected) token.reported = now;
     Object.assign(kept, { token, failures: 0, retryAt: -Infinity });
     return token;
@@ -254,12 +259,11 @@ export class TokenVendor {
   }
 }
 
-/** Whether a token in memory serves. @param {Token} token @param {number} now @param {number} minTTL @param {string} [rejected] */
-function serves(token, now, minTTL, rejected) {
-  if (now >= token.expiresAt) return false;
+/** Whether a token is what a request needs. @param {Token} token @param {number} now @param {number} minTTL @param {string} [rejected] */
+function suits(token, now, minTTL, rejected) {
   if (token.fingerprint === rejected) return now - token.reported < interval;
-  // The vendor gives no longer life to a token that it gave a moment ago.
-  return token.expiresAt - now >= minTTL || now - token.received < interval;
+  // The vendor gave this token for this min_ttl a moment ago, and would give it again.
+  return token.expiresAt - now >= minTTL || (token.minTTL >= minTTL && now - token.received < interval);
 }
 
 /** Notes an error, after which the vendor is not called for a while. @param {Kept} kept @param {VendorError} error @param {number} now */

@@ -60,10 +60,11 @@ class VendorError(Exception):
 class Token:
     """An access token with its times, in seconds of the clock. Printed, it does not show itself."""
 
-    def __init__(self, answer, asked):
+    def __init__(self, answer, asked, min_ttl):
         self.access_token, self.token_type = answer["access_token"], answer.get("token_type", "Bearer")
         life = answer.get("expires_in", 0)
-        self.received, self.expires_at = asked, asked + max(life - 1, life / 2)  # expires_in is in whole seconds
+        self.received, self.min_ttl = asked, min_ttl  # of the request
+        self.expires_at = asked + max(life - 1, life / 2)  # expires_in is in whole seconds
         self.refresh_at = min(self.expires_at, asked + answer.get("refresh_after", life))
         self.reported = float("-inf")  # when it was reported as refused without another one
         self.fingerprint = hashlib.sha256(self.access_token.encode()).hexdigest()
@@ -152,13 +153,13 @@ class TokenVendor:
             return False
         if token.fingerprint == rejected:
             return now - token.reported < INTERVAL
-        # The vendor gives no longer life to a token that it gave a moment ago.
-        return token.expires_at - now >= min_ttl or now - token.received < INTERVAL
+        # The vendor gave this token for this min_ttl a moment ago, and would give it again.
+        return token.expires_at - now >= min_ttl or token.min_ttl >= min_ttl and now - token.received < INTERVAL
 
     def _renew(self, kept, client, ask, min_ttl, rejected):
         members = {**ask, **({"min_ttl": min_ttl} if min_ttl else {}), **({"rejected": rejected} if rejected else {})}
         now = self._now()
-        token = Token(self._post(kept, client, json.dumps(members).encode()), now)
+        token = Token(self._post(kept, client, json.dumps(members).encode()), now, min_ttl)
         if token.fingerprint == rejected:
             token.reported = now
         kept.token, kept.error, kept.failures, kept.retry_at = token, None, 0, float("-inf")

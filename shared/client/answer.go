@@ -24,7 +24,9 @@ type Token struct {
 	accessToken, tokenType, scope string
 	// expiry and refresh are zero if the vendor named none.
 	received, expiry, refresh time.Time
-	fingerprint               string
+	// minTTL is that of the request that brought the token.
+	minTTL      time.Duration
+	fingerprint string
 	// reported is when the token was reported as rejected without another one.
 	reported time.Time
 	// members are the vendor's answer.

@@ -144,6 +144,7 @@ func (c *Client) get(ctx context.Context, r Request, rejected string) (*Token, e
 		if err != nil {
 			return cache.Entry[*Token]{}, err
 		}
+		t.minTTL = r.MinTTL
 		if rejected != "" && t.fingerprint == rejected {
 			t.reported = c.now()
 		}
@@ -180,8 +181,8 @@ func (c *Client) acceptor(minTTL time.Duration, rejected string) func(*Token) bo
 		if t.fingerprint == rejected && now.Sub(t.reported) >= rejectedInterval {
 			return false
 		}
-		// The vendor gives no longer life to a token that it gave a moment ago.
-		return t.expiry.Sub(now) >= minTTL || now.Sub(t.received) < rejectedInterval
+		// The vendor gave this token for this min_ttl a moment ago, and would give it again.
+		return t.expiry.Sub(now) >= minTTL || t.minTTL >= minTTL && now.Sub(t.received) < rejectedInterval
 	}
 }
 

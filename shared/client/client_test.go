@@ -306,6 +306,23 @@ func TestMinTTLAsksAgain(t *testing.T) {
 	})
 }
 
+// The vendor may have given a token that is nearly as old as its refresh_after.
+func TestMinTTLAsksAtOnceUnlessTheLastCallDid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &vendor{}
+		c := newClient(t, v)
+		for _, step := range []struct {
+			sleep, minTTL time.Duration
+			calls         int
+		}{{0, 0, 1}, {0, 2 * time.Hour, 2}, {0, 2 * time.Hour, 2}, {0, 90 * time.Minute, 2}, {0, 3 * time.Hour, 3}, {29 * time.Second, 2 * time.Hour, 3}, {time.Second, 2 * time.Hour, 4}} {
+			time.Sleep(step.sleep)
+			if mustToken(t, c, Request{Client: "billing", MinTTL: step.minTTL}); v.count() != step.calls {
+				t.Errorf("min_ttl %v after %v: got %d calls, want %d", step.minTTL, step.sleep, v.count(), step.calls)
+			}
+		}
+	})
+}
+
 // A token without expires_in is not kept.
 func TestTokenOfUnknownLifeIsNotKept(t *testing.T) {
 	v := &vendor{answer: func(_ call, n int) (int, string, string) { return 200, "", fmt.Sprintf(`{"access_token":"t%d"}`, n) }}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,8 @@ type command struct {
 	Client string         `json:"client,omitempty"`
 	Ask    map[string]any `json:"ask,omitempty"`
 	Times  int            `json:"times,omitempty"`
+	// Beside describes the token that one more request asks for at once; nil: there is none.
+	Beside map[string]any `json:"beside,omitempty"`
 	// URL, Method, Body and Stream are those of a request of an API. Stream: the body cannot be
 	// read again.
 	URL    string `json:"url,omitempty"`
@@ -136,11 +139,16 @@ func (c *command) request() client.Request {
 }
 
 func (k *kit) token(ctx context.Context, c command) (r result) {
+	requests := slices.Repeat([]client.Request{c.request()}, max(c.Times, 1))
+	if c.Beside != nil {
+		beside := command{Client: c.Client, Ask: c.Beside}
+		requests = append(requests, beside.request())
+	}
 	var mu sync.Mutex
 	var all sync.WaitGroup
-	for range max(c.Times, 1) {
+	for _, request := range requests {
 		all.Go(func() {
-			t, err := k.client.Token(ctx, c.request())
+			t, err := k.client.Token(ctx, request)
 			mu.Lock()
 			defer mu.Unlock()
 			var e *client.Error

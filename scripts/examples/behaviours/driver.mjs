@@ -16,9 +16,9 @@ const commands = {
     advanced += seconds;
     return {};
   },
-  async token({ client, ask, times = 1 }) {
+  async token({ client, ask, times = 1, beside }) {
     const result = { tokens: [], error: null, shown: "" };
-    const get = async () => {
+    const get = async (ask) => {
       try {
         const token = await vendor.token(client, ask);
         result.tokens.push(token.fingerprint);
@@ -29,7 +29,7 @@ const commands = {
         result.shown += `${error} ${inspect(error, { showHidden: true })} ${JSON.stringify(error)}`;
       }
     };
-    await Promise.all(Array.from({ length: times }, get));
+    await Promise.all([...Array(times).fill(ask), ...(beside ? [beside] : [])].map(get));
     return result;
   },
   async request({ client, ask, url, method, body, stream }) {

@@ -26,16 +26,17 @@ class Driver:
     def token(self, command):
         tokens, errors, shown = [], [], []
 
-        def get():
+        def get(ask):
             try:
-                token = self.vendor.token(command["client"], **command["ask"])
+                token = self.vendor.token(command["client"], **ask)
                 tokens.append(token.fingerprint)
                 shown.append(f"{token} {token!r}")
             except VendorError as error:
                 errors.append({"status": error.status, "code": error.code, "retry_after": error.retry_after})
                 shown.append(f"{error} {error!r} {vars(error)}")
 
-        threads = [threading.Thread(target=get) for _ in range(command.get("times", 1))]
+        asks = [command["ask"]] * command.get("times", 1) + ([command["beside"]] if "beside" in command else [])
+        threads = [threading.Thread(target=get, args=[ask]) for ask in asks]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -36,6 +36,7 @@ type step struct {
 	Client string         `json:"client"` // empty: that of the run
 	Ask    map[string]any `json:"ask"`    // nil: a scope of this behaviour's own. In texts $ stands for that
 	Times  int            `json:"times"`
+	Beside map[string]any `json:"beside"` // of one more request for a token at once; nil: there is none
 	Method string         `json:"method"` // empty: GET
 	Body   string         `json:"body"`
 	Stream bool           `json:"stream"`
@@ -149,6 +150,11 @@ func (r *runner) ask(ctx context.Context, s step) error {
 		Do: s.Do, Client: s.Client, Ask: r.fill(s.Ask), Times: s.Times,
 		URL: r.stage.api.server.URL, Method: s.Method, Body: s.Body, Stream: s.Stream,
 	}
+	count := max(s.Times, 1)
+	if s.Beside != nil {
+		c.Beside = r.fill(s.Beside)
+		count++
+	}
 	if c.Client == "" {
 		c.Client = r.client
 	}
@@ -181,7 +187,7 @@ func (r *runner) ask(ctx context.Context, s step) error {
 		}
 		return nil
 	}
-	return r.checkToken(got, s, r.stage.counts() != before)
+	return r.checkToken(got, s, count, r.stage.counts() != before)
 }
 
 // fill returns what is asked, in which $ stands for the scope of this behaviour.
@@ -268,8 +274,9 @@ func (r *runner) checkShown(shown string) error {
 	return nil
 }
 
-// checkToken checks what the library returned; called: it called the vendor.
-func (r *runner) checkToken(got result, s step, called bool) error {
+// checkToken checks what the library returned, which should be count tokens; called: it called the
+// vendor.
+func (r *runner) checkToken(got result, s step, count int, called bool) error {
 	if (got.Error != nil) != (s.Want == "error") && s.Want != "any" {
 		text, _ := json.Marshal(got.Error)
 		return fmt.Errorf("got the error %s, want a token: %v", text, s.Want != "error")
@@ -278,7 +285,7 @@ func (r *runner) checkToken(got result, s step, called bool) error {
 		return got.Error.differs(s)
 	}
 	tokens := slices.Compact(got.Tokens)
-	if len(tokens) != 1 || len(got.Tokens) != max(s.Times, 1) {
+	if len(tokens) != 1 || len(got.Tokens) != count {
 		return fmt.Errorf("got %d tokens, %d of them different", len(got.Tokens), len(tokens))
 	}
 	previous := r.last
