@@ -34,9 +34,10 @@ except ImportError:
 STICKY = 60  # seconds that another URL is used after one failed
 INTERVAL = 30  # seconds between two reports of one refused token: the vendor replaces it as often
 MAX_KEPT = 1000  # tokens in memory
-CODES = {  # of the vendor's errors; another one is a proxy's
+# Of the vendor's errors; another one is a proxy's. No set, because a proxy's may be an object, which a set cannot search.
+CODES = (
     "invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target", "access_denied", "server_error", "temporarily_unavailable",
-}
+)
 HOST = re.compile(r"\.(execute-api|lambda-url)\.([a-z0-9-]+)\.")
 
 # Calls for asyncio. The loop's own threads also resolve the names of the whole program.

@@ -126,7 +126,7 @@ func (d *door) fails(w http.ResponseWriter, r *http.Request) bool {
 	case denies:
 		refuse(w, http.StatusForbidden, `{"error":"access_denied","error_description":"no","request_id":"r"}`)
 	case blocks:
-		refuse(w, http.StatusForbidden, `{"error":"blocked"}`)
+		refuse(w, http.StatusForbidden, `{"error":{"code":403,"message":"blocked"}}`)
 	case gateways:
 		refuse(w, http.StatusForbidden, `{"message":"The security token included in the request is expired"}`)
 	}
