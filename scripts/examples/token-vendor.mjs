@@ -20,6 +20,7 @@ const maxKept = 1000; // tokens in memory
 const codes = new Set([
   "invalid_request", "unsupported_grant_type", "invalid_scope", "invalid_target", "access_denied", "server_error", "temporarily_unavailable",
 ]);
+const hostOfAWS = /\.(execute-api|lambda-url)\.([a-z0-9-]+)\./;
 
 /**
  * @typedef {{scope?: string, resource?: string | string[], audience?: string, min_ttl?: number, [name: string]: unknown}} Ask
@@ -95,13 +96,14 @@ export class TokenVendor {
   /**
    * @param {string | string[]} urls the stack's output TokenUrl, or several; the next one is used for a minute after one failed
    * @param {object} [options]
-   * @param {string} [options.region] for URLs whose host does not name it
+   * @param {string} [options.region] for URLs whose host does not name it; default: AWS_REGION, then AWS_DEFAULT_REGION
    * @param {import("@smithy/types").AwsCredentialIdentityProvider} [options.credentials] default: as the AWS CLI
    * @param {() => number} [options.now] the clock, in seconds
    */
-  constructor(urls, { region = process.env.AWS_REGION, credentials = defaultProvider(), now = () => Date.now() / 1000 } = {}) {
+  constructor(urls, { region, credentials = defaultProvider(), now = () => Date.now() / 1000 } = {}) {
     this.urls = [urls].flat().map((url) => url.replace(/\/+$/, ""));
-    this.region = region;
+    this.region = region || process.env.AWS_REGION || process.env.AWS_DEFAULT_REGION || "";
+    if (!this.region && !this.urls.every((url) => hostOfAWS.test(new URL(url).hostname))) throw new Error("region is missing, and a URL does not name it");
     this.credentials = credentials;
     this.now = now;
   }
@@ -229,9 +231,9 @@ export class TokenVendor {
 
   /** @param {URL} url @param {string} body */
   async #call(url, body) {
-    const host = /\.(execute-api|lambda-url)\.([a-z0-9-]+)\./.exec(url.hostname);
+    const host = hostOfAWS.exec(url.hostname);
     const service = host?.[1] === "lambda-url" ? "lambda" : "execute-api";
-    const signer = new SignatureV4({ service, region: host?.[2] ?? this.region ?? "", credentials: this.credentials, sha256: Sha256 });
+    const signer = new SignatureV4({ service, region: host?.[2] ?? this.region, credentials: this.credentials, sha256: Sha256 });
     const signed = await signer
       .sign({
         method: "POST", protocol: url.protocol, hostname: url.hostname, path: url.pathname, body,
