@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -63,14 +62,10 @@ func (p *location) readSecret() (string, error) {
 	return strings.TrimSpace(string(text)), nil
 }
 
-// writeSecret writes a new local secret, which only the user may read, and returns it. An old
-// file is replaced, so that a program that still has the old secret gets 401.
-func (p *location) writeSecret() (secret string, err error) {
-	if p.secretGroup != "" && p.secretFile == "" {
-		return "", usage("--local-secret-group needs --local-secret-file: no group gets to the user's own directory")
-	}
-	file, err := p.file()
-	if err != nil {
+// writeSecret writes a new local secret, which only the user may read, and returns its file. An
+// old file is replaced, so that a program that still has the old secret gets 401.
+func (p *location) writeSecret(secret string) (file string, err error) {
+	if file, err = p.file(); err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
@@ -80,7 +75,6 @@ func (p *location) writeSecret() (secret string, err error) {
 	if err != nil {
 		return "", fmt.Errorf("the local secret: %w", err)
 	}
-	secret = rand.Text()
 	_, err = f.WriteString(secret) // without a newline, for curl and others
 	if err = errors.Join(err, p.share(f), f.Close()); err == nil {
 		err = os.Rename(f.Name(), file)
@@ -88,16 +82,22 @@ func (p *location) writeSecret() (secret string, err error) {
 	if err != nil {
 		return "", errors.Join(fmt.Errorf("the local secret: %w", err), os.Remove(f.Name()))
 	}
-	return secret, nil
+	return file, nil
 }
 
 // group returns the number of the group that may read the local secret; -1: there is none.
 func (p *location) group() (int, error) {
-	if p.secretGroup == "" {
+	switch {
+	case p.secretGroup == "":
 		return -1, nil
+	case p.secretFile == "":
+		return -1, usage("--local-secret-group needs --local-secret-file: no group gets to the user's own directory")
 	}
 	// A container image has no names of groups.
 	if id, err := strconv.Atoi(p.secretGroup); err == nil {
+		if id < 0 {
+			return -1, usage("--local-secret-group: the number of a group is not negative")
+		}
 		return id, nil
 	}
 	group, err := user.LookupGroup(p.secretGroup)
@@ -122,6 +122,9 @@ func (p *location) share(f *os.File) error {
 
 // open listens at the address or the socket.
 func (p *location) open(ctx context.Context) (net.Listener, error) {
+	if _, err := p.group(); err != nil {
+		return nil, err
+	}
 	if p.socket == "" {
 		if err := p.check(); err != nil {
 			return nil, err
@@ -156,7 +159,10 @@ func (p *location) listenOn(ctx context.Context) (net.Listener, error) {
 	if group, problem := p.group(); problem != nil || group >= 0 {
 		err = errors.Join(err, problem, os.Chown(hidden, -1, group), os.Chmod(hidden, 0o660)) //nolint:gosec // the group is meant
 	}
-	if err = errors.Join(err, os.Rename(hidden, p.socket)); err != nil {
+	if err == nil {
+		err = os.Rename(hidden, p.socket)
+	}
+	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil

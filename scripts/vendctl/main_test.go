@@ -396,15 +396,17 @@ func TestGroupMayReadTheLocalSecret(t *testing.T) {
 		t.Skip("no groups")
 	}
 	l := &location{secretFile: filepath.Join(t.TempDir(), "secret"), secretGroup: group.Name}
-	if _, err := l.writeSecret(); err != nil {
+	if _, err := l.writeSecret("x"); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(l.secretFile); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("got the mode %v, %v, want 0640", info.Mode(), err)
 	}
-	l.secretGroup = "no-such-group-at-all"
-	if _, err := l.writeSecret(); exitCode(err) != exitUsage {
-		t.Errorf("got %v for a group that does not exist", err)
+	for _, name := range []string{"no-such-group-at-all", "-7"} {
+		l.secretGroup = name
+		if _, err := l.writeSecret("x"); exitCode(err) != exitUsage {
+			t.Errorf("got %v for the group %s, which does not exist", err, name)
+		}
 	}
 }
 

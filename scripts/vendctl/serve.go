@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -94,17 +95,33 @@ type service struct {
 func (s *service) serve(ctx context.Context) error {
 	// It runs for weeks beside other programs. A hit leaves little garbage.
 	debug.SetGCPercent(gcPercent)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	given := func() {}
+	if s.oneshot {
+		given = stop
+	}
+	// What is wrong with the flags is found before anything can be seen of the endpoint.
+	secret := rand.Text()
+	handler, err := s.handler(secret, given)
+	if err != nil {
+		return err
+	}
 	listener, err := s.location.open(ctx)
 	if err != nil {
 		return err
 	}
-	secret, err := s.location.writeSecret()
-	if err != nil {
+	if err := s.announce(ctx, listener, secret); err != nil {
 		return errors.Join(err, listener.Close())
 	}
-	file, err := s.location.file()
+	return s.run(ctx, listener, handler)
+}
+
+// announce writes the local secret, and tells people and systemd of the endpoint.
+func (s *service) announce(ctx context.Context, listener net.Listener, secret string) error {
+	file, err := s.location.writeSecret(secret)
 	if err != nil {
-		return errors.Join(err, listener.Close())
+		return err
 	}
 	if !s.quiet {
 		address := "http://" + listener.Addr().String() + "/oauth2/token"
@@ -117,17 +134,7 @@ func (s *service) serve(ctx context.Context) error {
 	if err := notifyReady(ctx); err != nil && !s.quiet {
 		_, _ = fmt.Fprintln(s.out, "vendctl:", err)
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	given := func() {}
-	if s.oneshot {
-		given = stop
-	}
-	handler, err := s.handler(secret, given)
-	if err != nil {
-		return errors.Join(err, listener.Close())
-	}
-	return s.run(ctx, listener, handler)
+	return nil
 }
 
 // notifyReady tells systemd that the endpoint listens and that the local secret can be read

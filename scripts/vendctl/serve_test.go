@@ -216,3 +216,34 @@ func TestServeTellsSystemd(t *testing.T) {
 	stop()
 	<-ended
 }
+
+// What is wrong with the flags ends serve before anything tells that it is ready.
+func TestServeChecksItsFlagsFirst(t *testing.T) {
+	dir := t.TempDir()
+	notify, socket, file := filepath.Join(dir, "notify"), filepath.Join(dir, "s"), filepath.Join(dir, "secret")
+	conn, err := net.ListenPacket("unixgram", notify) //nolint:noctx // a test
+	if err != nil {
+		t.Skip("no such sockets")
+	}
+	defer func() { _ = conn.Close() }()
+	t.Setenv("NOTIFY_SOCKET", notify)
+	for _, args := range [][]string{
+		{"--route", "a=billing@https://h.example", "--route", "a=jwt@https://h.example"},
+		{"--local-secret-group", "no-such-group-at-all"},
+		{"--local-secret-group", "-7"},
+	} {
+		_, errs, code := vendctl(t, append([]string{"--local", vendor(t), "serve", "--socket", socket, "--local-secret-file", file}, args...)...)
+		if code != exitUsage || strings.Contains(errs, "token endpoint") {
+			t.Errorf("%v: got %d, %q, want only a message", args, code, errs)
+		}
+	}
+	for _, name := range []string{socket, file} {
+		if _, err := os.Lstat(name); err == nil {
+			t.Errorf("serve left %s", filepath.Base(name))
+		}
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	if n, _, err := conn.ReadFrom(make([]byte, 100)); err == nil {
+		t.Errorf("systemd got %d bytes", n)
+	}
+}

@@ -47,8 +47,8 @@ func (r *Route) check() error {
 	switch {
 	case r.Name == "" || strings.Trim(strings.ToLower(r.Name), letters) != "":
 		return errors.New("the name of a route must have the characters a-z, 0-9, - and _")
-	case r.Client == "":
-		return errors.New("the route " + r.Name + " names no client")
+	case !client.ValidName(r.Client):
+		return errors.New("the route " + r.Name + " names no client: the name of a client has the characters a-z, 0-9 and -")
 	case r.Target.Host == "" || r.Target.User != nil || r.Target.RawQuery != "" || r.Target.Fragment != "":
 		return errors.New("the route " + r.Name + " has no URL such as https://host/prefix")
 	case r.Target.Scheme != "https" && (r.Target.Scheme != "http" || !IsLoopback(r.Target.Hostname())):

@@ -308,7 +308,7 @@ func TestParseRoute(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"api=billing@https://host/prefix": true, "api=billing@http://127.0.0.1:1/": true, "A_b-1=c@https://host": true,
 		"api=billing@http://host/": false, "api=billing": false, "=billing@https://host": false, "a/b=c@https://host": false,
-		"api=@https://host": false, "api=c@https://u:p@host": false, "api=c@https://host?q": false, "api=c@host": false, "api=c@ftp://host": false, "api=c@": false,
+		"api=@https://host": false, "api=BAD_CLIENT@https://host": false, "api=c@https://u:p@host": false, "api=c@https://host?q": false, "api=c@host": false, "api=c@ftp://host": false, "api=c@": false,
 	} {
 		if _, err := endpoint.ParseRoute(text); (err == nil) != ok {
 			t.Errorf("%s: got %v", text, err)
