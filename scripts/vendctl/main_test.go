@@ -260,25 +260,33 @@ func serveAt(t *testing.T, binary, stack, listen, secretFile string) *exec.Cmd {
 	cmd := exec.Command(binary, "--local", stack, "serve", "--listen", listen, "--local-secret-file", secretFile) //nolint:noctx // it is killed
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
+	t.Cleanup(func() {
+		if strings.Contains(out.String(), "cnry-") {
+			t.Error("serve prints a token or a key")
+		}
+	})
+	startServe(t, cmd, listen)
+	return cmd
+}
+
+// startServe starts a command that serves, and returns when it answers.
+func startServe(t *testing.T, cmd *exec.Cmd, listen string) {
+	t.Helper()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if strings.Contains(out.String(), "cnry-") {
-			t.Error("serve prints a token or a key")
-		}
 	})
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		resp, err := http.Get("http://" + listen + "/healthz") //nolint:noctx // a test
 		if err == nil {
 			_ = resp.Body.Close()
-			return cmd
+			return
 		}
 	}
 	t.Fatal("serve does not answer")
-	return nil
 }
 
 // After a kill and a new start there is a new local secret, and the old one gets 401.

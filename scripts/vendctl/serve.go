@@ -9,8 +9,10 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"runtime/debug"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,6 +97,14 @@ type service struct {
 func (s *service) serve(ctx context.Context) error {
 	// It runs for weeks beside other programs. A hit leaves little garbage.
 	debug.SetGCPercent(gcPercent)
+	// A reader of the log that ends must not end serve. The programs that serve starts do not
+	// inherit this, as they would inherit a signal that is ignored.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	defer signal.Stop(pipes)
+	lines := newLineQueue(s.log)
+	defer lines.close()
+	s.log = lines
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	given := func() {}

@@ -118,10 +118,16 @@ func TestExtensionLeavesTimeToTheInvocation(t *testing.T) {
 // serveOnce runs serve until it ends, and returns where it listens and its local secret.
 func serveOnce(t *testing.T, ctx context.Context, args ...string) (address, secret string, ended chan int) {
 	t.Helper()
+	return serveWriting(t, ctx, io.Discard, args...)
+}
+
+// serveWriting is serveOnce with a writer of the log.
+func serveWriting(t *testing.T, ctx context.Context, log io.Writer, args ...string) (address, secret string, ended chan int) {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "secret")
 	address, ended = freeAddress(t), make(chan int, 1)
 	go func() {
-		ended <- run(ctx, append([]string{"--local", vendor(t), "serve", "-q", "--listen", address, "--local-secret-file", file}, args...), io.Discard, io.Discard)
+		ended <- run(ctx, append([]string{"--local", vendor(t), "serve", "-q", "--listen", address, "--local-secret-file", file}, args...), log, io.Discard)
 	}()
 	for range 2000 {
 		if text, err := os.ReadFile(file); err == nil && len(text) > 0 {

@@ -37,7 +37,8 @@ type Config struct {
 	// Socket means that the server listens on a Unix socket, whose file keeps others out, so
 	// that the header Host says nothing.
 	Socket bool
-	// Log gets a line of JSON for each token; nil: it is discarded.
+	// Log gets a line of JSON for each token in one Write, which programs wait for; nil: it is
+	// discarded.
 	Log io.Writer
 	// Given is called after each token; nil: nothing is.
 	Given func()
