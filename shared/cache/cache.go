@@ -162,8 +162,9 @@ type state[V any] struct {
 	failures int  // failed loads since the last success
 	cached   bool // an unexpired value existed when the first of them failed
 	err      error
-	// backoffUntil is when the next load may begin.
+	// backoffUntil is when the next load may begin, backoff after the last one.
 	backoffUntil time.Time
+	backoff      time.Duration
 }
 
 // New returns an empty cache.
@@ -253,12 +254,19 @@ func (s *state[V]) usable(now time.Time, accept func(V) bool) bool {
 
 // due reports whether the value is due for a refresh and the backoff has ended.
 func (s *state[V]) due(now time.Time) bool {
-	return !s.entry.Refresh.IsZero() && !now.Before(s.entry.Refresh) && !now.Before(s.backoffUntil)
+	return !s.entry.Refresh.IsZero() && !now.Before(s.entry.Refresh) && !s.waits(now)
+}
+
+// waits reports whether the backoff has not ended. If more than all of it is left, the clock was
+// set back since, and it counts as ended: the clock may have been wrong by hours.
+func (s *state[V]) waits(now time.Time) bool {
+	left := s.backoffUntil.Sub(now)
+	return left > 0 && left <= s.backoff
 }
 
 // outcome is the outcome of a call that returns the value without a load.
 func (s *state[V]) outcome(now time.Time) Outcome {
-	if s.failures > 0 && now.Before(s.backoffUntil) {
+	if s.failures > 0 && s.waits(now) {
 		return Stale
 	}
 	return Hit

@@ -82,7 +82,7 @@ func (c *Cache[K, V]) sample(now time.Time, newest *slot[K, V]) (oldest *slot[K,
 		if s == newest || s.flight != nil {
 			continue
 		}
-		if st := s.state.Load(); !st.usable(now, nil) && !now.Before(st.backoffUntil) {
+		if st := s.state.Load(); !st.usable(now, nil) && !st.waits(now) {
 			return s
 		}
 		oldest = older(oldest, s)

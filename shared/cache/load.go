@@ -66,7 +66,7 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, may
 	case s.flight != nil:
 		s.flight.waiters++
 		return s.flight, cached, Joined, nil
-	case now.Before(old.backoffUntil):
+	case old.waits(now):
 		return nil, cached, Joined, &BackoffError{Err: old.err, Until: old.backoffUntil}
 	case may != nil && !may():
 		value, outcome, err := old.unloaded(now, usable)
@@ -157,7 +157,7 @@ func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
 		st.cached = old.usable(now, nil)
 	}
 	reaction := c.cfg.OnError(f.err, st.failures, st.cached)
-	st.err, st.backoffUntil = f.err, now.Add(reaction.Backoff)
+	st.err, st.backoffUntil, st.backoff = f.err, now.Add(reaction.Backoff), reaction.Backoff
 	if reaction.Keep > 0 && now.Add(reaction.Keep).Before(st.entry.Expire) {
 		st.entry.Expire = now.Add(reaction.Keep)
 	}

@@ -160,3 +160,34 @@ func TestValueThatExpiresDuringLoadIsNotReturned(t *testing.T) {
 		}
 	})
 }
+
+// TestClockIsSetBackInBackoff: a failure while the clock is ahead by hours delays the next load by no more
+// than the backoff.
+func TestClockIsSetBackInBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ahead atomic.Int64
+		now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		for _, has := range []bool{false, true} {
+			c := cache.New[string](cache.Config[int64]{Now: now, OnError: func(error, int, bool) cache.Reaction { return cache.Reaction{Backoff: time.Minute} }})
+			s := &source{refresh: time.Hour, life: 5 * time.Hour}
+			if has {
+				want(t, c, s, 1, cache.Loaded)
+			}
+			s.err = errDown
+			ahead.Store(int64(2 * time.Hour))
+			for range 2 {
+				_, _, _ = get(t, c, s) // the second one is in the backoff
+			}
+			failed := s.loads.Load()
+			s.err = nil
+			ahead.Store(0)
+			time.Sleep(time.Minute)
+			if has {
+				time.Sleep(time.Hour) // until the value is due
+			}
+			if _, _, err := get(t, c, s); err != nil || s.loads.Load() != failed+1 || failed > 2 {
+				t.Errorf("a value %v: got error %v, %d loads after %d", has, err, s.loads.Load(), failed)
+			}
+		}
+	})
+}

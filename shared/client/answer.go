@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -214,6 +216,23 @@ func worse(a, b error) error {
 	own := *one
 	own.RetryAfter = min(one.RetryAfter, other.RetryAfter)
 	return &own
+}
+
+// unreachable returns the error of a vendor that did not answer.
+func unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return ctx.Err()
+	}
+	description := "the vendor cannot be reached"
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &dns):
+		description = "the name of the vendor's host does not resolve"
+	case errors.As(err, &timeout) && timeout.Timeout():
+		description = "the vendor did not answer in time"
+	}
+	return &Error{Code: "temporarily_unavailable", Description: description, RetryAfter: time.Second}
 }
 
 // readError reads an error document of the vendor (RFC 6749 section 5.2), or the message of API

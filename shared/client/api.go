@@ -95,11 +95,10 @@ func (a *api) post(ctx context.Context, r *Request, more map[string]any) ([]byte
 // try asks one URL, unless that has said that it must not be asked for the same now.
 func (a *api) try(ctx context.Context, at int, r *Request, more map[string]any) ([]byte, error) {
 	paused := pausedCall{at, r.key()}
-	begun := a.now()
 	a.mu.Lock()
-	last, ok := a.pauses[paused]
+	begun, last := a.now(), a.pauses[paused]
 	a.mu.Unlock()
-	if ok && begun.Before(last.until) && more["dry_run"] == nil {
+	if last.holds(begun) && more["dry_run"] == nil {
 		own := *last.failure
 		own.RetryAfter = last.until.Sub(begun)
 		return nil, &own
@@ -112,8 +111,9 @@ func (a *api) try(ctx context.Context, at int, r *Request, more map[string]any) 
 	if errors.As(err, &failure) && failure.Status == http.StatusServiceUnavailable && failure.RetryAfter > 0 {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		maps.DeleteFunc(a.pauses, func(_ pausedCall, p pause) bool { return !begun.Before(p.until) })
-		a.pauses[paused] = pause{a.now().Add(failure.RetryAfter), failure}
+		now := a.now()
+		maps.DeleteFunc(a.pauses, func(_ pausedCall, p pause) bool { return !p.holds(now) })
+		a.pauses[paused] = pause{now.Add(failure.RetryAfter), failure}
 	}
 	return answer, err
 }
@@ -127,7 +127,14 @@ type pausedCall struct {
 // pause is what an answer with Retry-After asks for.
 type pause struct {
 	until   time.Time
-	failure *Error
+	failure *Error // with the whole pause as RetryAfter
+}
+
+// holds reports whether the pause has not ended. If more than all of it is left, the clock was set
+// back since, and it counts as ended.
+func (p pause) holds(now time.Time) bool {
+	left := p.until.Sub(now)
+	return left > 0 && left <= p.failure.RetryAfter
 }
 
 // note logs a call.
@@ -144,8 +151,10 @@ func (a *api) note(e *endpoint, client string, took time.Duration, failure error
 func (a *api) begin() (at int, probe bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.current != 0 && !a.now().Before(a.until) {
-		a.until = a.now().Add(stickyTime)
+	now := a.now()
+	// More than stickyTime is left if the clock was set back.
+	if left := a.until.Sub(now); a.current != 0 && (left <= 0 || left > stickyTime) {
+		a.until = now.Add(stickyTime)
 		return 0, true
 	}
 	return a.current, false
@@ -239,23 +248,6 @@ func (a *api) send(ctx context.Context, e *endpoint, address string, body []byte
 		return nil, readFunctionError(resp, answer)
 	}
 	return answer, nil
-}
-
-// unreachable returns the error of a vendor that did not answer.
-func unreachable(ctx context.Context, err error) error {
-	if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return ctx.Err()
-	}
-	description := "the vendor cannot be reached"
-	var dns *net.DNSError
-	var timeout net.Error
-	switch {
-	case errors.As(err, &dns):
-		description = "the name of the vendor's host does not resolve"
-	case errors.As(err, &timeout) && timeout.Timeout():
-		description = "the vendor did not answer in time"
-	}
-	return &Error{Code: "temporarily_unavailable", Description: description, RetryAfter: time.Second}
 }
 
 // endpoint is one way to the vendor: its API, or its Lambda function.

@@ -98,7 +98,13 @@ func newClient(t *testing.T, v *vendor, urls ...string) *Client {
 	if len(urls) == 0 {
 		urls = []string{firstURL}
 	}
-	c, err := New(Config{URLs: urls, HTTPClient: &http.Client{Transport: v}, AWS: aws.Config{
+	return newClientAt(t, v, nil, urls...)
+}
+
+// newClientAt is newClient with a clock.
+func newClientAt(t *testing.T, v *vendor, now func() time.Time, urls ...string) *Client {
+	t.Helper()
+	c, err := New(Config{URLs: urls, Now: now, HTTPClient: &http.Client{Transport: v}, AWS: aws.Config{
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "AKIA", SecretAccessKey: canary}, nil
 		}),

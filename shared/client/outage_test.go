@@ -132,6 +132,36 @@ func TestTokenAgesWhileFrozen(t *testing.T) {
 	}
 }
 
+// A clock that was ahead by two hours when a call failed holds no call after it is right again.
+func TestClockIsSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, test := range map[string]struct {
+			answer func(call, int) (int, string, string)
+			pause  time.Duration
+			urls   []string
+		}{
+			"no connection": {status(0), longBackoff, []string{firstURL}},
+			"Retry-After":   {func(call, int) (int, string, string) { return 503, "Retry-After: 300", "{}" }, 300 * time.Second, []string{firstURL}},
+			"one of two": {func(at call, _ int) (int, string, string) {
+				return map[bool]int{true: 500, false: 403}[strings.HasPrefix(at.host, "one.")], "", "{}"
+			}, stickyTime, []string{firstURL, secondURL}},
+		} {
+			ahead, v := 2*time.Hour, &vendor{answer: test.answer}
+			c := newClientAt(t, v, func() time.Time { return time.Now().Add(ahead) }, test.urls...)
+			for range 2 {
+				_, _ = c.Token(t.Context(), Request{Client: "billing"})
+			}
+			ahead = 0
+			v.answers(nil)
+			time.Sleep(test.pause)
+			before := v.count()
+			if _, err := c.Token(t.Context(), Request{Client: "billing"}); err != nil || v.count() != before+1 || !strings.HasPrefix(v.last().host, "one.") {
+				t.Errorf("%s: got error %v, %d calls, want one of the first URL", name, err, v.count()-before)
+			}
+		}
+	})
+}
+
 // A parameter cannot replace the client of a direct invoke.
 func TestParameterDoesNotReplaceTheClient(t *testing.T) {
 	v := &vendor{}
