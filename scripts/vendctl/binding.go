@@ -2,8 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"time"
@@ -57,8 +57,9 @@ func newServiceKey() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "service-key CLIENT",
 		Short: "Print an SAP service key that points at vendctl serve",
-		Long:  "service-key prints a key with the local secret, which is of use on this machine only, and only while vendctl serve runs.",
-		Args:  oneClient,
+		Long: "service-key prints a key with the local secret, which is of use on this machine only, and only until vendctl serve ends.\n" +
+			"The exit code is 5 if vendctl serve does not answer.",
+		Args: oneClient,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := b.key(args[0])
 			if err != nil {
@@ -100,22 +101,26 @@ func newVCAP() *cobra.Command {
 	return cmd
 }
 
-// print prints a document, and warns if the endpoint does not answer.
+// errNotServing means that there is no local endpoint.
+var errNotServing = errors.New("vendctl serve does not answer")
+
+// print prints a document if the endpoint answers. Without it the local secret is an old one: each
+// start makes another.
 func (b *binding) print(cmd *cobra.Command, document any) error {
 	text, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		return err
 	}
-	probe := &http.Client{Timeout: time.Second}
 	req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://"+b.listen+"/healthz", nil)
 	if err != nil {
 		return err
 	}
-	if resp, err := probe.Do(req); err != nil {
-		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "vendctl: nothing answers at", b.listen+": start vendctl serve")
-	} else {
-		_, _ = io.Copy(io.Discard, resp.Body)
+	resp, err := (&http.Client{Timeout: time.Second}).Do(req)
+	if err == nil {
 		_ = resp.Body.Close()
+	}
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w at %s: the local secret is not valid", errNotServing, b.listen)
 	}
 	_, err = fmt.Fprintln(cmd.OutOrStdout(), string(text))
 	return err

@@ -87,6 +87,8 @@ func exitCode(err error) int {
 		return examination.code
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNotFound):
 		return exitNotFound
+	case errors.Is(err, errNotServing):
+		return exitTemporary
 	case errors.As(err, &failure):
 		return exitCodeOf(failure)
 	}

@@ -253,3 +253,25 @@ func TestServeChecksItsFlagsFirst(t *testing.T) {
 		t.Errorf("systemd got %d bytes", n)
 	}
 }
+
+// service-key is the probe of a container: an old local secret is not enough.
+func TestServiceKeyNeedsTheEndpoint(t *testing.T) {
+	status := http.StatusServiceUnavailable
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+	defer other.Close()
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, listen := range []string{freeAddress(t), strings.TrimPrefix(other.URL, "http://")} {
+		for _, command := range []string{"service-key", "vcap"} {
+			if out, errs, code := vendctl(t, command, "x", "--listen", listen, "--local-secret-file", file); code != exitTemporary || out != "" || !strings.Contains(errs, listen) {
+				t.Errorf("%s: got %q, %q, %d, want the exit code 5", command, out, errs, code)
+			}
+		}
+	}
+	status = http.StatusOK
+	if out, errs, code := vendctl(t, "service-key", "x", "--listen", strings.TrimPrefix(other.URL, "http://"), "--local-secret-file", file); code != 0 || out == "" || errs != "" {
+		t.Errorf("got %q, %q, %d, want a key", out, errs, code)
+	}
+}
