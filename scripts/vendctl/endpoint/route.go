@@ -81,6 +81,7 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusMethodNotAllowed, failure{Error: "invalid_request", Description: "a route passes no " + r.Method})
 		return
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // what a program streams has no limit
 	out, problem := s.outgoing(r, rest)
 	if problem != "" {
 		answer(w, http.StatusBadRequest, failure{Error: "invalid_request", Description: problem})

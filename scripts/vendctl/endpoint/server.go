@@ -26,6 +26,10 @@ import (
 // secretHeader holds the local secret in requests of a route.
 const secretHeader = "Token-Vendor-Local-Secret"
 
+// bodyTime is how long a client may take to send a body. net/http also reads what is left of a body
+// after the answer, so that without a limit a client that sends nothing more keeps its connection.
+const bodyTime = 10 * time.Second
+
 // Config configures a [Server]. Tokens and Secret are required.
 type Config struct {
 	// Tokens gets the tokens.
@@ -87,6 +91,9 @@ func New(cfg Config) (*Server, error) {
 
 // ServeHTTP implements [http.Handler].
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // a test's writer has none
+	}
 	header := w.Header()
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
@@ -180,7 +187,8 @@ func (s *Server) fail(w http.ResponseWriter, err error) {
 	switch {
 	case e.Temporary() && status != http.StatusTooManyRequests:
 		status, document.Error = http.StatusServiceUnavailable, "temporarily_unavailable"
-	case status == 0:
+	case status < http.StatusBadRequest, e.Code == "" && (status == http.StatusUnauthorized || status == http.StatusProxyAuthRequired):
+		// None, or that of a proxy: it would say something about the program's own request.
 		status = http.StatusBadGateway
 	}
 	if document.Error == "" || document.Error == "no_credentials" {

@@ -174,6 +174,14 @@ func TestErrorsOfTheVendorArePassedOn(t *testing.T) {
 			t.Errorf("got %d %s, want %d %s", r.status, r.body, status, want)
 		}
 	}
+	// What says something about the program's own request, or is no failure, comes from a proxy.
+	for _, status := range []int{204, 302, 304, 401, 407} {
+		k := newKit(t)
+		k.vendor.set(status)
+		if r := k.post("/token", nil, good()); r.status != http.StatusBadGateway || r.members(t)["error"] != "server_error" {
+			t.Errorf("a proxy answers with %d: got %d %s, want 502", status, r.status, r.body)
+		}
+	}
 	k := newKit(t)
 	k.vendor.Close()
 	if r := k.post("/token", nil, good()); r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
