@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,6 +93,7 @@ type kit struct {
 	vendor *vendor
 	mu     sync.Mutex
 	log    bytes.Buffer // guarded by mu
+	given  atomic.Int64 // calls of Config.Given
 }
 
 // Write implements [io.Writer] for the log.
@@ -115,7 +117,7 @@ func newKit(t *testing.T, routes ...string) *kit {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := endpoint.Config{Tokens: tokens, Secret: secretCanary, Log: k, Now: v.now}
+	cfg := endpoint.Config{Tokens: tokens, Secret: secretCanary, Log: k, Now: v.now, Given: func() { k.given.Add(1) }}
 	for _, text := range routes {
 		route, err := endpoint.ParseRoute(text)
 		if err != nil {

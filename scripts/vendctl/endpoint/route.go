@@ -88,10 +88,13 @@ func (s *Server) serveRoute(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Del("Cache-Control") // the target says
-	proxy.ServeHTTP(w, out.WithContext(context.WithValue(r.Context(), routePath{}, routePath{own, inPath})))
-	if s.cfg.Given != nil {
-		s.cfg.Given()
-	}
+	p := &passage{path: own, secret: inPath}
+	defer func() { // the proxy panics if the program leaves
+		if p.sent && s.cfg.Given != nil {
+			s.cfg.Given()
+		}
+	}()
+	proxy.ServeHTTP(w, out.WithContext(context.WithValue(r.Context(), passageKey{}, p)))
 }
 
 // outgoing returns the request that goes to the target, with the path below its prefix.
@@ -118,11 +121,23 @@ func (s *Server) outgoing(r *http.Request, path string) (out *http.Request, prob
 	return out, ""
 }
 
-// routePath is the context key of the path that leads to a route. secret: it holds the local
-// secret.
-type routePath struct {
-	path   string
-	secret bool
+// passage is one request through a route.
+type passage struct {
+	path   string // leads to the route
+	secret bool   // path holds the local secret
+	sent   bool   // the target got the token
+}
+
+// passageKey is the context key of a passage.
+type passageKey struct{}
+
+// passageOf returns the passage of a request to a target.
+func passageOf(r *http.Request) *passage {
+	p, ok := r.Context().Value(passageKey{}).(*passage)
+	if !ok {
+		panic("internal error: a request to a target without a passage")
+	}
+	return p
 }
 
 // shows reports whether a request that goes to a target holds the local secret.
@@ -185,7 +200,7 @@ func (s *Server) newProxy(route Route) http.Handler {
 		FlushInterval: -1,
 		ModifyResponse: func(resp *http.Response) error {
 			s.counts.add("route", outcome(nil))
-			own, _ := resp.Request.Context().Value(routePath{}).(routePath)
+			own := passageOf(resp.Request)
 			route.rewriteCookies(resp, own)
 			return route.rewriteLocation(resp, own)
 		},
@@ -207,7 +222,7 @@ func (s *Server) newProxy(route Route) http.Handler {
 }
 
 // below returns the path of a route that leads to a path of its target.
-func (r *Route) below(own routePath, path string) (string, bool) {
+func (r *Route) below(own *passage, path string) (string, bool) {
 	prefix := strings.TrimSuffix(r.Target.EscapedPath(), "/")
 	if path == prefix {
 		return own.path + "/", true
@@ -229,7 +244,7 @@ var errLeadsAway = errors.New("the target redirects out of the route, and progra
 // rewriteLocation lets a redirect within the target lead through the route again: its program
 // has no token for the target itself. The Location of another answer, such as 201, only names
 // something; programs do not go there by themselves.
-func (r *Route) rewriteLocation(resp *http.Response, own routePath) error {
+func (r *Route) rewriteLocation(resp *http.Response, own *passage) error {
 	location, err := resp.Location()
 	if errors.Is(err, http.ErrNoLocation) {
 		return nil
@@ -238,6 +253,9 @@ func (r *Route) rewriteLocation(resp *http.Response, own routePath) error {
 		if target, ok := r.below(own, location.EscapedPath()); ok {
 			if location.RawQuery != "" {
 				target += "?" + location.RawQuery
+			}
+			if location.Fragment != "" {
+				target += "#" + location.EscapedFragment()
 			}
 			resp.Header.Set("Location", target)
 			return nil
@@ -253,20 +271,30 @@ func (r *Route) rewriteLocation(resp *http.Response, own routePath) error {
 }
 
 // rewriteCookies keeps cookies within the route: all routes have one host, and a program would
-// send them to the targets of the others.
-func (r *Route) rewriteCookies(resp *http.Response, own routePath) {
-	cookies := resp.Cookies()
+// send them to the targets of the others. Names and values stay as they are: net/http would drop
+// some that programs and servers use.
+func (r *Route) rewriteCookies(resp *http.Response, own *passage) {
+	cookies := resp.Header.Values("Set-Cookie")
 	resp.Header.Del("Set-Cookie")
 	for _, cookie := range cookies {
-		path, ok := r.below(own, cookie.Path)
+		parts := strings.Split(cookie, ";")
+		path, kept := "", []string{parts[0]}
+		for _, part := range parts[1:] {
+			name, value, _ := strings.Cut(part, "=")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "path":
+				path = strings.TrimSpace(value)
+			case "domain", "secure", "samesite", "partitioned":
+				// The route has another host, and no TLS: programs would not send the cookie back.
+			default:
+				kept = append(kept, part)
+			}
+		}
+		path, ok := r.below(own, path)
 		if !ok {
 			path = own.path + "/"
 		}
-		// The route has no TLS, so that programs would not send them back.
-		cookie.Path, cookie.Domain, cookie.Secure, cookie.SameSite = path, "", false, http.SameSiteDefaultMode
-		if text := cookie.String(); text != "" {
-			resp.Header.Add("Set-Cookie", text)
-		}
+		resp.Header.Add("Set-Cookie", strings.Join(slices.Insert(kept, 1, " Path="+path), ";"))
 	}
 }
 
@@ -280,6 +308,7 @@ type observed struct {
 func (o *observed) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := o.server.targets.RoundTrip(req)
 	if err == nil {
+		passageOf(req).sent = true
 		_, token, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 		sum := sha256.Sum256([]byte(token))
 		o.server.log(o.route.Client, o.route.Name, hex.EncodeToString(sum[:]), time.Time{})

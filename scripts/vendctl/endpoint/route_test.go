@@ -64,6 +64,9 @@ func (s *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/moved"):
 		w.Header().Set("Location", s.URL+"/prefix/there?x=1")
 		w.WriteHeader(http.StatusFound)
+	case strings.HasSuffix(r.URL.Path, "/part"):
+		w.Header().Set("Location", "/prefix/next?a=b;c#/app/page%20one")
+		w.WriteHeader(http.StatusFound)
 	case strings.HasSuffix(r.URL.Path, "/created"):
 		w.Header().Set("Location", "https://backend.internal/Orders(1)")
 		w.WriteHeader(http.StatusCreated)
@@ -74,7 +77,8 @@ func (s *target) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Location", "/other/page")
 		w.WriteHeader(http.StatusFound)
 	case strings.HasSuffix(r.URL.Path, "/cookies"):
-		for _, cookie := range []string{"a=1; Path=/; Secure; SameSite=None", "b=2; Path=/prefix/deep; HttpOnly", "c=3; Domain=127.0.0.1"} {
+		for _, cookie := range []string{"a=1; Path=/; Secure; SameSite=None", "b=2; Path=/prefix/deep; HttpOnly", "c=3; Domain=127.0.0.1",
+			`prefs={"a":1}; expires=Fri, 01 Jan 2100 00:00:00 GMT;path=/prefix`, "[id]=4;SECURE", "name=Zoë", "u=x y,z", "Path=5; Path=/; Path=/prefix/p/; Partitioned"} {
 			w.Header().Add("Set-Cookie", cookie)
 		}
 		w.Header().Set("Cache-Control", "max-age=60")
@@ -222,7 +226,8 @@ func TestRouteFollowsRedirectsOfItsTarget(t *testing.T) {
 	k := newKit(t, "api=billing@"+api.URL+"/prefix")
 	for path, want := range map[string]string{
 		"/r/api/moved": "/r/api/there?x=1", "/r/api/~" + secretCanary + "/moved": "/r/api/~" + secretCanary + "/there?x=1", "/r/api/away": "https://other.example/x",
-		"/r/api/top": "/r/api/", "/r/api/~" + secretCanary + "/created": "https://backend.internal/Orders(1)",
+		"/r/api/part": "/r/api/next?a=b;c#/app/page%20one",
+		"/r/api/top":  "/r/api/", "/r/api/~" + secretCanary + "/created": "https://backend.internal/Orders(1)",
 	} {
 		if r := k.get(path, withSecret()); r.header.Get("Location") != want {
 			t.Errorf("%s: got %q, want %q", path, r.header.Get("Location"), want)
@@ -235,7 +240,8 @@ func TestRouteKeepsCookiesToItself(t *testing.T) {
 	api := newTarget(t)
 	k := newKit(t, "api=billing@"+api.URL+"/prefix")
 	r := k.get("/r/api/cookies", withSecret())
-	want := []string{"a=1; Path=/r/api/", "b=2; Path=/r/api/deep; HttpOnly", "c=3; Path=/r/api/"}
+	want := []string{"a=1; Path=/r/api/", "b=2; Path=/r/api/deep; HttpOnly", "c=3; Path=/r/api/",
+		`prefs={"a":1}; Path=/r/api/; expires=Fri, 01 Jan 2100 00:00:00 GMT`, "[id]=4; Path=/r/api/", "name=Zoë; Path=/r/api/", "u=x y,z; Path=/r/api/", "Path=5; Path=/r/api/p/"}
 	if got := r.header.Values("Set-Cookie"); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -256,6 +262,43 @@ func TestRouteLogsTheTokenThatItSends(t *testing.T) {
 	defer k.mu.Unlock()
 	if got := k.vendor.requests(); len(got) != 1 || !strings.Contains(k.log.String(), hex.EncodeToString(sum[:])) {
 		t.Errorf("got %d calls of the vendor and the log %s", len(got), k.log.String())
+	}
+}
+
+// Given is called for a token that was given, also if the program leaves during the answer.
+func TestGivenIsCalledForATokenOnly(t *testing.T) {
+	api := newTarget(t)
+	k := newKit(t, "api=billing@"+api.URL)
+	k.vendor.set(http.StatusForbidden)
+	k.get("/r/api/x", withSecret())
+	k.post("/token", nil, good())
+	k.post("/token", nil, nil)
+	if got := k.given.Load(); got != 0 {
+		t.Errorf("requests that are refused: got %d calls", got)
+	}
+	k.vendor.set(0)
+	k.vendor.pass(time.Hour) // the backoff
+	k.get("/r/api/x", withSecret())
+	if got := k.given.Load(); got != 1 {
+		t.Errorf("a request: got %d calls, want 1", got)
+	}
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.URL+"/r/api/~"+secretCanary+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	_ = resp.Body.Close()
+	for end := time.Now().Add(20 * time.Second); k.given.Load() != 2 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	if got := k.given.Load(); got != 2 {
+		t.Errorf("the program has left: got %d calls, want 2", got)
 	}
 }
 
