@@ -138,8 +138,12 @@ def alarms(resources):
             yield f"{name}: is late, or never goes off"
         if problem := notified(alarm, resources.chosen):
             yield f"{name}: {problem}"
+    # Callers get 5xx answers of the API, and of the Function URL where there is one.
+    hurting = ["5XXError"] + ["Url5xxCount"] * (resources.chosen["FunctionUrl"] == "true")
+    named = {alarm.get("MetricName"): f'ALARM("<{name}>")' for name, alarm in of(resources, "AWS::CloudWatch::Alarm")}
     for name, alarm in of(resources, "AWS::CloudWatch::CompositeAlarm"):
-        if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]] or "ServerErrorAlarm" not in str(alarm.get("AlarmRule")):
+        missing = [metric for metric in hurting if named.get(metric, "no alarm") not in alarm.get("AlarmRule")]
+        if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]] or missing:
             yield f"{name}: wakes nobody if callers get errors"
     if ALARMS - found:
         yield f"no alarm for {sorted(ALARMS - found)}"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,11 @@ type drill struct {
 // wrong is a client_secret that no server accepts.
 const wrong = "wrong"
 
+// urlEvent is a request of the developer by the Function URL for a client whose document is broken.
+const urlEvent = `{"version": "2.0", "rawPath": "/token/broken", "requestContext": {
+ "domainName": "x.lambda-url.eu-central-1.on.aws", "http": {"method": "POST", "path": "/token/broken"},
+ "authorizer": {"iam": {"userArn": "arn:aws:iam::123456789012:user/developer"}}}}`
+
 func name(what string, period int) string { return fmt.Sprintf("%s-%d", what, period) }
 
 // each joins faults.
@@ -37,20 +43,26 @@ func each(faults ...func() error) error {
 
 // drills returns the drills of all alarms.
 func drills() []drill {
-	broken := func(s *stack, _ int) error {
-		if err := s.write(s.Prefix+"broken", `{"client_id": 1}`); err != nil {
+	broken := func(call func(s *stack) error) func(s *stack, _ int) error {
+		return func(s *stack, _ int) error {
+			err := s.write(s.Prefix+"broken", `{"client_id": 1}`)
+			for range 5 {
+				err = errors.Join(err, call(s))
+			}
 			return err
 		}
-		for range 5 {
-			if err := s.want(http.StatusBadGateway, "broken", ""); err != nil {
-				return err
-			}
-		}
-		return nil
 	}
+	byAPI := func(s *stack) error { return s.want(http.StatusBadGateway, "broken", "") }
 	return append([]drill{
-		{"CallersHurtAlarm", broken, nil},
-		{"ServerErrorAlarm", broken, nil},
+		{"CallersHurtAlarm", broken(byAPI), nil},
+		{"ServerErrorAlarm", broken(byAPI), nil},
+		{"UrlErrorAlarm", broken(func(s *stack) error {
+			answer, err := s.invoke(s.LambdaURL, s.Function, "url", urlEvent)
+			if err == nil && !bytes.Contains(answer, []byte(`"statusCode":502`)) {
+				err = fmt.Errorf("got %.300s, want the status 502", answer)
+			}
+			return err
+		}), nil},
 		{"FunctionErrorAlarm", func(s *stack, _ int) error {
 			_, err := s.invoke(s.LambdaURL, s.Function, "direct", `{"client": "no-such-client"}`)
 			return err

@@ -85,6 +85,9 @@ type Config struct {
 
 // Observation is what Lambda's own metrics say of an event.
 type Observation struct {
+	// ARN is the one that was invoked, with its alias, and Payload the function's answer.
+	ARN     string
+	Payload []byte
 	// Duration is the time from its arrival to its result.
 	Duration time.Duration
 	// Failed means a function error, and Throttled that the function did not get it.
@@ -172,13 +175,13 @@ func (r *Runtime) Invoke(ctx context.Context, in Invocation) (Result, error) {
 // run queues an event and waits for its result.
 func (r *Runtime) run(ctx context.Context, e *event) (result Result, err error) {
 	if r.cfg.Throttled != nil && r.cfg.Throttled() {
-		r.observe(Observation{Throttled: true})
+		r.observe(Observation{ARN: e.arn, Throttled: true})
 		return Result{}, ErrThrottled
 	}
 	began := time.Now()
 	defer func() {
 		if err == nil {
-			r.observe(Observation{Duration: time.Since(began), Failed: result.FunctionError != ""})
+			r.observe(Observation{ARN: e.arn, Payload: result.Payload, Duration: time.Since(began), Failed: result.FunctionError != ""})
 		}
 	}()
 	return r.wait(ctx, e)

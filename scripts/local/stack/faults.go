@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"encoding/json"
 	"net/http"
 	"os"
 	"strings"
@@ -85,14 +86,24 @@ func (s *stack) observe(function string) func(runtimeapi.Observation) {
 			add("Throttles", 1)
 			return
 		}
-		failed := 0.0
-		if o.Failed {
-			failed = 1
+		add("Errors", one(o.Failed))
+		if aliasOf(o.ARN) == urlAlias {
+			// A Function URL makes 502 of an error of the function.
+			var answer struct{ StatusCode int }
+			_ = json.Unmarshal(o.Payload, &answer)
+			add("Url5xxCount", one(o.Failed || answer.StatusCode >= http.StatusInternalServerError))
 		}
-		add("Errors", failed)
 		add("Duration", float64(o.Duration)/float64(time.Millisecond))
 		add("ConcurrentExecutions", 1) // one event at a time
 	}
+}
+
+// one is the value of a metric that counts what happened.
+func one(happened bool) float64 {
+	if happened {
+		return 1
+	}
+	return 0
 }
 
 // measured counts the answers of the API.
@@ -102,11 +113,7 @@ func (s *stack) measured(api http.Handler) http.Handler {
 		status := &statusWriter{ResponseWriter: w, status: http.StatusOK}
 		api.ServeHTTP(status, r)
 		for class, metric := range map[int]string{4: "4XXError", 5: "5XXError"} {
-			value := 0.0
-			if status.status/100 == class {
-				value = 1
-			}
-			s.meter.Add("AWS/ApiGateway", metric, value, dimensions...)
+			s.meter.Add("AWS/ApiGateway", metric, one(status.status/100 == class), dimensions...)
 		}
 	})
 }

@@ -29,6 +29,7 @@ const (
 	stage        = "local"
 	functionName = "token-vendor"
 	httpAlias    = "http"
+	urlAlias     = "url"
 	prefix       = "token-vendor/clients/"
 	cacheTable   = "token-vendor-cache"
 	cacheKey     = "token-vendor-cache" // behind alias/
@@ -228,7 +229,7 @@ func (s *stack) environment() []string {
 func (s *stack) startFunction(proof string) error {
 	function, err := runtimeapi.Start(runtimeapi.Config{
 		Binary:         s.dir.Binary("token"),
-		Env:            append(s.environment(), "ENVELOPE_PROOF="+proof, "HTTP_ALIAS="+httpAlias),
+		Env:            append(s.environment(), "ENVELOPE_PROOF="+proof, "HTTP_ALIAS="+httpAlias, "URL_ALIAS="+urlAlias),
 		FunctionName:   functionName,
 		Region:         region,
 		Account:        account,
