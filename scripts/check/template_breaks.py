@@ -189,6 +189,7 @@ BREAKS = [
     ("alarms", "no alarm for forged events", [("Resources/ForgeryAlarm", REMOVED)]),
     ("alarms", "an alarm for another function's metric", [("Resources/FuseAlarm/Properties/Namespace", {"Fn::Sub": "TokenVendor/${AWS::StackName}-other"})]),
     ("alarms", "an alarm without a topic", [("Resources/AuditAlarm/Properties/AlarmActions", REMOVED)]),
+    ("alarms", "a log that may be dead", [("Resources/LogAlarm/Properties/Metrics/2/MetricStat/Metric/Dimensions/0/Value", {"Ref": "BatchLogGroup"})]),
     ("alarms", "a Function URL whose errors wake nobody", [("Resources/CallersHurtAlarm/Properties/AlarmRule", {"Fn::Sub": 'ALARM("${ServerErrorAlarm}")'})]),
     ("alarms", "no alarm for errors of the Function URL", [("Resources/UrlErrorAlarm/Properties/MetricName", "Url4xxCount")]),
     ("policy", "a policy mode that is not chosen", [(VARIABLES + "/POLICY_MODE", "iam")]),

@@ -145,8 +145,20 @@ def alarms(resources):
         missing = [metric for metric in hurting if named.get(metric, "no alarm") not in alarm.get("AlarmRule")]
         if alarm.get("AlarmActions") != [resources.chosen["AlarmTopicArn"]] or missing:
             yield f"{name}: wakes nobody if callers get errors"
+    yield from silent_log(resources)
     if ALARMS - found:
         yield f"no alarm for {sorted(ALARMS - found)}"
+
+
+def silent_log(resources):
+    """Checks that somebody is woken if calls of a function leave no line in its log, without which there are no other metrics."""
+    watched = [
+        {(m["MetricStat"]["Metric"]["MetricName"], m["MetricStat"]["Metric"]["Dimensions"][0]["Value"]) for m in many(alarm.get("Metrics")) if "MetricStat" in m}
+        for _, alarm in of(resources, "AWS::CloudWatch::Alarm") if alarm.get("AlarmActions") == [resources.chosen["AlarmTopicArn"]]
+    ]
+    for name, function in of(resources, "AWS::Lambda::Function"):
+        if name == "TokenFunction" and {("Invocations", f"<{name}>"), ("IncomingLogEvents", function["LoggingConfig"]["LogGroup"])} not in watched:
+            yield f"{name}: no alarm for a log that takes no lines"
 
 
 def web_acl(resources):

@@ -63,6 +63,9 @@ func drills() []drill {
 			}
 			return err
 		}), nil},
+		{"LogAlarm", func(s *stack, _ int) error {
+			return each(func() error { return s.fault("drop", true) }, func() error { return s.vend("demo", "") })
+		}, func(s *stack) error { return s.fault("drop", false) }},
 		{"FunctionErrorAlarm", func(s *stack, _ int) error {
 			_, err := s.invoke(s.LambdaURL, s.Function, "direct", `{"client": "no-such-client"}`)
 			return err

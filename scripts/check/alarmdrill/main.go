@@ -91,7 +91,7 @@ func readTemplate() (*cloudwatch.Template, error) {
 		return nil, err
 	}
 	for i := range t.Alarms {
-		if t.Alarms[i].Metric == "ApproximateAgeOfOldestMessage" {
+		if t.Alarms[i].Metric.Name == "ApproximateAgeOfOldestMessage" {
 			t.Alarms[i].Threshold /= 60 // minutes are seconds here
 		}
 	}
@@ -181,7 +181,7 @@ func (r *runner) healthy() error {
 // firing returns an error that names an alarm which fires although nothing is wrong; nil: there is none.
 func (r *runner) firing(data []cloudwatch.Datum) error {
 	for _, a := range r.template.Alarms {
-		if a.Metric == "ConcurrentExecutions" {
+		if a.Metric.Name == "ConcurrentExecutions" {
 			continue // one event is all of a reservation of one
 		}
 		if fires, cause := a.Fires(repeat(data, a.Periods)); fires {
@@ -228,7 +228,7 @@ func (r *runner) drill(d drill) error {
 		return errors.Join(fmt.Errorf("it does not fire: %d periods, metrics %s", len(periods), metricsOf(periods)), err)
 	}
 	if cause == nil {
-		cause = []byte("no line of " + a.Metric)
+		cause = []byte("no line of " + a.Metric.Name)
 	}
 	if ok {
 		a.Actions = composite.Actions
@@ -242,8 +242,8 @@ func metricsOf(periods [][]cloudwatch.Datum) string {
 	var names []string
 	for _, data := range periods {
 		for _, d := range data {
-			if !slices.Contains(names, d.Metric) {
-				names = append(names, d.Metric)
+			if !slices.Contains(names, d.Metric.Name) {
+				names = append(names, d.Metric.Name)
 			}
 		}
 	}

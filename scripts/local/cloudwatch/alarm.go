@@ -7,13 +7,20 @@ import (
 	"strings"
 )
 
+// Metric names a metric.
+type Metric struct {
+	Namespace, Name string
+	Dimensions      []Dimension
+}
+
 // Alarm is an alarm of a template on one metric.
 type Alarm struct {
 	Name string
 	// Actions are the topics that it notifies.
-	Actions           []string
-	Namespace, Metric string
-	Dimensions        []Dimension
+	Actions []string
+	Metric  Metric
+	// Busy is a metric that is above zero in a period that breaches; without a name, there is none.
+	Busy Metric
 	// Statistic is Sum, Minimum, Maximum, Average, SampleCount, or a percentile such as p99.
 	Statistic string
 	// Scale multiplies the statistic, for an alarm on a share. It is 1 for others.
@@ -39,6 +46,7 @@ func (a *Alarm) Fires(periods [][]Datum) (fires bool, cause []byte) {
 	for _, data := range periods[len(periods)-a.Periods:] {
 		values, line := a.values(data)
 		switch {
+		case a.Busy.Name != "" && !a.Busy.positive(data):
 		case len(values) == 0 && a.Missing == "breaching":
 			breaching++
 		case len(values) > 0 && a.breaches(values):
@@ -53,7 +61,7 @@ func (a *Alarm) Fires(periods [][]Datum) (fires bool, cause []byte) {
 // is one.
 func (a *Alarm) values(data []Datum) (values []float64, line []byte) {
 	for _, d := range data {
-		if d.matches(a.Namespace, a.Metric, a.Dimensions) {
+		if d.matches(a.Metric) {
 			values = append(values, d.Values...)
 			if line == nil || a.breaches(d.Values) {
 				line = d.Line
@@ -61,6 +69,17 @@ func (a *Alarm) values(data []Datum) (values []float64, line []byte) {
 		}
 	}
 	return values, line
+}
+
+// positive reports whether the sum of the metric is above zero.
+func (m Metric) positive(data []Datum) bool {
+	var values []float64
+	for _, d := range data {
+		if d.matches(m) {
+			values = append(values, d.Values...)
+		}
+	}
+	return statistic("Sum", append(values, 0)) > 0
 }
 
 func (a *Alarm) breaches(values []float64) bool {

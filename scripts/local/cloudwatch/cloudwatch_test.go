@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -22,7 +23,7 @@ func TestMeterLinesAreRead(t *testing.T) {
 		t.Fatalf("got %d metrics, want 2", len(data))
 	}
 	for _, d := range data {
-		if d.matches("AWS/Lambda", "Errors", []Dimension{function}) != (len(d.Values) == 2) || d.matches("AWS/Lambda", "Errors", nil) || d.At.IsZero() {
+		if d.matches(Metric{"AWS/Lambda", "Errors", []Dimension{function}}) != (len(d.Values) == 2) || d.matches(Metric{"AWS/Lambda", "Errors", nil}) || d.At.IsZero() {
 			t.Errorf("got %+v", d)
 		}
 	}
@@ -33,9 +34,9 @@ func TestLineWithSeveralDimensions(t *testing.T) {
 	const line = `{"_aws":{"Timestamp":1,"CloudWatchMetrics":[{"Namespace":"N","Dimensions":[[],["Client"],["Other"]],"Metrics":[{"Name":"D"}]}]},"D":-1,"Client":"c"}`
 	var got []string
 	for _, d := range ReadLines([]byte(line)) {
-		got = append(got, fmt.Sprint(d.Namespace, d.Metric, d.Dimensions, d.Values))
+		got = append(got, fmt.Sprint(d.Metric, d.Values))
 	}
-	if want := []string{"ND[] [-1]", "ND[{Client c}] [-1]"}; !slices.Equal(got, want) {
+	if want := []string{"{N D []} [-1]", "{N D [{Client c}]} [-1]"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -45,8 +46,12 @@ func TestFires(t *testing.T) {
 		if values == nil {
 			return nil
 		}
-		return []Datum{{Namespace: "N", Metric: "M", Values: values, Line: []byte("line")}}
+		return []Datum{{Metric: Metric{"N", "M", nil}, Values: values, Line: []byte("line")}}
 	}
+	busy := func(calls float64, lines ...float64) []Datum {
+		return append(data(lines...), Datum{Metric: Metric{"N", "Calls", nil}, Values: []float64{calls}})
+	}
+	silent := Alarm{Statistic: "Sum", Threshold: 1, Periods: 2, Less: true, Missing: "breaching", Busy: Metric{"N", "Calls", nil}}
 	for name, test := range map[string]struct {
 		alarm   Alarm
 		periods [][]Datum
@@ -65,10 +70,14 @@ func TestFires(t *testing.T) {
 		"minimum":                 {Alarm{Statistic: "Minimum", Threshold: 3, Periods: 1, Less: true}, [][]Datum{data(9, 2)}, true},
 		"percentile":              {Alarm{Statistic: "p99", Threshold: 9, Periods: 1}, [][]Datum{data(1, 9)}, true},
 		"share":                   {Alarm{Statistic: "Maximum", Threshold: 80, Periods: 1, Scale: 10}, [][]Datum{data(8)}, true},
+		"silent":                  {silent, [][]Datum{busy(1), busy(2, 0)}, true},
+		"silent once":             {silent, [][]Datum{busy(1), busy(2, 1)}, false},
+		"silent without calls":    {silent, [][]Datum{busy(1), busy(0)}, false},
+		"silent and missing":      {silent, [][]Datum{busy(1), nil}, false},
 		"unknown statistic":       {Alarm{Statistic: "TM(1%)", Threshold: 0, Periods: 1}, [][]Datum{data(8)}, false},
 	} {
 		a := test.alarm
-		a.Namespace, a.Metric = "N", "M"
+		a.Metric = Metric{"N", "M", nil}
 		if a.Datapoints == 0 {
 			a.Datapoints = a.Periods
 		}
@@ -103,6 +112,15 @@ Resources:
       Metrics:
         - {Id: a, Expression: !Sub "100 * used / ${Minutes}"}
         - {Id: used, MetricStat: {Metric: {Namespace: N, MetricName: M}, Stat: Maximum, Period: 300}}
+  Silent:
+    Type: AWS::CloudWatch::Alarm
+    Properties:
+      Metrics:
+        - {Id: a, Expression: "IF(FILL(calls, 0) > 0 AND FILL(lines, 0) == 0, 1, 0)"}
+        - {Id: calls, MetricStat: {Metric: {Namespace: N, MetricName: C}, Stat: Sum, Period: 60}}
+        - {Id: lines, MetricStat: {Metric: {Namespace: N, MetricName: L}, Stat: Sum, Period: 60}}
+      Threshold: 1
+      TreatMissingData: notBreaching
   Both:
     Type: AWS::CloudWatch::CompositeAlarm
     Properties: {AlarmRule: !Sub 'ALARM("${Errors}") OR ALARM("${Share}")'}
@@ -113,8 +131,9 @@ Resources:
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.SortFunc(got.Alarms, func(a, b Alarm) int { return len(a.Name) - len(b.Name) })
-	want := "[{Share [] N M [] Maximum 20 300 0 0 0 false } {Errors [t] N/s M [{F f}] Sum 1 60 5 5 2 true breaching}]"
+	slices.SortFunc(got.Alarms, func(a, b Alarm) int { return strings.Compare(a.Name, b.Name) })
+	want := "[{Errors [t] {N/s M [{F f}]} {  []} Sum 1 60 5 5 2 true breaching} {Share [] {N M []} {  []} Maximum 20 300 0 0 0 false }" +
+		" {Silent [] {N L []} {N C []} Sum 1 60 0 0 1 true breaching}]"
 	if fmt.Sprint(got.Alarms) != want {
 		t.Errorf("got alarms %v, want %s", got.Alarms, want)
 	}

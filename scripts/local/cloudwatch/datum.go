@@ -9,10 +9,9 @@ import (
 
 // Datum is the values of one metric in one line.
 type Datum struct {
-	Namespace, Metric string
-	Dimensions        []Dimension
-	Values            []float64
-	At                time.Time
+	Metric Metric
+	Values []float64
+	At     time.Time
 	// Line is the whole line.
 	Line []byte
 }
@@ -43,7 +42,7 @@ func readLine(line []byte) []Datum {
 			dimensions, ok := dimensionsOf(members, names)
 			for _, metric := range d.Metrics {
 				if values := valuesOf(members[metric.Name]); ok && len(values) > 0 {
-					all = append(all, Datum{d.Namespace, metric.Name, dimensions, values, time.UnixMilli(metadata.Timestamp), line})
+					all = append(all, Datum{Metric{d.Namespace, metric.Name, dimensions}, values, time.UnixMilli(metadata.Timestamp), line})
 				}
 			}
 		}
@@ -77,12 +76,12 @@ func valuesOf(raw json.RawMessage) []float64 {
 }
 
 // matches reports whether a datum is one of a metric.
-func (d *Datum) matches(namespace, metric string, dimensions []Dimension) bool {
-	if d.Namespace != namespace || d.Metric != metric || len(d.Dimensions) != len(dimensions) {
+func (d *Datum) matches(m Metric) bool {
+	if d.Metric.Namespace != m.Namespace || d.Metric.Name != m.Name || len(d.Metric.Dimensions) != len(m.Dimensions) {
 		return false
 	}
-	for _, want := range dimensions {
-		if !slices.Contains(d.Dimensions, want) {
+	for _, want := range m.Dimensions {
+		if !slices.Contains(d.Metric.Dimensions, want) {
 			return false
 		}
 	}

@@ -151,9 +151,12 @@ func number(value any) float64 {
 	return n
 }
 
+// silence matches the expression of an alarm about a metric that has no value while another one has.
+var silence = regexp.MustCompile(`^IF\(FILL\((\w+), 0\) > 0 AND FILL\(\w+, 0\) == 0, 1, 0\)$`)
+
 func alarmOf(name string, p map[string]any) Alarm {
 	a := Alarm{
-		Name: name, Scale: 1, Namespace: str(p["Namespace"]), Metric: str(p["MetricName"]), Statistic: str(p["Statistic"]) + str(p["ExtendedStatistic"]),
+		Name: name, Scale: 1, Metric: metricOf(p), Statistic: str(p["Statistic"]) + str(p["ExtendedStatistic"]),
 		Period: int(number(p["Period"])), Periods: int(number(p["EvaluationPeriods"])), Threshold: number(p["Threshold"]),
 		Less: str(p["ComparisonOperator"]) == "LessThanThreshold", Missing: str(p["TreatMissingData"]),
 	}
@@ -161,7 +164,7 @@ func alarmOf(name string, p map[string]any) Alarm {
 		a.Datapoints = a.Periods
 	}
 	a.Actions = strs(p["AlarmActions"])
-	dimensions := p["Dimensions"]
+	busy := ""
 	for _, one := range list(p["Metrics"]) {
 		m := object(one)
 		if scaled, ok := strings.CutPrefix(str(m["Expression"]), "100 * "); ok {
@@ -169,16 +172,25 @@ func alarmOf(name string, p map[string]any) Alarm {
 			_, reservation, _ := strings.Cut(scaled, " / ")
 			a.Scale = 100 / number(reservation)
 		}
-		if stat := object(m["MetricStat"]); stat != nil {
-			metric := object(stat["Metric"])
-			a.Namespace, a.Metric, a.Statistic, a.Period = str(metric["Namespace"]), str(metric["MetricName"]), str(stat["Stat"]), int(number(stat["Period"]))
-			dimensions = metric["Dimensions"]
+		if found := silence.FindStringSubmatch(str(m["Expression"])); found != nil {
+			busy, a.Less, a.Missing = found[1], true, "breaching"
+		}
+		switch stat := object(m["MetricStat"]); {
+		case stat != nil && str(m["Id"]) == busy:
+			a.Busy = metricOf(object(stat["Metric"]))
+		case stat != nil:
+			a.Metric, a.Statistic, a.Period = metricOf(object(stat["Metric"])), str(stat["Stat"]), int(number(stat["Period"]))
 		}
 	}
-	for _, one := range list(dimensions) {
-		a.Dimensions = append(a.Dimensions, Dimension{str(object(one)["Name"]), str(object(one)["Value"])})
-	}
 	return a
+}
+
+func metricOf(p map[string]any) Metric {
+	m := Metric{Namespace: str(p["Namespace"]), Name: str(p["MetricName"])}
+	for _, one := range list(p["Dimensions"]) {
+		m.Dimensions = append(m.Dimensions, Dimension{str(object(one)["Name"]), str(object(one)["Value"])})
+	}
+	return m
 }
 
 func filterOf(name string, p map[string]any) Filter {

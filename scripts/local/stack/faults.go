@@ -20,6 +20,8 @@ import (
 type faults struct {
 	// token and batch: Lambda turns invocations of that function away.
 	token, batch atomic.Bool
+	// dropped: CloudWatch Logs does not take lines, which Lambda drops.
+	dropped atomic.Bool
 }
 
 // many is more often than any drill calls the table.
@@ -41,6 +43,7 @@ func (s *stack) startFaults() error {
 		},
 		"token": s.faults.token.Store,
 		"batch": s.faults.batch.Store,
+		"drop":  s.faults.dropped.Store,
 		"table": func(on bool) {
 			for _, operation := range []string{"GetItem", "UpdateItem"} {
 				times := 0
@@ -68,7 +71,7 @@ func (s *stack) startFaults() error {
 		fault := set[name]
 		switch {
 		case fault == nil || r.Method != http.MethodPut && r.Method != http.MethodDelete:
-			http.Error(w, "PUT or DELETE one of: batch, log, restart, table, token", http.StatusNotFound)
+			http.Error(w, "PUT or DELETE one of: batch, drop, log, restart, table, token", http.StatusNotFound)
 		default:
 			fault(r.Method == http.MethodPut)
 		}
@@ -86,6 +89,7 @@ func (s *stack) observe(function string) func(runtimeapi.Observation) {
 			add("Throttles", 1)
 			return
 		}
+		add("Invocations", 1)
 		add("Errors", one(o.Failed))
 		if aliasOf(o.ARN) == urlAlias {
 			// A Function URL makes 502 of an error of the function.

@@ -108,7 +108,7 @@ func (s *stack) startBatch(concurrency int) (err error) {
 		Env: append(s.environment(), "EVENT_BUS_NAME="+jobsBus, "DEAD_LETTER_QUEUE_URL="+s.deadURL(), "QUEUE_ALIAS="+queueAlias, "BUS_ALIAS="+busAlias, "SCHEDULE_ALIAS="+scheduleAlias,
 			"AWS_ENDPOINT_URL_SQS="+s.jobs.queueURL, "AWS_ENDPOINT_URL_EVENTBRIDGE="+s.jobs.busURL),
 		FunctionName: batchName, Region: region, Account: account, Alias: batchAlias, PrivateAliases: []string{queueAlias, busAlias, scheduleAlias},
-		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: functionLog{s.log}, Stderr: functionLog{s.log},
+		MemoryMB: 256, Timeout: 25 * time.Second, MaxConcurrency: concurrency, Stdout: functionLog{s, "batch"}, Stderr: functionLog{s, "batch"},
 		Throttled: s.faults.batch.Load, Observe: s.observe(batchName),
 	})
 	if err == nil {

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+
+	"tokenvendor/scripts/local/cloudwatch"
 )
 
 // logFile is the log of the functions and the access log of the API, one JSON object a line.
@@ -21,13 +23,21 @@ type logFile struct {
 	blocked sync.RWMutex
 }
 
-// functionLog is the log as the functions write it.
-type functionLog struct{ *logFile }
+// functionLog is the log as one of the functions writes it.
+type functionLog struct {
+	stack *stack
+	group string
+}
 
 func (l functionLog) Write(p []byte) (int, error) {
-	l.blocked.RLock()
-	defer l.blocked.RUnlock()
-	return l.logFile.Write(p)
+	s := l.stack
+	s.log.blocked.RLock()
+	defer s.log.blocked.RUnlock()
+	if s.faults.dropped.Load() {
+		return len(p), nil // Lambda tells nobody
+	}
+	s.meter.Add("AWS/Logs", "IncomingLogEvents", float64(bytes.Count(p, []byte("\n"))), cloudwatch.Dimension{Name: "LogGroupName", Value: l.group})
+	return s.log.Write(p)
 }
 
 // startLog opens the log in the directory of the stack, or in the one that keeps the state.

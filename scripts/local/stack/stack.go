@@ -236,8 +236,8 @@ func (s *stack) startFunction(proof string) error {
 		PrivateAliases: []string{httpAlias},
 		MemoryMB:       256,
 		Timeout:        25 * time.Second,
-		Stdout:         functionLog{s.log},
-		Stderr:         functionLog{s.log},
+		Stdout:         functionLog{s, "token"},
+		Stderr:         functionLog{s, "token"},
 		Throttled:      s.faults.token.Load,
 		Observe:        s.observe(functionName),
 	})
