@@ -345,6 +345,7 @@ BREAKS = [
     ("version", "an alias that ignores the proxy", without("EgressProxy")),
     ("version", "an alias that ignores the subnets", without("SubnetIds")),
     ("version", "a description that is too long", [(DESCRIPTION, {"Fn::Sub": DESCRIBED + 200 * " "})]),
+    ("version", "a proxy that is too long for the description", [("Parameters/EgressProxy/MaxLength", 100)]),
     ("version", "an alias that keeps the old log level", [(FUNCTION + "/VersionDescription", "one for all")]),
     ("version", "a version without description", [(FUNCTION + "/VersionDescription", REMOVED)]),
     ("version", "a version of a function that did not change", [(FUNCTION + "/Description", "one for all")]),

@@ -67,7 +67,7 @@ SCENARIOS = {
         "PermissionsBoundary": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
     },
     # With the longest value of every parameter that the description of FunctionsPolicy contains, except EgressProxy, which
-    # EgressProxySecret excludes.
+    # EgressProxySecret excludes. The rule "version" knows of it.
     "cached": {
         "SharedCache": "true",
         "PrefetchClients": ",".join(["billing", "orders", 63 * "c", 63 * "d", 6 * "e"]),
