@@ -4,7 +4,7 @@ import json
 import re
 
 from template_expand import ACCOUNT
-from template_read import condition, environment, identity_statements, logical, many, of
+from template_read import condition, environment, identity_statements, key_statements, logical, many, of
 
 BATCH = "BatchFunction"
 TARGETS = f"arn:aws:secretsmanager:eu-central-1:{ACCOUNT}:secret:token-vendor/tokens/*"
@@ -178,7 +178,13 @@ def delivers_to_tagged_secrets(resources):
             yield f"{where}: covers secrets without the tag token-vendor-managed"
         if condition(statement, "StringEquals", "aws:ResourceAccount") != [ACCOUNT]:
             yield f"{where}: covers secrets of other accounts"
-    wanted = resources.chosen["Batch"] == "true" and resources.chosen["BatchSchedule"] != ""
+    batch = resources.chosen["Batch"] == "true"
+    for where, statement in key_statements(resources):
+        served = condition(statement, "StringLike", "kms:EncryptionContext:SecretARN")
+        # The secrets are created before BatchSchedule names them.
+        if served and (TARGETS in served) != batch:
+            yield f"{where}: refuses secrets for deliveries, or serves them although there are none"
+    wanted = batch and resources.chosen["BatchSchedule"] != ""
     if found != int(wanted):
         yield f"{found} grants for deliveries, want {int(wanted)}"
 

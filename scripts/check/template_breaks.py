@@ -170,6 +170,7 @@ BREAKS = [
     ("old-secrets", "deliveries under the new key only", [(BATCH_ROLE + "/6/Fn::If/1/Resource", {"Fn::GetAtt": ["SecretsKey", "Arn"]})]),
     ("stacks", "aliases of all stacks", [(VARIABLES + "/NAME_PREFIX", "token-vendor"), (BATCH_VARIABLES + "/NAME_PREFIX", "token-vendor")]),
     ("stacks", "metrics of all stacks", [(VARIABLES + "/METRICS_NAMESPACE", "TokenVendor/token-vendor")]),
+    ("deliveries", "a key for secrets that a schedule names already", [(KEY_USE + "/Condition/StringLike/kms:EncryptionContext:SecretARN/2/Fn::If/0", "WithBatchSchedule")]),
     ("stacks", "delivered tokens of all stacks", [("Resources/SecretsKey/Properties/KeyPolicy/Statement/1/Condition/StringLike/kms:EncryptionContext:SecretARN/2/Fn::If/1", {"Fn::Sub": "arn:${AWS::Partition}:secretsmanager:${AWS::Region}:${AWS::AccountId}:secret:token-vendor/tokens/*"})]),
     ("stacks", "an alias of all stacks", [("Resources/SecretsKeyAlias/Properties/AliasName", "alias/token-vendor-secrets")]),
     ("schedule", "runs that are lost", [("Resources/BatchClock/Properties/Target/DeadLetterConfig", REMOVED)]),
