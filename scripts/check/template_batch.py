@@ -202,6 +202,8 @@ def is_dead_letter_grant(statement):
 def queues_are_sealed(resources):
     policies = [p for _, p in of(resources, "AWS::SQS::QueuePolicy")]
     for name, queue in of(resources, "AWS::SQS::Queue"):
+        if {"Ref": name} not in [output["Value"] for output in resources.template["Outputs"].values()]:
+            yield f"{name}: has a generated name, which no output tells"
         if queue.get("SqsManagedSseEnabled") is not True:
             yield f"{name}: is not encrypted"
         denied = [

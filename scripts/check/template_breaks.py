@@ -190,6 +190,8 @@ BREAKS = [
     ("alarms", "no alarm for forged events", [("Resources/ForgeryAlarm", REMOVED)]),
     ("alarms", "an alarm for another function's metric", [("Resources/FuseAlarm/Properties/Namespace", {"Fn::Sub": "TokenVendor/${AWS::StackName}-other"})]),
     ("alarms", "an alarm without a topic", [("Resources/AuditAlarm/Properties/AlarmActions", REMOVED)]),
+    ("alarms", "an alarm that is older than its clock", [("Resources/ClockStoppedAlarm/DependsOn", REMOVED)]),
+    ("queues", "a queue that an operator cannot find", [("Outputs/ClockDeadLetterQueueUrl", REMOVED)]),
     ("alarms", "a log that may be dead", [("Resources/LogAlarm/Properties/Metrics/2/MetricStat/Metric/Dimensions/0/Value", {"Ref": "BatchLogGroup"})]),
     ("alarms", "a Function URL whose errors wake nobody", [("Resources/CallersHurtAlarm/Properties/AlarmRule", {"Fn::Sub": 'ALARM("${ServerErrorAlarm}")'})]),
     ("alarms", "no alarm for errors of the Function URL", [("Resources/UrlErrorAlarm/Properties/MetricName", "Url4xxCount")]),

@@ -134,6 +134,8 @@ def alarms(resources):
     for name, alarm in of(resources, "AWS::CloudWatch::Alarm"):
         if alarm.get("Namespace") in namespaces and not alarm.get("Dimensions") and alarm.get("Threshold") == 1:
             found.add(alarm["MetricName"])
+        if alarm.get("TreatMissingData") == "breaching" and "DependsOn" not in resources[name]:
+            yield f"{name}: is on before what it watches exists"
         if late(alarm):
             yield f"{name}: is late, or never goes off"
         if problem := notified(alarm, resources.chosen):
