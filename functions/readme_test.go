@@ -191,6 +191,37 @@ func TestRunbook(t *testing.T) {
 	}
 }
 
+// TestCostOfAlarms computes what the alarms of the smallest and of the largest stack cost in a month. AWS bills each metric
+// of an alarm.
+func TestCostOfAlarms(t *testing.T) {
+	const metric, composite = 10, 50 // cents
+	least, most := 0, 0
+	alarm := regexp.MustCompile(`(?m)^    Type: AWS::CloudWatch::(Composite)?Alarm\n    Condition: (\w+)\n(?:    .*\n)*`)
+	for _, found := range alarm.FindAllStringSubmatch(readTemplate(t).text, -1) {
+		cost := metric * strings.Count(found[0], "MetricName:")
+		if found[1] != "" {
+			cost = composite
+		}
+		most += cost
+		if found[2] == "WithAlarms" {
+			least += cost
+		}
+	}
+	dollars := func(cents int) string { return fmt.Sprintf("%d.%02d", cents/100, cents%100) }
+	for file, want := range map[string]string{
+		"../template.yaml": "AlarmTopicArn " + dollars(least) + " to " + dollars(most) + " ", "README.md": ": " + dollars(least) + " to " + dollars(most) + " |",
+		"REGIONS.md": "up to " + dollars(most) + " with alarms",
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(text, []byte(want)) {
+			t.Errorf("%s: got another price of alarms, want %q", file, want)
+		}
+	}
+}
+
 // TestFieldTable compares the table with a line that has every field, and the values of its
 // texts with the constants.
 func TestFieldTable(t *testing.T) {
