@@ -18,7 +18,8 @@ import (
 )
 
 // openDeadLetters returns the dead-letter queue of the stack.
-func (a *access) openDeadLetters(ctx context.Context) (*deadletter.Queue, error) {
+func (a *access) openDeadLetters(cmd *cobra.Command) (*deadletter.Queue, error) {
+	warn := func(err error) { _, _ = fmt.Fprintln(cmd.ErrOrStderr(), "vendctl: warning:", err) }
 	if a.local != "" {
 		s, err := a.readStack()
 		if err != nil {
@@ -27,23 +28,23 @@ func (a *access) openDeadLetters(ctx context.Context) (*deadletter.Queue, error)
 		if s.DeadLetters == "" {
 			return nil, a.missing("dead-letter queue")
 		}
-		return &deadletter.Queue{API: sqs.NewFromConfig(s.aws()), URL: s.DeadLetters, Orders: s.Orders}, nil
+		return &deadletter.Queue{API: sqs.NewFromConfig(s.aws()), URL: s.DeadLetters, Orders: s.Orders, Warn: warn}, nil
 	}
 	if a.stack == "" {
 		return nil, errNoStack("whose queue?")
 	}
-	cfg, err := a.aws(ctx)
+	cfg, err := a.aws(cmd.Context())
 	if err != nil {
 		return nil, err
 	}
-	outputs, err := a.outputs(ctx, cfg)
+	outputs, err := a.outputs(cmd.Context(), cfg)
 	if err != nil {
 		return nil, err
 	}
 	if outputs["BatchDeadLetterQueueUrl"] == "" {
 		return nil, a.missing("output BatchDeadLetterQueueUrl, so that it has no batch function")
 	}
-	return &deadletter.Queue{API: sqs.NewFromConfig(cfg), URL: outputs["BatchDeadLetterQueueUrl"], Orders: outputs["BatchQueueUrl"]}, nil
+	return &deadletter.Queue{API: sqs.NewFromConfig(cfg), URL: outputs["BatchDeadLetterQueueUrl"], Orders: outputs["BatchQueueUrl"], Warn: warn}, nil
 }
 
 // deadRow is a message of the dead-letter queue, as it is printed.
@@ -74,7 +75,7 @@ func newDeadLetters(a *access) *cobra.Command {
 			"sqs:ChangeMessageVisibility for the queue.",
 		Args: exactly(0, "none, or redrive"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q, err := a.openDeadLetters(cmd.Context())
+			q, err := a.openDeadLetters(cmd)
 			if err != nil {
 				return err
 			}
@@ -132,7 +133,7 @@ func newRedrive(a *access) *cobra.Command {
 			"needs sqs:DeleteMessage for the queue, and sqs:SendMessage for that of the orders.",
 		Args: exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if r.queue, err = a.openDeadLetters(cmd.Context()); err != nil {
+			if r.queue, err = a.openDeadLetters(cmd); err != nil {
 				return err
 			}
 			if r.queue.Orders == "" {

@@ -270,6 +270,35 @@ func TestRedriveEndsIfOrdersFailAgain(t *testing.T) {
 	}
 }
 
+// SQS may have taken an order of which it has told nothing. The order must not be sent again.
+func TestRedriveSendsNoOrderTwice(t *testing.T) {
+	b := newBuried(t)
+	id := b.bury(orderBody, "original-1")
+	b.queues.Inject("SendMessage", 1, awsjson.Fault{Reset: true, Done: true})
+	_, errs, code := b.run(t, "redrive")
+	if code != exitFailed || !strings.Contains(errs, id+" is still in the dead-letter queue, and its order may be in the queue of orders as well") || len(b.bodies("orders")) != 1 || len(b.bodies("dead")) != 1 {
+		t.Errorf("got %d, %q, %d orders, %d dead letters", code, errs, len(b.bodies("orders")), len(b.bodies("dead")))
+	}
+}
+
+// Messages that cannot be released are missing in what the next command prints.
+func TestMessagesThatStayHiddenAreNamed(t *testing.T) {
+	for name, fault := range map[string]awsjson.Fault{
+		"no answer": {Code: "AccessDenied"},
+		"a part":    {Body: `{"Successful": [{"Id": "0"}], "Failed": [{"Id": "1", "SenderFault": true, "Code": "InternalError"}, {"Id": "2", "SenderFault": true, "Code": "MessageNotInflight"}]}`},
+	} {
+		b := newBuried(t)
+		for i := range 11 {
+			b.bury(orderBody, fmt.Sprint("original-", i))
+		}
+		b.queues.Inject("ChangeMessageVisibilityBatch", 1, fault)
+		want := "vendctl: warning: " + map[string]string{"no answer": "11", "a part": "1"}[name] + " messages of the dead-letter queue are hidden from all readers for up to 5m0s: they could not be released\n"
+		if out, errs, code := b.run(t); code != 0 || strings.Count(out, "\n") != 12 || errs != want {
+			t.Errorf("%s: got %d, %q, %q, want %q", name, code, out, errs, want)
+		}
+	}
+}
+
 // An interrupt leaves no message hidden.
 func TestInterruptHidesNoDeadLetter(t *testing.T) {
 	b := newBuried(t)

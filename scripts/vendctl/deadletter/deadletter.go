@@ -58,6 +58,8 @@ type Queue struct {
 	API *sqs.Client
 	// URL is that of the queue, Orders that of the queue of orders; empty: there is none.
 	URL, Orders string
+	// Warn is called if messages stay hidden after the loop over [Queue.Messages]; nil: nothing is.
+	Warn func(error)
 
 	// done are the ids that orders had which were put back: the function may have put one here
 	// twice.
@@ -136,7 +138,11 @@ func (q *Queue) receive(ctx context.Context) ([]*Message, error) {
 	case err != nil && answered(err):
 		return nil, problem("the dead-letter queue", err)
 	case err != nil:
-		return nil, fmt.Errorf("%w; if only an answer was lost, up to %d messages are hidden for %v", problem("the dead-letter queue", err), batchSize, hidden)
+		text := problem("the dead-letter queue", err).Error() + "; if only an answer was lost, up to %d messages are hidden for %v"
+		if ctx.Err() != nil {
+			text = "up to %d messages may be hidden for %v"
+		}
+		return nil, &StateError{fmt.Sprintf(text, batchSize, hidden)}
 	}
 	var batch []*Message
 	for _, m := range got.Messages {
@@ -147,7 +153,7 @@ func (q *Queue) receive(ctx context.Context) ([]*Message, error) {
 
 // retryIfAnswered makes the SDK repeat a call only if SQS has answered with an error. The SDK also
 // repeats a call whose answer was lost: the messages of that answer would be missing without an
-// error.
+// error, and an order would be sent twice.
 func retryIfAnswered(o *sqs.Options) {
 	o.Retryer = retry.NewStandard(func(s *retry.StandardOptions) {
 		unanswered := retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
@@ -241,8 +247,11 @@ func (q *Queue) Redrive(ctx context.Context, m *Message) (sent bool, err error) 
 	if q.done[m.OrderID] {
 		return true, q.remove(ctx, m)
 	}
-	out, err := q.API.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.Orders, MessageBody: &m.body, MessageAttributes: m.attributes})
-	if err != nil {
+	out, err := q.API.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.Orders, MessageBody: &m.body, MessageAttributes: m.attributes}, retryIfAnswered)
+	switch {
+	case err != nil && !answered(err):
+		return false, &StateError{problem("message "+m.ID+" is still in the dead-letter queue, and its order may be in the queue of orders as well: find that out before you put it back again: the queue of orders", err).Error()}
+	case err != nil:
 		return false, problemOf(m, "message "+m.ID+" is still in the dead-letter queue: the queue of orders", err)
 	}
 	if q.sent == nil {
@@ -258,7 +267,7 @@ func (q *Queue) remove(ctx context.Context, m *Message) error {
 	// once.
 	m.gone = true
 	if _, err := q.API.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &q.URL, ReceiptHandle: &m.handle}); err != nil {
-		return problem("message "+m.ID+" was put back, and is in the dead-letter queue as well: delete it there, or the order is done twice: the dead-letter queue", err)
+		return &StateError{problem("message "+m.ID+" was put back, and is in the dead-letter queue as well: delete it there, or the order is done twice: the dead-letter queue", err).Error()}
 	}
 	return nil
 }
@@ -271,16 +280,36 @@ func (q *Queue) release(ctx context.Context, handles []string) {
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
 		defer cancel()
 	}
+	failed, released := 0, 0
 	for batch := range slices.Chunk(handles, batchSize) {
 		in := &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &q.URL}
 		for i := range batch {
 			in.Entries = append(in.Entries, types.ChangeMessageVisibilityBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: &batch[i]})
 		}
-		if _, err := q.API.ChangeMessageVisibilityBatch(ctx, in); err != nil {
-			return
+		out, err := q.API.ChangeMessageVisibilityBatch(ctx, in)
+		if err != nil {
+			failed += len(handles) - released
+			break
+		}
+		released += len(batch)
+		for _, entry := range out.Failed {
+			// Without the prefix that SQS puts before the codes of its first protocol.
+			if !strings.HasSuffix(aws.ToString(entry.Code), "MessageNotInflight") { // it is visible
+				failed++
+			}
 		}
 	}
+	if failed > 0 && q.Warn != nil {
+		q.Warn(fmt.Errorf("%d messages of the dead-letter queue are hidden from all readers for up to %v: they could not be released", failed, hidden))
+	}
 }
+
+// StateError is the error of messages that are not where they seem to be: they are hidden, or an order
+// may be in both queues. It holds after an interrupt, too.
+type StateError struct{ text string }
+
+// Error implements error.
+func (e *StateError) Error() string { return e.text }
 
 // RefusedError is the error of an order that SQS has refused, such as one that is too large for the
 // queue of orders. Other orders may still be put back.
