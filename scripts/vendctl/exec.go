@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -78,17 +77,20 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 			variables = append(variables, name+"="+strings.TrimPrefix(os.Getenv(name)+",127.0.0.1,localhost", ","))
 		}
 	}
-	// A program that has a terminal gets Ctrl-C from there, and decides itself whether it ends.
-	interrupts := make(chan os.Signal, 1)
-	signal.Notify(interrupts, os.Interrupt)
-	defer signal.Stop(interrupts)
 	child := exec.Command(program[0], program[1:]...) //nolint:noctx // it ends by itself
 	// A token of the environment is not what was asked for.
 	child.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ACCESS_TOKEN=") }), variables...)
 	child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	terminations := make(chan os.Signal, 8)
-	signal.Notify(terminations, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(terminations)
+	received, ignored := make(chan os.Signal, 8), make(chan os.Signal, 1)
+	signal.Notify(received, forwarded()...)
+	defer signal.Stop(received)
+	// A program that has a terminal gets Ctrl-C from there, and decides itself whether it ends.
+	if isTerminal(child.Stdin) {
+		signal.Notify(ignored, os.Interrupt)
+		defer signal.Stop(ignored)
+	} else {
+		signal.Notify(received, os.Interrupt)
+	}
 	if err := cmd.Context().Err(); err != nil {
 		return err // a signal came before
 	}
@@ -99,8 +101,8 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 	go func() {
 		for {
 			select {
-			case received := <-terminations:
-				_ = child.Process.Signal(received)
+			case one := <-received:
+				_ = child.Process.Signal(one)
 			case <-ended:
 				return
 			}
