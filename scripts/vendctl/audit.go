@@ -253,8 +253,14 @@ func newWhoHolds(a *access) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			live := slices.DeleteFunc(found, func(one *holding) bool { return !one.Until.IsZero() && !one.Until.After(time.Now()) })
-			return printHoldings(cmd.OutOrStdout(), live, a.output)
+			live := slices.DeleteFunc(slices.Clone(found), func(one *holding) bool { return !one.Until.IsZero() && !one.Until.After(time.Now()) })
+			if err := printHoldings(cmd.OutOrStdout(), live, a.output); err != nil || len(found) > 0 {
+				return err
+			}
+			if v, err := a.openVault(cmd.Context()); err == nil {
+				v.warnIfUnknown(cmd, args[0])
+			}
+			return nil
 		},
 	}
 	p.addFlags(cmd.Flags(), 24*time.Hour, "how long ago the first token was given")

@@ -105,7 +105,7 @@ func documentProblem(err error) error {
 	case errors.Is(err, errInAWS):
 		return errInAWS
 	case errors.Is(err, secret.ErrUnavailable):
-		return errors.New("the issuer that the document names does not answer now")
+		return &examinationError{"the issuer that the document names does not answer now", exitTemporary}
 	}
 	return err
 }
@@ -260,7 +260,7 @@ func (v *vault) check(ctx context.Context, name string, s secret.Secret, exchang
 	}
 	request := oauth.Request{Ask: c.Defaults, MaxAttempts: 1}
 	if _, err := oauth.NewExchanger(oauth.ExchangerConfig{}).Exchange(ctx, c.OAuth, request); err != nil {
-		return nil, exchangeProblem(err)
+		return nil, exchangeProblem(ctx, err)
 	}
 	return c, nil
 }
@@ -273,11 +273,16 @@ func (v *vault) inspect(ctx context.Context, name string, s secret.Secret) error
 	return nil
 }
 
-// exchangeProblem says what an authorization server has refused.
-func exchangeProblem(err error) error {
+// exchangeProblem says what an authorization server has refused, or why it gave no answer.
+func exchangeProblem(ctx context.Context, err error) error {
 	var failure *oauth.Error
-	if !errors.As(err, &failure) {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case !errors.As(err, &failure):
 		return errors.New("the authorization server gave no token")
+	case failure.Temporary():
+		return &examinationError{"the authorization server gives no token now, try again later: " + failure.Error(), exitTemporary}
 	}
 	return badDocument{[]string{"the authorization server gave no token: " + failure.Error()}}
 }

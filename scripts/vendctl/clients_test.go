@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"tokenvendor/scripts/local/awsjson"
 	"tokenvendor/scripts/local/secretsmanager"
 	"tokenvendor/shared/oauth/oauthtest"
 )
@@ -158,6 +159,64 @@ func TestClientRollback(t *testing.T) {
 		}
 		if out, _, _ := o.run(t, "client", "show", "billing"); !strings.Contains(out, want) {
 			t.Errorf("got %q, want the scope %s", out, want)
+		}
+	}
+}
+
+// The SDK repeats a call whose answer was lost, and the second one fails.
+func TestLostAnswerOfSecretsManagerIsNoConflict(t *testing.T) {
+	o := newOperated(t)
+	o.seed(t, "local/clients/billing", o.document(t, map[string]any{"scope": "first"}))
+	o.seed(t, "local/clients/billing", o.document(t, map[string]any{"scope": "second"}))
+	o.seed(t, "local/policy", `{"rules": []}`)
+	for _, args := range [][]string{{"client", "rollback", "billing"}, {"freeze", "billing"}} {
+		calls := o.secrets.Calls("UpdateSecretVersionStage")
+		o.secrets.Inject("UpdateSecretVersionStage", 1, awsjson.Fault{Reset: true, Done: true})
+		if _, errs, code := o.run(t, args...); code != 0 || errs != "" || o.secrets.Calls("UpdateSecretVersionStage") != calls+2 {
+			t.Errorf("%v: got %d, %q", args, code, errs)
+		}
+		o.secrets.Fail("UpdateSecretVersionStage", 1, "InvalidParameterException")
+		if args[0] == "freeze" {
+			args[0] = "unfreeze"
+		}
+		if _, errs, code := o.run(t, args...); code != exitFailed || !strings.Contains(errs, "somebody else") {
+			t.Errorf("%v after another change: got %d, %q", args, code, errs)
+		}
+	}
+	if out, _, _ := o.run(t, "client", "show", "billing"); !strings.Contains(out, "first") {
+		t.Errorf("got %q, want the scope of the previous version", out)
+	}
+}
+
+// A server that does not answer says nothing about the credential.
+func TestTemporaryFailureIsNotTheCredentials(t *testing.T) {
+	o := newOperated(t)
+	o.issuer.Register(oauthtest.Client{ID: "shop", Methods: []string{"client_secret_post"}, Secrets: []string{"cnry-secret"}})
+	o.issuer.Misbehave(oauthtest.Answer(503, "", ""))
+	good := o.file(t, "good.json", o.document(t, nil))
+	for _, args := range [][]string{{"client", "check", good, "--exchange"}, {"client", "add", "billing", good}} {
+		if _, errs, code := o.run(t, args...); code != exitTemporary || !strings.Contains(errs, "try again later") || strings.Contains(errs, "not valid") {
+			t.Errorf("%v: got %d, %q", args, code, errs)
+		}
+	}
+}
+
+// A client that does not exist can be frozen, but its name may be mistyped.
+func TestUnknownClientIsNamed(t *testing.T) {
+	o := newOperated(t)
+	o.seed(t, "local/policy", `{"rules": []}`)
+	o.seed(t, "local/clients/billing", o.document(t, nil))
+	text, err := os.ReadFile(o.stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := o.file(t, "log", "")
+	o.file(t, "stack.json", strings.Replace(string(text), "{", `{"log": "`+log+`", `, 1))
+	for _, command := range []string{"freeze", "unfreeze", "who-holds"} {
+		for name, want := range map[string]string{"billing": "", "bilng": "vendctl: warning: there is no client bilng now: check the name\n"} {
+			if out, errs, code := o.run(t, command, name); code != 0 || errs != want || out == "" {
+				t.Errorf("%s %s: got %d, %q, %q", command, name, code, out, errs)
+			}
 		}
 	}
 }

@@ -256,6 +256,7 @@ func (a *access) freeze(cmd *cobra.Command, name string, freeze bool) error {
 	if err != nil {
 		return err
 	}
+	defer v.warnIfUnknown(cmd, name)
 	if changed == nil {
 		_, err = fmt.Fprintf(cmd.OutOrStdout(), "client %s: the policy says so already\n", name)
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
+	"github.com/spf13/cobra"
 
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
@@ -154,9 +155,25 @@ func fixed(s secret.Secret) secret.Reader {
 
 // versions returns the versions of a client's secret with the labels AWSCURRENT and AWSPREVIOUS.
 func (v *vault) versions(ctx context.Context, name string) (current, previous string, err error) {
-	got, err := v.api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: aws.String(v.prefix + name)})
+	if current, previous, err = v.labels(ctx, v.prefix+name); err != nil {
+		err = refused("client "+name, err)
+	}
+	return current, previous, err
+}
+
+// warnIfUnknown warns if there is no client of a name, which may be mistyped. A user who may not ask gets
+// no warning.
+func (v *vault) warnIfUnknown(cmd *cobra.Command, name string) {
+	if _, _, err := v.versions(cmd.Context(), name); errors.Is(err, errNotFound) {
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "vendctl: warning: there is no client %s now: check the name\n", name)
+	}
+}
+
+// labels returns the versions of a secret with the labels AWSCURRENT and AWSPREVIOUS.
+func (v *vault) labels(ctx context.Context, secretName string) (current, previous string, err error) {
+	got, err := v.api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &secretName})
 	if err != nil {
-		return "", "", refused("client "+name, err)
+		return "", "", err
 	}
 	for version, labels := range got.VersionIdsToStages {
 		switch {
@@ -175,14 +192,22 @@ func (v *vault) move(ctx context.Context, name, from, to string) error {
 	_, err := v.api.UpdateSecretVersionStage(ctx, &secretsmanager.UpdateSecretVersionStageInput{
 		SecretId: &name, VersionStage: aws.String("AWSCURRENT"), RemoveFromVersionId: &from, MoveToVersionId: &to,
 	})
+	if err == nil {
+		return nil
+	}
+	// If an answer is lost, the SDK repeats the call, which fails because the label has moved already.
+	current, _, unknown := v.labels(ctx, name)
 	var failure smithy.APIError
-	if errors.As(err, &failure) && failure.ErrorCode() == "InvalidParameterException" {
+	answered := errors.As(err, &failure)
+	switch {
+	case unknown == nil && current == to:
+		return nil
+	case answered && failure.ErrorCode() == "InvalidParameterException":
 		return errors.New("somebody else has changed the secret meanwhile: look again")
+	case !answered && unknown != nil:
+		return fmt.Errorf("%w; if only an answer was lost, the change has been made: find that out before you repeat it", refused("the version", err))
 	}
-	if err != nil {
-		return refused("the version", err)
-	}
-	return nil
+	return refused("the version", err)
 }
 
 // errInAWS is the error of a document whose credential is in AWS.
