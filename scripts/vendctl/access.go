@@ -69,6 +69,19 @@ func (a *access) readVariable() {
 	}
 }
 
+// check reports mistakes in the flags that all commands have.
+func (a *access) check() error {
+	switch {
+	case a.output != "table" && a.output != "json":
+		return usage("--output must be table or json")
+	case a.local != "" && (len(a.urls) > 0 || a.stack != ""):
+		return usage("--local and --api or --stack are both given")
+	case len(a.urls) > 0 && a.stack != "":
+		return usage("--api and --stack are both given")
+	}
+	return nil
+}
+
 // namedBy is what an error about the stack begins with.
 func (a *access) namedBy() string {
 	switch {
@@ -124,6 +137,8 @@ type localStack struct {
 	Clients []struct {
 		Name string `json:"name"`
 	} `json:"clients"`
+
+	credentials aws.CredentialsProvider // of the principal that --as names, or of the first one
 }
 
 // functionARN returns the ARN of a function without an alias.
@@ -140,16 +155,18 @@ func (a *access) readStack() (*localStack, error) {
 	if json.Unmarshal(text, s) != nil || s.TokenURL == "" || len(s.Principals) == 0 {
 		return nil, usage("%s: %s is not the file that the local stack writes with -json", a.namedBy(), a.local)
 	}
-	return s, nil
+	for _, p := range s.Principals {
+		if a.as == "" || p.ARN == a.as || slices.Contains(strings.Split(p.ARN, "/")[1:], a.as) {
+			s.credentials = credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
+			return s, nil
+		}
+	}
+	return nil, fmt.Errorf("--as: %w: the local stack has no such principal", errNotFound)
 }
 
 // aws returns the configuration of the local doubles of AWS's services.
 func (s *localStack) aws() aws.Config {
-	p := s.Principals[0]
-	return aws.Config{
-		Region: s.Region, BaseEndpoint: &s.AWSURL, HTTPClient: sdkClient{awshttp.NewBuildableClient()},
-		Credentials: credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken),
-	}
+	return aws.Config{Region: s.Region, BaseEndpoint: &s.AWSURL, HTTPClient: sdkClient{awshttp.NewBuildableClient()}, Credentials: s.credentials}
 }
 
 // sdkClient sends requests of the AWS SDK. The SDK closes the request's body as soon as there is a
@@ -193,9 +210,6 @@ func (a *access) config(ctx context.Context) (client.Config, error) {
 
 // target returns the configuration without the log.
 func (a *access) target(ctx context.Context) (cfg client.Config, err error) {
-	if a.output != "table" && a.output != "json" {
-		return cfg, usage("--output must be table or json")
-	}
 	if a.local != "" {
 		return a.localConfig()
 	}
@@ -241,8 +255,6 @@ func (a *access) aws(ctx context.Context) (aws.Config, error) {
 func (a *access) givenURLs() ([]string, error) {
 	url := os.Getenv("TOKEN_URL")
 	switch {
-	case len(a.urls) > 0 && a.stack != "":
-		return nil, usage("--api and --stack are both given")
 	case a.direct && a.stack == "":
 		return nil, usage("--direct needs --stack or --local; without them give --api the ARN of the function's alias direct")
 	case len(a.urls) > 0 || a.stack != "":
@@ -297,22 +309,13 @@ func (a *access) outputs(ctx context.Context, cfg aws.Config) (map[string]string
 }
 
 func (a *access) localConfig() (cfg client.Config, err error) {
-	if len(a.urls) > 0 || a.stack != "" {
-		return cfg, usage("--local and --api or --stack are both given")
-	}
 	s, err := a.readStack()
 	if err != nil {
 		return cfg, err
 	}
-	cfg = client.Config{URLs: []string{s.TokenURL}, AWS: aws.Config{Region: s.Region, BaseEndpoint: &s.LambdaURL}}
+	cfg = client.Config{URLs: []string{s.TokenURL}, AWS: aws.Config{Region: s.Region, BaseEndpoint: &s.LambdaURL, Credentials: s.credentials}}
 	if a.direct {
 		cfg.URLs = []string{s.functionARN(s.FunctionName) + directAlias}
 	}
-	for _, p := range s.Principals {
-		if a.as == "" || p.ARN == a.as || slices.Contains(strings.Split(p.ARN, "/")[1:], a.as) {
-			cfg.AWS.Credentials = credentials.NewStaticCredentialsProvider(p.AccessKeyID, p.SecretAccessKey, p.SessionToken)
-			return cfg, nil
-		}
-	}
-	return cfg, fmt.Errorf("--as: %w: the local stack has no such principal", errNotFound)
+	return cfg, nil
 }

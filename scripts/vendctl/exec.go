@@ -43,6 +43,9 @@ func newExec(a *access) *cobra.Command {
 			case at == 0 && !want.isZero():
 				return usage("a route has the token of its client: --scope and others are for the client before --")
 			}
+			if err := clientNames(args[:at]); err != nil {
+				return err
+			}
 			c, err := a.open(cmd.Context())
 			if err != nil {
 				return err

@@ -25,7 +25,7 @@ type asked struct {
 	audience        string
 	tokenFormat     string
 	appTID          string
-	minTTL          time.Duration
+	minTTL          remaining
 }
 
 func (a *asked) addFlags(flags *pflag.FlagSet) {
@@ -34,7 +34,7 @@ func (a *asked) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&a.audience, "audience", "", "audience")
 	flags.StringVar(&a.tokenFormat, "token-format", "", "jwt or opaque")
 	flags.StringVar(&a.appTID, "app-tid", "", "tenant of SAP Cloud Identity Services")
-	flags.Var((*life)(&a.minTTL), "min-ttl", "life that the token must have left, such as 10m")
+	flags.Var(&a.minTTL, "min-ttl", "life that the token must have left, such as 10m")
 }
 
 // life is a flag of a duration that is not negative.
@@ -56,13 +56,30 @@ func (l *life) String() string { return time.Duration(*l).String() }
 // Type implements [pflag.Value].
 func (l *life) Type() string { return "duration" }
 
+// maxTTL is the longest min_ttl that the vendor takes.
+const maxTTL = 24 * time.Hour
+
+// remaining is the flag of a min_ttl, which is in whole seconds.
+type remaining struct{ life }
+
+// Set implements [pflag.Value].
+func (r *remaining) Set(text string) error {
+	if err := r.life.Set(text); err != nil {
+		return err
+	}
+	if d := time.Duration(r.life); d%time.Second != 0 || d > maxTTL {
+		return fmt.Errorf("it must be in whole seconds, and at most %.0fh", maxTTL.Hours())
+	}
+	return nil
+}
+
 // isZero reports whether no flag of a token was given.
 func (a *asked) isZero() bool {
-	return len(a.scope)+len(a.resource) == 0 && a.audience+a.tokenFormat+a.appTID == "" && a.minTTL == 0
+	return len(a.scope)+len(a.resource) == 0 && a.audience+a.tokenFormat+a.appTID == "" && a.minTTL.life == 0
 }
 
 func (a *asked) request(name string) client.Request {
-	r := client.Request{Client: name, MinTTL: a.minTTL}
+	r := client.Request{Client: name, MinTTL: time.Duration(a.minTTL.life)}
 	for _, scope := range a.scope {
 		r.Scope = append(r.Scope, strings.Fields(scope)...)
 	}
@@ -245,8 +262,8 @@ func printExplanation(w io.Writer, text []byte, output string) error {
 		return errors.New("the vendor's answer is no explanation")
 	}
 	if output == "json" {
-		_, _ = fmt.Fprintln(w, string(text))
-		return x.problem()
+		_, err := fmt.Fprintln(w, string(text))
+		return errors.Join(err, x.problem())
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, name := range []string{"allowed", "mode", "rule", "would_deny", "nearest_rule", "failed", "error", "error_description"} {

@@ -130,13 +130,14 @@ func newRoot() *cobra.Command {
 			}
 			return nil
 		},
-		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Name() != cobra.ShellCompRequestCmd && cmd.Name() != cobra.ShellCompNoDescRequestCmd { // whose flags are not read yet
 				a.readVariable()
 			}
 			if a.verbose {
 				a.log = slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 			}
+			return a.check()
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -20,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -182,10 +183,34 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"service-key", "billing", "--local-secret-file", stack + ".none"}, exitNotFound},
 		{[]string{local, "get", "down"}, exitTemporary},
 		{[]string{local, "get", "broken"}, exitCredential},
+		{[]string{local, "--stack", "prod", "freeze", "billing"}, exitUsage},
+		{[]string{local, "--api", "https://x.example", "client", "list"}, exitUsage},
+		{[]string{local, "--as", "nobody", "client", "list"}, exitNotFound},
+		{[]string{local, "-o", "yaml", "client", "list"}, exitUsage},
+		{[]string{local, "-o", "jsn", "audit"}, exitUsage},
+		{[]string{local, "-o", "yaml", "dead-letters"}, exitUsage},
+		{[]string{local, "get", "billing", "--min-ttl", "24h"}, 0},
+		{[]string{local, "get", "billing", "--min-ttl", "24h1s"}, exitUsage},
+		{[]string{local, "get", "billing", "--min-ttl", "500ms"}, exitUsage},
+		{[]string{local, "exec", "../x", "--", "true"}, exitUsage},
 	} {
 		out, errs, code := vendctl(t, test.args...)
 		if code != test.want || (code != 0) != (errs != "") {
 			t.Errorf("%v: got %d, %q, %q, want %d", test.args, code, out, errs, test.want)
+		}
+	}
+}
+
+// full is a file that cannot be written.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
+	local := "--local=" + vendor(t)
+	for _, args := range [][]string{{local, "explain", "billing", "-o", "json"}, {local, "explain", "billing"}, {local, "get", "billing"}, {local, "doctor"}} {
+		if code := run(t.Context(), args, full{}, io.Discard); code != exitFailed {
+			t.Errorf("%v: got %d, want %d", args, code, exitFailed)
 		}
 	}
 }

@@ -80,9 +80,6 @@ func (a *access) reread(ctx context.Context, name string) (*reread, error) {
 
 // batch returns the configuration of a client that invokes the batch function.
 func (a *access) batch(ctx context.Context) (cfg client.Config, err error) {
-	if a.output != "table" && a.output != "json" {
-		return cfg, usage("--output must be table or json")
-	}
 	if a.local != "" {
 		s, err := a.readStack()
 		if err != nil {

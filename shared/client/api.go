@@ -197,7 +197,7 @@ func encode(r *Request, more map[string]any, direct bool) ([]byte, error) {
 		members["resource"] = r.Resource
 	}
 	if r.MinTTL > 0 {
-		members["min_ttl"] = int64(r.MinTTL / time.Second)
+		members["min_ttl"] = int64((r.MinTTL + time.Second - 1) / time.Second) // 0 would ask for nothing
 	}
 	body, err := json.Marshal(members)
 	if err != nil || !ValidName(r.Client) {

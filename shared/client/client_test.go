@@ -164,6 +164,11 @@ func TestRequestCarriesTheAsk(t *testing.T) {
 	if v.count() != 2 {
 		t.Errorf("got %d calls for two asks, want 2", v.count())
 	}
+	r.Scope, r.MinTTL = []string{"b"}, 500*time.Millisecond
+	mustToken(t, c, r)
+	if got := v.last().body["min_ttl"]; got != float64(1) {
+		t.Errorf("got the min_ttl %v for half a second, want 1", got)
+	}
 }
 
 // A token is kept until refresh_after. While a new one is fetched, callers get the old one.
