@@ -235,7 +235,11 @@ func (a *access) aws(ctx context.Context) (aws.Config, error) {
 		options = append(options, config.WithRegion(a.region))
 	}
 	cfg, err := config.LoadDefaultConfig(ctx, options...)
-	if err != nil {
+	var noCode config.AssumeRoleTokenProviderNotSetError
+	switch {
+	case errors.As(err, &noCode):
+		return cfg, errors.New("the profile needs a code of MFA (mfa_serial), which vendctl does not ask for: use a session that has one, for example by eval \"$(aws configure export-credentials --profile NAME --format env)\"")
+	case err != nil:
 		return cfg, errors.New("the AWS configuration cannot be read, or has no profile of this name")
 	}
 	if cfg.HTTPClient == nil { // AWS_CA_BUNDLE is not set
@@ -289,6 +293,8 @@ func (a *access) outputs(ctx context.Context, cfg aws.Config) (map[string]string
 	switch {
 	case errors.As(err, &failure) && failure.ErrorCode() == "ValidationError":
 		return nil, fmt.Errorf("%s: %w: there is no such stack in this account and region", a.namedBy(), errNotFound)
+	case errors.As(err, &failure) && slices.Contains([]string{"ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException", "SignatureDoesNotMatch"}, failure.ErrorCode()):
+		return nil, errors.New(a.namedBy() + ": CloudFormation answers " + failure.ErrorCode() + ": the AWS credentials have expired or are wrong: log in again")
 	case errors.As(err, &failure):
 		return nil, errors.New(a.namedBy() + ": CloudFormation answers " + failure.ErrorCode() + ": the URL can be given as --api instead")
 	case err != nil:

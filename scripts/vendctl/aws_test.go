@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -17,8 +18,8 @@ import (
 	"tokenvendor/scripts/local/secretsmanager"
 )
 
-// fakeAWS answers as CloudFormation for the stack vendor with these outputs, and for the stack
-// other without any.
+// fakeAWS answers as CloudFormation for the stack vendor with these outputs, for the stack other
+// without any, and for the stack expired as to credentials that have expired.
 func fakeAWS(t *testing.T, outputs map[string]string) {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -27,6 +28,10 @@ func fakeAWS(t *testing.T, outputs map[string]string) {
 			for name, value := range outputs {
 				_, _ = fmt.Fprintf(&members, "<member><OutputKey>%s</OutputKey><OutputValue>%s</OutputValue></member>", name, value)
 			}
+		} else if r.FormValue("StackName") == "expired" {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ExpiredToken</Code><Message>cnry-x</Message></Error></ErrorResponse>`)
+			return
 		} else if r.FormValue("StackName") != "other" {
 			w.WriteHeader(http.StatusBadRequest)
 			_, _ = io.WriteString(w, `<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code><Message>Stack with id x does not exist</Message></Error></ErrorResponse>`)
@@ -59,6 +64,31 @@ func TestStackNamesTheVendor(t *testing.T) {
 	}
 	if _, _, code := vendctl(t, "--stack", "vendor", "--local", stack, "get", "billing"); code != exitUsage {
 		t.Errorf("--stack and --local: got %d", code)
+	}
+}
+
+// Who has to log in again is told so.
+func TestCredentialsThatCannotBeUsedAreNamed(t *testing.T) {
+	fakeAWS(t, nil)
+	if out, errs, code := vendctl(t, "--stack", "expired", "get", "billing"); code != exitFailed || out != "" || !strings.Contains(errs, "log in again") || strings.Contains(errs, "--api") {
+		t.Errorf("get: got %d, %q, %q", code, out, errs)
+	}
+	if out, _, code := vendctl(t, "--stack", "expired", "doctor", "-o", "json"); code != exitFailed || !strings.Contains(out, `{"check":"credentials","result":"warning"`) || !strings.Contains(out, `{"check":"stack","result":"failed","detail":"--stack: CloudFormation answers ExpiredToken: the AWS credentials`) {
+		t.Errorf("doctor: got %d, %q", code, out)
+	}
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte("[profile code]\nrole_arn = arn:aws:iam::111122223333:role/cnry\nsource_profile = base\nmfa_serial = arn:aws:iam::111122223333:mfa/cnry\n[profile base]\naws_access_key_id = AKIA\naws_secret_access_key = "+awsCanary+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("AWS_CONFIG_FILE", file)
+	if out, errs, code := vendctl(t, "--stack", "vendor", "--profile", "code", "doctor"); code != exitFailed || !strings.Contains(errs, "MFA") || !strings.Contains(out, "credentials  failed") {
+		t.Errorf("a profile with MFA: got %d, %q, %q", code, out, errs)
+	}
+	for name, value := range map[string]string{"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_SHARED_CREDENTIALS_FILE": file + ".none"} {
+		t.Setenv(name, value)
+	}
+	if out, _, code := vendctl(t, "--stack", "vendor", "doctor"); code != exitFailed || !strings.Contains(out, "there are none that can be used") || strings.Contains(out, "stack") {
+		t.Errorf("no credentials: got %d, %q", code, out)
 	}
 }
 

@@ -49,16 +49,19 @@ func newDoctor(a *access) *cobra.Command {
 		},
 		ValidArgsFunction: a.complete,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := a.config(cmd.Context())
-			if err != nil {
+			d := &doctor{}
+			d.add("version", "ok", version(), "")
+			err := d.open(cmd.Context(), a)
+			if err == nil {
+				err = d.examine(cmd.Context(), args)
+			}
+			if len(d.findings) == 1 || errors.As(err, new(usageError)) {
 				return err
 			}
-			d := &doctor{cfg: cfg}
-			failure := d.examine(cmd.Context(), args)
 			if err := d.print(cmd.OutOrStdout(), a.output, colored(cmd.OutOrStdout())); err != nil {
 				return err
 			}
-			return failure
+			return err
 		},
 	}
 }
@@ -76,9 +79,31 @@ func (d *doctor) add(check, result, detail, advice string) {
 // errUnhealthy ends doctor if a check failed that is not the vendor's answer.
 var errUnhealthy = errors.New("a check failed")
 
+// open finds the vendor. CloudFormation does not say what is wrong with credentials, so that they are
+// checked first.
+func (d *doctor) open(ctx context.Context, a *access) (err error) {
+	if a.stack == "" {
+		d.cfg, err = a.config(ctx)
+		return err
+	}
+	if d.cfg.AWS, err = a.aws(ctx); err != nil {
+		d.add("credentials", "failed", err.Error(), "correct --profile, or the AWS configuration")
+		return err
+	}
+	if !d.checkCredentials(ctx) {
+		return errUnhealthy
+	}
+	cfg, err := a.config(ctx)
+	if err != nil {
+		d.add("stack", "failed", err.Error(), "check --stack, --region and the account of the credentials")
+		return err
+	}
+	d.cfg, d.findings = cfg, d.findings[:1] // the credentials are checked with what the stack tells
+	return nil
+}
+
 // examine runs the checks. A later one is left out if it cannot succeed.
 func (d *doctor) examine(ctx context.Context, clients []string) error {
-	d.add("version", "ok", version(), "")
 	healthy := d.checkCredentials(ctx)
 	for _, text := range d.cfg.URLs {
 		healthy = d.checkURL(ctx, text) && healthy
@@ -142,7 +167,7 @@ func localURLs(urls []string) bool {
 			return false
 		}
 	}
-	return true
+	return len(urls) > 0
 }
 
 // checkURL checks the name, the connection and the clock of one URL, without a signature.
