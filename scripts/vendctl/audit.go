@@ -79,6 +79,12 @@ func newAudit(a *access) *cobra.Command {
 		Long:  "audit prints the decisions of the vendor. With -o json it prints the lines as they were written.",
 		Args:  exactly(0, "none"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if q.Caller != "" {
+				var err error
+				if q.Caller, err = oneCaller(q.Caller); err != nil {
+					return err
+				}
+			}
 			log, err := a.openLog(cmd)
 			if err != nil {
 				return err
@@ -106,7 +112,7 @@ func newAudit(a *access) *cobra.Command {
 	}
 	p.addFlags(cmd.Flags(), time.Hour, "how long ago the first line was")
 	cmd.Flags().StringVar(&q.Client, "client", "", "only this client")
-	cmd.Flags().StringVar(&q.Caller, "caller", "", "only this caller, as in the lines: aws:111122223333:role/NAME")
+	cmd.Flags().StringVar(&q.Caller, "caller", "", "only this caller, as in the lines: aws:111122223333:role/NAME; or the ARN of a role or user")
 	cmd.Flags().BoolVar(&q.Refused, "refused", false, "only requests that got no token")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines until Ctrl-C")
 	return cmd

@@ -146,9 +146,9 @@ func TestTokenSaysWhoGotIt(t *testing.T) {
 
 func TestAuditPrintsLines(t *testing.T) {
 	stack, file := logged(t, []map[string]any{
-		{"time": at(2 * time.Hour), "caller": "aws:1:role/old", "client": "billing", "allowed": true, "outcome": "hit"},
-		{"time": at(2 * time.Minute), "caller": "aws:1:role/job", "client": "billing", "allowed": true, "outcome": "hit", "rule": "team", "token_sha256": strings.Repeat("0f", 32)},
-		{"time": at(time.Minute), "caller": "aws:1:role/bad\x1b[31m", "client": "orders", "allowed": false, "outcome": "denied", "failed": "caller", "error": "access_denied"},
+		{"time": at(2 * time.Hour), "caller": "aws:111122223333:role/old", "client": "billing", "allowed": true, "outcome": "hit"},
+		{"time": at(2 * time.Minute), "caller": "aws:111122223333:role/job", "client": "billing", "allowed": true, "outcome": "hit", "rule": "team", "token_sha256": strings.Repeat("0f", 32)},
+		{"time": at(time.Minute), "caller": "aws:111122223333:role/bad\x1b[31m", "client": "orders", "allowed": false, "outcome": "denied", "failed": "caller", "error": "access_denied"},
 	})
 	for _, test := range []struct {
 		args []string
@@ -156,7 +156,8 @@ func TestAuditPrintsLines(t *testing.T) {
 		rows int
 	}{
 		{nil, "rule team", 2}, {[]string{"--since", "3h"}, "role/old", 3}, {[]string{"--refused"}, "failed caller, access_denied", 1},
-		{[]string{"--client", "billing"}, "0f0f0f0f0f0f ", 1}, {[]string{"--caller", "aws:1:role/job"}, "role/job", 1},
+		{[]string{"--client", "billing"}, "0f0f0f0f0f0f ", 1}, {[]string{"--caller", "aws:111122223333:role/job"}, "role/job", 1},
+		{[]string{"--caller", "arn:aws:iam::111122223333:role/path/job"}, "role/job", 1},
 	} {
 		out, errs, code := vendctl(t, append([]string{"--local", stack, "audit"}, test.args...)...)
 		if code != 0 || errs != "" || !strings.Contains(out, test.want) || strings.Count(out, "\n") != test.rows+1 || strings.Contains(out, "\x1b") {
@@ -165,6 +166,9 @@ func TestAuditPrintsLines(t *testing.T) {
 		if out, _, _ := vendctl(t, append([]string{"--local", stack, "audit", "-o", "json"}, test.args...)...); strings.Count(out, `{"allowed":`) != test.rows {
 			t.Errorf("%v: got %q, want the lines", test.args, out)
 		}
+	}
+	if out, errs, code := vendctl(t, "--local", stack, "audit", "--caller", "arn:aws:sts::111122223333:assumed-role/job/s"); code != exitUsage || !strings.Contains(errs, "name the role") {
+		t.Errorf("a session: got %d, %q, %q", code, out, errs)
 	}
 	// New lines follow, each once.
 	ctx, stop := context.WithCancel(t.Context())
@@ -216,6 +220,9 @@ func TestPolicyCheckAndTest(t *testing.T) {
 		{append([]string{"test", good}, append(caller, "billing", "--scope", "write")...), exitRefused, "scope"},
 		{append([]string{"test", good}, append(caller, "payroll")...), exitRefused, "freeze"},
 		{[]string{"test", good, "--client", "billing"}, exitUsage, ""},
+		{[]string{"test", good, "--caller", "arn:aws:iam::111122223333:role/billing-job", "--client", "billing"}, 0, "team"},
+		{[]string{"test", good, "--caller", "garbage", "--client", "billing"}, exitUsage, "--caller matches no caller"},
+		{append([]string{"test", good}, append(caller, "Bill ing")...), exitUsage, "name of a client"},
 	} {
 		out, errs, code := vendctl(t, append([]string{"policy"}, test.args...)...)
 		if code != test.code || !strings.Contains(out+errs, test.want) {

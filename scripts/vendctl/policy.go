@@ -72,6 +72,13 @@ func newPolicyTest(a *access) *cobra.Command {
 			if q.Caller == "" || q.Client == "" {
 				return usage("--caller and --client are missing")
 			}
+			var err error
+			if q.Caller, err = oneCaller(q.Caller); err == nil {
+				err = clientNames([]string{q.Client})
+			}
+			if err != nil {
+				return err
+			}
 			p, err := readPolicy(cmd, args[0])
 			if err != nil {
 				return err
@@ -93,12 +100,21 @@ func newPolicyTest(a *access) *cobra.Command {
 			return printExplanation(cmd.OutOrStdout(), text, a.output)
 		},
 	}
-	cmd.Flags().StringVar(&q.Caller, "caller", "", "the caller as in audit lines: aws:111122223333:role/NAME, direct:ALIAS and others")
+	cmd.Flags().StringVar(&q.Caller, "caller", "", "the caller as in audit lines: aws:111122223333:role/NAME, direct:ALIAS and others; or the ARN of a role or user")
 	cmd.Flags().StringVar(&q.CallerID, "caller-id", "", "the unique id of its role or user")
 	cmd.Flags().StringVar(&q.Client, "client", "", "name of the client")
 	cmd.Flags().StringArrayVar(&q.Scope, "scope", nil, "scope that is requested or granted; may be repeated")
 	cmd.Flags().StringArrayVar(&q.Resource, "resource", nil, "resource or audience; may be repeated")
 	return cmd
+}
+
+// oneCaller returns a caller as in audit lines. The ARN of a role or a user is meant too.
+func oneCaller(text string) (string, error) {
+	caller, err := policy.Caller(text)
+	if err != nil {
+		return "", usage("--caller %w", err)
+	}
+	return caller, nil
 }
 
 // change is what a candidate decides in another way than the vendor did.
