@@ -91,23 +91,13 @@ func newAudit(a *access) *cobra.Command {
 			}
 			q.From = time.Now().Add(-time.Duration(p.since))
 			out := &auditPrinter{out: cmd.OutOrStdout(), json: a.output == "json", progress: log.progress}
-			err = log.Read(cmd.Context(), q, out.print)
-			log.progress = nil // what follows is read in no time
-			interval := followInterval
-			if a.local == "" {
-				interval = followCloudWatch
+			switch {
+			case !follow:
+				return out.read(cmd.Context(), log, q)
+			case a.local != "":
+				return out.follow(cmd.Context(), log, q, followInterval)
 			}
-			for follow && err == nil && out.flush() == nil {
-				select {
-				case <-cmd.Context().Done():
-					return nil
-				case <-time.After(interval):
-				}
-				// Lines come late: a decision has the time of its begin.
-				q.From = time.Now().Add(-lateLines)
-				err = log.Read(cmd.Context(), q, out.print)
-			}
-			return cmp.Or(err, out.flush())
+			return out.follow(cmd.Context(), log, q, followCloudWatch)
 		},
 	}
 	p.addFlags(cmd.Flags(), time.Hour, "how long ago the first line was")
@@ -132,9 +122,38 @@ type auditPrinter struct {
 	out   io.Writer
 	json  bool
 	table *tabwriter.Writer
-	seen  map[string]time.Time // by what makes a line unique
+	// seen are the lines that the next read may return again, by what makes a line unique, and next
+	// is when the first of these was.
+	seen map[string]time.Time
+	next time.Time
 	// progress must not be on the terminal together with a line.
 	progress *progress
+}
+
+// read prints the lines of q that were not printed.
+func (p *auditPrinter) read(ctx context.Context, log auditlog.Log, q auditlog.Query) error {
+	// Lines come late: a decision has the time of its begin.
+	p.next = time.Now().Add(-lateLines)
+	return cmp.Or(log.Read(ctx, q, p.print), p.flush())
+}
+
+// follow prints lines until ctx ends. A read begins where the last one did, because hours may be between
+// them: the machine was asleep, or nobody read the output.
+func (p *auditPrinter) follow(ctx context.Context, log *watchedLog, q auditlog.Query, interval time.Duration) error {
+	for {
+		err := p.read(ctx, log, q)
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+		log.progress = nil // what follows is read in no time
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(interval):
+		}
+		q.From = p.next
+		maps.DeleteFunc(p.seen, func(_ string, at time.Time) bool { return at.Before(q.From) })
+	}
 }
 
 func (p *auditPrinter) print(l *auditlog.Line) error {
@@ -145,8 +164,9 @@ func (p *auditPrinter) print(l *auditlog.Line) error {
 	if _, ok := p.seen[key]; ok {
 		return nil
 	}
-	p.seen[key] = l.Time
-	maps.DeleteFunc(p.seen, func(_ string, at time.Time) bool { return l.Time.Sub(at) > 2*lateLines })
+	if !l.Time.Before(p.next) {
+		p.seen[key] = l.Time
+	}
 	if p.json {
 		p.progress.clear()
 		_, err := fmt.Fprintln(p.out, string(l.Raw))

@@ -15,7 +15,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"tokenvendor/scripts/vendctl/auditlog"
 )
 
 // logged is a local stack whose log has these lines.
@@ -194,6 +197,52 @@ func TestAuditPrintsLines(t *testing.T) {
 	if code := <-ended; code != 0 || strings.Count(out.String(), "late") != 1 || strings.Count(out.String(), "role/job") != 1 {
 		t.Errorf("-f: got %d, %s", code, out.String())
 	}
+}
+
+// sleepyLog is a log whose first read takes so long that lines of its time are old when it ends.
+type sleepyLog struct {
+	lines []*auditlog.Line
+	reads int
+	end   context.CancelFunc
+}
+
+func (l *sleepyLog) Read(_ context.Context, q auditlog.Query, each func(*auditlog.Line) error) error {
+	now := time.Now()
+	for _, line := range l.lines {
+		if line.Time.Before(q.From) || line.Time.After(now) {
+			continue
+		}
+		if err := each(line); err != nil {
+			return err
+		}
+	}
+	if l.reads++; l.reads == 1 {
+		time.Sleep(time.Hour)
+	}
+	if l.reads == 3 {
+		l.end()
+	}
+	return nil
+}
+
+// The machine sleeps for an hour while audit -f runs. No line of this time is missing, and none is
+// printed twice.
+func TestFollowingLosesNoLineInAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, end := context.WithCancel(t.Context())
+		log := &sleepyLog{end: end}
+		for _, age := range []time.Duration{-30 * time.Minute, -2 * time.Minute, 0, time.Minute, 30 * time.Minute, 59 * time.Minute} {
+			log.lines = append(log.lines, &auditlog.Line{Time: time.Now().Add(age), Raw: fmt.Appendf(nil, "%q", age)})
+		}
+		var out bytes.Buffer
+		p := &auditPrinter{out: &out, json: true}
+		if err := p.follow(ctx, &watchedLog{Log: log}, auditlog.Query{From: time.Now().Add(-time.Hour)}, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := out.String(), "\"-30m0s\"\n\"-2m0s\"\n\"0s\"\n\"1m0s\"\n\"30m0s\"\n\"59m0s\"\n"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
 }
 
 func TestPolicyCheckAndTest(t *testing.T) {
