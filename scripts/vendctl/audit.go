@@ -1,11 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -312,7 +309,7 @@ func newToken(a *access) *cobra.Command {
 		Use:   "token -",
 		Short: "Read a token on standard input, and print who got it",
 		Long: "token reads a token or its SHA-256 on standard input, so that it is in no argument, and prints who got it, when, and by which\n" +
-			"rule. The token is not sent anywhere.",
+			"rule. It also reads what get prints, in any format. The token is not sent anywhere.",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] != "-" {
 				return usage("the token is read on standard input: vendctl token -")
@@ -320,11 +317,11 @@ func newToken(a *access) *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			fingerprint, err := readFingerprint(cmd.Context(), cmd.InOrStdin())
+			fingerprints, err := readFingerprints(cmd)
 			if err != nil {
 				return err
 			}
-			found, err := a.find(cmd, auditlog.Query{From: time.Now().Add(-time.Duration(p.since)), TokenSHA256: fingerprint})
+			found, err := a.find(cmd, auditlog.Query{From: time.Now().Add(-time.Duration(p.since)), TokenSHA256: fingerprints})
 			if err != nil {
 				return err
 			}
@@ -336,28 +333,4 @@ func newToken(a *access) *cobra.Command {
 	}
 	p.addFlags(cmd.Flags(), 24*time.Hour, "how long ago the token was given")
 	return cmd
-}
-
-// maxInput is more than a token has, in bytes.
-const maxInput = 1 << 20
-
-// readFingerprint returns the SHA-256 of a token in hex. A text that has the form of one is taken as
-// it is, and "Bearer" before a token is left out.
-func readFingerprint(_ context.Context, in io.Reader) (string, error) {
-	text, err := io.ReadAll(io.LimitReader(bufio.NewReader(in), maxInput))
-	if err != nil {
-		return "", err
-	}
-	token := strings.TrimSpace(string(text))
-	if fields := strings.Fields(token); len(fields) > 1 {
-		token = fields[len(fields)-1]
-	}
-	if token == "" {
-		return "", usage("there is no token on standard input")
-	}
-	if raw, err := hex.DecodeString(token); err == nil && len(raw) == sha256.Size {
-		return strings.ToLower(token), nil
-	}
-	sum := sha256.Sum256([]byte(token))
-	return hex.EncodeToString(sum[:]), nil
 }

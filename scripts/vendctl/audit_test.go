@@ -124,12 +124,23 @@ func TestWhoHolds(t *testing.T) {
 
 // The token is read on standard input, and appears nowhere.
 func TestTokenSaysWhoGotIt(t *testing.T) {
-	sum := sha256.Sum256([]byte("cnry-a.b.c"))
-	stack, _ := logged(t, []map[string]any{
-		{"time": at(time.Minute), "caller": "aws:111122223333:role/job", "client": "billing", "allowed": true, "outcome": "hit", "rule": "team", "token_sha256": hex.EncodeToString(sum[:]), "expires_at": time.Now().Add(-time.Second).Unix()},
-	})
+	const quoted = `cnry-"\'c`
+	asHex := strings.Repeat("0f", 32) // as openssl rand -hex 32 makes tokens
+	fingerprints := make(map[string]string)
+	var lines []map[string]any
+	for _, token := range []string{"cnry-a.b.c", quoted, asHex} {
+		sum := sha256.Sum256([]byte(token))
+		fingerprints[token] = hex.EncodeToString(sum[:])
+		lines = append(lines, map[string]any{
+			"time": at(time.Minute), "caller": "aws:111122223333:role/job", "client": "billing", "allowed": true, "outcome": "hit", "rule": "team",
+			"token_sha256": fingerprints[token], "expires_at": time.Now().Add(-time.Second).Unix(),
+		})
+	}
+	stack, _ := logged(t, lines)
 	for input, want := range map[string]int{
-		"cnry-a.b.c\n": 0, "Authorization: Bearer cnry-a.b.c": 0, strings.ToUpper(hex.EncodeToString(sum[:])): 0, "another": exitNotFound, " \n": exitUsage,
+		"cnry-a.b.c\n": 0, "Authorization: Bearer cnry-a.b.c": 0, strings.ToUpper(fingerprints["cnry-a.b.c"]): 0, "another": exitNotFound, " \n": exitUsage,
+		asHex: 0, fingerprints[asHex]: 0, `{"access_token": "cnry-a.b.c", "token_type": "Bearer"}`: 0, `{"access_tok`: exitUsage, `{"key": "cnry-x"}`: exitUsage,
+		`ACCESS_TOKEN='cnry-"\'\''c'`: 0, `header = "Authorization: Bearer cnry-\"\\'c"`: 0, `header = "cnry-x`: exitUsage,
 	} {
 		var out, errs bytes.Buffer
 		root := newRoot()

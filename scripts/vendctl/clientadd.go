@@ -131,7 +131,7 @@ func (p *parts) document(cmd *cobra.Command) (text []byte, problems []string, er
 	members := make(map[string]any)
 	var failures []error
 	for _, f := range p.files() {
-		raw, err := readInput(cmd, f.name)
+		raw, err := f.read(cmd)
 		switch {
 		case err != nil:
 			failures = append(failures, fmt.Errorf("--%s: %w", f.flag, err))

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -223,22 +221,6 @@ func (a *access) document(cmd *cobra.Command, arg string) (v *vault, name string
 	}
 	s.Text, err = readInput(cmd, arg)
 	return v, "check", s, err
-}
-
-// readInput reads a file; "-" is standard input.
-func readInput(cmd *cobra.Command, name string) (text []byte, err error) {
-	if name == "-" {
-		return io.ReadAll(io.LimitReader(cmd.InOrStdin(), maxInput))
-	}
-	if text, err = os.ReadFile(name); err != nil { //nolint:gosec // the user names it
-		// The name may be a secret or a document that was given in the place of one.
-		var failure *fs.PathError
-		if errors.As(err, &failure) {
-			err = fmt.Errorf("%w (give the name of a file, or - for standard input)", failure.Err)
-		}
-		return nil, fmt.Errorf("the file: %w", err)
-	}
-	return text, nil
 }
 
 // check returns the client of a document, or all problems of it: first those that need no network.

@@ -55,7 +55,7 @@ func newDoctor(a *access) *cobra.Command {
 			if err == nil {
 				err = d.examine(cmd.Context(), args)
 			}
-			if len(d.findings) == 1 || errors.As(err, new(usageError)) {
+			if cmd.Context().Err() != nil || len(d.findings) == 1 || errors.As(err, new(usageError)) {
 				return err
 			}
 			if err := d.print(cmd.OutOrStdout(), a.output, colored(cmd.OutOrStdout())); err != nil {

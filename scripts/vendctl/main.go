@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	_ "golang.org/x/crypto/x509roots/fallback" // for a container image without certificates of authorities
 
+	"tokenvendor/scripts/vendctl/deadletter"
 	"tokenvendor/shared/client"
 )
 
@@ -33,6 +34,8 @@ const (
 	// As shells have them, of exec only.
 	exitNotStarted = 127
 	exitSignal     = 128
+
+	exitInterrupted = exitSignal + 2 // as if SIGINT had ended the program
 )
 
 // usageError is a mistake on the command line.
@@ -42,6 +45,7 @@ func usage(format string, values ...any) error { return usageError{fmt.Errorf(fo
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -57,12 +61,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	code := exitCode(err)
 	var child *exec.ExitError
 	if err != nil && !errors.As(err, &child) {
+		if ctx.Err() != nil {
+			err, code = interrupted(err), exitInterrupted
+		}
 		_, _ = fmt.Fprintln(stderr, "vendctl:", err)
 		if code == exitUsage {
 			_, _ = fmt.Fprintln(stderr, "Run vendctl help for the commands and their flags.")
 		}
 	}
 	return code
+}
+
+// interrupted returns the error of a command that was interrupted. What failed because of that is of no
+// interest, unless something is left behind.
+func interrupted(err error) error {
+	var state *deadletter.StateError
+	if errors.As(err, &state) {
+		return fmt.Errorf("interrupted: %w", state)
+	}
+	return errors.New("interrupted")
 }
 
 func exitCode(err error) int {
@@ -122,7 +139,7 @@ func newRoot() *cobra.Command {
 		Use:   "vendctl",
 		Short: "Get tokens from a token vendor",
 		Long: "vendctl gets tokens from a token vendor with your AWS credentials, and gives them to programs that cannot sign for AWS.\n\n" +
-			"Exit codes: 0 ok, 1 failed, 2 usage, 3 refused, 4 not found, 5 temporary, 6 the credential is at fault.",
+			"Exit codes: 0 ok, 1 failed, 2 usage, 3 refused, 4 not found, 5 temporary, 6 the credential is at fault, 130 interrupted.",
 		SilenceUsage: true, SilenceErrors: true,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -7,6 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"regexp"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -55,8 +57,10 @@ func (l *Line) Asked() bool {
 type Query struct {
 	// From and To are when the decision began; To is not part of it.
 	From, To time.Time
-	// Client, Caller and TokenSHA256 are values of the line.
-	Client, Caller, TokenSHA256 string
+	// Client and Caller are values of the line.
+	Client, Caller string
+	// TokenSHA256 holds the value of the line.
+	TokenSHA256 []string
 	// Refused: only decisions that brought no token.
 	Refused bool
 }
@@ -88,7 +92,7 @@ func (q *Query) has(l *Line) bool {
 		return false
 	case q.Client != "" && l.Client != q.Client, q.Caller != "" && l.Caller != q.Caller:
 		return false
-	case q.TokenSHA256 != "" && l.TokenSHA256 != q.TokenSHA256:
+	case len(q.TokenSHA256) > 0 && !slices.Contains(q.TokenSHA256, l.TokenSHA256):
 		return false
 	}
 	return !q.Refused || !l.Allowed && !l.DryRun
@@ -98,5 +102,5 @@ func (q *Query) has(l *Line) bool {
 // CloudWatch Logs.
 func (q *Query) Valid() bool {
 	text := regexp.MustCompile(`^[A-Za-z0-9:/_+=,.@-]*$`)
-	return text.MatchString(q.Client) && text.MatchString(q.Caller) && text.MatchString(q.TokenSHA256)
+	return text.MatchString(q.Client) && text.MatchString(q.Caller) && text.MatchString(strings.Join(q.TokenSHA256, ""))
 }

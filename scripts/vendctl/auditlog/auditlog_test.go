@@ -121,7 +121,7 @@ func TestRead(t *testing.T) {
 	if err := os.WriteFile(file, []byte(strings.Join(all, "\n")+"\n"+line(7, "billing", "a", true)[:50]), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, inAWS := newCloudWatch(t)
+	double, inAWS := newCloudWatch(t)
 	for _, test := range []struct {
 		q    auditlog.Query
 		want int
@@ -131,7 +131,7 @@ func TestRead(t *testing.T) {
 		{auditlog.Query{From: begin, Client: "billing"}, 30},
 		{auditlog.Query{From: begin, Client: "billing", Caller: "a"}, 10},
 		{auditlog.Query{From: begin, Refused: true}, 12},
-		{auditlog.Query{From: begin, TokenSHA256: "0f"}, 0},
+		{auditlog.Query{From: begin, TokenSHA256: []string{"0f", "1f"}}, 0},
 		{auditlog.Query{From: begin.Add(time.Hour)}, 0},
 	} {
 		for name, log := range map[string]auditlog.Log{"file": auditlog.File(file), "CloudWatch": inAWS} {
@@ -149,6 +149,11 @@ func TestRead(t *testing.T) {
 				t.Errorf("%s: %+v: got %d lines, %v; want %d", name, test.q, n, err, test.want)
 			}
 		}
+	}
+	if !slices.ContainsFunc(double.queries, func(query map[string]any) bool {
+		return strings.Contains(query["queryString"].(string), ` and token_sha256 in ["0f", "1f"] `)
+	}) {
+		t.Errorf("got the queries %v, want one for two tokens", double.queries)
 	}
 	stop := errors.New("stop")
 	for _, log := range []auditlog.Log{auditlog.File(file), inAWS} {

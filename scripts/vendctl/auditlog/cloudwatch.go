@@ -96,10 +96,13 @@ var errTooOld = errors.New("CloudWatch Logs has no lines of this time: the log g
 // query returns the messages of one query.
 func (c *CloudWatch) query(ctx context.Context, q Query, from, to int64) (rows []string, err error) {
 	conditions := []string{"ispresent(schema)"}
-	for _, is := range []struct{ field, value string }{{"client", q.Client}, {"caller", q.Caller}, {"token_sha256", q.TokenSHA256}} {
+	for _, is := range []struct{ field, value string }{{"client", q.Client}, {"caller", q.Caller}} {
 		if is.value != "" {
 			conditions = append(conditions, is.field+` = "`+is.value+`"`)
 		}
+	}
+	if len(q.TokenSHA256) > 0 {
+		conditions = append(conditions, `token_sha256 in ["`+strings.Join(q.TokenSHA256, `", "`)+`"]`)
 	}
 	if q.Refused {
 		conditions = append(conditions, "allowed = 0")
