@@ -20,7 +20,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -201,15 +200,10 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// full is a file that cannot be written.
-type full struct{}
-
-func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
-
 func TestOutputThatCannotBeWrittenIsAnError(t *testing.T) {
 	local := "--local=" + vendor(t)
 	for _, args := range [][]string{{local, "explain", "billing", "-o", "json"}, {local, "explain", "billing"}, {local, "get", "billing"}, {local, "doctor"}} {
-		if code := run(t.Context(), args, full{}, io.Discard); code != exitFailed {
+		if code := run(t.Context(), args, &full{}, io.Discard); code != exitFailed {
 			t.Errorf("%v: got %d, want %d", args, code, exitFailed)
 		}
 	}
