@@ -392,6 +392,7 @@ func TestClientAddRefuses(t *testing.T) {
 		{[]string{"--pem", binary, "--key", binary, "--secret-file", binary}, exitCredential, []string{"certificate is not text", "private_key is not text", "client_secret is not text", "client_id is missing", "token_endpoint is missing"}},
 		// Without its certificate the client would have another method, or trust more servers.
 		{[]string{"--client-id", "c", "--pem", empty, "--key", p.key, "--ca", empty, "--token-url", "https://as.test/token"}, exitCredential, []string{"certificate is empty", "ca_certificates is empty"}},
+		{[]string{"--client-id", "c", "--key", os.DevNull, "--token-url", "https://as.test/token"}, exitCredential, []string{"private_key is empty"}},
 		{[]string{"--client-id", "c", "--p12", empty, "--token-url", "https://as.test/token"}, exitCredential, []string{"pkcs12 is empty"}},
 		{[]string{"--p12", binary, "--p12-password-file", p.p12Password, "--client-id", "cnry-id "}, exitCredential, []string{"pkcs12 ", "client_id begins or ends", "token_endpoint is missing"}},
 		{[]string{"--p12", p.p12, "--p12-password-file", p.secret, "--client-id", "a", "--method", "tls"}, exitCredential, []string{"pkcs12 ", "token_endpoint_auth_method must be", "token_endpoint is missing"}},

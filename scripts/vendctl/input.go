@@ -45,7 +45,7 @@ func readInput(cmd *cobra.Command, name string) ([]byte, error) {
 		if name == "-" {
 			return io.ReadAll(io.LimitReader(in, maxInput))
 		}
-		text, err := os.ReadFile(name) //nolint:gosec // the user names it
+		text, err := readFile(name)
 		if err != nil {
 			// The name may be a secret or a document that was given in the place of one.
 			var failure *fs.PathError
@@ -56,6 +56,20 @@ func readInput(cmd *cobra.Command, name string) ([]byte, error) {
 		}
 		return text, nil
 	})
+}
+
+// readFile reads a file of at most maxInput bytes: a device may have no end.
+func readFile(name string) ([]byte, error) {
+	file, err := os.Open(name) //nolint:gosec // the user names it
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	text, err := io.ReadAll(io.LimitReader(file, maxInput+1))
+	if len(text) > maxInput {
+		return nil, errors.New("it is larger than 1 MiB")
+	}
+	return text, err
 }
 
 // readFingerprints returns the SHA-256 of the token on standard input in hex. A text that has the form

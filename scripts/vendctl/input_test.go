@@ -113,3 +113,15 @@ func TestTypedSecretIsNotShown(t *testing.T) {
 		t.Errorf("the terminal shows %q, %v", shown[:n], err)
 	}
 }
+
+// A device may have no end, and a directory no content.
+func TestFileWithoutEndIsRefused(t *testing.T) {
+	for name, want := range map[string]string{"/dev/zero": "it is larger than 1 MiB", t.TempDir(): "is a directory"} {
+		if _, err := os.Stat(name); err != nil {
+			continue // not on this system
+		}
+		if _, errs, code := vendctl(t, "client", "check", name); code == 0 || !strings.Contains(errs, want) {
+			t.Errorf("got %d, %q, want %q", code, errs, want)
+		}
+	}
+}
