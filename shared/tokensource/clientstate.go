@@ -144,9 +144,24 @@ func (s *clientState) proven(c *registry.Client) bool {
 	return slices.ContainsFunc(s.Proofs, func(p proof) bool { return !p.Refused && p.of(c) })
 }
 
-// failLogon notes a failed logon.
+// failLogon notes a failed logon. Two that fail at the same time are two.
 func (s *clientState) failLogon(now time.Time) {
-	s.Logons = append(slices.Clip(s.Logons), now.UnixMilli())
+	at := now.UnixMilli()
+	for slices.Contains(s.Logons, at) {
+		at++
+	}
+	s.Logons = append(slices.Clip(s.Logons), at)
+}
+
+// failedAtOnce reports whether another logon failed within the time of an exchange.
+func (s *clientState) failedAtOnce(now time.Time) bool {
+	recent := 0
+	for _, at := range s.Logons {
+		if now.Sub(time.UnixMilli(at)) < exchangeReserve {
+			recent++
+		}
+	}
+	return recent > 1
 }
 
 // spent returns how long parameters of a caller that never worked must not be tried; 0: they
@@ -306,4 +321,17 @@ func (s *clientStates) update(ctx context.Context, session *fleet.Session, name 
 	}
 	c.state, c.last = next, last
 	return next
+}
+
+// awaitRefusal waits while another exchange, which failed at the same time, finds out whether the
+// credential is at fault: to find out twice would cost one more failed logon, and the next exchange
+// in the same slot another one. It returns what is known then.
+func (s *clientStates) awaitRefusal(ctx context.Context, session *fleet.Session, client *registry.Client) (state clientState) {
+	for end := s.now().Add(permitTime); ; {
+		waited := session.Wait(ctx, s.jitter(probePoll, 0.5))
+		state = s.read(ctx, session, client.Name)
+		if !waited || !state.proven(client) || !s.now().Before(end) {
+			return state
+		}
+	}
 }

@@ -60,19 +60,31 @@ type attempt struct {
 	// until is when the wait for permission ends.
 	until time.Time
 	logon *logon
+	// refuted means that the second slot was taken for a credential that is not proven any more.
+	refuted bool
 }
 
 // exchange makes one exchange with the credential of client, unless that is known to be
 // refused, here or in the fleet, or the limiter withholds it. If a usable token is cached,
 // exchange does not wait for other callers. lease is the token's.
-func (x *exchanger) exchange(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load, client *registry.Client, firstLockout func() time.Duration) (r result) {
+func (x *exchanger) exchange(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load, client *registry.Client, firstLockout func() time.Duration) result {
 	a := &attempt{x: x, session: session, lease: lease, load: l, client: client, firstLockout: firstLockout, until: l.begun.Add(l.patience())}
+	r := a.begin(ctx)
+	if a.refuted {
+		r.end(ctx)
+		r = a.begin(ctx) // in the first slot
+	}
+	return r
+}
+
+// begin is exchange with a permission of this environment that is waited for.
+func (a *attempt) begin(ctx context.Context) (r result) {
+	x, l := a.x, a.load
 	waiting := func() { a.renew(ctx) }
 	if l.usable {
 		waiting = nil
 	}
-	proven := x.states.get(client.Name)
-	a.logon = x.lockout.begin(ctx, client.Name, client.Version, l.untried || !proven.proven(client), a.until, waiting)
+	a.logon = x.lockout.begin(ctx, a.client.Name, a.client.Version, l.untried || !a.state().proven(a.client), a.until, waiting)
 	switch {
 	case a.logon == nil && l.usable:
 		return result{retry: refreshPoll}
@@ -130,9 +142,9 @@ func (x *exchanger) refuseAsk(wait time.Duration, why string) error {
 
 // inTime reports whether there is time for an attempt at a server that needs more than most
 // (attempt_timeout). An attempt that is cut off may bring a token that no caller gets.
-func (a *attempt) inTime(ctx context.Context) bool {
+func inTime(ctx context.Context, c *oauth.Client) bool {
 	deadline, ok := ctx.Deadline()
-	need := a.client.OAuth.AttemptTimeout()
+	need := c.AttemptTimeout()
 	return !ok || need <= exchangeReserve || time.Until(deadline) >= need
 }
 
@@ -153,6 +165,7 @@ func (a *attempt) logOn(ctx context.Context) result {
 	switch {
 	case err != nil:
 		x.count(CountFuse)
+		x.states.read(ctx, a.session, g.client) // so that this environment believes no proof that was refuted
 		return result{err: err, end: g.release}
 	case busy && l.usable:
 		return result{retry: refreshPoll, end: g.release}
@@ -162,7 +175,7 @@ func (a *attempt) logOn(ctx context.Context) result {
 	if r, ok := a.learn(ctx); ok {
 		return r
 	}
-	if !a.inTime(ctx) {
+	if !inTime(ctx, a.client.OAuth) {
 		return result{err: x.noPermit(ctx), end: g.release}
 	}
 	token, failed := a.call(ctx, &l.Ask)
@@ -223,9 +236,19 @@ func (a *attempt) proven(ask *ask.Ask) func(context.Context) {
 
 // refused locks the credential out.
 func (a *attempt) refused(ctx context.Context, failed *oauth.Error) result {
-	r := a.logon.refused(exchangeFault(failed), a.firstLockout())
+	r := a.refusal(failed)
 	a.failedLogon(ctx, func(s *clientState) { s.refuse(a.x.now(), a.client) })
-	return result{err: r.error(), end: func(ctx context.Context) { a.logon.lock(ctx, r) }}
+	return lockedOut(a.logon, r)
+}
+
+// lockedOut returns the result that ends a logon with the lockout r.
+func lockedOut(g *logon, r refusal) result {
+	return result{err: r.error(), end: func(ctx context.Context) { g.lock(ctx, r) }}
+}
+
+// refusal returns the lockout of the credential that follows from a failed logon.
+func (a *attempt) refusal(failed *oauth.Error) refusal {
+	return a.logon.refused(exchangeFault(failed), a.firstLockout(), a.state().proven(a.client))
 }
 
 // renew prolongs leases that are close to their end. A lost lease is not an error: the

@@ -123,6 +123,7 @@ type logon struct {
 	c               *credentials
 	client, version string
 	slot            int
+	session         *fleet.Session // of lease
 	lease           *fleet.Lease
 }
 
@@ -181,6 +182,7 @@ func (g *logon) try(slot int, alone bool) bool {
 // caller has a token and does not wait. busy means that another environment's exchange is
 // under way. The error says that the credential is locked out.
 func (g *logon) lead(ctx context.Context, session *fleet.Session, cached bool, until time.Time, waiting func()) (busy bool, err error) {
+	g.session = session
 	a := session.Acquire(ctx, fleet.LogonRow, g.row(), fleet.Want{
 		Cached: cached, Waiting: waiting, Patience: max(until.Sub(g.l.now()), time.Millisecond), Accept: func([]byte) bool { return false },
 	})
@@ -213,35 +215,64 @@ func (g *logon) proven(ctx context.Context) {
 	g.c.mu.Lock()
 	delete(g.c.refusals, g.version)
 	g.c.mu.Unlock()
-	g.lease.Finish(ctx, fleet.Result{Until: g.l.now()})
+	result := fleet.Result{Until: g.l.now()}
+	g.lease.Finish(ctx, result)
+	if g.failedBefore() {
+		g.leaveOther(ctx, result)
+	}
 	g.free()
 }
 
+// failedBefore reports whether the table says that the last logon failed.
+func (g *logon) failedBefore() bool { return g.lease.Valid() && g.lease.Failures > 0 }
+
 // refused returns the lockout that follows from a failed logon. first is how long the first
-// one lasts.
-func (g *logon) refused(e *fault.Error, first time.Duration) refusal {
-	times := 1
-	r, ok := g.l.refusal(g.client, g.version)
-	if ok && g.l.now().Before(r.until.Add(refusalMemory)) {
-		times = 1 + r.times
-	}
+// one lasts. proven means that the credential obtained a token after the failures that this
+// environment knows of.
+func (g *logon) refused(e *fault.Error, first time.Duration, proven bool) refusal {
+	now, times := g.l.now(), 1
 	if g.lease.Valid() {
-		// Another environment may have logged on since.
-		times = 1 + g.lease.Failures
+		times += g.lease.Failures // another environment may have logged on since
+	}
+	r, ok := g.l.refusal(g.client, g.version)
+	switch {
+	case !ok || proven && g.lease.Valid():
+	case now.Before(r.until):
+		times = max(times, r.times) // both logons began before one of them failed
+	case now.Before(r.until.Add(refusalMemory)):
+		times = max(times, 1+r.times)
 	}
 	duration := lockoutTime(times)
 	if times == 1 {
 		duration = first
 	}
-	r = refusal{fault: e, until: g.l.now().Add(duration), times: times}
+	r = refusal{fault: e, until: now.Add(duration), times: times}
 	g.remember(r)
 	return r
 }
 
-// lock ends the logon with the lockout r.
+// lock ends the logon with the lockout r, which holds for both slots.
 func (g *logon) lock(ctx context.Context, r refusal) {
-	g.lease.Finish(ctx, fleet.Result{Until: r.until, Failures: r.times, Note: noteOf(r.error()), Keep: r.until.Add(refusalMemory)})
+	result := fleet.Result{Until: r.until, Failures: r.times, Note: noteOf(r.error()), Keep: r.until.Add(refusalMemory)}
+	g.lease.Finish(ctx, result)
+	g.leaveOther(ctx, result)
 	g.free()
+}
+
+// leaveOther leaves the row of the other slot in the same state, but shortens no lockout. If an
+// exchange is under way there, its own result says the same.
+func (g *logon) leaveOther(ctx context.Context, result fleet.Result) {
+	other := logon{client: g.client, version: g.version, slot: logonSlots - 1 - g.slot}
+	a := g.session.Acquire(ctx, fleet.LogonRow, other.row(), fleet.Want{
+		Cached: true, Accept: func([]byte) bool { return false }, Retry: func([]byte) bool { return true },
+	})
+	if a.State != fleet.Acquired {
+		return
+	}
+	if result.Failures > 0 && a.Row.Failures > 0 && a.Row.Until.After(result.Until) {
+		result = fleet.Result{Until: a.Row.Until, Failures: a.Row.Failures, Note: a.Row.Note, Keep: a.Row.Until.Add(refusalMemory)}
+	}
+	a.Lease.Finish(ctx, result)
 }
 
 // count ends the logon with a failed logon that is not known to be the credential's fault.

@@ -14,6 +14,9 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 	candidate := l.foreign(a.client)
 	state := a.readState(ctx, candidate)
 	proven := state.proven(a.client)
+	if a.refuted = !proven && a.logon.slot > 0; a.refuted {
+		return result{end: a.logon.release}, true // another environment may send the credential in the first slot
+	}
 	if candidate && proven && !l.wanes(x.now()) {
 		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
 	}
@@ -29,20 +32,18 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
 	case len(state.Logons) >= maxFailedLogons, suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
 		return a.suspected(suspect), true
-	case l.chosen && l.Client.SingleToken:
-		return a.suspected(suspect), true // the token of a proof would end the one that callers hold
 	case l.chosen:
-		return a.prove(ctx)
+		return a.prove(ctx, suspect)
 	}
 	return result{}, false
 }
 
 // readState returns what is known of the client. It reads the table if something in there may
-// decide.
+// decide: another environment may have found out that the credential works, or that it does not.
 func (a *attempt) readState(ctx context.Context, candidate bool) *clientState {
 	state := a.state()
-	failed := a.logon.lease.Valid() && a.logon.lease.Failures > 0
-	if !state.proven(a.client) && (candidate || failed) || a.load.untried && len(state.Failures) > 0 {
+	_, refused := a.x.lockout.refusal(a.client.Name, a.client.Version)
+	if a.logon.failedBefore() || !state.proven(a.client) && (candidate || refused) || a.load.untried && len(state.Failures) > 0 {
 		*state = a.x.states.read(ctx, a.session, a.client.Name)
 	}
 	return state
@@ -57,7 +58,10 @@ func (a *attempt) suspected(s *suspect) result {
 
 // prove finds out whether the credential works before further parameters that a caller chose
 // are sent with it.
-func (a *attempt) prove(ctx context.Context) (result, bool) {
+func (a *attempt) prove(ctx context.Context, s *suspect) (result, bool) {
+	if a.load.Client.SingleToken {
+		return a.suspected(s), true // the token of a proof would end the one that callers hold
+	}
 	x, defaults := a.x, &a.load.Client.Defaults
 	_, failed := a.call(ctx, defaults)
 	switch {
@@ -74,7 +78,7 @@ func (a *attempt) prove(ctx context.Context) (result, bool) {
 // suspect keeps the credential from being sent again for the same caller for a while, and
 // from being sent with parameters that other callers chose before it is proven.
 func (a *attempt) suspect(ctx context.Context, failed *oauth.Error) result {
-	r := a.logon.refused(exchangeFault(failed), a.firstLockout())
+	r := a.refusal(failed)
 	s := suspect{Version: a.client.Version, Caller: a.load.Caller, Until: r.until.UnixMilli(), Note: noteOf(r.error())}
 	a.failedLogon(ctx, func(c *clientState) {
 		if c.proven(a.client) {
@@ -86,10 +90,10 @@ func (a *attempt) suspect(ctx context.Context, failed *oauth.Error) result {
 	return result{err: r.error(), end: func(ctx context.Context) { a.logon.count(ctx, r) }}
 }
 
-// failedLogon counts a failed logon, here and in what is known of the client.
-func (a *attempt) failedLogon(ctx context.Context, change func(*clientState)) {
+// failedLogon counts a failed logon, here and in what is known of the client, which it returns.
+func (a *attempt) failedLogon(ctx context.Context, change func(*clientState)) clientState {
 	a.x.count(CountFailedLogon)
-	a.x.states.update(ctx, a.session, a.client.Name, func(s *clientState) {
+	return a.x.states.update(ctx, a.session, a.client.Name, func(s *clientState) {
 		s.failLogon(a.x.now())
 		change(s)
 	})
@@ -99,12 +103,18 @@ func (a *attempt) failedLogon(ctx context.Context, change func(*clientState)) {
 // that a caller chose, by an exchange with parameters that the caller did not choose.
 func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 	x, l := a.x, a.load
-	a.failedLogon(ctx, func(*clientState) {})
-	if x.newer(ctx, l.Client) {
+	state := a.failedLogon(ctx, func(*clientState) {})
+	second := state.failedAtOnce(x.now())
+	if second {
+		state = x.states.awaitRefusal(ctx, a.session, a.client)
+	}
+	switch {
+	case !state.proven(a.client):
+		return lockedOut(a.logon, a.refusal(failed)) // the exchange in the other slot has found that out
+	case x.newer(ctx, l.Client):
 		// Nothing needs to be found out about a credential that has been replaced. The other
 		// environments learn that by the lockout.
-		r := a.logon.refused(exchangeFault(failed), lockoutTime(1))
-		return result{err: r.error(), end: func(ctx context.Context) { a.logon.lock(ctx, r) }}
+		return lockedOut(a.logon, a.refusal(failed))
 	}
 	reference := a.state().Reference
 	if reference == nil || reference.Key() == l.Ask.Key() {
@@ -112,12 +122,12 @@ func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 	}
 	// An exchange to find out would end the token that callers hold, if there is a single one.
 	sure := false
-	if !l.Client.SingleToken && a.permitted(ctx) {
-		_, second := a.call(ctx, reference)
-		if second != nil && second.FailedLogon() {
-			return a.refused(ctx, second)
+	if !second && !l.Client.SingleToken && a.permitted(ctx) {
+		_, refused := a.call(ctx, reference)
+		if refused != nil && refused.FailedLogon() {
+			return a.refused(ctx, refused)
 		}
-		sure = second == nil
+		sure = refused == nil
 	}
 	x.count(CountParameters)
 	x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.fail(x.now(), l.Caller) })
