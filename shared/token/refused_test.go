@@ -3,15 +3,37 @@ package token_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/token"
 	"tokenvendor/shared/token/tokentest"
 )
+
+// onAny applies f to the requests that have the parameter.
+func onAny(name string, f oauthtest.Fault) oauthtest.Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+		if r.FormValue(name) != "" {
+			f(w, r, next, done)
+			return
+		}
+		next.ServeHTTP(w, r)
+	}
+}
+
+// counting counts the requests to which f is applied, which the server itself does not count.
+func counting(n *atomic.Int64, f oauthtest.Fault) oauthtest.Fault {
+	return func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+		n.Add(1)
+		f(w, r, next, done)
+	}
+}
 
 // logonsFailed asks every 20 s for the time d, and returns when logons failed after the first.
 func logonsFailed(env *tokentest.Env, d time.Duration, failed func() int, ask func(i int)) (at []time.Duration) {
@@ -141,5 +163,82 @@ func TestAcceptedCredentialStartsAfresh(t *testing.T) {
 			env.Pass(11 * time.Minute)
 		}
 		env.WantCounts(4, 4)
+	})
+}
+
+// tenants asks for the tokens of tenants. The server knows all of them.
+func tenants(env *tokentest.Fleet, n int) (of func(i int) token.Request) {
+	env.Put("billing", "v1", map[string]any{"allow_parameters": []string{"app_tid"}})
+	env.WantTokens(1)
+	of = func(i int) token.Request {
+		return token.Request{Caller: fmt.Sprint("caller", i%3), Ask: ask.Ask{AppTID: fmt.Sprint("tenant", i)}}
+	}
+	for i := range n {
+		if _, err := env.Ask(env.Vendors[i%len(env.Vendors)], of(i)); err != nil {
+			env.Fatal(err)
+		}
+		env.Pass(8 * time.Second)
+	}
+	return of
+}
+
+// TestOffboardedTenants: Their tokens worked, and then the server refuses them. Each of them fails
+// once when its token ends. A single one is tried again after 10 minutes and then each hour, several
+// of them together once an hour. Callers of another tenant suffer nothing.
+func TestOffboardedTenants(t *testing.T) {
+	const hours = 4
+	for _, c := range []struct{ environments, tenants int }{{0, 1}, {1, 1}, {3, 1}, {3, 8}, {3, 30}} {
+		t.Run(fmt.Sprint(c.environments, " environments, ", c.tenants, " tenants"), func(t *testing.T) {
+			t.Parallel()
+			tokentest.RunFleet(t, c.environments, func(t *testing.T, env *tokentest.Fleet) {
+				if c.environments == 0 {
+					env.Vendors = append(env.Vendors, token.New(env.Config()))
+				}
+				of := tenants(env, c.tenants)
+				var refused atomic.Int64
+				env.Server.Misbehave(onAny("app_tid", counting(&refused, oauthtest.RefuseWith(401, "invalid_client", ""))))
+				failed := logonsFailed(env.Env, hours*time.Hour, func() int { return int(refused.Load()) }, func(i int) {
+					for k := range c.tenants {
+						_, _ = env.Ask(env.Vendors[(i+k)%len(env.Vendors)], of(k))
+					}
+					if _, err := env.Ask(env.Vendors[i%len(env.Vendors)], token.Request{Caller: "innocent"}); err != nil {
+						t.Fatalf("another caller: %v", err)
+					}
+				})
+				if first := within(failed, 50*time.Minute); first > c.tenants+1 {
+					t.Errorf("%d failed logons of %d tenants", first, c.tenants)
+				}
+				if len(failed) < c.tenants+1 || len(failed) > c.tenants+hours {
+					t.Errorf("logons failed at %v", failed)
+				}
+				if largest := env.Table.Usage().Largest; largest > 20_000 {
+					t.Errorf("a row has %d bytes", largest)
+				}
+			})
+		})
+	}
+}
+
+// TestTenantThatIsOnboardedAgain: It gets a token at the latest an hour after the last try, and
+// counts as any other one then.
+func TestTenantThatIsOnboardedAgain(t *testing.T) {
+	tokentest.RunFleet(t, 3, func(t *testing.T, env *tokentest.Fleet) {
+		of := tenants(env, 1)
+		env.Server.Misbehave(onAny("app_tid", oauthtest.RefuseWith(401, "invalid_client", "")))
+		env.Pass(2 * time.Hour)
+		for i := range 30 {
+			if _, err := env.Ask(env.Vendors[i%3], of(0)); err == nil {
+				t.Fatal("got a token of a tenant that the server refuses")
+			}
+			env.Pass(time.Minute)
+		}
+		env.Server.Behave()
+		env.Pass(time.Hour)
+		for range 5 {
+			if _, errs := env.All(1, of(0)); len(errs) != 0 {
+				t.Fatal(errs)
+			}
+			env.Pass(40 * time.Minute)
+		}
 	})
 }

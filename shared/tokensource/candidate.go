@@ -31,8 +31,8 @@ func (c *candidates) tested(client *registry.Client) bool {
 // fetch makes an exchange with the client's credential, or with the previous one if that is
 // refused and never obtained a token.
 func (c *candidates) fetch(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load) result {
-	l.chosen = l.Ask.Key() != l.Client.Defaults.Key()
-	if l.untried = l.chosen && !l.known; l.untried {
+	l.doubt(lease)
+	if l.untried || l.doubted {
 		if err := c.exchange.admitAsk(ctx, session, l); err != nil {
 			return result{err: err}
 		}

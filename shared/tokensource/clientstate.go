@@ -22,11 +22,6 @@ const (
 	newAskInterval    = 5 * time.Second
 	callerAskBurst    = newAskBurst * 2 / 3
 	callerAskInterval = newAskInterval * 3 / 2
-	// Parameters that callers choose may cause maxParameterFailures failed logons within
-	// parameterWindow, and those of one caller one of them, so that a single caller does not
-	// use up what the others may need.
-	maxParameterFailures = 2
-	parameterWindow      = time.Hour
 	// After maxFailedLogons within logonWindow, no exchange is made only to find out whether
 	// the credential or a caller's parameters are at fault.
 	maxFailedLogons = 2
@@ -51,8 +46,8 @@ type clientState struct {
 	Suspect *suspect `json:"suspect,omitempty"`
 	// Logons are the failed logons of all causes within logonWindow.
 	Logons []int64 `json:"logons,omitempty"`
-	// Failures are the failed logons that parameters of callers caused.
-	Failures []parameterFailure `json:"failures,omitempty"`
+	// Failures are the failed logons that parameters of callers caused, the newest last.
+	Failures parameterFailures `json:"failures,omitempty"`
 	// Asks is the bucket of new asks, as a moment (see [RateLimiter]), and Callers the
 	// share of each caller.
 	Asks    int64            `json:"asks,omitempty"`
@@ -66,12 +61,6 @@ type proof struct {
 	At         int64  `json:"at"`
 	// Refused means that it accepts the credential no more.
 	Refused bool `json:"refused,omitempty"`
-}
-
-// parameterFailure is a failed logon that the parameters of a caller caused.
-type parameterFailure struct {
-	At     int64  `json:"at"`
-	Caller string `json:"caller"`
 }
 
 // suspect is a failed logon whose cause is not known.
@@ -164,22 +153,6 @@ func (s *clientState) failedAtOnce(now time.Time) bool {
 	return recent > 1
 }
 
-// spent returns how long parameters of a caller that never worked must not be tried; 0: they
-// may be.
-func (s *clientState) spent(now time.Time, caller string) (wait time.Duration) {
-	for i, f := range s.Failures {
-		if f.Caller == caller || len(s.Failures)-i == maxParameterFailures {
-			wait = max(wait, time.UnixMilli(f.At).Add(parameterWindow).Sub(now))
-		}
-	}
-	return wait
-}
-
-// fail notes a failed logon that the parameters of a caller caused.
-func (s *clientState) fail(now time.Time, caller string) {
-	s.Failures = append(slices.Clip(s.Failures), parameterFailure{now.UnixMilli(), caller})
-}
-
 // admit takes a permit for a new ask; wait is how long there is none, 0: it was taken.
 func (s *clientState) admit(now time.Time, caller string) (wait time.Duration) {
 	all, own := RateLimiter{time.UnixMilli(s.Asks)}, RateLimiter{time.UnixMilli(s.Callers[caller])}
@@ -211,14 +184,7 @@ func (s *clientState) merge(other *clientState, now time.Time) {
 	if s.Suspect == nil {
 		s.Suspect = other.Suspect
 	}
-	s.Failures = slices.Concat(s.Failures, other.Failures)
-	slices.SortFunc(s.Failures, func(a, b parameterFailure) int {
-		return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.Caller, b.Caller))
-	})
-	s.Failures = slices.DeleteFunc(slices.Compact(s.Failures), func(f parameterFailure) bool {
-		age := now.Sub(time.UnixMilli(f.At))
-		return age >= parameterWindow || age < -time.Minute // of a clock that is ahead
-	})
+	s.Failures = s.Failures.merge(other.Failures, now)
 	s.Logons = slices.Concat(s.Logons, other.Logons)
 	slices.Sort(s.Logons)
 	s.Logons = slices.DeleteFunc(slices.Compact(s.Logons), func(at int64) bool {

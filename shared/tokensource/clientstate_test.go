@@ -13,17 +13,25 @@ import (
 func TestClientStateForgetsFailuresAfterAnHour(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	var s clientState
-	s.fail(now, "a")
-	if s.spent(now, "a") != time.Hour || s.spent(now, "b") != 0 {
-		t.Errorf("after one failure: got %v and %v", s.spent(now, "a"), s.spent(now, "b"))
+	s.Failures = s.Failures.add(now, "a", "ask a")
+	if s.Failures.spent(now, "a") != time.Hour || s.Failures.spent(now, "b") != 0 {
+		t.Errorf("after one failure: got %v and %v", s.Failures.spent(now, "a"), s.Failures.spent(now, "b"))
 	}
-	s.fail(now.Add(time.Minute), "c")
-	if got := s.spent(now.Add(2*time.Minute), "b"); got != 58*time.Minute {
+	s.Failures = s.Failures.add(now.Add(time.Minute), "c", "ask c")
+	if got := s.Failures.spent(now.Add(2*time.Minute), "b"); got != 58*time.Minute {
 		t.Errorf("after two failures: got %v, want 58m", got)
 	}
 	s.merge(&clientState{}, now.Add(time.Hour))
-	if len(s.Failures) != 1 || s.spent(now.Add(time.Hour), "a") != 0 {
+	if s.Failures.spent(now.Add(time.Hour), "a") != 0 || !s.Failures.include("ask a") {
 		t.Errorf("after an hour: %v", s.Failures)
+	}
+	s.Failures = s.Failures.add(now.Add(2*time.Hour), "a", "ask a")
+	s.merge(&clientState{}, now.Add(2*time.Hour))
+	if len(s.Failures) != 2 || !s.Failures[1].Again {
+		t.Errorf("after two hours: %v", s.Failures)
+	}
+	if s.merge(&clientState{}, now.Add(26*time.Hour)); len(s.Failures) != 0 {
+		t.Errorf("after a day: %v", s.Failures)
 	}
 }
 
@@ -32,7 +40,7 @@ func TestMergeLosesNothing(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	known := clientState{Suspect: &suspect{Version: "v2", Caller: "a"}}
 	known.prove(now, &registry.Client{Credential: "c1"}, &ask.Ask{Scope: []string{"read"}})
-	known.fail(now, "a")
+	known.Failures = known.Failures.add(now, "a", "ask")
 	if wait := known.admit(now, "a"); wait != 0 {
 		t.Fatalf("wait %v", wait)
 	}
@@ -53,7 +61,7 @@ func TestClientStateIsBounded(t *testing.T) {
 		now = now.Add(7 * time.Second)
 		s.prove(now, &registry.Client{Credential: fmt.Sprint(i)}, &ask.Ask{})
 		s.admit(now, fmt.Sprint(i))
-		s.fail(now, fmt.Sprint(i))
+		s.Failures = s.Failures.add(now, fmt.Sprint(i), fmt.Sprint(i))
 		var next clientState
 		next.merge(&s, now)
 		s = next

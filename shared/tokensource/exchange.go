@@ -113,31 +113,38 @@ func (x *exchanger) noPermit(ctx context.Context) error {
 	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: minRetryAfter}, backoff: minRetryAfter, alone: true}
 }
 
-// admitAsk returns the error of an ask that never obtained a token, if there were too many of
-// these; nil: it may be tried.
+// admitAsk returns the error of an ask that never obtained a token, or none the last time, if there
+// were too many of these; nil: it may be tried.
 func (x *exchanger) admitAsk(ctx context.Context, session *fleet.Session, l *load) error {
 	ctx, cancel := context.WithTimeout(ctx, permitTime)
 	defer cancel()
 	var spent, wait time.Duration
 	x.states.update(ctx, session, l.Client.Name, func(s *clientState) {
-		if spent, wait = s.spent(x.now(), l.Caller), 0; spent == 0 {
+		if spent, wait = s.Failures.withheld(l, x.now()), 0; spent == 0 && l.untried {
 			wait = s.admit(x.now(), l.Caller)
 		}
 	})
 	switch {
 	case spent > 0:
-		return x.refuseAsk(spent, parametersSpent)
+		return x.refuseParameters(spent, l)
 	case wait > 0:
-		return x.refuseAsk(wait, "there are too many new combinations of parameters for this client; those that obtained a token before are not affected")
+		return x.refuseAsk(wait, minRetryAfter, "there are too many new combinations of parameters for this client; those that obtained a token before are not affected")
 	}
 	return nil
 }
 
-const parametersSpent = "the authorization server refused parameters of this caller, or of two others, within the last hour; parameters that never obtained a token are not tried now"
+// refuseParameters returns the error of parameters that are not tried because others, or the same,
+// caused failed logons.
+func (x *exchanger) refuseParameters(wait time.Duration, l *load) error {
+	if l.untried {
+		return x.refuseAsk(wait, minRetryAfter, "the authorization server refused parameters of this caller, or of two others, within the last hour; parameters that never obtained a token are not tried now")
+	}
+	return x.refuseAsk(wait, min(wait, permanentBackoff), "the authorization server refused the parameters of this request, and other ones within the last hour; they are not tried again now")
+}
 
-func (x *exchanger) refuseAsk(wait time.Duration, why string) error {
+func (x *exchanger) refuseAsk(wait, backoff time.Duration, why string) error {
 	x.count(CountAsks)
-	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: max(wait, minRetryAfter)}, backoff: minRetryAfter, alone: true}
+	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: max(wait, minRetryAfter)}, backoff: max(backoff, minRetryAfter), alone: true}
 }
 
 // inTime reports whether there is time for an attempt at a server that needs more than most
@@ -299,7 +306,7 @@ func (a *attempt) call(ctx context.Context, ask *ask.Ask) (*oauth.Token, *oauth.
 	x, l := a.x, a.load
 	a.renew(ctx)
 	r := oauth.Request{Ask: *ask, CorrelationID: l.CorrelationID, Proven: a.state().proven(a.client), Permit: a.permitted}
-	if l.usable || l.failed || ask != &l.Ask || a.lease.Valid() && a.lease.Failures > 0 {
+	if l.usable || ask != &l.Ask || l.failedBefore(a.lease) {
 		r.MaxAttempts = 1
 	}
 	exchanging := ctx

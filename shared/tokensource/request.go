@@ -2,6 +2,7 @@ package tokensource
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"time"
 
 	"tokenvendor/shared/ask"
@@ -91,7 +92,12 @@ type load struct {
 	// chosen means that a caller chose parameters, so that the server's answer may be about
 	// these and not about the credential; untried, that they never obtained a token.
 	chosen, untried bool
+	// doubted means that they obtained a token before, but that the last exchange failed.
+	doubted bool
 }
+
+// id names the ask in what is known of the client.
+func (l *load) id() string { return base64.RawURLEncoding.EncodeToString(l.key[:8]) }
 
 // patience is how long the request waits for the permission to make an exchange.
 func (l *load) patience() time.Duration {

@@ -20,8 +20,8 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 	if candidate && proven && !l.wanes(x.now()) {
 		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
 	}
-	if spent := state.spent(x.now(), l.Caller); l.untried && spent > 0 {
-		return result{err: x.refuseAsk(spent, parametersSpent), end: a.logon.release}, true
+	if spent := state.Failures.withheld(l, x.now()); spent > 0 {
+		return result{err: x.refuseParameters(spent, l), end: a.logon.release}, true
 	}
 	suspect := state.suspected(a.client.Version)
 	switch {
@@ -43,7 +43,7 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 func (a *attempt) readState(ctx context.Context, candidate bool) *clientState {
 	state := a.state()
 	_, refused := a.x.lockout.refusal(a.client.Name, a.client.Version)
-	if a.logon.failedBefore() || !state.proven(a.client) && (candidate || refused) || a.load.untried && len(state.Failures) > 0 {
+	if a.logon.failedBefore() || !state.proven(a.client) && (candidate || refused) || (a.load.untried || a.load.doubted) && len(state.Failures) > 0 {
 		*state = a.x.states.read(ctx, a.session, a.client.Name)
 	}
 	return state
@@ -82,7 +82,7 @@ func (a *attempt) suspect(ctx context.Context, failed *oauth.Error) result {
 	s := suspect{Version: a.client.Version, Caller: a.load.Caller, Until: r.until.UnixMilli(), Note: noteOf(r.error())}
 	a.failedLogon(ctx, func(c *clientState) {
 		if c.proven(a.client) {
-			c.fail(a.x.now(), a.load.Caller)
+			c.Failures = c.Failures.add(a.x.now(), a.load.Caller, a.load.id())
 		} else {
 			c.Suspect = &s
 		}
@@ -130,6 +130,6 @@ func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 		sure = refused == nil
 	}
 	x.count(CountParameters)
-	x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.fail(x.now(), l.Caller) })
-	return result{err: parametersFault(failed, sure), end: a.logon.release}
+	x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.Failures = s.Failures.add(x.now(), l.Caller, l.id()) })
+	return result{err: &failure{fault: parametersFault(failed, sure), backoff: l.parametersBackoff(a.lease), version: l.Client.Version}, end: a.logon.release}
 }
