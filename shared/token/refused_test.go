@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"tokenvendor/shared/ask"
+	"tokenvendor/shared/fault"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/token"
@@ -241,4 +242,44 @@ func TestTenantThatIsOnboardedAgain(t *testing.T) {
 			env.Pass(40 * time.Minute)
 		}
 	})
+}
+
+// TestTenantOfTheFirstTokenIsOffboarded: Another caller's mistake must not be taken for that of the
+// credential then.
+func TestTenantOfTheFirstTokenIsOffboarded(t *testing.T) {
+	for name, c := range map[string]struct {
+		pass time.Duration // between the first token and the mistake
+		last token.Request // that obtained a token
+	}{
+		"defaults":         {0, token.Request{}},
+		"long ago":         {11 * time.Hour, token.Request{}},
+		"another tenant":   {2 * time.Hour, token.Request{Ask: ask.Ask{AppTID: "other"}}},
+		"nothing for long": {3 * time.Hour, token.Request{Ask: ask.Ask{AppTID: "first"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+				env.Put("billing", "v1", map[string]any{"allow_parameters": []string{"app_tid"}})
+				if _, errs := env.All(1, token.Request{Ask: ask.Ask{AppTID: "first"}}); len(errs) != 0 {
+					t.Fatal(errs)
+				}
+				env.Pass(c.pass / 2)
+				if c.last.AppTID != "first" {
+					if _, err := env.Ask(env.Vendors[1], c.last); err != nil {
+						t.Fatal(err)
+					}
+				}
+				env.Pass(c.pass / 2)
+				env.Server.Misbehave(onForm("app_tid", "first", oauthtest.RefuseWith(401, "invalid_client", "")))
+				mistake := token.Request{Caller: "mistaken", Ask: ask.Ask{AppTID: "first", Scope: []string{"x"}}}
+				for i := range env.Vendors {
+					if _, err := env.Ask(env.Vendors[i], mistake); err == nil || !fault.From(err).Fuse.IsZero() {
+						t.Errorf("the mistake: %v", err)
+					}
+					if _, err := env.Ask(env.Vendors[i], token.Request{Caller: "innocent", Ask: ask.Ask{Scope: []string{fmt.Sprint(i)}}}); err != nil {
+						t.Errorf("another caller: %v", err)
+					}
+				}
+			})
+		})
+	}
 }

@@ -26,6 +26,10 @@ const (
 	// the credential or a caller's parameters are at fault.
 	maxFailedLogons = 2
 	logonWindow     = 10 * time.Minute
+	// referenceInterval is how often a reference is replaced, and referenceLife how long its refusal
+	// says that the credential is refused: the server may have forgotten a tenant meanwhile.
+	referenceInterval = time.Hour
+	referenceLife     = 2 * time.Hour
 	// maxProven and maxCallers bound what is kept of a client.
 	maxProven = 4
 	// updateTime is how long the row is changed again while other environments are faster.
@@ -38,9 +42,10 @@ const (
 type clientState struct {
 	// Proofs say which credentials the authorization server accepts, the newest last.
 	Proofs []proof `json:"proofs,omitempty"`
-	// Reference is the ask that obtained a token, so that its parameters are known to be
-	// good; nil: there is none.
-	Reference *ask.Ask `json:"reference,omitempty"`
+	// Reference is an ask that obtained a token, so that its parameters are known to be good; nil:
+	// there is none. ReferenceAt is when it did, or when it was found to be good no more.
+	Reference   *ask.Ask `json:"reference,omitempty"`
+	ReferenceAt int64    `json:"referenceAt,omitempty"`
 	// Suspect is a failed logon with parameters that a caller chose, of a credential that is
 	// not proven: either may be at fault. nil: there is none.
 	Suspect *suspect `json:"suspect,omitempty"`
@@ -94,14 +99,41 @@ func proofOf(c *registry.Client) string { return c.Terms + c.Credential }
 
 // prove notes that a credential obtained a token by a.
 func (s *clientState) prove(now time.Time, c *registry.Client, a *ask.Ask) {
-	if !s.proven(c) {
-		s.add(proof{Credential: proofOf(c), At: now.UnixMilli()})
+	known := s.proven(c)
+	if !known || s.outdated(now, c, a) {
 		reference := *a // a is part of a load, which must not be kept
-		s.Reference = &reference
+		s.Reference, s.ReferenceAt = &reference, now.UnixMilli()
+	}
+	if !known {
+		s.add(proof{Credential: proofOf(c), At: now.UnixMilli()})
 		if s.suspected(c.Version) != nil {
 			s.Suspect = nil
 		}
 	}
+}
+
+// outdated reports whether an ask that obtained a token becomes the reference. The document's own
+// parameters do, because no caller chose them, and they remain it.
+func (s *clientState) outdated(now time.Time, c *registry.Client, a *ask.Ask) bool {
+	switch defaults := c.Defaults.Key(); {
+	case s.Reference == nil:
+		return true
+	case s.Reference.Key() == defaults:
+		return false
+	case a.Key() == defaults:
+		return true
+	}
+	return now.Sub(time.UnixMilli(s.ReferenceAt)) >= referenceInterval
+}
+
+// dropReference notes that the reference is good no more.
+func (s *clientState) dropReference(now time.Time) {
+	s.Reference, s.ReferenceAt = nil, now.UnixMilli()
+}
+
+// refersTo reports whether a is the reference.
+func (s *clientState) refersTo(a *ask.Ask) bool {
+	return s.Reference != nil && s.Reference.Key() == a.Key()
 }
 
 // refuse notes that a credential that obtained a token before was refused.
@@ -178,8 +210,8 @@ func (s *clientState) merge(other *clientState, now time.Time) {
 	for _, p := range other.Proofs {
 		s.add(p)
 	}
-	if s.Reference == nil {
-		s.Reference = other.Reference
+	if other.ReferenceAt > s.ReferenceAt || s.Reference == nil && s.ReferenceAt == 0 {
+		s.Reference, s.ReferenceAt = other.Reference, other.ReferenceAt
 	}
 	if s.Suspect == nil {
 		s.Suspect = other.Suspect

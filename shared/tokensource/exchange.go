@@ -234,8 +234,13 @@ func (a *attempt) permitted(ctx context.Context) bool {
 // proven returns what ends the logon of a credential that obtained a token by ask.
 func (a *attempt) proven(ask *ask.Ask) func(context.Context) {
 	return func(ctx context.Context) {
-		if !a.state().proven(a.client) {
-			a.x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.prove(a.x.now(), a.client, ask) })
+		state, session, now := a.state(), a.session, a.x.now()
+		known := state.proven(a.client)
+		if known && ask.Key() != a.client.Defaults.Key() {
+			session = nil // the other environments learn of a newer reference when there is more to say
+		}
+		if !known || state.outdated(now, a.client, ask) {
+			a.x.states.update(ctx, session, a.client.Name, func(s *clientState) { s.prove(now, a.client, ask) })
 		}
 		a.logon.proven(ctx)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"tokenvendor/shared/ask"
 	"tokenvendor/shared/oauth"
 )
 
@@ -31,7 +32,7 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 		// It was refused once, and the token need not be replaced.
 		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
 	case len(state.Logons) >= maxFailedLogons, suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
-		return a.suspected(suspect), true
+		return x.suspected(a.logon, suspect), true
 	case l.chosen:
 		return a.prove(ctx, suspect)
 	}
@@ -50,19 +51,19 @@ func (a *attempt) readState(ctx context.Context, candidate bool) *clientState {
 }
 
 // suspected refuses the caller whose parameters, or the credential, were refused before.
-func (a *attempt) suspected(s *suspect) result {
-	a.x.count(CountFuse)
+func (x *exchanger) suspected(g *logon, s *suspect) result {
+	x.count(CountFuse)
 	e, _ := readNote(s.Note)
-	return result{err: refusal{fault: e, until: time.UnixMilli(s.Until), times: 1}.error(), end: a.logon.release}
+	return result{err: refusal{fault: e, until: time.UnixMilli(s.Until), times: 1}.error(), end: g.release}
 }
 
 // prove finds out whether the credential works before further parameters that a caller chose
 // are sent with it.
 func (a *attempt) prove(ctx context.Context, s *suspect) (result, bool) {
-	if a.load.Client.SingleToken {
-		return a.suspected(s), true // the token of a proof would end the one that callers hold
-	}
 	x, defaults := a.x, &a.load.Client.Defaults
+	if a.load.Client.SingleToken {
+		return x.suspected(a.logon, s), true // the token of a proof would end the one that callers hold
+	}
 	_, failed := a.call(ctx, defaults)
 	switch {
 	case failed == nil:
@@ -103,7 +104,11 @@ func (a *attempt) failedLogon(ctx context.Context, change func(*clientState)) cl
 // that a caller chose, by an exchange with parameters that the caller did not choose.
 func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 	x, l := a.x, a.load
-	state := a.failedLogon(ctx, func(*clientState) {})
+	state := a.failedLogon(ctx, func(s *clientState) {
+		if s.refersTo(&l.Ask) {
+			s.dropReference(x.now())
+		}
+	})
 	second := state.failedAtOnce(x.now())
 	if second {
 		state = x.states.awaitRefusal(ctx, a.session, a.client)
@@ -116,14 +121,10 @@ func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 		// environments learn that by the lockout.
 		return lockedOut(a.logon, a.refusal(failed))
 	}
-	reference := a.state().Reference
-	if reference == nil || reference.Key() == l.Ask.Key() {
-		reference = &l.Client.Defaults
-	}
 	// An exchange to find out would end the token that callers hold, if there is a single one.
 	sure := false
 	if !second && !l.Client.SingleToken && a.permitted(ctx) {
-		_, refused := a.call(ctx, reference)
+		_, refused := a.examine(ctx, &state)
 		if refused != nil && refused.FailedLogon() {
 			return a.refused(ctx, refused)
 		}
@@ -132,4 +133,24 @@ func (a *attempt) verify(ctx context.Context, failed *oauth.Error) result {
 	x.count(CountParameters)
 	x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.Failures = s.Failures.add(x.now(), l.Caller, l.id()) })
 	return result{err: &failure{fault: parametersFault(failed, sure), backoff: l.parametersBackoff(a.lease), version: l.Client.Version}, end: a.logon.release}
+}
+
+// examine makes an exchange with parameters that the caller did not choose, to find out whether the
+// credential or the caller's parameters are at fault. The last word is that of the reference, if it
+// obtained a token lately, or else of the document's own parameters. It returns the ask that had it,
+// and the error; nil: the server accepts the credential.
+func (a *attempt) examine(ctx context.Context, state *clientState) (*ask.Ask, *oauth.Error) {
+	x, defaults := a.x, &a.load.Client.Defaults
+	if state.Reference == nil || state.refersTo(&a.load.Ask) || state.refersTo(defaults) {
+		_, failed := a.call(ctx, defaults)
+		return defaults, failed
+	}
+	_, failed := a.call(ctx, state.Reference)
+	lately := x.now().Sub(time.UnixMilli(state.ReferenceAt)) < referenceLife
+	if failed == nil || !failed.FailedLogon() || lately || !a.permitted(ctx) {
+		return state.Reference, failed
+	}
+	a.failedLogon(ctx, func(s *clientState) { s.dropReference(x.now()) })
+	_, failed = a.call(ctx, defaults)
+	return defaults, failed
 }
