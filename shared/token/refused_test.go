@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 
 	"tokenvendor/shared/ask"
 	"tokenvendor/shared/fault"
+	"tokenvendor/shared/fleet"
 	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/oauth/oauthtest"
 	"tokenvendor/shared/token"
@@ -282,4 +284,73 @@ func TestTenantOfTheFirstTokenIsOffboarded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hookedTable calls hook after each write that succeeds. A panic in it is one of ours.
+type hookedTable struct {
+	fleet.Table
+	hook func(item fleet.Item, c fleet.Condition)
+}
+
+func (t *hookedTable) Update(ctx context.Context, item fleet.Item, c fleet.Condition) (*fleet.Item, bool, error) {
+	old, ok, err := t.Table.Update(ctx, item, c)
+	if ok && t.hook != nil {
+		t.hook(item, c)
+	}
+	return old, ok, err
+}
+
+// hooked starts an environment with a table that calls the hook.
+func hooked(env *tokentest.Fleet) (*token.Vendor, *hookedTable) {
+	table := &hookedTable{Table: &env.Table}
+	return env.Environment(func(c *token.Config) {
+		c.Fleet = fleet.New(fleet.Config{Table: table, Keys: &env.Keys, Now: env.Now})
+		c.Fleet.Open(env.Context())
+	}), table
+}
+
+// TestFreezeBeforeALogon: The function is frozen when it has the lease of the logon, and another
+// environment learns meanwhile that the credential is refused.
+func TestFreezeBeforeALogon(t *testing.T) {
+	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+		env.Put("billing", "v1", map[string]any{"client_secret": "bad"})
+		frozen, table := hooked(env)
+		leases := 0
+		table.hook = func(item fleet.Item, c fleet.Condition) {
+			if c.FreeAt == 0 || item.Owner == "" {
+				return
+			}
+			if leases++; leases == 2 { // the first one is that of the token
+				env.Pass(time.Minute)
+				_, _ = env.Ask(env.Vendors[0], token.Request{})
+				env.WantCounts(0, 1)
+			}
+		}
+		if _, err := env.Ask(frozen, token.Request{}); err == nil || leases < 2 {
+			t.Errorf("got error %v after %d leases", err, leases)
+		}
+		env.WantCounts(0, 1)
+	})
+}
+
+// TestPanicAtTheEndOfALogon: It ends neither the process nor the use of the credential.
+func TestPanicAtTheEndOfALogon(t *testing.T) {
+	tokentest.RunFleet(t, 0, func(t *testing.T, env *tokentest.Fleet) {
+		v, table := hooked(env)
+		panics := 0
+		table.hook = func(_ fleet.Item, c fleet.Condition) {
+			if c.OwnedBy != "" {
+				panics++
+				panic("table")
+			}
+		}
+		_, _ = env.Ask(v, token.Request{})
+		if table.hook = nil; panics == 0 {
+			t.Fatal("no lease was ended")
+		}
+		env.Pass(time.Minute)
+		if _, err := env.Ask(v, scoped("", "read")); err != nil {
+			t.Errorf("after the panic: %v", err)
+		}
+	})
 }

@@ -207,21 +207,13 @@ func (s *clientState) admit(now time.Time, caller string) (wait time.Duration) {
 // merge adds what other knows: a row that was deleted must not make the fleet forget. It
 // forgets failures that are too old to matter.
 func (s *clientState) merge(other *clientState, now time.Time) {
-	for _, p := range other.Proofs {
-		s.add(p)
-	}
+	s.keep(other, now)
 	if other.ReferenceAt > s.ReferenceAt || s.Reference == nil && s.ReferenceAt == 0 {
 		s.Reference, s.ReferenceAt = other.Reference, other.ReferenceAt
 	}
 	if s.Suspect == nil {
 		s.Suspect = other.Suspect
 	}
-	s.Failures = s.Failures.merge(other.Failures, now)
-	s.Logons = slices.Concat(s.Logons, other.Logons)
-	slices.Sort(s.Logons)
-	s.Logons = slices.DeleteFunc(slices.Compact(s.Logons), func(at int64) bool {
-		return now.Sub(time.UnixMilli(at)).Abs() >= logonWindow
-	})
 	s.Asks = max(s.Asks, other.Asks)
 	for caller, full := range other.Callers {
 		if full > max(s.Callers[caller], now.UnixMilli()) && len(s.Callers) < maxCallers {
@@ -231,6 +223,19 @@ func (s *clientState) merge(other *clientState, now time.Time) {
 			s.Callers[caller] = full
 		}
 	}
+}
+
+// keep adds the proofs and the failures that other knows.
+func (s *clientState) keep(other *clientState, now time.Time) {
+	for _, p := range other.Proofs {
+		s.add(p)
+	}
+	s.Failures = s.Failures.merge(other.Failures, now)
+	s.Logons = slices.Concat(s.Logons, other.Logons)
+	slices.Sort(s.Logons)
+	s.Logons = slices.DeleteFunc(slices.Compact(s.Logons), func(at int64) bool {
+		return now.Sub(time.UnixMilli(at)).Abs() >= logonWindow
+	})
 }
 
 // clientStates are the states of all clients. They are shared with the fleet as far as the
@@ -311,9 +316,11 @@ func (s *clientStates) update(ctx context.Context, session *fleet.Session, name 
 	})
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !ok {
+	if ok {
+		next.keep(&c.state, now) // another request may have noted something meanwhile, without the table
+	} else {
 		next = clientState{}
-		next.merge(&c.state, now) // another request may have changed it meanwhile
+		next.merge(&c.state, now)
 		change(&next)
 		last = c.last
 	}

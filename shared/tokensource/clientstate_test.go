@@ -1,12 +1,16 @@
 package tokensource
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"tokenvendor/shared/ask"
+	"tokenvendor/shared/fleet"
+	"tokenvendor/shared/fleet/fleettest"
 	"tokenvendor/shared/registry"
 )
 
@@ -73,4 +77,43 @@ func TestClientStateIsBounded(t *testing.T) {
 	if !s.proven(&registry.Client{Credential: "999"}) {
 		t.Error("the newest credential is forgotten")
 	}
+}
+
+// slowTable calls hook before the next write.
+type slowTable struct {
+	fleet.Table
+	hook func()
+}
+
+func (t *slowTable) Update(ctx context.Context, item fleet.Item, c fleet.Condition) (*fleet.Item, bool, error) {
+	if hook := t.hook; hook != nil {
+		t.hook = nil
+		hook()
+	}
+	return t.Table.Update(ctx, item, c)
+}
+
+// TestChangeWithoutTableIsKept: Another request's change is written to the table meanwhile.
+func TestChangeWithoutTableIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := &registry.Client{Credential: "c1"}
+		table := &slowTable{Table: &fleettest.Table{}}
+		shared := fleet.New(fleet.Config{Table: table, Keys: &fleettest.Keys{}})
+		shared.Open(t.Context())
+		states := newClientStates(runtime{now: time.Now, rand: func() float64 { return 0 }})
+		session := shared.Session(t.Context())
+		table.hook = func() {
+			states.update(t.Context(), nil, "c", func(s *clientState) {
+				s.Failures = s.Failures.add(time.Now(), "a", "ask")
+				s.failLogon(time.Now())
+				s.prove(time.Now(), client, &ask.Ask{})
+			})
+		}
+		states.update(t.Context(), session, "c", func(s *clientState) { s.admit(time.Now(), "other") })
+		for name, s := range map[string]clientState{"here": states.get("c"), "with the table": states.read(t.Context(), session, "c")} {
+			if len(s.Failures) != 1 || len(s.Logons) != 1 || !s.proven(client) || s.Asks == 0 {
+				t.Errorf("%s: got %+v", name, s)
+			}
+		}
+	})
 }

@@ -182,7 +182,8 @@ func (a *attempt) logOn(ctx context.Context) result {
 	if r, ok := a.learn(ctx); ok {
 		return r
 	}
-	if !inTime(ctx, a.client.OAuth) {
+	// A function that was frozen may have lost the lease, and the others may know more.
+	if !inTime(ctx, a.client.OAuth) || !g.lease.Confirm(ctx) {
 		return result{err: x.noPermit(ctx), end: g.release}
 	}
 	token, failed := a.call(ctx, &l.Ask)
@@ -234,6 +235,7 @@ func (a *attempt) permitted(ctx context.Context) bool {
 // proven returns what ends the logon of a credential that obtained a token by ask.
 func (a *attempt) proven(ask *ask.Ask) func(context.Context) {
 	return func(ctx context.Context) {
+		defer a.logon.proven(ctx)
 		state, session, now := a.state(), a.session, a.x.now()
 		known := state.proven(a.client)
 		if known && ask.Key() != a.client.Defaults.Key() {
@@ -242,7 +244,6 @@ func (a *attempt) proven(ask *ask.Ask) func(context.Context) {
 		if !known || state.outdated(now, a.client, ask) {
 			a.x.states.update(ctx, session, a.client.Name, func(s *clientState) { s.prove(now, a.client, ask) })
 		}
-		a.logon.proven(ctx)
 	}
 }
 

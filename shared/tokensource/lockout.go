@@ -212,6 +212,7 @@ func (g *logon) row() string {
 
 // proven ends the logon: the credential obtained a token.
 func (g *logon) proven(ctx context.Context) {
+	defer g.free()
 	g.c.mu.Lock()
 	delete(g.c.refusals, g.version)
 	g.c.mu.Unlock()
@@ -220,7 +221,6 @@ func (g *logon) proven(ctx context.Context) {
 	if g.failedBefore() {
 		g.leaveOther(ctx, result)
 	}
-	g.free()
 }
 
 // failedBefore reports whether the table says that the last logon failed.
@@ -253,10 +253,10 @@ func (g *logon) refused(e *fault.Error, first time.Duration, proven bool) refusa
 
 // lock ends the logon with the lockout r, which holds for both slots.
 func (g *logon) lock(ctx context.Context, r refusal) {
+	defer g.free()
 	result := fleet.Result{Until: r.until, Failures: r.times, Note: noteOf(r.error()), Keep: r.until.Add(refusalMemory)}
 	g.lease.Finish(ctx, result)
 	g.leaveOther(ctx, result)
-	g.free()
 }
 
 // leaveOther leaves the row of the other slot in the same state, but shortens no lockout. If an
@@ -277,17 +277,17 @@ func (g *logon) leaveOther(ctx context.Context, result fleet.Result) {
 
 // count ends the logon with a failed logon that is not known to be the credential's fault.
 func (g *logon) count(ctx context.Context, r refusal) {
+	defer g.free()
 	r.until = g.l.now()
 	g.remember(r)
 	g.lease.Finish(ctx, fleet.Result{Until: r.until, Failures: r.times, Note: noteOf(r.error()), Keep: r.until.Add(refusalMemory)})
-	g.free()
 }
 
 // release ends the logon without a statement about the credential. The count of failures is
 // kept, so that the next environment does not start from zero.
 func (g *logon) release(ctx context.Context) {
+	defer g.free()
 	g.lease.Release(ctx)
-	g.free()
 }
 
 // free lets the next exchange in the slot begin.

@@ -208,7 +208,9 @@ func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error)
 	case session == nil:
 		got.end(ctx) // it calls no table, so that nothing waits
 	default:
-		all.Go(func() { got.end(ctx) })
+		all.Go(func() { // no caller of this goroutine recovers
+			_ = fault.Catch(s.log, &l.CorrelationID, func() error { got.end(ctx); return nil })
+		})
 	}
 	defer all.Wait()
 	return s.rows.finish(ctx, lease, l, got)
