@@ -351,10 +351,11 @@ func TestClockJumpsDoNotRefreshPolicy(t *testing.T) {
 // means the same.
 func TestPolicyTreatsAudienceAsResource(t *testing.T) {
 	tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
-		env.UsePolicy(`{"rules": [{"name": "a", "callers": ["` + teamA + `"], "clients": ["billing"], "resources": ["https://billing"]}]}`)
+		env.UsePolicy(`{"rules": [{"name": "a", "callers": ["` + teamA + `"], "clients": ["billing"], "resources": ["https://billing", "https://billing/*"]}]}`)
 		env.WantKind(token.Request{Caller: teamA, Ask: ask.Ask{Audience: "https://payroll"}}, fault.Denied)
 		env.WantCounts(0, 0)
 		env.MustVend(token.Request{Caller: teamA, Ask: ask.Ask{Audience: "https://billing"}})
+		env.WantKind(token.Request{Caller: teamA, Ask: ask.Ask{Audience: "https://billing/a payroll"}}, fault.Denied)
 		env.Put("billing", "v2", map[string]any{"audience": "https://payroll"})
 		env.Pass(6 * time.Minute)
 		env.WantKind(token.Request{Caller: teamA}, fault.Denied)

@@ -15,7 +15,7 @@ func slowMatch(pattern, text string, uri bool) bool {
 	}
 	stops := ":/"
 	if uri {
-		stops = `:/?#@%\`
+		stops = `:/?#@%\ `
 	}
 	// row[j] means that the pattern so far matches text[:j].
 	row := make([]bool, len(text)+1)
@@ -100,6 +100,9 @@ func TestStarStaysInHostAndFolder(t *testing.T) {
 		{"https://api.corp.example/*/x", "https://api.corp.example/../x", false},
 		{"https://api.corp.example/..", "https://api.corp.example/..", true},
 		{"https://api.corp.example/*", "https://api.corp.example/%2e%2e%2fadmin", false},
+		{"api-*", "api-a payroll", false},
+		{"*", "api-a payroll", false},
+		{"api-a *", "api-a payroll", true},
 		{"https://api.corp.example/a%20b", "https://api.corp.example/a%20b", true},
 		{"urn:sap:identity:*", "urn:sap:identity:x", true}, {"*", "", false}, {"", "", false},
 	} {

@@ -3,13 +3,14 @@ package index
 import "strings"
 
 // separator reports whether no star matches c: the separators ':' and '/', and in a URI (RFC
-// 8707 section 2) also characters that end or hide the host (https://evil?.example.com), so
-// that a server cannot read the text as another URI than the pattern's.
+// 8707 section 2) also characters that end or hide the host (https://evil?.example.com), and the
+// space, at which a server may split an audience, so that no server can read the text as another
+// URI than the pattern's.
 func separator(c byte, uri bool) bool {
 	switch c {
 	case ':', '/':
 		return true
-	case '?', '#', '@', '%', '\\':
+	case '?', '#', '@', '%', '\\', ' ':
 		return uri
 	}
 	return false
