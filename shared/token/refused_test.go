@@ -354,3 +354,38 @@ func TestPanicAtTheEndOfALogon(t *testing.T) {
 		}
 	})
 }
+
+// TestMistakeAfterARotation: The server accepts no request without a tenant, and the first one after
+// a rotation names none that exists. Other callers' requests work with the new version, after the
+// time of two failed logons: the version before was refused as well.
+func TestMistakeAfterARotation(t *testing.T) {
+	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		refuse := oauthtest.RefuseWith(401, "invalid_client", "")
+		env.Server.Misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+			if id := r.FormValue("app_tid"); id == "" || id == "nobody" {
+				refuse(w, r, next, done)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+		tenant := func(caller, id string) token.Request { return token.Request{Caller: caller, Ask: ask.Ask{AppTID: id}} }
+		members := map[string]any{"allow_parameters": []string{"app_tid"}}
+		env.Put("billing", "v1", members)
+		if _, errs := env.All(1, tenant("a", "one")); len(errs) != 0 {
+			t.Fatal(errs)
+		}
+		if err := env.Server.SetSecrets("id", "new"); err != nil {
+			t.Fatal(err)
+		}
+		members["client_secret"] = "new"
+		env.Put("billing", "v2", members)
+		env.Pass(6 * time.Minute)
+		if _, err := env.Ask(env.Vendors[0], tenant("mistaken", "nobody")); err == nil {
+			t.Fatal("got a token for nobody")
+		}
+		env.Pass(11 * time.Minute)
+		if grant, err := env.Ask(env.Vendors[1], tenant("b", "two")); err != nil || grant.Token.Version() != "v2" {
+			t.Errorf("another caller: %v", err)
+		}
+	})
+}

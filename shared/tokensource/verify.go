@@ -34,7 +34,7 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 	case len(state.Logons) >= maxFailedLogons, suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
 		return x.suspected(a.logon, suspect), true
 	case l.chosen:
-		return a.prove(ctx, suspect)
+		return a.prove(ctx, state, suspect)
 	}
 	return result{}, false
 }
@@ -58,16 +58,17 @@ func (x *exchanger) suspected(g *logon, s *suspect) result {
 }
 
 // prove finds out whether the credential works before further parameters that a caller chose
-// are sent with it.
-func (a *attempt) prove(ctx context.Context, s *suspect) (result, bool) {
-	x, defaults := a.x, &a.load.Client.Defaults
+// are sent with it. Where the server accepts no request without some of them, only an ask that
+// obtained a token before can tell.
+func (a *attempt) prove(ctx context.Context, state *clientState, s *suspect) (result, bool) {
+	x := a.x
 	if a.load.Client.SingleToken {
 		return x.suspected(a.logon, s), true // the token of a proof would end the one that callers hold
 	}
-	_, failed := a.call(ctx, defaults)
+	by, failed := a.examine(ctx, state)
 	switch {
 	case failed == nil:
-		x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.prove(x.now(), a.client, defaults) })
+		x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.prove(x.now(), a.client, by) })
 		retry, err := x.limiter.admit(ctx, a.session, a.permit(a.load.usable))
 		return result{retry: retry, err: err, end: a.logon.release}, retry > 0 || err != nil
 	case failed.FailedLogon():
