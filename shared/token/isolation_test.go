@@ -93,7 +93,8 @@ func TestWrongPasteWithoutTable(t *testing.T) {
 	})
 }
 
-// TestBothVersionsWrong: Nothing more than two failed logons come of it.
+// TestBothVersionsWrong: Two failed logons come of it, and then one of the current version after 10
+// minutes.
 func TestBothVersionsWrong(t *testing.T) {
 	tokentest.RunFleet(t, 4, func(t *testing.T, env *tokentest.Fleet) {
 		env.Put("billing", "v1", map[string]any{"client_secret": "wrong"})
@@ -105,6 +106,11 @@ func TestBothVersionsWrong(t *testing.T) {
 			env.Pass(10 * time.Second)
 		}
 		env.WantCounts(0, 2)
+		for range 50 {
+			env.Pass(time.Minute)
+			_, _ = env.All(1, token.Request{})
+		}
+		env.WantCounts(0, 3)
 	})
 }
 
@@ -205,7 +211,7 @@ func TestNarrowedDocumentIsObeyed(t *testing.T) {
 
 // TestParametersOfOneCallerHarmNoOther: The server answers 401 to some parameters.
 func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
-	requests := 1000 // in an hour
+	requests := 1000 // in 75 minutes
 	if testing.Short() {
 		requests = 200
 	}
@@ -213,11 +219,12 @@ func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
 		request token.Request
 		fault   oauthtest.Fault
 		order   bool
+		failed  int // logons in 75 minutes; other answers of the server are none
 	}{
-		"app_tid": {token.Request{Ask: ask.Ask{AppTID: "nobody"}}, onForm("app_tid", "nobody", oauthtest.RefuseWith(401, "invalid_client", "")), false},
-		"order":   {token.Request{Ask: ask.Ask{AppTID: "nobody"}}, onForm("app_tid", "nobody", oauthtest.RefuseWith(401, "invalid_client", "")), true},
-		"scope":   {scoped("", "bad"), onForm("scope", "bad", oauthtest.RefuseWith(401, "invalid_client", "")), false},
-		"text":    {scoped("", "invalid_client"), onForm("scope", "invalid_client", oauthtest.Answer(400, "text/html", "<p>unknown scope invalid_client</p>")), false},
+		"app_tid": {token.Request{Ask: ask.Ask{AppTID: "nobody"}}, onForm("app_tid", "nobody", oauthtest.RefuseWith(401, "invalid_client", "")), false, 2},
+		"order":   {token.Request{Ask: ask.Ask{AppTID: "nobody"}}, onForm("app_tid", "nobody", oauthtest.RefuseWith(401, "invalid_client", "")), true, 2},
+		"scope":   {scoped("", "bad"), onForm("scope", "bad", oauthtest.RefuseWith(401, "invalid_client", "")), false, 2},
+		"text":    {scoped("", "invalid_client"), onForm("scope", "invalid_client", oauthtest.Answer(400, "text/html", "<p>unknown scope invalid_client</p>")), false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -246,10 +253,10 @@ func TestParametersOfOneCallerHarmNoOther(t *testing.T) {
 					if _, err := env.Ask(v, own); err != nil {
 						t.Fatalf("call %d of another caller: %v", i, err)
 					}
-					env.Pass(58 * time.Minute / time.Duration(requests))
+					env.Pass(75 * time.Minute / time.Duration(requests))
 				}
-				if n := env.Server.FailedLogons("id"); n > 2 {
-					t.Errorf("%d failed logons in an hour", n)
+				if n := env.Counted(tokensource.CountFailedLogon); n != bad.failed {
+					t.Errorf("%d failed logons in 75 minutes, want %d", n, bad.failed)
 				}
 			})
 		})

@@ -246,6 +246,9 @@ func (g *logon) refused(e *fault.Error, first time.Duration, proven bool) refusa
 	if times == 1 {
 		duration = first
 	}
+	if duration > lockoutTime(1) {
+		times = max(times, 2) // no environment believes so long a first lockout
+	}
 	r = refusal{fault: e, until: now.Add(duration), times: times}
 	g.remember(r)
 	return r
