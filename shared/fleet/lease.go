@@ -76,8 +76,11 @@ func (l *Lease) Finish(ctx context.Context, r Result) bool {
 	}
 	keep := later(r.Until, r.Keep)
 	st := state{Until: r.Until.UnixMilli(), Failures: r.Failures, Note: r.Note, Generation: l.next()}
-	if r.Value == nil {
+	switch {
+	case r.Value == nil:
 		return l.write(ctx, st, nil, keep)
+	case l.Valid() && !l.s.f.now().Before(l.End):
+		return false // the row of the value has no lease of its own, and that of a secret may be newer
 	}
 	value, pointer, fits := l.s.sealedValue(l.kind, l.name, l.owner, st.Generation, r.Value, keep)
 	if !fits {

@@ -447,3 +447,30 @@ func TestReadingAtMidnight(t *testing.T) {
 		e.wantReads(1)
 	})
 }
+
+// slowReads are reads whose answer takes longer than a lease.
+type slowReads struct{ *env }
+
+func (s slowReads) ReadSecret(ctx context.Context, name string, w secret.Want) (secret.Secret, error) {
+	got, err := s.env.ReadSecret(ctx, name, w)
+	time.Sleep(10 * time.Second)
+	return got, err
+}
+
+// TestSlowReadReplacesNoNewerText: Another environment has taken over, and read a newer version.
+func TestSlowReadReplacesNoNewerText(t *testing.T) {
+	run(t, func(t *testing.T, e *env) {
+		shared := fleet.New(fleet.Config{Table: &e.table, Keys: &e.keys, Count: e.count})
+		shared.Open(e.Context())
+		slow := reading.New(reading.Config{Secrets: slowReads{e}, Fleet: shared, Count: e.count, Now: time.Now})
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = slow.ReadSecret(e.Context(), "billing", recent) })
+		time.Sleep(time.Second)
+		e.put("two", nil)
+		time.Sleep(8 * time.Second)
+		e.read(e.environment(0), recent, "two")
+		all.Wait()
+		e.read(e.environment(0), recent, "two")
+		e.wantReads(2)
+	})
+}
