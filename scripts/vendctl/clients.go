@@ -16,6 +16,7 @@ import (
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/registry"
 	"tokenvendor/shared/secret"
+	"tokenvendor/shared/tokensource"
 )
 
 func newClient(a *access) *cobra.Command {
@@ -266,7 +267,11 @@ func exchangeProblem(ctx context.Context, err error) error {
 	case failure.Temporary():
 		return &examinationError{"the authorization server gives no token now, try again later: " + failure.Error(), exitTemporary}
 	}
-	return badDocument{[]string{"the authorization server gave no token: " + failure.Error()}}
+	text := "the authorization server gave no token: " + failure.Error()
+	if failure.FailedLogon() {
+		text += tokensource.FailedLogonAdvice
+	}
+	return badDocument{[]string{text}}
 }
 
 func newClientRollback(a *access) *cobra.Command {

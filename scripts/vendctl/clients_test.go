@@ -111,7 +111,7 @@ func TestClientIsCheckedAndAdded(t *testing.T) {
 		{[]string{"client", "check", ends}, 0, "2099-02-01"},
 		{[]string{"client", "check", good, "--exchange"}, 0, "127.0.0.1"},
 		{[]string{"client", "check", wrong}, 0, "scope"},
-		{[]string{"client", "check", wrong, "--exchange"}, exitCredential, "invalid_client"},
+		{[]string{"client", "check", wrong, "--exchange"}, exitCredential, "after five failed logons"},
 		{[]string{"client", "check", bad}, exitCredential, "token_endpoint"},
 		{[]string{"client", "check", bad + ".none"}, exitNotFound, ""},
 		{[]string{"client", "check", "billing"}, exitNotFound, "no such secret"},

@@ -103,10 +103,11 @@ func failureOf(err error) *failure {
 	return &failure{fault: fault.From(err)}
 }
 
-// failedLogonAdvice is for the operator: the server does not say which of these is wrong.
+// FailedLogonAdvice follows the error of a failed logon, for the operator: the server does not say which
+// of these is wrong.
 //
 // Source: help.sap.com, SAP Cloud Identity Services, "Unlock Client ID"
-const failedLogonAdvice = "; compare client_id, token_endpoint_auth_method and, with a certificate, its SHA-256 fingerprint with those at the server; " +
+const FailedLogonAdvice = "; compare client_id, client_secret, token_endpoint_auth_method and, with a certificate, its SHA-256 fingerprint with those at the server; " +
 	"after five failed logons SAP's servers answer so for an hour"
 
 // exchangeFault returns the error of an exchange as callers get it. The server's 401 is the
@@ -124,7 +125,7 @@ func exchangeFault(failure *oauth.Error) *fault.Error {
 		e.Description = oauth.Printable(e.Description + ": " + failure.Description)
 	}
 	if failure.FailedLogon() {
-		e.Detail += failedLogonAdvice
+		e.Detail += FailedLogonAdvice
 	}
 	if failure.Status != 0 {
 		e.Upstream = &fault.Upstream{Status: failure.Status, Code: failure.Code}
