@@ -120,7 +120,7 @@ func TestBinarySaysWhatToCheck(t *testing.T) {
 		name, answer, detail string // answer: a part of the caller's answer
 		members              members
 	}{
-		{"wrong-secret", "status 401", "compare client_id, token_endpoint_auth_method and, with a certificate, its SHA-256 fingerprint", members{"client_secret": "cnry-other"}},
+		{"wrong-secret", "status 401", "compare client_id, client_secret, token_endpoint_auth_method and, with a certificate, its SHA-256 fingerprint", members{"client_secret": "cnry-other"}},
 		{"locked", "status 401", "after five failed logons SAP's servers answer so for an hour", members{"client_secret": "cnry-another"}},
 		{"wrong-path", "check token_endpoint", "check token_endpoint", members{"client_secret": "cnry-secret-wrong-path", "token_endpoint": a.issuer.URL() + "/cnry-path"}},
 		{"expired", "certificate has expired", "it was valid until " + until.Format(time.RFC3339), members{
