@@ -167,7 +167,7 @@ func isInvisible(r rune) bool {
 
 // isPlaceholder reports whether a value stands for another one, as in documents and templates, and in
 // what tools print or export in the place of a secret: <client secret>, ${SECRET}, {{ secret }},
-// [REDACTED], your-client-secret, or asterisks. It is not one if it may be random.
+// [REDACTED], your-client-secret, or asterisks. It is not one if it may be random, or somebody's name.
 func isPlaceholder(value string) bool {
 	value = strings.TrimSpace(value)
 	if value != "" && strings.Trim(value, "*") == "" {
@@ -178,7 +178,8 @@ func isPlaceholder(value string) bool {
 			return isWording(strings.Trim(inner, "<>{}[] "))
 		}
 	}
-	return strings.HasPrefix(strings.ToLower(value), "your") && isWording(value[len("your"):])
+	yours, ok := strings.CutPrefix(strings.ToLower(value), "your")
+	return ok && strings.Trim(yours, "_- ") != yours && strings.HasSuffix(yours, "secret") && isWording(value)
 }
 
 // isWording reports whether a text consists of words, and of what stands between them. The letters of a

@@ -11,7 +11,7 @@ import (
 func TestPlaceholdersAreRefused(t *testing.T) {
 	for _, value := range []string{
 		"<client secret>", "<Client-Secret>", "<< Existing password/certificate removed on export >>", "${CLIENT_SECRET}", "{{ client_secret }}",
-		"[REDACTED]", "********", "YOUR_CLIENT_SECRET", "your-client-secret", "<CLIENT_ID> ",
+		"[REDACTED]", "********", "YOUR_CLIENT_SECRET", "your-client-secret", "your secret", "<CLIENT_ID> ",
 	} {
 		expectProblem(t, native(members{"client_secret": value}), "client_secret is a placeholder: put the value in its place")
 		expectProblem(t, native(members{"client_secret": "s", "client_id": strings.TrimSpace(value)}), "client_id is a placeholder")
@@ -20,7 +20,7 @@ func TestPlaceholdersAreRefused(t *testing.T) {
 		expectProblem(t, native(members{"client_secret": value}), "client_secret holds a line break or another invisible character")
 	}
 	expectProblem(t, native(members{"client_secret": "s", "client_id": "c\u200b"}), "client_id holds an invisible character")
-	for _, value := range []string{"<aB3x9>", "<qYpWzR>", "${x1}", "[", "{{", "your", "yourKx9", "You", "a*b", "…", "s", "ü ß"} {
+	for _, value := range []string{"<aB3x9>", "<qYpWzR>", "${x1}", "[", "{{", "your", "yourKx9", "yourtown-billing", "your-app", "yoursecret", "You", "a*b", "…", "s", "ü ß"} {
 		if _, err := load(t, native(members{"client_secret": value}), nil); err != nil {
 			t.Errorf("%q: %v", value, err)
 		}
