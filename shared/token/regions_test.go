@@ -94,6 +94,9 @@ func stacks(env *tokentest.Env, n int) (all []*token.Vendor) {
 // several stacks as REGIONS.md says. They are up to twice as many if the version before is refused,
 // too, or if the credential worked before and callers choose parameters.
 func TestStacksCountFailedLogonsForThemselves(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes long with the race detector")
+	}
 	page := readRounds(t)
 	scoped := token.Request{Ask: ask.Ask{Scope: []string{"read"}}}
 	for _, test := range []struct {
