@@ -90,7 +90,8 @@ func TestRevokedCredentialIsSentRarely(t *testing.T) {
 						_, _ = env.Ask(env.Vendors[rand.IntN(len(env.Vendors))], scoped("", fmt.Sprint(rand.IntN(c.scopes))))
 					}
 				})
-				if within(failed, 10*time.Minute) > 2 || within(failed, 70*time.Minute) > 3 || within(failed, 310*time.Minute) > 4 || len(failed) != 5 {
+				// After the longest lockout an ask that a caller chose may need a second logon.
+				if within(failed, 10*time.Minute) > 2 || within(failed, 70*time.Minute) > 3 || within(failed, 310*time.Minute) > 4 || len(failed) < 5 || len(failed) > 6 {
 					t.Errorf("logons failed at %v", failed)
 				}
 			})
