@@ -67,7 +67,7 @@ func TestStackNamesTheVendor(t *testing.T) {
 	}
 }
 
-// Who has to log in again is told so.
+// Credentials that have expired, or need MFA, lead to an error that says so.
 func TestCredentialsThatCannotBeUsedAreNamed(t *testing.T) {
 	fakeAWS(t, nil)
 	if out, errs, code := vendctl(t, "--stack", "expired", "get", "billing"); code != exitFailed || out != "" || !strings.Contains(errs, "log in again") || strings.Contains(errs, "--api") {

@@ -56,6 +56,25 @@ func asExit(err error, target **exec.ExitError) bool {
 	return ok
 }
 
+// startReady starts a program, waits until it says ready, and returns the rest of its output. The program
+// is killed if it takes too long.
+func startReady(t *testing.T, cmd *exec.Cmd) io.Reader {
+	t.Helper()
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	t.Cleanup(func() { timer.Stop() })
+	if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
 // The routes of a program work until it has ended, also while it ends after a signal.
 func TestExecServesUntilTheProgramEnds(t *testing.T) {
 	curl, err := exec.LookPath("curl")
@@ -67,19 +86,7 @@ func TestExecServesUntilTheProgramEnds(t *testing.T) {
 	defer api.Close()
 	cmd := exec.Command(binary, "--local", stack, "exec", "--route", "a=billing@"+api.URL, "--", "sh", "-c", //nolint:noctx // it is ended below
 		`trap '`+curl+` -sS "$A_URL/"; exit 5' TERM; trap : INT; echo ready; while :; do sleep 0.1; done`)
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	timer := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	ready := make([]byte, len("ready\n"))
-	if _, err := io.ReadFull(out, ready); err != nil {
-		t.Fatal(err)
-	}
+	out := startReady(t, cmd)
 	// Ctrl-C is for the program, which gets it from the terminal.
 	for _, signal := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM} {
 		if err := cmd.Process.Signal(signal); err != nil {

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"io"
 	"os"
 	"os/exec"
 	"syscall"
@@ -28,17 +27,7 @@ func TestExecForwardsSignals(t *testing.T) {
 		if test.stdin != nil {
 			cmd.Stdin = test.stdin
 		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		timer := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
-		if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
-			t.Fatal(err)
-		}
+		startReady(t, cmd)
 		for _, one := range test.signals {
 			if err := cmd.Process.Signal(one); err != nil {
 				t.Fatal(err)
@@ -49,6 +38,5 @@ func TestExecForwardsSignals(t *testing.T) {
 		if ok := asExit(cmd.Wait(), &exit); !ok || exit.ExitCode() != 5 {
 			t.Errorf("%v: got %v, want the exit code of the program's trap", test.signals, exit)
 		}
-		timer.Stop()
 	}
 }

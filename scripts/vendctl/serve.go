@@ -111,7 +111,7 @@ func (s *service) serve(ctx context.Context) error {
 	if s.oneshot {
 		given = stop
 	}
-	// What is wrong with the flags is found before anything can be seen of the endpoint.
+	// Wrong flags must be an error before programs and systemd can see the endpoint.
 	secret := rand.Text()
 	handler, err := s.handler(secret, given)
 	if err != nil {

@@ -223,7 +223,7 @@ func TestServeTellsSystemd(t *testing.T) {
 	<-ended
 }
 
-// What is wrong with the flags ends serve before anything tells that it is ready.
+// Wrong flags end serve before it says that it is ready.
 func TestServeChecksItsFlagsFirst(t *testing.T) {
 	dir := t.TempDir()
 	notify, socket, file := filepath.Join(dir, "notify"), filepath.Join(dir, "s"), filepath.Join(dir, "secret")
