@@ -178,8 +178,10 @@ func (t *attemptTrace) refusesHTTP1(resp *http.Response, err error) bool {
 		return noCommonVersion(op)
 	}
 	// net/http quotes the beginning of what it received: the length of a first frame (RFC 9113
-	// sections 3.4 and 4.1).
-	return t.unnamed.Load() && strings.Contains(err.Error(), `malformed HTTP response "\x00\x00`)
+	// sections 3.4 and 4.1). If the frame arrives before net/http writes the request, net/http
+	// closes the connection without an error of its own, and writes nothing.
+	text := err.Error()
+	return t.unnamed.Load() && (strings.Contains(text, `malformed HTTP response "\x00\x00`) || strings.Contains(text, "readLoopPeekFailLocked: %!w(<nil>)"))
 }
 
 // mayRefuseHTTP1 reports whether a server that named no version ended the connection before an

@@ -9,12 +9,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
 	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"tokenvendor/shared/oauth"
 	"tokenvendor/shared/oauth/oauthtest"
@@ -103,13 +105,14 @@ func TestHTTPVersion(t *testing.T) {
 		requests    []string
 		connections int
 	}{
-		"both":                  {func(s *versionServer) { s.EnableHTTP2, s.TLS.NextProtos = true, []string{"h2", "http/1.1"} }, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
-		"HTTP/1.1":              {func(*versionServer) {}, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
-		"names no version":      {func(s *versionServer) { s.offer() }, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
-		"2, ends connection":    {onlyHTTP2, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
-		"2, alert":              {func(s *versionServer) { onlyHTTP2(s); s.offer("other") }, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
-		"2, sends its own":      {func(s *versionServer) { onlyHTTP2(s); s.accept = sendFrame }, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
-		"2, answers status 505": {func(s *versionServer) { s.EnableHTTP2, s.only2 = true, true }, []string{"HTTP/1.1", "HTTP/2.0", "HTTP/2.0"}, 2},
+		"both":                   {func(s *versionServer) { s.EnableHTTP2, s.TLS.NextProtos = true, []string{"h2", "http/1.1"} }, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
+		"HTTP/1.1":               {func(*versionServer) {}, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
+		"names no version":       {func(s *versionServer) { s.offer() }, []string{"HTTP/1.1", "HTTP/1.1"}, 1},
+		"2, ends connection":     {onlyHTTP2, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
+		"2, alert":               {func(s *versionServer) { onlyHTTP2(s); s.offer("other") }, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
+		"2, sends its own":       {func(s *versionServer) { onlyHTTP2(s); s.accept = sendFrame }, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
+		"2, sends its own first": {func(s *versionServer) { onlyHTTP2(s); s.accept = sendFrame }, []string{"HTTP/2.0", "HTTP/2.0"}, 2},
+		"2, answers status 505":  {func(s *versionServer) { s.EnableHTTP2, s.only2 = true, true }, []string{"HTTP/1.1", "HTTP/2.0", "HTTP/2.0"}, 2},
 	}
 	for name, tt := range servers {
 		for _, mutual := range []bool{false, true} {
@@ -119,11 +122,14 @@ func TestHTTPVersion(t *testing.T) {
 				client = certificateClient(t, s.Server)
 			}
 			for range 2 {
-				attempts := 1
-				if name == "2, ends connection" {
+				attempts, ctx := 1, t.Context()
+				switch name {
+				case "2, ends connection":
 					attempts = 2
+				case "2, sends its own first": // than the client, whose request waits
+					ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { time.Sleep(20 * time.Millisecond) }})
 				}
-				if _, err := exchanger().Exchange(t.Context(), client, oauth.Request{MaxAttempts: attempts, Proven: true}); err != nil {
+				if _, err := exchanger().Exchange(ctx, client, oauth.Request{MaxAttempts: attempts, Proven: true}); err != nil {
 					t.Errorf("%s, mutual TLS %v: %v", name, mutual, err)
 				}
 			}
