@@ -13,7 +13,7 @@ import (
 // notCalled lists names of the standard library that product code does not use.
 var notCalled = []struct{ name, except, why string }{
 	{"net/http.DefaultClient", "", "it follows redirects with credentials, has no time-out and uses the environment's proxies"},
-	{"net/http.DefaultTransport", "", "it is shared, and would present one client's certificate for another client"},
+	{"net/http.DefaultTransport", "functions/*/main.go", "it is shared, and would present one client's certificate for another client"},
 	{"net/http.Get", "", "it uses DefaultClient"},
 	{"net/http.Head", "", "it uses DefaultClient"},
 	{"net/http.Post", "", "it uses DefaultClient"},

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -40,6 +41,7 @@ func main() {
 	// JSON of it too.
 	slog.SetDefault(a.Log)
 	a.Warm(context.Background())
+	app.TuneRuntimeAPI(http.DefaultTransport.(*http.Transport))
 	lambda.Start(newHandler(a, j))
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -30,5 +31,6 @@ func main() {
 	// JSON of it too.
 	slog.SetDefault(a.Log)
 	a.Warm(context.Background())
+	app.TuneRuntimeAPI(http.DefaultTransport.(*http.Transport))
 	lambda.Start(newHandler(a))
 }
