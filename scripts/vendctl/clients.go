@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -124,22 +125,12 @@ func printClient(out io.Writer, c *registry.Client, output string) error {
 	}
 	add("method", string(c.Method))
 	add("issuer_host", c.IssuerHost)
-	add("scope", c.Scope...)
-	add("resource", c.Resource...)
-	add("audience", c.Audience)
-	add("token_format", c.TokenFormat)
-	var names []string
-	for name := range c.Parameters {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	add("parameters", names...) // their values may be secret
-	names = nil
-	for name := range c.Allow {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	add("allow_parameters", names...)
+	add("scope", c.Defaults.Scope...)
+	add("resource", c.Defaults.Resource...)
+	add("audience", c.Defaults.Audience)
+	add("token_format", c.Defaults.TokenFormat)
+	add("parameters", c.ParameterNames()...) // their values may be secret
+	add("allow_parameters", slices.Sorted(maps.Keys(c.Allow))...)
 	if c.Rate != 0 {
 		add("exchanges_per_second", fmt.Sprint(c.Rate))
 	}

@@ -61,20 +61,12 @@ type Client struct {
 	// server counts all clients together; see [Budget].
 	Rate float64
 
-	// Scope, Resource, Audience and TokenFormat are the defaults of a request. An empty one
-	// is not sent.
-	Scope       []string
-	Resource    []string
-	Audience    string
-	TokenFormat string
-	// Defaults are what a request asks for that says nothing: Scope, Resource, Audience,
-	// TokenFormat and Parameters.
+	// Defaults are what a request asks for that says nothing: scope, resource, audience,
+	// token_format and parameters of the document, and app_tid of an identity key. They must not
+	// be changed, because all requests share them.
 	Defaults ask.Ask
-	// Parameters are further form parameters of each request, app_tid of an identity key
-	// included. Never nil.
-	Parameters map[string]string
 	// Allow names the parameters that a caller may choose freely. They may include scope,
-	// resource, audience, token_format and app_tid. Never nil.
+	// resource, audience, token_format and app_tid.
 	Allow map[string]bool
 
 	// CertificateBound is never empty.
@@ -147,11 +139,7 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		SingleToken:      d.options.single,
 		Expires:          d.options.expires,
 		NoPrevious:       d.options.noPrevious,
-		Scope:            d.options.scope,
-		Resource:         d.options.resource,
-		Audience:         d.options.audience,
-		TokenFormat:      d.options.tokenFormat,
-		Parameters:       maps.Clone(d.options.parameters),
+		Defaults:         d.options.defaults(),
 		Allow:            d.options.allow,
 		CertificateBound: d.options.bound,
 		id:               d.clientID(),
@@ -161,9 +149,6 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 		source:           s.Identity(),
 		fixedUntil:       fixedUntil(d),
 	}
-	// A parameter without a value counts as not sent (RFC 6749 section 3.2).
-	maps.DeleteFunc(c.Parameters, func(_, value string) bool { return value == "" })
-	c.Defaults = c.defaults()
 	d.describe(c)
 	if d.discovered {
 		c.discovered = d.endpoint.issuer.value
@@ -184,14 +169,33 @@ func newClient(d *document, s secret.Secret, cfg Config) (*Client, error) {
 	return c, err
 }
 
-// defaults returns [Client.Defaults].
-func (c *Client) defaults() ask.Ask {
+// defaults returns [Client.Defaults]. A parameter without a value counts as not sent (RFC 6749
+// section 3.2).
+func (o *options) defaults() ask.Ask {
 	a := ask.Ask{
-		Scope: setOf(c.Scope), Resource: setOf(c.Resource), Audience: c.Audience, TokenFormat: c.TokenFormat,
-		AppTID: c.Parameters["app_tid"], Parameters: maps.Clone(c.Parameters),
+		Scope: setOf(o.scope), Resource: setOf(o.resource), Audience: o.audience, TokenFormat: o.tokenFormat,
+		AppTID: o.parameters["app_tid"],
 	}
-	delete(a.Parameters, "app_tid")
+	for name, value := range o.parameters {
+		if name == "app_tid" || value == "" {
+			continue
+		}
+		if a.Parameters == nil {
+			a.Parameters = make(map[string]string)
+		}
+		a.Parameters[name] = value
+	}
 	return a
+}
+
+// ParameterNames returns the names of the further form parameters of each request, sorted.
+func (c *Client) ParameterNames() []string {
+	names := slices.Collect(maps.Keys(c.Defaults.Parameters))
+	if c.Defaults.AppTID != "" {
+		names = append(names, "app_tid")
+	}
+	slices.Sort(names)
+	return names
 }
 
 func newShadow(s *shadow, version string, cfg Config) (*Shadow, error) {
@@ -269,13 +273,17 @@ func newIssuedAssertion(d *document, identity WebIdentity) oauth.IssuedAssertion
 
 // termsOf returns [Client.Terms].
 func termsOf(c *Client) string {
-	f := fields{"terms 1", c.id, canonicalURL(*c.OAuth.Endpoint(), c.IssuerHost), c.Audience, c.TokenFormat, string(c.CertificateBound)}
-	f.addSet(c.Scope)
-	f.addSet(c.Resource)
+	f := fields{"terms 1", c.id, canonicalURL(*c.OAuth.Endpoint(), c.IssuerHost), c.Defaults.Audience, c.Defaults.TokenFormat, string(c.CertificateBound)}
+	f.addSet(c.Defaults.Scope)
+	f.addSet(c.Defaults.Resource)
 	f.addSet(slices.Collect(maps.Keys(c.Allow)))
 	f.addSet(rawCertificates(c.roots))
-	for _, name := range slices.Sorted(maps.Keys(c.Parameters)) {
-		f = append(f, name, c.Parameters[name])
+	for _, name := range c.ParameterNames() {
+		value := c.Defaults.Parameters[name]
+		if name == "app_tid" {
+			value = c.Defaults.AppTID
+		}
+		f = append(f, name, value)
 	}
 	return append(f, dialectTerms(c.dialect)...).digest()
 }

@@ -264,7 +264,7 @@ func TestMembersInWrappedForm(t *testing.T) {
 		}
 		// The algorithms and the dialect are part of Terms and Credential.
 		if got.Terms != want.Terms || got.Credential != want.Credential || got.SingleToken != want.SingleToken || got.Rate != want.Rate ||
-			got.OAuth.AttemptTimeout() != want.OAuth.AttemptTimeout() || !slices.Equal(got.Resource, want.Resource) {
+			got.OAuth.AttemptTimeout() != want.OAuth.AttemptTimeout() || !slices.Equal(got.Defaults.Resource, want.Defaults.Resource) {
 			t.Errorf("%v: the wrapped form means something else", slices.Sorted(maps.Keys(test.members)))
 		}
 	}

@@ -41,11 +41,11 @@ func ExampleRegistry_Load() {
 	defer client.OAuth.Close()
 	fmt.Println(client.Method)
 	fmt.Println(client.OAuth.TokenEndpoint())
-	fmt.Println(client.Scope, client.Parameters)
+	fmt.Println(client.Defaults.Scope, client.Defaults.AppTID)
 	// Output:
 	// client_secret_post
 	// https://acme.accounts.ondemand.com/oauth2/token
-	// [invoices.read invoices.write] map[app_tid:0c1e5b1d]
+	// [invoices.read invoices.write] 0c1e5b1d
 }
 
 // Somebody pasted a new secret and narrowed the scope. If the authorization server refuses the
@@ -68,7 +68,7 @@ func ExampleRegistry_LoadPrevious() {
 		return
 	}
 	defer previous.OAuth.Close()
-	fmt.Println(previous.Scope)
+	fmt.Println(previous.Defaults.Scope)
 	fmt.Println("same terms:", previous.Terms == client.Terms)
 	fmt.Println("same credential:", previous.Credential == client.Credential)
 	// Output:

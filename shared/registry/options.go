@@ -69,7 +69,7 @@ type assertionOptions struct {
 }
 
 func emptyOptions() options {
-	return options{parameters: map[string]string{}, allow: map[string]bool{}, bound: BoundWarn}
+	return options{parameters: map[string]string{}, bound: BoundWarn}
 }
 
 func readOptions(o object) options {

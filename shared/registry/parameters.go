@@ -45,12 +45,15 @@ func readParameters(o object) map[string]string {
 
 // readAllow reads allow_parameters: what a caller may set beyond the defaults.
 func readAllow(o object) map[string]bool {
-	allow := map[string]bool{}
 	list := o.strings("allow_parameters")
-	if len(list) > maxParameters {
+	switch {
+	case len(list) == 0:
+		return nil
+	case len(list) > maxParameters:
 		o.report.add(o.path+"allow_parameters", "has too many values")
-		return allow
+		return nil
 	}
+	allow := make(map[string]bool)
 	for _, name := range list {
 		switch {
 		case !validParameter(name):

@@ -102,7 +102,7 @@ func TestExchangeWithPreviousVersion(t *testing.T) {
 	}
 	x := oauth.NewExchanger(oauth.ExchangerConfig{Now: keypairtest.Now})
 	request := oauth.Request{}
-	request.Scope = previous.Scope
+	request.Scope = previous.Defaults.Scope
 	if _, err := x.Exchange(t.Context(), current.OAuth, request); err == nil {
 		t.Error("got a token with the wrong secret")
 	}
@@ -115,7 +115,7 @@ func TestExchangeWithPreviousVersion(t *testing.T) {
 func describeTerms(t *testing.T, c *Client) string {
 	t.Helper()
 	text, err := json.Marshal([]any{
-		c.Name, c.Terms, c.NoPrevious, c.Scope, c.Resource, c.Audience, c.TokenFormat, c.Parameters, c.Allow, c.CertificateBound, c.IssuerHost, c.OAuth.TokenEndpoint(), c.Rate,
+		c.Name, c.Terms, c.NoPrevious, c.Defaults, c.Allow, c.CertificateBound, c.IssuerHost, c.OAuth.TokenEndpoint(), c.Rate,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,7 +8,7 @@ import (
 
 // Sizes in memory, in bytes, as Go allocates them on 64-bit systems.
 const (
-	clientSize      = 760
+	clientSize      = 600
 	shadowSize      = 160
 	stringSize      = 16 // without the text
 	mapSize         = 48
@@ -23,10 +23,9 @@ const (
 // clients in use. Connections and authorities that it shares with them do not count.
 func (c *Client) Size() int {
 	size := clientSize + c.material + len(c.Name) + len(c.Version) + len(c.Terms) + len(c.Credential) + len(c.IssuerHost) +
-		len(c.Audience) + len(c.TokenFormat) + len(c.discovered) + texts(c.Notes) + mapOf(c.Allow)
-	// Defaults have the same texts in lists of their own.
-	size += texts(c.Scope) + stringSize*len(c.Scope) + texts(c.Resource) + stringSize*len(c.Resource) + 2*mapOf(c.Parameters)
-	for name, value := range c.Parameters {
+		len(c.Defaults.Audience) + len(c.Defaults.TokenFormat) + len(c.discovered) + texts(c.Notes) + mapOf(c.Allow)
+	size += texts(c.Defaults.Scope) + texts(c.Defaults.Resource) + len(c.Defaults.AppTID) + mapOf(c.Defaults.Parameters)
+	for name, value := range c.Defaults.Parameters {
 		size += len(name) + len(value)
 	}
 	if c.OAuth != nil {

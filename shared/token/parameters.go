@@ -189,3 +189,9 @@ func notIDByte(r rune) bool {
 func isInteger(s string) bool {
 	return s == "0" || len(s) <= 6 && s != "" && s[0] != '0' && strings.Trim(s, "0123456789") == ""
 }
+
+func sortedSet(list []string) []string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return slices.Compact(list)
+}

@@ -83,29 +83,30 @@ const (
 // resolve joins an ask with the client's document. A value in the document is a bound as well
 // as a default, unless allow_parameters names the parameter. If the document has none, it depends
 // on the chooser. app_tid selects a customer's tenant, so that no chooser is free without the
-// document.
+// document. The result may share its lists and its map with the document.
 func resolve(a *ask.Ask, c *registry.Client, by chooser) (want ask.Ask, err error) {
 	var ok bool
+	document := &c.Defaults
 	targets := by != byOrder // may be chosen where the document states none
-	if want.Scope, ok = within(a.Scope, c.Scope, c.Allow["scope"], targets); !ok {
-		return want, fault.New(fault.InvalidScope, "scope "+beyond(len(c.Scope) > 0))
+	if want.Scope, ok = within(a.Scope, document.Scope, c.Allow["scope"], targets); !ok {
+		return want, fault.New(fault.InvalidScope, "scope "+beyond(len(document.Scope) > 0))
 	}
 	for _, item := range a.Resource {
-		if !slices.Contains(c.Resource, item) && !isTarget(item) {
+		if !slices.Contains(document.Resource, item) && !isTarget(item) {
 			return want, fault.New(fault.InvalidTarget, "resource is not an absolute URI without fragment, and not a value of the client's document")
 		}
 	}
-	if want.Resource, ok = within(a.Resource, c.Resource, c.Allow["resource"], targets); !ok {
-		return want, fault.New(fault.InvalidTarget, "resource "+beyond(len(c.Resource) > 0))
+	if want.Resource, ok = within(a.Resource, document.Resource, c.Allow["resource"], targets); !ok {
+		return want, fault.New(fault.InvalidTarget, "resource "+beyond(len(document.Resource) > 0))
 	}
-	if want.Audience, ok = bounded(a.Audience, c.Audience, c.Allow["audience"], targets); !ok {
-		return want, fault.New(fault.InvalidTarget, "audience "+beyond(c.Audience != ""))
+	if want.Audience, ok = bounded(a.Audience, document.Audience, c.Allow["audience"], targets); !ok {
+		return want, fault.New(fault.InvalidTarget, "audience "+beyond(document.Audience != ""))
 	}
-	if want.TokenFormat, ok = bounded(a.TokenFormat, c.TokenFormat, c.Allow["token_format"], by == byCaller); !ok {
-		return want, fault.Invalid("token_format " + beyond(c.TokenFormat != ""))
+	if want.TokenFormat, ok = bounded(a.TokenFormat, document.TokenFormat, c.Allow["token_format"], by == byCaller); !ok {
+		return want, fault.Invalid("token_format " + beyond(document.TokenFormat != ""))
 	}
-	if want.AppTID, ok = bounded(a.AppTID, c.Parameters["app_tid"], c.Allow["app_tid"], false); !ok {
-		return want, fault.Invalid("app_tid " + beyond(c.Parameters["app_tid"] != ""))
+	if want.AppTID, ok = bounded(a.AppTID, document.AppTID, c.Allow["app_tid"], false); !ok {
+		return want, fault.Invalid("app_tid " + beyond(document.AppTID != ""))
 	}
 	want.Parameters, err = merge(a.Parameters, c)
 	return want, err
@@ -120,16 +121,15 @@ func beyond(stated bool) string {
 }
 
 // merge returns the document's parameters with those of the caller, which the document must
-// allow. app_tid has a member of its own in an Ask.
+// allow.
 func merge(asked map[string]string, c *registry.Client) (map[string]string, error) {
-	if len(asked) == 0 && len(c.Parameters) == 0 {
-		return nil, nil
+	if len(asked) == 0 {
+		return c.Defaults.Parameters, nil
 	}
-	merged := maps.Clone(c.Parameters)
+	merged := maps.Clone(c.Defaults.Parameters)
 	if merged == nil {
 		merged = make(map[string]string)
 	}
-	delete(merged, "app_tid")
 	// Sorted, so that of two problems always the same one is reported.
 	for _, name := range slices.Sorted(maps.Keys(asked)) {
 		if !c.Allow[name] {
@@ -145,7 +145,7 @@ func merge(asked map[string]string, c *registry.Client) (map[string]string, erro
 // there is none, and allowed that it may be anything.
 func within(asked, document []string, allowed, free bool) (list []string, ok bool) {
 	if len(asked) == 0 {
-		return sortedSet(document), true
+		return document, true
 	}
 	if allowed || free && len(document) == 0 {
 		return asked, true
@@ -164,12 +164,6 @@ func bounded(asked, document string, allowed, free bool) (value string, ok bool)
 		return document, true
 	}
 	return asked, allowed || asked == document || free && document == ""
-}
-
-func sortedSet(list []string) []string {
-	list = slices.Clone(list)
-	slices.Sort(list)
-	return slices.Compact(list)
 }
 
 // unknownParameter is the error of a parameter that neither the vendor nor the client's document
