@@ -62,6 +62,9 @@ type Password struct {
 }
 
 func (p Password) wrong(what string) error {
+	if p.Value == "" {
+		return errors.New("cannot be decrypted: " + p.Name + " is missing, or the " + what + " is damaged")
+	}
 	return errors.New("cannot be decrypted: " + p.Name + " is wrong, or the " + what + " is damaged")
 }
 

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+
+	"tokenvendor/shared/strictjson"
 )
 
 const (
@@ -79,6 +81,8 @@ func parsePEM(text string, limit int) ([]pemBlock, error) {
 		blocks, text = append(blocks, b), after
 	}
 	switch {
+	case len(blocks) == 0 && strictjson.IsBase64(text, beginMark): // of a Kubernetes Secret
+		return nil, errors.New("is not PEM but looks like base64 of it: decode it (base64 -d)")
 	case len(blocks) == 0:
 		return nil, errors.New("is not PEM")
 	case strings.TrimSpace(text) != "":

@@ -45,6 +45,10 @@ func TestParsePKCS12(t *testing.T) {
 			}
 			_, err = ParsePKCS12(file, Password{"pkcs12_password", "test-wrong"})
 			checkError(t, err, "cannot be decrypted: pkcs12_password is wrong, or the file is damaged", file)
+			if password != "" {
+				_, err = ParsePKCS12(file, Password{"pkcs12_password", ""})
+				checkError(t, err, "cannot be decrypted: pkcs12_password is missing, or the file is damaged", file)
+			}
 		})
 	}
 }

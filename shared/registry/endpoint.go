@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"tokenvendor/shared/oauth"
+	"tokenvendor/shared/strictjson"
 )
 
 // service is the kind of server that a service key is for; empty for native documents.
@@ -123,6 +124,8 @@ func checkURL(t text, base bool, allowed oauth.AddressPolicy, problems *report) 
 		problems.add(t.name, "begins or ends with a blank")
 	case strings.ContainsAny(t.value, "<>{}"):
 		problems.add(t.name, "holds a placeholder: put the value in its place")
+	case strictjson.IsBase64(t.value, "https://"):
+		problems.add(t.name, "looks like base64, as all data of a Kubernetes Secret: decode each value (base64 -d)")
 	case err != nil:
 		problems.add(t.name, "is not usable: "+err.Error())
 	case base && (u.RawQuery != "" || u.ForceQuery):

@@ -78,9 +78,24 @@ func findMark(o object) string {
 	if mark := impliedMark(o); mark != "" {
 		return mark
 	}
-	o.report.add(cmp.Or(strings.TrimSuffix(o.path, "."), "the document"),
-		"has none of the members "+strings.Join(slices.Concat(marks()...), ", ")+" that mark a format")
+	problem := "has none of the members " + strings.Join(slices.Concat(marks()...), ", ") + " that mark a format"
+	switch {
+	case string(o.members["kind"]) == `"Secret"`:
+		problem = isManifest
+	case slices.ContainsFunc(slices.Collect(maps.Values(o.members)), isObjectInBase64):
+		problem = "has a value that looks like base64: decode it (base64 -d)"
+	}
+	o.report.add(cmp.Or(strings.TrimSuffix(o.path, "."), "the document"), problem)
 	return ""
+}
+
+// isManifest is the problem of a Kubernetes Secret. The command makes a document of any: of one member for
+// each member of a service key, and of a key in one file.
+const isManifest = "is a Kubernetes Secret, whose data is base64: store what this prints: kubectl get secret NAME -o json | jq '.data|map_values(@base64d)'"
+
+func isObjectInBase64(raw json.RawMessage) bool {
+	text, ok := strictjson.String(raw)
+	return ok && strictjson.IsBase64(text, "{")
 }
 
 // impliedMark returns the mark of a format that other members show; empty if they show none.

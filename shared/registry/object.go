@@ -190,6 +190,9 @@ func (o object) open(raw json.RawMessage, path string) (object, bool) {
 	case err != nil && inString:
 		o.report.add(path, strictjson.Problem(err, raw))
 		return object{}, false
+	case err != nil && isObjectInBase64(raw):
+		o.report.add(path, "looks like base64: decode it (base64 -d)")
+		return object{}, false
 	case err != nil:
 		o.report.add(path, "must be an object")
 		return object{}, false

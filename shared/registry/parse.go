@@ -51,7 +51,11 @@ func read(raw []byte, problems *report) *document {
 	}
 	raw = unquoted(raw)
 	members, err := strictjson.Object(raw, documentLimits())
-	if err != nil {
+	switch {
+	case err != nil && bytes.Contains(raw, []byte("kind: Secret")):
+		problems.add("the document", isManifest)
+		return nil
+	case err != nil:
 		problems.add("the document", strictjson.Problem(err, raw))
 		return nil
 	}

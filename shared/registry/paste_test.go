@@ -1,7 +1,9 @@
 package registry
 
 import (
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -56,5 +58,30 @@ func TestPastedURLs(t *testing.T) {
 		if err != nil || client.OAuth.TokenEndpoint() != tt.want {
 			t.Errorf("%s: got error %v, or another token endpoint than %s", name, err, tt.want)
 		}
+	}
+}
+
+// TestPastesOfKubernetes: the data of a Secret is base64, which kubectl shows as it is.
+func TestPastesOfKubernetes(t *testing.T) {
+	encode := func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) }
+	key := members{"clientid": encode("c"), "clientsecret": encode(testSecret), "url": encode("https://tenant.accounts.ondemand.com")}
+	file := members{"key.json": encode(string(native(members{"client_secret": testSecret})))}
+	const decode = "looks like base64: decode it (base64 -d)"
+	for name, test := range map[string]struct {
+		document any
+		want     string
+	}{
+		"manifest":              {members{"apiVersion": "v1", "kind": "Secret", "metadata": members{"name": "x"}, "data": key}, "the document is a Kubernetes Secret"},
+		"data":                  {key, "url looks like base64, as all data of a Kubernetes Secret"},
+		"data with a file":      {file, "the document has a value that " + decode},
+		"data with an envelope": {members{"credentials": file["key.json"]}, "credentials " + decode},
+		"data of a native one":  {members{"client_id": encode("c"), "client_secret": encode("s"), "token_endpoint": encode("https://as.example.com/token")}, "token_endpoint looks like base64"},
+		"key of a Secret":       {members{"client_id": "c", "issuer": "https://as.example.com", "private_key": encode(testMaterial().PEM["rsa.key"])}, "private_key is not PEM but looks like base64"},
+		"value":                 {file["key.json"], "the document is not a JSON object: it " + decode},
+	} {
+		t.Run(name, func(t *testing.T) { expectProblem(t, must(json.Marshal(test.document)), test.want) })
+	}
+	for _, manifest := range []string{"apiVersion: v1\ndata:\n  key.json: %s\nkind: Secret\n", "# a comment\n---\nkind: Secret\ndata: {key.json: %s}\n"} {
+		expectProblem(t, fmt.Appendf(nil, manifest, file["key.json"]), "the document is a Kubernetes Secret, whose data is base64")
 	}
 }

@@ -72,12 +72,41 @@ func otherValue(text []byte, first byte) string {
 		return "it is a list"
 	case '"':
 		inner, _ := String(bytes.TrimSpace(text))
-		if strings.HasPrefix(strings.TrimLeft(inner, space), "{") {
+		switch {
+		case strings.HasPrefix(strings.TrimLeft(inner, space), "{"):
 			return "it is quoted twice: a JSON object inside of a JSON string"
+		case IsBase64(inner, "{"):
+			return looksLikeBase64
 		}
 		return "it is a JSON string"
 	}
 	return "it is another JSON value"
+}
+
+const looksLikeBase64 = "it looks like base64: decode it (base64 -d)"
+
+// IsBase64 reports whether text looks like the base64 of a text that begins with prefix, perhaps after
+// white space.
+func IsBase64(text, prefix string) bool {
+	text = strings.TrimLeft(text, space)
+	// White space takes bytes of the beginning.
+	decoded, err := base64.StdEncoding.DecodeString(text[:min(len(text), 8+base64.StdEncoding.EncodedLen(len(prefix)))/4*4])
+	return err == nil && strings.HasPrefix(strings.TrimLeft(string(decoded), space), prefix)
+}
+
+// isAfterText reports whether an object begins on a line of text that begins with something else: a
+// command and what it says, or a heading.
+func isAfterText(text string) bool {
+	// A list has no value that begins with a letter, but for true, false and null. A prompt may.
+	if text[0] == '"' || text[0] == '[' && (len(text) == 1 || strings.IndexByte("\"[{-0123456789tfn]"+space, text[1]) >= 0) {
+		return false
+	}
+	for line := range strings.Lines(text) {
+		if line = strings.Trim(line, space); strings.HasPrefix(line, "{") || strings.HasSuffix(line, "{") {
+			return true
+		}
+	}
+	return false
 }
 
 // otherFormat says what a text that does not begin like JSON looks like.
@@ -85,7 +114,6 @@ func otherFormat(text string) string {
 	const word = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 	afterWord := strings.TrimLeft(text, word)
 	begins := len(afterWord) < len(text)
-	decoded, err := base64.StdEncoding.DecodeString(text[:min(len(text), 8)/4*4])
 	for _, format := range []struct {
 		looks bool
 		name  string
@@ -96,9 +124,12 @@ func otherFormat(text string) string {
 		{strings.HasPrefix(text, "/*"), "a comment, which JSON does not have"},
 		{strings.HasPrefix(text, "#"), "a comment, which JSON does not have"},
 		{strings.HasPrefix(text, "'"), "a single quote"},
+		{strings.HasPrefix(text, "```"), "a fence of Markdown: only the text inside of it is needed"},
+		{strings.HasPrefix(text, "~~~"), "a fence of Markdown: only the text inside of it is needed"},
 		{typographic(text), "a typographic quote: use double quotes"},
 		{strings.HasPrefix(text, `\"`), "a quote after a backslash: the text was escaped once too often"},
-		{err == nil && strings.HasPrefix(string(decoded), "{"), "it looks like base64"},
+		{IsBase64(text, "{"), looksLikeBase64},
+		{isAfterText(text), "text before the object"},
 		{strings.HasPrefix(text, "[") || strings.HasPrefix(text, `"`), "it begins as a list or a string"},
 		{begins && strings.HasPrefix(afterWord, "="), "it looks like lines or a form of name=value"},
 		{strings.HasPrefix(text, "---"), "it looks like YAML"},
