@@ -261,7 +261,7 @@ func newClientAdd(a *access) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return v.add(cmd, args[0], text, problems, !untried, a.output)
+			return withFlags(v.add(cmd, args[0], text, problems, !untried, a.output))
 		},
 	}
 	p.addFlags(cmd.Flags())

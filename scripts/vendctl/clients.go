@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -94,6 +95,22 @@ type badDocument struct{ problems []string }
 // Error implements error.
 func (e badDocument) Error() string {
 	return "the document is not valid:\n  " + strings.Join(e.problems, "\n  ")
+}
+
+// withFlags adds to the problem of a password that is missing the flag of client add that gives it.
+func withFlags(err error) error {
+	var bad badDocument
+	if !errors.As(err, &bad) {
+		return err
+	}
+	for i, problem := range bad.problems {
+		for member, flag := range map[string]string{"private_key_password": "--key-password-file", "pkcs12_password": "--p12-password-file"} {
+			if strings.Contains(problem, member+" is missing") {
+				bad.problems[i] += "; give the password by " + flag
+			}
+		}
+	}
+	return bad
 }
 
 // documentProblem returns the error of a registry for a person.
@@ -189,10 +206,21 @@ func newClientCheck(a *access) *cobra.Command {
 	return cmd
 }
 
-// document returns the document that an argument means. A file needs no vendor, so that the variable
-// that names one has no effect.
+// document returns the document that an argument means. If there is no such client, but a file of the
+// name, the error says how to name the file.
 func (a *access) document(cmd *cobra.Command, arg string) (v *vault, name string, s secret.Secret, err error) {
 	isFile := arg == "-" || strings.ContainsAny(arg, "./\\")
+	if v, name, s, err = a.fileOrClient(cmd, arg, isFile); err != nil && !isFile {
+		if info, failure := os.Stat(arg); failure == nil && !info.IsDir() {
+			err = fmt.Errorf("%w; if the file of this name is meant, write ./ before the name", err)
+		}
+	}
+	return v, name, s, err
+}
+
+// fileOrClient returns the document of a file or of a client. A file needs no vendor, so that the
+// variable that names one has no effect.
+func (a *access) fileOrClient(cmd *cobra.Command, arg string, isFile bool) (v *vault, name string, s secret.Secret, err error) {
 	if isFile && (a.local == "" && a.stack == "" || a.named != "") {
 		cfg, err := a.aws(cmd.Context())
 		if err != nil {

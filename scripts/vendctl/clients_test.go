@@ -145,6 +145,33 @@ func TestClientIsCheckedAndAdded(t *testing.T) {
 	}
 }
 
+// A file whose name has neither a slash nor a dot is taken for a client. If there is none, the error says
+// how to name the file.
+func TestFileThatIsTakenForAClient(t *testing.T) {
+	o := newOperated(t)
+	t.Setenv("AWS_REGION", "eu-central-1")
+	t.Chdir(o.dir)
+	for name, want := range map[string]int{"key": exitNotFound, "KEY_FILE": exitUsage} {
+		o.file(t, name, o.document(t, nil))
+		if _, errs, code := o.run(t, "client", "check", name); code != want || !strings.Contains(errs, "write ./ before the name") {
+			t.Errorf("%s: got %d, %q", name, code, errs)
+		}
+		if out, errs, code := o.run(t, "client", "check", "./"+name); code != 0 {
+			t.Errorf("./%s: got %d, %q, %q", name, code, out, errs)
+		}
+		if _, errs, code := vendctl(t, "client", "check", name); code != exitUsage || !strings.Contains(errs, "write ./ before the name") {
+			t.Errorf("%s without a vendor: got %d, %q", name, code, errs)
+		}
+	}
+	o.seed(t, "local/clients/key", o.document(t, map[string]any{"scope": "stored"}))
+	if out, errs, code := o.run(t, "client", "check", "key"); code != 0 || !strings.Contains(out, "stored") {
+		t.Errorf("a client: got %d, %q, %q", code, out, errs)
+	}
+	if _, errs, code := o.run(t, "client", "check", "nobody"); code != exitNotFound || strings.Contains(errs, "./") {
+		t.Errorf("without a file: got %d, %q", code, errs)
+	}
+}
+
 func TestClientRollback(t *testing.T) {
 	o := newOperated(t)
 	first := o.document(t, map[string]any{"scope": "first"})
