@@ -122,6 +122,7 @@ type localStack struct {
 	BatchName    string `json:"batch_function_name"`
 	Log          string `json:"log"`
 	AWSURL       string `json:"aws_url"`
+	PolicyMode   string `json:"policy_mode"`
 	PolicySecret string `json:"policy_secret"`
 	DeadLetters  string `json:"dead_letter_queue_url"`
 	Orders       string `json:"orders_queue_url"`

@@ -253,6 +253,17 @@ func TestFreeze(t *testing.T) {
 	if _, errs, code := o.run(t, "freeze", "payroll"); code != exitNotFound {
 		t.Errorf("without a policy: got %d, %q", code, errs)
 	}
+	// The local stack without -policy has the name of a secret that has no effect.
+	text, err := os.ReadFile(o.stack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.seed(t, "local/policy", `{"rules": []}`)
+	o.file(t, "stack.json", strings.Replace(string(text), "{", `{"policy_mode": "iam", `, 1))
+	if _, errs, code := o.run(t, "freeze", "payroll"); code != exitNotFound || !strings.Contains(errs, "start the local stack with -policy FILE") {
+		t.Errorf("a stack without a policy: got %d, %q", code, errs)
+	}
+	o.file(t, "stack.json", string(text))
 	o.seed(t, "local/policy", `{"freeze": ["old-*"], "rules": [{"name": "all", "callers": ["direct:*"], "clients": ["*"]}]}`)
 	for _, test := range []struct {
 		args []string

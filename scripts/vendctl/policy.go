@@ -262,7 +262,9 @@ func (a *access) freeze(cmd *cobra.Command, name string, freeze bool) error {
 		return err
 	}
 	if v.policy == "" {
-		return fmt.Errorf("the policy: %w: the stack has none (PolicySecret), so that IAM alone decides", errNotFound)
+		return fmt.Errorf("the policy: %w: the stack has none, so that IAM alone decides: deny the client's callers its path there, to stop them now. "+
+			`For freeze, store {"effect": "audit", "rules": []}, which denies nothing, or another policy, and %s`, errNotFound,
+			map[bool]string{true: "start the local stack with -policy FILE", false: "deploy the stack with the secret's name as PolicySecret"}[a.local != ""])
 	}
 	got, err := v.api.GetSecretValue(cmd.Context(), &secretsmanager.GetSecretValueInput{SecretId: &v.policy})
 	if err != nil {

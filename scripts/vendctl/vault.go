@@ -62,7 +62,9 @@ func (a *access) openVault(ctx context.Context) (*vault, error) {
 		if err != nil {
 			return nil, err
 		}
-		v.prefix, v.policy = s.ClientSecretPrefix, s.PolicySecret
+		if v.prefix = s.ClientSecretPrefix; s.PolicyMode != "iam" { // else the secret has no effect
+			v.policy = s.PolicySecret
+		}
 		return v, nil
 	}
 	if a.stack == "" {
