@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -102,6 +104,39 @@ func TestExecServesUntilTheProgramEnds(t *testing.T) {
 	if ok := asExit(cmd.Wait(), &exit); !ok || exit.ExitCode() != 5 || string(last) != "last" {
 		t.Errorf("got %q, want the answer of the API and the program's exit code 5", last)
 	}
+}
+
+// net/http writes by package log what a server sends after its answer.
+func TestLogHoldsNothingThatServersSend(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip("no curl")
+	}
+	binary, stack := build(t), vendor(t)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		connection, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(connection, "HTTP/1.1 204 No Content\r\n\r\n"+`{"access_token":"cnry-token"}`)
+		_ = connection.Close()
+	}))
+	defer api.Close()
+	cmd := exec.CommandContext(t.Context(), binary, "--local", stack, "exec", "--route", "a=billing@"+api.URL, "--", "sh", "-c",
+		curl+` -sS "$A_URL/"; read -r end`)
+	stdin, stdinErr := cmd.StdinPipe()
+	stderr, stderrErr := cmd.StderrPipe()
+	if err := errors.Join(stdinErr, stderrErr, cmd.Start()); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(30*time.Second, func() { _ = stdin.Close() }) // which ends the program
+	defer timer.Stop()
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	if err != nil || !strings.HasSuffix(line, " Unsolicited response received on idle HTTP channel\n") {
+		t.Errorf("got %q, %v", line, err)
+	}
+	_ = stdin.Close()
+	_ = cmd.Wait()
 }
 
 func TestExecTellsTheSignal(t *testing.T) {

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -20,6 +22,7 @@ import (
 
 	"tokenvendor/scripts/vendctl/deadletter"
 	"tokenvendor/shared/client"
+	"tokenvendor/shared/oauth"
 )
 
 // The exit codes.
@@ -43,7 +46,21 @@ type usageError struct{ error }
 
 func usage(format string, values ...any) error { return usageError{fmt.Errorf(format, values...)} }
 
+// logWriter writes the lines of package log without what a server has sent.
+type logWriter struct{ io.Writer }
+
+// Write implements [io.Writer].
+func (w logWriter) Write(line []byte) (int, error) {
+	safe := line
+	if before, _, found := strings.Cut(string(line), oauth.UnsolicitedResponse); found {
+		safe = []byte(before + oauth.UnsolicitedResponse + "\n")
+	}
+	_, err := w.Writer.Write(safe)
+	return len(line), err
+}
+
 func main() {
+	log.SetOutput(logWriter{os.Stderr})
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)

@@ -177,10 +177,6 @@ func FailInit(getenv func(string) string, err error) {
 	}
 }
 
-// unsolicited is how net/http begins a line of package log when a server sends more than its answer.
-// What the server sent follows, which may be a token, or a secret that it repeats.
-const unsolicited = "Unsolicited response received on idle HTTP channel"
-
 // newLog returns a logger that uses the keys of Lambda's own JSON log lines. Main makes it that of
 // package log, too.
 func newLog(w io.Writer, level slog.Level) *slog.Logger {
@@ -193,8 +189,8 @@ func newLog(w io.Writer, level slog.Level) *slog.Logger {
 				a.Key = "timestamp"
 			case a.Key == slog.MessageKey:
 				a.Key = "message"
-				if strings.HasPrefix(a.Value.String(), unsolicited) {
-					a.Value = slog.StringValue(unsolicited)
+				if strings.HasPrefix(a.Value.String(), oauth.UnsolicitedResponse) {
+					a.Value = slog.StringValue(oauth.UnsolicitedResponse)
 				}
 			}
 			return a

@@ -31,6 +31,10 @@ const (
 	maxHeaderBytes = 64 << 10
 )
 
+// UnsolicitedResponse is how net/http begins a line of package log when a server sends more than its
+// answer. What the server sent follows, which may be a token, or a secret that it repeats.
+const UnsolicitedResponse = "Unsolicited response received on idle HTTP channel"
+
 // connect returns what connects to servers within the policy.
 func (p AddressPolicy) connect() dialFunc {
 	switch {
