@@ -84,16 +84,9 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 	// A token of the environment is not what was asked for.
 	child.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "ACCESS_TOKEN=") }), variables...)
 	child.Stdin, child.Stdout, child.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
-	received, ignored := make(chan os.Signal, 8), make(chan os.Signal, 1)
+	received := make(chan os.Signal, 8)
 	signal.Notify(received, forwarded()...)
 	defer signal.Stop(received)
-	// A program that has a terminal gets Ctrl-C from there, and decides itself whether it ends.
-	if isTerminal(child.Stdin) {
-		signal.Notify(ignored, os.Interrupt)
-		defer signal.Stop(ignored)
-	} else {
-		signal.Notify(received, os.Interrupt)
-	}
 	if err := cmd.Context().Err(); err != nil {
 		return err // a signal came before
 	}
@@ -105,7 +98,10 @@ func runWith(cmd *cobra.Command, c *client.Client, routes []endpoint.Route, prog
 		for {
 			select {
 			case one := <-received:
-				_ = child.Process.Signal(one)
+				// The program decides itself whether it ends.
+				if !isOfTerminal(one) {
+					_ = child.Process.Signal(one)
+				}
 			case <-ended:
 				return
 			}
