@@ -23,13 +23,22 @@ type extension struct {
 	id  string
 }
 
-// register registers the extension for invocations and for the end of the environment.
-func register(ctx context.Context) (*extension, error) {
+// extensionsAPI returns the URL of the extensions API.
+func extensionsAPI() (string, error) {
 	host := os.Getenv("AWS_LAMBDA_RUNTIME_API")
 	if host == "" {
-		return nil, usage("--lambda-extension: AWS_LAMBDA_RUNTIME_API is not set, so that this is no Lambda environment")
+		return "", usage("--lambda-extension: AWS_LAMBDA_RUNTIME_API is not set, so that this is no Lambda environment")
 	}
-	e := &extension{api: "http://" + host + "/2020-01-01/extension"}
+	return "http://" + host + "/2020-01-01/extension", nil
+}
+
+// register registers the extension for invocations and for the end of the environment.
+func register(ctx context.Context) (*extension, error) {
+	api, err := extensionsAPI()
+	if err != nil {
+		return nil, err
+	}
+	e := &extension{api: api}
 	// #nosec G704 -- the address is that of the Lambda environment.
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.api+"/register", bytes.NewReader([]byte(`{"events":["INVOKE","SHUTDOWN"]}`)))
 	if err != nil {

@@ -114,6 +114,9 @@ func (s *service) serve(ctx context.Context) error {
 	// Wrong flags must be an error before programs and systemd can see the endpoint.
 	secret := rand.Text()
 	handler, err := s.handler(secret, given)
+	if err == nil && s.extension {
+		_, err = extensionsAPI()
+	}
 	if err != nil {
 		return err
 	}

@@ -237,6 +237,7 @@ func TestServeChecksItsFlagsFirst(t *testing.T) {
 		{"--route", "a=billing@https://h.example", "--route", "a=jwt@https://h.example"},
 		{"--local-secret-group", "no-such-group-at-all"},
 		{"--local-secret-group", "-7"},
+		{"--lambda-extension"}, // outside of Lambda
 	} {
 		_, errs, code := vendctl(t, append([]string{"--local", vendor(t), "serve", "--socket", socket, "--local-secret-file", file}, args...)...)
 		if code != exitUsage || strings.Contains(errs, "token endpoint") {
