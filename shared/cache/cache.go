@@ -4,7 +4,8 @@
 // and imports only the standard library.
 //
 // All times are wall-clock times, because the monotonic clock stops while AWS Lambda
-// freezes the process.
+// freezes the process. A value is also no longer returned if the wall clock was set back since
+// its load, because its end would then be too late.
 package cache
 
 import (
@@ -14,6 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 )
+
+// maxStep is how far the wall clock may be set back without effect. Small corrections are common.
+const maxStep = 5 * time.Second
 
 // Outcome is where a value came from.
 type Outcome int
@@ -81,6 +85,9 @@ type Last[V any] struct {
 	Refresh time.Time
 	// Serves means that Value is still usable, so that callers get it if the load fails.
 	Serves bool
+	// SetBack means that the wall clock was set back since the load of Value, so that its times may
+	// be too late.
+	SetBack bool
 	// Failures is the number of loads that failed since the last success.
 	Failures int
 }
@@ -127,7 +134,8 @@ type Config[V any] struct {
 	Go func(load func())
 	// LoadTimeout limits the time of a load; zero: 20 seconds.
 	LoadTimeout time.Duration
-	// Now is the clock; nil: time.Now.
+	// Now is the clock; nil: time.Now. If its times have a monotonic reading, the cache notices each
+	// time that the wall clock is set back, and otherwise only that a value is from the future.
 	Now func() time.Time
 }
 
@@ -157,7 +165,8 @@ type slot[K comparable, V any] struct {
 // state is the last value of a key and its failed loads. It is immutable.
 type state[V any] struct {
 	entry    Entry[V]
-	has      bool // entry is set
+	loaded   time.Time // with the monotonic reading of Config.Now
+	has      bool      // entry is set
 	size     int
 	failures int  // failed loads since the last success
 	cached   bool // an unexpired value existed when the first of them failed
@@ -187,11 +196,9 @@ func New[K comparable, V any](cfg Config[V]) *Cache[K, V] {
 	if cfg.LoadTimeout == 0 {
 		cfg.LoadTimeout = 20 * time.Second
 	}
-	now := cfg.Now
-	if now == nil {
-		now = time.Now
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	cfg.Now = func() time.Time { return now().Round(0) }
 	return &Cache[K, V]{cfg: cfg, slots: make(map[K]*slot[K, V]), groups: make(map[string][]*slot[K, V])}
 }
 
@@ -249,7 +256,15 @@ func (c *Cache[K, V]) Peek(key K) (V, bool) {
 
 // usable reports whether there is an unexpired value that accept returns true for.
 func (s *state[V]) usable(now time.Time, accept func(V) bool) bool {
-	return s.has && now.Before(s.entry.Expire) && (accept == nil || accept(s.entry.Value))
+	return s.has && now.Before(s.entry.Expire) && !setBack(s.loaded, now) && (accept == nil || accept(s.entry.Value))
+}
+
+// setBack reports whether the wall clock was set back between two times: it shows less time than
+// the monotonic clock, or less than none. It may show more, because the monotonic clock stops
+// while the process is frozen.
+func setBack(from, to time.Time) bool {
+	passed := time.Duration(to.UnixMilli()-from.UnixMilli()) * time.Millisecond
+	return passed < max(to.Sub(from), 0)-maxStep
 }
 
 // due reports whether the value is due for a refresh and the backoff has ended.
@@ -306,7 +321,7 @@ func (c *Cache[K, V]) Expedite(group string, match func(value V, err error) bool
 		}
 		st.failures, st.err, st.backoffUntil = 0, nil, time.Time{}
 		if st.has {
-			st.entry.Refresh = now
+			st.entry.Refresh = now.Round(0)
 		}
 		c.replace(s, &st)
 	}

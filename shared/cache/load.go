@@ -9,6 +9,7 @@ import (
 // flight is a running load.
 type flight[V any] struct {
 	done    chan struct{} // closed when entry and err are set
+	begun   time.Time     // with the monotonic reading of Config.Now
 	entry   Entry[V]
 	err     error
 	waiters int // guarded by the cache's mu
@@ -77,9 +78,9 @@ func (c *Cache[K, V]) begin(ctx context.Context, key K, accept func(V) bool, may
 		outcome = Refreshed
 	}
 	c.slots[key] = s
-	s.flight = &flight[V]{done: make(chan struct{}), waiters: 1}
+	s.flight = &flight[V]{done: make(chan struct{}), begun: now, waiters: 1}
 	s.loading.Store(true)
-	last := Last[V]{Value: old.entry.Value, Refresh: old.entry.Refresh, Serves: usable, Failures: old.failures}
+	last := old.last(now, usable)
 	f := s.flight
 	c.cfg.Go(func() {
 		c.run(ctx, s, f, func(ctx context.Context) (Entry[V], error) { return load(ctx, last) })
@@ -93,6 +94,14 @@ func (s *state[V]) unloaded(now time.Time, usable bool) (value V, _ Outcome, _ e
 		return s.entry.Value, s.outcome(now), nil
 	}
 	return value, Joined, ErrNoLoad
+}
+
+// last returns what a load gets that begins now.
+func (s *state[V]) last(now time.Time, usable bool) Last[V] {
+	return Last[V]{
+		Value: s.entry.Value, Refresh: s.entry.Refresh, Serves: usable,
+		SetBack: s.has && setBack(s.loaded, now), Failures: s.failures,
+	}
 }
 
 // peek returns the state of key.
@@ -143,29 +152,33 @@ func (c *Cache[K, V]) finish(s *slot[K, V], f *flight[V]) {
 
 // after returns the state that follows old. It ignores the entry of a failed load.
 func (c *Cache[K, V]) after(old *state[V], f *flight[V]) *state[V] {
+	now := c.cfg.Now()
 	if f.err == nil {
+		f.entry.Refresh, f.entry.Expire = f.entry.Refresh.Round(0), f.entry.Expire.Round(0)
 		size := c.cfg.Size(f.entry.Value) + slotSize
 		if f.entry.Expire.IsZero() || c.cfg.MaxSize > 0 && size > c.cfg.MaxSize {
 			return &state[V]{}
 		}
-		f.entry.Refresh, f.entry.Expire = f.entry.Refresh.Round(0), f.entry.Expire.Round(0)
-		return &state[V]{entry: f.entry, has: true, size: size}
+		if setBack(f.begun, now) {
+			now = f.begun // the entry may be from before the step
+		}
+		return &state[V]{entry: f.entry, loaded: now, has: true, size: size}
 	}
-	now := c.cfg.Now()
 	st := *old
 	if st.failures++; st.failures == 1 {
 		st.cached = old.usable(now, nil)
 	}
 	reaction := c.cfg.OnError(f.err, st.failures, st.cached)
-	st.err, st.backoffUntil, st.backoff = f.err, now.Add(reaction.Backoff), reaction.Backoff
-	if reaction.Keep > 0 && now.Add(reaction.Keep).Before(st.entry.Expire) {
-		st.entry.Expire = now.Add(reaction.Keep)
+	wall := now.Round(0)
+	st.err, st.backoffUntil, st.backoff = f.err, wall.Add(reaction.Backoff), reaction.Backoff
+	if reaction.Keep > 0 && wall.Add(reaction.Keep).Before(st.entry.Expire) {
+		st.entry.Expire = wall.Add(reaction.Keep)
 	}
 	switch {
-	case reaction.Keep < 0 || !now.Before(st.entry.Expire):
+	case reaction.Keep < 0 || !st.usable(now, nil):
 		st.entry, st.has, st.size = Entry[V]{}, false, slotSize
 	case reaction.Postpone > 0:
-		st.entry.Refresh, st.backoffUntil = now.Add(reaction.Postpone), time.Time{}
+		st.entry.Refresh, st.backoffUntil = wall.Add(reaction.Postpone), time.Time{}
 	}
 	return &st
 }

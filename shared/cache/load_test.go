@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 
 	"tokenvendor/shared/cache"
 )
@@ -190,4 +191,100 @@ func TestClockIsSetBackInBackoff(t *testing.T) {
 			}
 		}
 	})
+}
+
+// later returns a time that is after base by one duration on the wall clock, in whole seconds, and by
+// another on the monotonic clock. No function of package time returns one.
+func later(base time.Time, wall, monotonic time.Duration) time.Time {
+	at := base.Add(monotonic)
+	*(*uint64)(unsafe.Pointer(&at)) += uint64((wall-monotonic)/time.Second) << 30 // a bit, 33 of seconds, 30 of nanoseconds
+	return at
+}
+
+// TestClockIsSetBackAfterLoad: a value whose end may be too late is loaded again.
+func TestClockIsSetBackAfterLoad(t *testing.T) {
+	base := time.Now()
+	for _, tt := range []struct {
+		name            string
+		wall, monotonic time.Duration // since the load
+		has             bool
+	}{
+		{"right", 30 * time.Minute, 30 * time.Minute, true},
+		{"before the load", -time.Hour, time.Minute, false},
+		{"after it", time.Hour, 2 * time.Hour, false},
+		{"after it, past the end", 9 * time.Hour, 11 * time.Hour, false},
+		{"corrected", -3 * time.Second, 0, true},
+		{"frozen", 2 * time.Hour, time.Minute, true},
+		{"frozen past the end", 10 * time.Hour, time.Minute, false},
+		{"frozen, then before the load", -time.Hour, 0, false},
+	} {
+		now := base
+		at := later(base, tt.wall, tt.monotonic)
+		if at.Sub(base) != tt.monotonic || at.Round(0).Sub(base.Round(0)) != tt.wall {
+			t.Fatalf("%s: the time is not the wanted one", tt.name)
+		}
+		c := cache.New[string](cache.Config[int64]{Now: func() time.Time { return now }})
+		var setBack []bool
+		load := func(_ context.Context, last cache.Last[int64]) (cache.Entry[int64], error) {
+			setBack = append(setBack, last.SetBack)
+			return cache.Entry[int64]{Value: int64(len(setBack)), Expire: now.Round(0).Add(10 * time.Hour)}, nil
+		}
+		_, _, _ = c.Get(t.Context(), "k", nil, load)
+		now = at
+		if _, _, ok := c.Lookup("k", nil); ok != tt.has {
+			t.Errorf("%s: got a value %t, want %t", tt.name, ok, tt.has)
+		}
+		for range 2 {
+			if _, _, err := c.Get(t.Context(), "k", nil, load); err != nil {
+				t.Errorf("%s: got error %v", tt.name, err)
+			}
+		}
+		if loads := map[bool]int{true: 1, false: 2}[tt.has]; len(setBack) != loads || setBack[0] || !tt.has && setBack[1] != !strings.HasPrefix(tt.name, "frozen past") {
+			t.Errorf("%s: got loads with SetBack %v, want %d", tt.name, setBack, loads)
+		}
+	}
+}
+
+// TestClockIsSetBackDuringLoad: the times of the value may be of the clock as it was before.
+func TestClockIsSetBackDuringLoad(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	c := cache.New[string](cache.Config[int64]{Now: func() time.Time { return now }})
+	loads := 0
+	load := func(context.Context, cache.Last[int64]) (cache.Entry[int64], error) {
+		loads++
+		e := cache.Entry[int64]{Value: 1, Expire: now.Add(10 * time.Hour)}
+		if loads == 1 {
+			now = now.Add(-time.Hour)
+		}
+		return e, nil
+	}
+	for range 3 {
+		_, _, _ = c.Get(t.Context(), "k", nil, load)
+	}
+	if loads != 2 {
+		t.Errorf("got %d loads, want 2", loads)
+	}
+}
+
+// TestClockIsSetBackInOutage: a value that was not returned is not returned later, when the clock
+// shows the time of its load again.
+func TestClockIsSetBackInOutage(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	c := cache.New[string](cache.Config[int64]{Now: func() time.Time { return now }})
+	fail := false
+	load := func(context.Context, cache.Last[int64]) (cache.Entry[int64], error) {
+		if fail {
+			return cache.Entry[int64]{}, errDown
+		}
+		return cache.Entry[int64]{Value: 1, Expire: now.Add(10 * time.Hour)}, nil
+	}
+	_, _, _ = c.Get(t.Context(), "k", nil, load)
+	fail = true
+	for range 3 {
+		now = now.Add(-time.Hour)
+		if _, _, err := c.Get(t.Context(), "k", nil, load); !errors.Is(err, errDown) {
+			t.Errorf("got error %v, want %v", err, errDown)
+		}
+		now = now.Add(2 * time.Hour)
+	}
 }
