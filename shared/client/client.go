@@ -117,7 +117,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	return &Client{api: a, base: base, now: cfg.Now, cache: cache.New[key](cache.Config[*Token]{
 		Size: (*Token).size, MaxSize: maxTokenBytes, MaxEntries: maxTokens, MaxWaiters: maxWaiters,
-		LoadTimeout: time.Duration(len(cfg.URLs)) * callTimeout, Now: cfg.Now, OnError: afterError,
+		LoadTimeout: time.Duration(len(cfg.URLs)) * callTimeout, Now: now, OnError: afterError,
 	})}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unsafe"
 )
 
 // Of two URLs the first says when to try again, and the second has no connection: the first is
@@ -160,6 +161,28 @@ func TestClockIsSetBack(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A token in memory does not live longer because the clock is set back: to before its request, or to
+// less than what has passed on the monotonic clock.
+func TestTokenAgesWhenClockIsSetBack(t *testing.T) {
+	base := time.Now()
+	less := base.Add(40 * time.Minute)
+	*(*uint64)(unsafe.Pointer(&less)) -= 30 * 60 << 30 // half an hour on the wall clock only
+	for name, at := range map[string]time.Time{"before": base.Add(-time.Hour), "less": less} {
+		now, v := base, &vendor{}
+		c := newClientAt(t, v, func() time.Time { return now }, firstURL)
+		mustToken(t, c, Request{Client: "billing"})
+		now = at
+		for range 2 {
+			if token := mustToken(t, c, Request{Client: "billing"}); token.received.Sub(at) != 0 {
+				t.Errorf("%s: got a token of %v before", name, at.Round(0).Sub(token.received))
+			}
+		}
+		if n := v.count(); n != 2 {
+			t.Errorf("%s: got %d calls, want 2", name, n)
+		}
+	}
 }
 
 // A parameter cannot replace the client of a direct invoke.
