@@ -84,7 +84,7 @@ type rereads struct{ atFault, failing tokensource.RateLimiter }
 
 func newClients(cfg Config, forget func(client string)) *clients {
 	c := &clients{cfg: cfg, forget: forget, rereads: make(map[string]*rereads), problems: make(map[string]string)}
-	documents := cache.Config[*registry.Client]{Size: (*registry.Client).Size, MaxSize: maxClientBytes, MaxEntries: maxClients, Go: cfg.Go, Now: cfg.Now, OnError: c.afterError}
+	documents := cache.Config[*registry.Client]{Size: (*registry.Client).Size, MaxSize: maxClientBytes, MaxEntries: maxClients, Go: cfg.Go, Now: cfg.clock, OnError: c.afterError}
 	c.cache = cache.New[string](documents)
 	documents.MaxSize = maxOtherBytes
 	c.inspected = cache.New[string](documents)

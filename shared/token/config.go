@@ -52,6 +52,8 @@ type Config struct {
 	Go func(load func())
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// clock is Now with its monotonic reading, for caches.
+	clock func() time.Time
 	// Rand returns a number in [0, 1) for jitter; nil means math/rand/v2.
 	Rand func() float64
 }
@@ -72,12 +74,11 @@ const (
 
 // withDefaults returns cfg with its optional members set, but for Fleet and Policy.
 func (cfg Config) withDefaults() Config {
-	clock := cfg.Now
-	if clock == nil {
-		clock = time.Now
+	if cfg.clock = cfg.Now; cfg.clock == nil {
+		cfg.clock = time.Now
 	}
 	// The monotonic clock stops while a function is frozen.
-	cfg.Now = func() time.Time { return clock().Round(0) }
+	cfg.Now = func() time.Time { return cfg.clock().Round(0) }
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Float64
 	}

@@ -313,6 +313,17 @@ func TestClockJumpsDoNotRefreshPolicy(t *testing.T) {
 			env.WantKind(token.Request{Caller: teamA}, fault.Suspended)
 		})
 	})
+	t.Run("outage", func(t *testing.T) {
+		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+			env.UsePolicy(onlyA)
+			env.MustVend(token.Request{Caller: teamA})
+			env.SetPolicy("", secret.ErrUnavailable)
+			env.Pass(30 * time.Minute)
+			env.MustVend(token.Request{Caller: teamA})
+			env.Pass(-2 * time.Hour) // how old the policy is cannot be said
+			env.WantKind(token.Request{Caller: teamA}, fault.Unavailable)
+		})
+	})
 	t.Run("read", func(t *testing.T) {
 		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
 			env.UsePolicy(onlyA)

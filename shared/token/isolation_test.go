@@ -1,15 +1,18 @@
 package token_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
 	"testing"
 	"time"
+	"unsafe"
 
 	"tokenvendor/shared/ask"
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/oauth/oauthtest"
+	"tokenvendor/shared/secret"
 	"tokenvendor/shared/token"
 	"tokenvendor/shared/token/tokentest"
 	"tokenvendor/shared/tokensource"
@@ -407,6 +410,54 @@ func TestTokenOfFastClockIsNotShared(t *testing.T) {
 			t.Errorf("got a token issued %v ahead, error %v", grant.Token.Issued().Sub(env.Now()), err)
 		}
 	})
+}
+
+// TestClockIsSetBack: What is in memory does not live longer, neither in an environment alone nor by
+// what that finds in the table.
+func TestClockIsSetBack(t *testing.T) {
+	base := time.Now() // that of a bubble has no monotonic reading
+	for name, back := range map[string]time.Duration{"to after the load": 20 * time.Second, "to before it": time.Hour} {
+		for _, alone := range []bool{true, false} {
+			tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+				start, policyReads := time.Now(), 0
+				vendor := env.Environment(func(cfg *token.Config) {
+					if alone {
+						*cfg = env.Config()
+					}
+					cfg.Now = func() time.Time {
+						at := base.Add(time.Since(start))
+						*(*uint64)(unsafe.Pointer(&at)) += uint64(env.Now().Sub(at.Round(0))/time.Second) << 30 // the wall clock only
+						return at
+					}
+					cfg.Policy = func(context.Context, bool) (secret.Secret, error) {
+						policyReads++
+						return tokentest.PolicySecret(onlyA), nil
+					}
+				})
+				ask := func(step string, reads int) string {
+					t.Helper()
+					grant, err := env.Ask(vendor, token.Request{Caller: teamA})
+					if err != nil || env.Reads() != reads || policyReads != reads {
+						t.Fatalf("%s, alone %t, %s: got error %v, %d reads of the document, %d of the policy; want %d", name, alone, step, err, env.Reads(), policyReads, reads)
+					}
+					return grant.Token.Fingerprint()
+				}
+				first := ask("at first", 1)
+				time.Sleep(30 * time.Second)
+				if ask("before", 1) != first {
+					t.Fatal("the first token is not in memory")
+				}
+				env.Pass(-back)
+				second := ask("after", 2)
+				if second == first {
+					t.Errorf("%s, alone %t: got the token of before", name, alone)
+				}
+				if ask("later", 2) != second {
+					t.Errorf("%s, alone %t: the second token is not in memory", name, alone)
+				}
+			})
+		}
+	}
 }
 
 // TestNewSecretIsTriedAgainSoon: The server accepts it a moment after it was written.

@@ -48,7 +48,7 @@ func newPolicies(cfg Config) *policies {
 	if cfg.Policy == nil {
 		return nil
 	}
-	p := &policies{cfg: cfg, cache: cache.New[struct{}](cache.Config[*reading]{Now: cfg.Now, OnError: func(error, int, bool) cache.Reaction {
+	p := &policies{cfg: cfg, cache: cache.New[struct{}](cache.Config[*reading]{Now: cfg.clock, OnError: func(error, int, bool) cache.Reaction {
 		return cache.Reaction{Backoff: cfg.jitter(policyBackoff, 0.2), Keep: -1}
 	}})}
 	p.loader = p.load
@@ -88,7 +88,7 @@ func (p *policies) load(ctx context.Context, last cache.Last[*reading]) (cache.E
 			p.cfg.Count(CountPolicy)
 			p.cfg.Log.Warn("policy not usable", "version", document.Version, "problem", policyFault(err).Detail)
 		}
-		if last.Value == nil || now.Sub(last.Value.read) >= policyKeep(err) {
+		if last.Value == nil || last.SetBack || now.Sub(last.Value.read) >= policyKeep(err) {
 			return cache.Entry[*reading]{}, err
 		}
 		next.policy, next.version, next.read = last.Value.policy, last.Value.version, last.Value.read

@@ -34,7 +34,7 @@ func New(cfg Config) *Vendor {
 		policies: newPolicies(cfg),
 	}
 	v.source = tokensource.New(tokensource.Config{
-		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Environments: cfg.Environments, Rates: cfg.Rates, NoteUse: cfg.NoteUse, Shadow: v.recorder.shadow, Count: cfg.Count, Log: cfg.Log, Go: cfg.Go, Now: cfg.Now, Rand: cfg.Rand,
+		Exchanger: cfg.Exchanger, Fleet: cfg.Fleet, Environments: cfg.Environments, Rates: cfg.Rates, NoteUse: cfg.NoteUse, Shadow: v.recorder.shadow, Count: cfg.Count, Log: cfg.Log, Go: cfg.Go, Now: cfg.Now, Clock: cfg.clock, Rand: cfg.Rand,
 		Previous: func(ctx context.Context, c *registry.Client) (*registry.Client, error) {
 			return v.clients.previous(ctx, c)
 		},

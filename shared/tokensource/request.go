@@ -85,6 +85,8 @@ type load struct {
 	// cached is the last token (nil: none); usable means that it can still be handed out.
 	cached *Token
 	usable bool
+	// setBack means that the clock was set back since cached was loaded: its end may be too late.
+	setBack bool
 	// failed means that the last exchange for it failed.
 	failed bool
 	// known means that there was a token for the same key.
@@ -132,5 +134,8 @@ func (l *load) attributes() []any {
 
 // accepts reports whether t will do.
 func (l *load) accepts(t *Token, now time.Time) bool {
+	if t != nil && l.setBack && !t.single && t.fingerprint == l.cached.fingerprint && t.Issued().Equal(l.cached.Issued()) {
+		return false
+	}
 	return t != nil && now.Before(t.End()) && (l.accept == nil || l.accept(t))
 }

@@ -71,6 +71,8 @@ type Config struct {
 	Go func(load func())
 	// Now is the clock, without a monotonic reading: that stops while a function is frozen.
 	Now func() time.Time
+	// Clock is Now with its monotonic reading, for the cache.
+	Clock func() time.Time
 	// Rand returns a number in [0, 1) for jitter.
 	Rand func() float64
 }
@@ -104,7 +106,7 @@ func New(cfg Config) *Source {
 	s.cache = cache.New[key](cache.Config[*Token]{
 		Size: (*Token).Size, MaxSize: maxTokenBytes, MaxEntries: maxTokens,
 		Group: clientOf, MaxGroup: maxClientTokens,
-		Go: cfg.Go, Now: cfg.Now, OnError: s.rows.afterError,
+		Go: cfg.Go, Now: cfg.Clock, OnError: s.rows.afterError,
 	})
 	return s
 }
@@ -144,7 +146,7 @@ func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token)
 		var e cache.Entry[*Token]
 		err := fault.Catch(s.log, &r.CorrelationID, func() (err error) {
 			e, err = s.load(ctx, &load{
-				Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, failed: last.Failures > 0, known: last.Value != nil,
+				Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, setBack: last.SetBack, failed: last.Failures > 0, known: last.Value != nil,
 			})
 			return err
 		})
