@@ -3,6 +3,8 @@ package oauth_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -149,6 +151,7 @@ func TestLargeRetryAfterIsLimited(t *testing.T) {
 func TestRepeatedSecretsAreRedacted(t *testing.T) {
 	for _, description := range []string{
 		"bad aB?cD:eF/gH=iJ", "bad aB%3fcD%3aeF%2fgH%3diJ", "100% bad aB%3fcD%3aeF%2fgH%3diJ", "bad aB&#x3F;cD&#x3A;eF&#x2F;gH&#x3D;iJ",
+		"bad aB%25253fcD%25253aeF%25252fgH%25253diJ", `bad \\u0061\\u0042\\u003f\\u0063\\u0044\\u003a\\u0065\\u0046`, "bad " + hex.EncodeToString([]byte(rawSecret)), "bad " + base64.RawURLEncoding.EncodeToString([]byte("id:"+rawSecret)),
 	} {
 		e := exchangeError(t, newRawServer(t, rawSecret, answerOf("400 x", "", fmt.Sprintf(`{"error":"invalid_request","error_description":%q}`, description)), false).client)
 		if e.Description != "[redacted]" {
