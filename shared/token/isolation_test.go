@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 	"unsafe"
@@ -329,6 +330,112 @@ func TestNewAsksAreLimited(t *testing.T) {
 		env.Pass(time.Minute)
 		if n := made("third", "c"); n != 12 {
 			t.Errorf("%d new asks after a minute, want 12", n)
+		}
+	})
+}
+
+// known obtains the tokens of n scopes for a caller, and returns requests with which it has them
+// replaced.
+func known(env *tokentest.Fleet, caller string, n int, minTTL time.Duration) (again []token.Request) {
+	for i := range n {
+		r := scoped(caller, fmt.Sprint("known", i))
+		grant, err := env.Ask(env.Vendors[i%len(env.Vendors)], r)
+		if err != nil {
+			env.Fatal(err)
+		}
+		if r.MinTTL = minTTL; minTTL == 0 {
+			r.Rejected = grant.Token.Fingerprint()
+		}
+		again = append(again, r)
+		env.Pass(8 * time.Second)
+	}
+	env.Pass(5 * time.Minute)
+	return again
+}
+
+// TestReplacedTokensAreLimited: A caller rejects 60 tokens at once, or wants all of their life. The
+// new asks of other callers are answered as if it did not, and the caller gets its share.
+func TestReplacedTokensAreLimited(t *testing.T) {
+	for name, c := range map[string]struct {
+		minTTL       time.Duration
+		environments int // 0: one without the table
+	}{"rejected": {0, 0}, "min_ttl": {time.Hour, 3}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tokentest.RunFleet(t, c.environments, func(t *testing.T, env *tokentest.Fleet) {
+				if c.environments == 0 {
+					env.Vendors = append(env.Vendors, token.New(env.Config()))
+				}
+				again := known(env, "greedy", 60, c.minTTL)
+				for i := range c.environments {
+					env.Vendors[i] = env.Environment(nil) // the tokens are in the table only
+				}
+				before := env.Server.Exchanges()
+				var all sync.WaitGroup
+				for i, r := range again {
+					all.Go(func() { _, _ = env.Ask(env.Vendors[i%len(env.Vendors)], r) })
+				}
+				const others = 20
+				for i := range others {
+					time.Sleep(50 * time.Millisecond)
+					all.Go(func() {
+						if _, err := env.Ask(env.Vendors[i%len(env.Vendors)], scoped(fmt.Sprint("other", i%4), fmt.Sprint("new", i))); err != nil {
+							t.Errorf("new ask %d: %v", i, err)
+						}
+					})
+				}
+				all.Wait()
+				if n := env.Server.Exchanges() - before - others; n < 10 || n > 20 {
+					t.Errorf("%d tokens of the greedy caller were replaced, want its share", n)
+				}
+			})
+		})
+	}
+}
+
+// TestReplacedTokensLeaveASlot: The server is slow, and callers wait to have tokens replaced.
+func TestReplacedTokensLeaveASlot(t *testing.T) {
+	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+		again := known(env, "greedy", 20, 0)
+		env.Server.Misbehave(oauthtest.Late(1500 * time.Millisecond))
+		var all sync.WaitGroup
+		for _, r := range again {
+			all.Go(func() { _, _ = env.Ask(env.Vendors[0], r) })
+		}
+		time.Sleep(100 * time.Millisecond)
+		if _, err := env.Ask(env.Vendors[0], scoped("other", "new")); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+	})
+}
+
+// TestRejectedTokensOfAnHonestCaller: They were revoked. The caller gets new ones at once, also of
+// scopes whose tokens another caller rejects after it has used up its share.
+func TestRejectedTokensOfAnHonestCaller(t *testing.T) {
+	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		again := known(env, "greedy", 30, 0)
+		for i, r := range again[:20] {
+			if _, err := env.Ask(env.Vendors[i%2], r); err != nil {
+				t.Errorf("token %d of the share: %v", i, err)
+			}
+		}
+		env.Table.Misbehave(late(20 * time.Millisecond)) // so that both callers ask at the same time
+		var all sync.WaitGroup
+		defer all.Wait()
+		for i, beyond := range again[20:] {
+			r := beyond
+			all.Go(func() {
+				if _, err := env.Ask(env.Vendors[i%2], beyond); fault.From(err).Kind != fault.Throttled || fault.From(err).RetryAfter < time.Second {
+					t.Errorf("beyond the share: got error %v, want that of a limit", err)
+				}
+			})
+			time.Sleep(10 * time.Millisecond)
+			revoked := r.Rejected
+			r.Caller = "honest"
+			if grant, err := env.Ask(env.Vendors[i%2], r); err != nil || grant.Token.Fingerprint() == revoked {
+				t.Errorf("token %d of another caller: %v", i, err)
+			}
 		}
 	})
 }

@@ -32,7 +32,7 @@ func (c *candidates) tested(client *registry.Client) bool {
 // refused and never obtained a token.
 func (c *candidates) fetch(ctx context.Context, session *fleet.Session, lease *fleet.Lease, l *load) result {
 	l.doubt(lease)
-	if l.untried || l.doubted {
+	if l.untried || l.doubted || l.forced {
 		if err := c.exchange.admitAsk(ctx, session, l); err != nil {
 			return result{err: err}
 		}

@@ -17,7 +17,8 @@ import (
 
 const (
 	// New asks of a client take a permit of a bucket with room for newAskBurst, which gains
-	// one every newAskInterval. One caller may take two thirds of that.
+	// one every newAskInterval. One caller may take two thirds of that, for new asks and for
+	// tokens that are replaced because it says so.
 	newAskBurst       = 30
 	newAskInterval    = 5 * time.Second
 	callerAskBurst    = newAskBurst * 2 / 3
@@ -185,14 +186,17 @@ func (s *clientState) failedAtOnce(now time.Time) bool {
 	return recent > 1
 }
 
-// admit takes a permit for a new ask; wait is how long there is none, 0: it was taken.
-func (s *clientState) admit(now time.Time, caller string) (wait time.Duration) {
+// admit takes a permit of the share of a caller, and for a new ask one of the client's bucket. wait
+// is how long there is none, 0: it was taken.
+func (s *clientState) admit(now time.Time, caller string, newAsk bool) (wait time.Duration) {
 	all, own := RateLimiter{time.UnixMilli(s.Asks)}, RateLimiter{time.UnixMilli(s.Callers[caller])}
 	if wait, ok := own.Reserve(now, callerAskBurst, callerAskInterval, 0); !ok {
 		return wait
 	}
-	if wait, ok := all.Reserve(now, newAskBurst, newAskInterval, 0); !ok {
-		return wait
+	if newAsk {
+		if wait, ok := all.Reserve(now, newAskBurst, newAskInterval, 0); !ok {
+			return wait
+		}
 	}
 	callers := maps.Clone(s.Callers)
 	maps.DeleteFunc(callers, func(_ string, full int64) bool { return full <= now.UnixMilli() })

@@ -45,7 +45,7 @@ func TestMergeLosesNothing(t *testing.T) {
 	known := clientState{Suspect: &suspect{Version: "v2", Caller: "a"}}
 	known.prove(now, &registry.Client{Credential: "c1"}, &ask.Ask{Scope: []string{"read"}})
 	known.Failures = known.Failures.add(now, "a", "ask")
-	if wait := known.admit(now, "a"); wait != 0 {
+	if wait := known.admit(now, "a", true); wait != 0 {
 		t.Fatalf("wait %v", wait)
 	}
 	var row clientState
@@ -64,7 +64,7 @@ func TestClientStateIsBounded(t *testing.T) {
 	for i := range 1000 {
 		now = now.Add(7 * time.Second)
 		s.prove(now, &registry.Client{Credential: fmt.Sprint(i)}, &ask.Ask{})
-		s.admit(now, fmt.Sprint(i))
+		s.admit(now, fmt.Sprint(i), true)
 		s.Failures = s.Failures.add(now, fmt.Sprint(i), fmt.Sprint(i))
 		var next clientState
 		next.merge(&s, now)
@@ -109,7 +109,7 @@ func TestChangeWithoutTableIsKept(t *testing.T) {
 				s.prove(time.Now(), client, &ask.Ask{})
 			})
 		}
-		states.update(t.Context(), session, "c", func(s *clientState) { s.admit(time.Now(), "other") })
+		states.update(t.Context(), session, "c", func(s *clientState) { s.admit(time.Now(), "other", true) })
 		for name, s := range map[string]clientState{"here": states.get("c"), "with the table": states.read(t.Context(), session, "c")} {
 			if len(s.Failures) != 1 || len(s.Logons) != 1 || !s.proven(client) || s.Asks == 0 {
 				t.Errorf("%s: got %+v", name, s)

@@ -84,7 +84,7 @@ func (a *attempt) begin(ctx context.Context) (r result) {
 	if l.usable {
 		waiting = nil
 	}
-	a.logon = x.lockout.begin(ctx, a.client.Name, a.client.Version, l.untried || !a.state().proven(a.client), a.until, waiting)
+	a.logon = x.lockout.begin(ctx, a.client.Name, a.client.Version, l.slots(a.state().proven(a.client)), a.until, waiting)
 	switch {
 	case a.logon == nil && l.usable:
 		return result{retry: refreshPoll}
@@ -113,20 +113,24 @@ func (x *exchanger) noPermit(ctx context.Context) error {
 	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: minRetryAfter}, backoff: minRetryAfter, alone: true}
 }
 
-// admitAsk returns the error of an ask that never obtained a token, or none the last time, if there
-// were too many of these; nil: it may be tried.
+// admitAsk returns the error of an ask that never obtained a token, or none the last time, or whose
+// token is replaced before it is due, if there were too many of these; nil: it may be tried.
 func (x *exchanger) admitAsk(ctx context.Context, session *fleet.Session, l *load) error {
 	ctx, cancel := context.WithTimeout(ctx, permitTime)
 	defer cancel()
 	var spent, wait time.Duration
 	x.states.update(ctx, session, l.Client.Name, func(s *clientState) {
-		if spent, wait = s.Failures.withheld(l, x.now()), 0; spent == 0 && l.untried {
-			wait = s.admit(x.now(), l.Caller)
+		if spent, wait = s.Failures.withheld(l, x.now()), 0; spent == 0 && (l.untried || l.forced) {
+			wait = s.admit(x.now(), l.Caller, l.untried)
 		}
 	})
 	switch {
 	case spent > 0:
 		return x.refuseParameters(spent, l)
+	case wait > 0 && l.forced:
+		f := x.refuseAsk(wait, minRetryAfter, "this caller had too many tokens of this client replaced, by rejected or min_ttl, or asked for too many new combinations of parameters")
+		f.caller = l.Caller
+		return f
 	case wait > 0:
 		return x.refuseAsk(wait, minRetryAfter, "there are too many new combinations of parameters for this client; those that obtained a token before are not affected")
 	}
@@ -142,7 +146,7 @@ func (x *exchanger) refuseParameters(wait time.Duration, l *load) error {
 	return x.refuseAsk(wait, min(wait, permanentBackoff), "the authorization server refused the parameters of this request, and other ones within the last hour; they are not tried again now")
 }
 
-func (x *exchanger) refuseAsk(wait, backoff time.Duration, why string) error {
+func (x *exchanger) refuseAsk(wait, backoff time.Duration, why string) *failure {
 	x.count(CountAsks)
 	return &failure{fault: &fault.Error{Kind: fault.Throttled, Description: why, RetryAfter: max(wait, minRetryAfter)}, backoff: max(backoff, minRetryAfter), alone: true}
 }

@@ -27,6 +27,8 @@ type failure struct {
 	client, version string
 	// alone means that the failure is about this request, and not about the token.
 	alone bool
+	// caller is the principal whose share is used up; empty: the failure is not about a share.
+	caller string
 }
 
 func (f *failure) Error() string { return f.fault.Error() }

@@ -59,6 +59,15 @@ func newLockouts(rt runtime) *lockout {
 // logonSlots is how many exchanges may use a proven credential at the same time.
 const logonSlots = 2
 
+// slotChoice says which of them an exchange may use. An exchange that must be alone uses the first.
+type slotChoice int
+
+const (
+	firstSlot slotChoice = iota
+	secondSlot
+	anySlot
+)
+
 // credentials are those of one client.
 type credentials struct {
 	// slots hold one element each while an exchange is under way in them.
@@ -127,17 +136,19 @@ type logon struct {
 	lease           *fleet.Lease
 }
 
-// begin waits until a slot of the client is free in this environment: the first slot only,
-// if the exchange must be alone. It returns nil if none becomes free before until. waiting
-// is called meanwhile, every second; nil: begin does not wait.
-func (l *lockout) begin(ctx context.Context, client, version string, alone bool, until time.Time, waiting func()) *logon {
+// begin waits until a slot of the client is free in this environment. It returns nil if none
+// becomes free before until. waiting is called meanwhile, every second; nil: begin does not wait.
+func (l *lockout) begin(ctx context.Context, client, version string, in slotChoice, until time.Time, waiting func()) *logon {
 	g := &logon{l: l, c: l.client(client), client: client, version: version}
 	first, second := g.c.slots[0], g.c.slots[1]
-	if alone {
+	switch in {
+	case firstSlot:
 		second = nil
+	case secondSlot:
+		first = nil
 	}
 	// The environments of a fleet use both slots.
-	if g.try(int(l.rand()*logonSlots), alone) || g.try(0, alone) || g.try(1, alone) {
+	if g.try(int(l.rand()*logonSlots), in) || g.try(0, in) || g.try(1, in) {
 		return g
 	}
 	if waiting == nil {
@@ -164,9 +175,9 @@ func (l *lockout) begin(ctx context.Context, client, version string, alone bool,
 	}
 }
 
-// try takes a slot if it is free.
-func (g *logon) try(slot int, alone bool) bool {
-	if alone && slot > 0 {
+// try takes a slot if it is free and one of in.
+func (g *logon) try(slot int, in slotChoice) bool {
+	if in != anySlot && int(in) != slot {
 		return false
 	}
 	select {

@@ -14,8 +14,8 @@ func TestRefusedCredentialIsNotForgotten(t *testing.T) {
 	now := time.Now()
 	rt := runtime{now: func() time.Time { return now }, rand: func() float64 { return 0 }}
 	l, states := newLockouts(rt), newClientStates(rt)
-	busy := l.begin(t.Context(), "busy", "v1", true, now, nil)
-	refused := l.begin(t.Context(), "refused", "v1", true, now, nil)
+	busy := l.begin(t.Context(), "busy", "v1", firstSlot, now, nil)
+	refused := l.begin(t.Context(), "refused", "v1", firstSlot, now, nil)
 	refused.remember(refusal{fault: &fault.Error{Kind: fault.Misconfigured}, until: now.Add(time.Hour), times: 1})
 	refused.free()
 	states.update(t.Context(), nil, "suspected", func(s *clientState) { s.Suspect = &suspect{Version: "v1"} })

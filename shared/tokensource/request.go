@@ -24,7 +24,8 @@ type Request struct {
 	MinTTL time.Duration
 	// Rejected is the fingerprint of a token that a resource server refused; empty: none.
 	Rejected string
-	// Caller is the principal that asks. Each has its share of the new asks of a client.
+	// Caller is the principal that asks. Each has its share of the new asks of a client, which
+	// also bounds how many tokens it may have replaced before they are due.
 	Caller string
 	// Patient means that no caller waits, as for an order: the request may wait longer for
 	// the permission to make an exchange.
@@ -89,8 +90,9 @@ type load struct {
 	setBack bool
 	// failed means that the last exchange for it failed.
 	failed bool
-	// known means that there was a token for the same key.
-	known bool
+	// known means that there was a token for the same key; forced, that it would still do if the
+	// caller had not rejected it, or asked for a longer life.
+	known, forced bool
 	// chosen means that a caller chose parameters, so that the server's answer may be about
 	// these and not about the credential; untried, that they never obtained a token.
 	chosen, untried bool
@@ -112,6 +114,25 @@ func (l *load) patience() time.Duration {
 // wanes reports whether the cached token is due to be replaced, whatever obtained it, or is
 // gone.
 func (l *load) wanes(now time.Time) bool { return !l.usable || !now.Before(l.cached.RefreshPoint()) }
+
+// force notes the token that there is for the key; nil: there is none.
+func (l *load) force(t *Token, now time.Time) {
+	l.known = l.known || t != nil
+	l.forced = l.forced || t != nil && now.Before(t.RefreshPoint()) && !l.accepts(t, now)
+}
+
+// slots returns those in which the exchange may be made. Tokens that callers have replaced before
+// they are due use one, and new asks the other, so that neither delays the other. proven is about
+// the credential.
+func (l *load) slots(proven bool) slotChoice {
+	switch {
+	case l.untried || !proven:
+		return firstSlot
+	case l.forced:
+		return secondSlot
+	}
+	return anySlot
+}
 
 // foreign reports whether a usable token is cached that another credential obtained.
 func (l *load) foreign(c *registry.Client) bool { return l.usable && !l.cached.ObtainedBy(c) }

@@ -57,7 +57,7 @@ func (r *rows) acquire(ctx context.Context, session *fleet.Session, l *load, tes
 	var found *Token
 	accept := func(value []byte) bool {
 		t := r.read(value, l.Client)
-		l.known = l.known || t != nil
+		l.force(t, r.now())
 		if !l.accepts(t, r.now()) || l.usable && !tested && !t.ObtainedBy(l.Client) {
 			return false
 		}
@@ -243,6 +243,9 @@ func (r *rows) read(value []byte, client *registry.Client) *Token {
 // afterError returns the backoff of a key.
 func (r *rows) afterError(err error, failures int, cached bool) cache.Reaction {
 	f := failureOf(err)
+	if f.caller != "" {
+		return cache.Reaction{} // another caller may try at once
+	}
 	if f.backoff == 0 {
 		f.backoff = r.backoff(f.fault, failures, cached)
 	}

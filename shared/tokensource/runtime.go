@@ -51,7 +51,8 @@ const (
 	CountCandidate = "CandidateRefused"
 	// CountParameters: parameters that a caller chose caused a failed logon.
 	CountParameters = "ParametersRefused"
-	// CountAsks: a new ask was refused, because the client or the caller had too many.
+	// CountAsks: a new ask, or the replacement of a token that is not due, was refused, because
+	// the client or the caller had too many.
 	CountAsks = "AsksRefused"
 	// CountShadowGood and CountShadowBad: a shadow credential was tried.
 	CountShadowGood = "ShadowSucceeded"

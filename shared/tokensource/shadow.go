@@ -80,7 +80,7 @@ func (s *shadow) begin(ctx context.Context, c *registry.Client) *logon {
 	if s.exchange.lockout.locked(c.Name+shadowSuffix, c.Shadow.Version) != nil {
 		return nil
 	}
-	g := s.exchange.lockout.begin(ctx, c.Name+shadowSuffix, c.Shadow.Version, true, time.Time{}, nil)
+	g := s.exchange.lockout.begin(ctx, c.Name+shadowSuffix, c.Shadow.Version, firstSlot, time.Time{}, nil)
 	if g == nil {
 		return nil
 	}

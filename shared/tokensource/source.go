@@ -146,7 +146,7 @@ func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token)
 		var e cache.Entry[*Token]
 		err := fault.Catch(s.log, &r.CorrelationID, func() (err error) {
 			e, err = s.load(ctx, &load{
-				Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, setBack: last.SetBack, failed: last.Failures > 0, known: last.Value != nil,
+				Request: r, key: k, accept: accept, cached: last.Value, usable: last.Serves, setBack: last.SetBack, failed: last.Failures > 0,
 			})
 			return err
 		})
@@ -155,6 +155,9 @@ func (s *Source) miss(ctx context.Context, r Request, k key, accept func(*Token)
 		return e, err
 	}
 	t, outcome, err := s.cache.Get(ctx, k, accept, load)
+	if err != nil && failureOf(err).caller != "" && failureOf(err).caller != r.Caller {
+		t, outcome, err = s.cache.Get(ctx, k, accept, load) // that was another caller's load
+	}
 	if err != nil && otherVersion(failureOf(err).version, r.Client) {
 		// A key may have a token, too, that does not serve this request: its caller has rejected it.
 		s.cache.Expedite(r.Client.Name, func(_ *Token, err error) bool { return otherVersion(failureOf(err).version, r.Client) })
@@ -191,6 +194,7 @@ func (s *Source) load(ctx context.Context, l *load) (cache.Entry[*Token], error)
 	if l.usable && l.Client.SingleToken {
 		return s.rows.entry(l.cached.keptToItsEnd()), nil // it was cached before the document said single_token
 	}
+	l.force(l.cached, s.now())
 	session := s.rows.fleet.Session(ctx)
 	lease, found, err := s.rows.acquire(ctx, session, l, s.candidates.tested(l.Client))
 	switch {
