@@ -97,25 +97,35 @@ func TestWrongPasteWithoutTable(t *testing.T) {
 	})
 }
 
-// TestBothVersionsWrong: Two failed logons come of it, and then one of the current version after 10
-// minutes.
+// TestBothVersionsWrong: Two failed logons come of it at once, of the current version two more after
+// 10 and 70 minutes, and no further one within four hours, whatever callers ask for.
 func TestBothVersionsWrong(t *testing.T) {
-	tokentest.RunFleet(t, 4, func(t *testing.T, env *tokentest.Fleet) {
-		env.Put("billing", "v1", map[string]any{"client_secret": "wrong"})
-		env.Put("billing", "v2", map[string]any{"client_secret": "wrong as well"})
-		for range 9 * 6 {
-			if _, errs := env.All(1, token.Request{}); len(errs) != 4 {
-				t.Fatalf("got %d errors, want 4", len(errs))
-			}
-			env.Pass(10 * time.Second)
-		}
-		env.WantCounts(0, 2)
-		for range 50 {
-			env.Pass(time.Minute)
-			_, _ = env.All(1, token.Request{})
-		}
-		env.WantCounts(0, 3)
-	})
+	for _, c := range []struct{ environments, scopes, callers int }{{0, 0, 1}, {0, 8, 3}, {3, 0, 1}, {3, 8, 3}} {
+		t.Run(fmt.Sprint(c.environments, " environments, ", c.scopes, " scopes"), func(t *testing.T) {
+			t.Parallel()
+			tokentest.RunFleet(t, c.environments, func(t *testing.T, env *tokentest.Fleet) {
+				if c.environments == 0 {
+					env.Vendors = append(env.Vendors, token.New(env.Config()))
+				}
+				env.Put("billing", "v1", map[string]any{"client_secret": "wrong"})
+				env.Put("billing", "v2", map[string]any{"client_secret": "wrong as well"})
+				failed := logonsFailed(env.Env, 4*time.Hour-time.Minute, func() int { return env.Server.FailedLogons("id") }, func(i int) {
+					for k, v := range env.Vendors {
+						r := token.Request{Caller: fmt.Sprint("caller", (i+k)%c.callers)}
+						if c.scopes > 0 {
+							r.Scope = []string{fmt.Sprint((i + k) % c.scopes)}
+						}
+						if _, err := env.Ask(v, r); err == nil {
+							t.Fatal("got a token")
+						}
+					}
+				})
+				if within(failed, 9*time.Minute) != 2 || within(failed, time.Hour) != 3 || len(failed) != 4 {
+					t.Errorf("logons failed at %v", failed)
+				}
+			})
+		})
+	}
 }
 
 // TestRotationDuringOutage: The server answers 503 for as long as the old token lives.

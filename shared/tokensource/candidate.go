@@ -68,8 +68,9 @@ func (c *candidates) standIn(ctx context.Context, session *fleet.Session, lease 
 	if failed.end != nil {
 		failed.end(ctx)
 	}
-	// It must not use up the logons that may fail in the time of the lockouts of the other version.
-	second := c.exchange.exchange(ctx, session, lease, l, previous, func() time.Duration { return lockoutTime(2) })
+	// It must not use up the logons that may fail in the time of the lockouts of the other version,
+	// three in the first four hours.
+	second := c.exchange.exchange(ctx, session, lease, l, previous, func() time.Duration { return lockoutTime(3) })
 	if second.err != nil && atFault(second.err) {
 		second.err = failed.err // about the version that a person has to repair
 	}

@@ -47,9 +47,9 @@ type clientState struct {
 	// there is none. ReferenceAt is when it did, or when it was found to be good no more.
 	Reference   *ask.Ask `json:"reference,omitempty"`
 	ReferenceAt int64    `json:"referenceAt,omitempty"`
-	// Suspect is a failed logon with parameters that a caller chose, of a credential that is
-	// not proven: either may be at fault. nil: there is none.
-	Suspect *suspect `json:"suspect,omitempty"`
+	// Suspects are the failed logons with parameters that a caller chose, of credentials that are
+	// not proven: either may be at fault.
+	Suspects suspects `json:"suspects,omitempty"`
 	// Logons are the failed logons of all causes within logonWindow.
 	Logons []int64 `json:"logons,omitempty"`
 	// Failures are the failed logons that parameters of callers caused, the newest last.
@@ -67,25 +67,6 @@ type proof struct {
 	At         int64  `json:"at"`
 	// Refused means that it accepts the credential no more.
 	Refused bool `json:"refused,omitempty"`
-}
-
-// suspect is a failed logon whose cause is not known.
-type suspect struct {
-	// Version is that of the client's secret.
-	Version string `json:"version"`
-	// Caller chose the parameters. Until then, no exchange is made for this caller.
-	Caller string `json:"caller"`
-	Until  int64  `json:"until"`
-	// Note is the failure, in the encoding of a row's note.
-	Note []byte `json:"note"`
-}
-
-// suspected returns the suspect of a version; nil: there is none.
-func (s *clientState) suspected(version string) *suspect {
-	if s.Suspect == nil || s.Suspect.Version != version {
-		return nil
-	}
-	return s.Suspect
 }
 
 // of reports whether p is about the credential of a client; see [proofOf].
@@ -107,9 +88,7 @@ func (s *clientState) prove(now time.Time, c *registry.Client, a *ask.Ask) {
 	}
 	if !known {
 		s.add(proof{Credential: proofOf(c), At: now.UnixMilli()})
-		if s.suspected(c.Version) != nil {
-			s.Suspect = nil
-		}
+		s.Suspects = s.Suspects.drop(c.Version)
 	}
 }
 
@@ -215,9 +194,7 @@ func (s *clientState) merge(other *clientState, now time.Time) {
 	if other.ReferenceAt > s.ReferenceAt || s.Reference == nil && s.ReferenceAt == 0 {
 		s.Reference, s.ReferenceAt = other.Reference, other.ReferenceAt
 	}
-	if s.Suspect == nil {
-		s.Suspect = other.Suspect
-	}
+	s.Suspects = s.Suspects.merge(other.Suspects)
 	s.Asks = max(s.Asks, other.Asks)
 	for caller, full := range other.Callers {
 		if full > max(s.Callers[caller], now.UnixMilli()) && len(s.Callers) < maxCallers {
@@ -272,7 +249,7 @@ func (s *clientStates) client(name string) *sharedState {
 func (s *sharedState) guards() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state.Suspect != nil || len(s.state.Failures)+len(s.state.Logons) > 0
+	return len(s.state.Suspects)+len(s.state.Failures)+len(s.state.Logons) > 0
 }
 
 // begin reports whether version is another one than before.

@@ -42,7 +42,7 @@ func TestClientStateForgetsFailuresAfterAnHour(t *testing.T) {
 // TestMergeLosesNothing: A row that was deleted, or is older, must not make the fleet forget.
 func TestMergeLosesNothing(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	known := clientState{Suspect: &suspect{Version: "v2", Caller: "a"}}
+	known := clientState{Suspects: suspects{{Version: "v2", Caller: "a"}}}
 	known.prove(now, &registry.Client{Credential: "c1"}, &ask.Ask{Scope: []string{"read"}})
 	known.Failures = known.Failures.add(now, "a", "ask")
 	if wait := known.admit(now, "a", true); wait != 0 {

@@ -18,7 +18,7 @@ func TestRefusedCredentialIsNotForgotten(t *testing.T) {
 	refused := l.begin(t.Context(), "refused", "v1", firstSlot, now, nil)
 	refused.remember(refusal{fault: &fault.Error{Kind: fault.Misconfigured}, until: now.Add(time.Hour), times: 1})
 	refused.free()
-	states.update(t.Context(), nil, "suspected", func(s *clientState) { s.Suspect = &suspect{Version: "v1"} })
+	states.update(t.Context(), nil, "suspected", func(s *clientState) { s.Suspects = suspects{{Version: "v1"}} })
 	for i := range 3 * maxClients {
 		name := fmt.Sprint("client-", i)
 		l.client(name)
@@ -30,7 +30,7 @@ func TestRefusedCredentialIsNotForgotten(t *testing.T) {
 	if l.client("busy") != busy.c {
 		t.Error("an exchange under way was forgotten")
 	}
-	if known := states.get("suspected"); known.suspected("v1") == nil {
+	if known := states.get("suspected"); known.Suspects.of("v1") == nil {
 		t.Error("a suspect was forgotten")
 	}
 	if a, b := len(l.clients.values), len(states.clients.values); a > maxClients+8 || b > maxClients+8 {

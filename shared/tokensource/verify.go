@@ -24,14 +24,14 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 	if spent := state.Failures.withheld(l, x.now()); spent > 0 {
 		return result{err: x.refuseParameters(spent, l), end: a.logon.release}, true
 	}
-	suspect := state.suspected(a.client.Version)
+	suspect := state.Suspects.of(a.client.Version)
 	switch {
 	case proven || suspect == nil:
 		return result{}, false
 	case candidate && !l.wanes(x.now()):
 		// It was refused once, and the token need not be replaced.
 		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
-	case len(state.Logons) >= maxFailedLogons, suspect.Caller == l.Caller && x.now().Before(time.UnixMilli(suspect.Until)):
+	case len(state.Logons) >= maxFailedLogons, (a.client != l.Client || suspect.Caller == l.Caller) && x.now().Before(time.UnixMilli(suspect.Until)):
 		return x.suspected(a.logon, suspect), true
 	case l.chosen:
 		return a.prove(ctx, state, suspect)
@@ -86,7 +86,7 @@ func (a *attempt) suspect(ctx context.Context, failed *oauth.Error) result {
 		if c.proven(a.client) {
 			c.Failures = c.Failures.add(a.x.now(), a.load.Caller, a.load.id())
 		} else {
-			c.Suspect = &s
+			c.Suspects = c.Suspects.add(s)
 		}
 	})
 	return result{err: r.error(), end: func(ctx context.Context) { a.logon.count(ctx, r) }}

@@ -1,0 +1,55 @@
+package tokensource
+
+import "slices"
+
+// maxSuspects bounds what is kept of a client: an old version may become current again.
+const maxSuspects = 4
+
+// suspect is a failed logon whose cause is not known.
+type suspect struct {
+	// Version is that of the client's secret.
+	Version string `json:"version"`
+	// Caller chose the parameters. Until then, no exchange is made for this caller.
+	Caller string `json:"caller"`
+	Until  int64  `json:"until"`
+	// Note is the failure, in the encoding of a row's note.
+	Note []byte `json:"note"`
+}
+
+// suspects are those of one client, at most one of each version, the newest last.
+type suspects []suspect
+
+// of returns the suspect of a version; nil: there is none.
+func (s suspects) of(version string) *suspect {
+	i := slices.IndexFunc(s, func(u suspect) bool { return u.Version == version })
+	if i < 0 {
+		return nil
+	}
+	return &s[i]
+}
+
+// add returns the suspects and u, in place of another one of the same version.
+func (s suspects) add(u suspect) suspects {
+	s = append(s.drop(u.Version), u)
+	return s[max(0, len(s)-maxSuspects):]
+}
+
+// drop returns the suspects of other versions; nil: there are none.
+func (s suspects) drop(version string) (others suspects) {
+	for _, u := range s {
+		if u.Version != version {
+			others = append(others, u)
+		}
+	}
+	return others
+}
+
+// merge returns the suspects and those of other ones whose version has none.
+func (s suspects) merge(other suspects) suspects {
+	for _, u := range other {
+		if s.of(u.Version) == nil {
+			s = s.add(u)
+		}
+	}
+	return s
+}
