@@ -361,14 +361,7 @@ func TestPanicAtTheEndOfALogon(t *testing.T) {
 // time of two failed logons: the version before was refused as well.
 func TestMistakeAfterARotation(t *testing.T) {
 	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
-		refuse := oauthtest.RefuseWith(401, "invalid_client", "")
-		env.Server.Misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
-			if id := r.FormValue("app_tid"); id == "" || id == "nobody" {
-				refuse(w, r, next, done)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
+		env.Server.Misbehave(needsTenant)
 		tenant := func(caller, id string) token.Request { return token.Request{Caller: caller, Ask: ask.Ask{AppTID: id}} }
 		members := map[string]any{"allow_parameters": []string{"app_tid"}}
 		env.Put("billing", "v1", members)
@@ -389,4 +382,68 @@ func TestMistakeAfterARotation(t *testing.T) {
 			t.Errorf("another caller: %v", err)
 		}
 	})
+}
+
+// needsTenant is a server that accepts no request without a tenant, nor with an unknown one.
+func needsTenant(w http.ResponseWriter, r *http.Request, next http.Handler, done <-chan struct{}) {
+	if id := r.FormValue("app_tid"); id == "" || id == "nobody" {
+		oauthtest.RefuseWith(401, "invalid_client", "")(w, r, next, done)
+		return
+	}
+	next.ServeHTTP(w, r)
+}
+
+// TestMistakeBeforeTheFirstToken: The first request of a client names no tenant that exists. Another
+// caller gets a token at once, and the first one with the right parameters, too.
+func TestMistakeBeforeTheFirstToken(t *testing.T) {
+	tokentest.RunFleet(t, 2, func(t *testing.T, env *tokentest.Fleet) {
+		env.Server.Misbehave(needsTenant)
+		env.Put("billing", "v1", map[string]any{"allow_parameters": []string{"app_tid"}})
+		tenant := func(caller, id string) token.Request { return token.Request{Caller: caller, Ask: ask.Ask{AppTID: id}} }
+		if _, err := env.Ask(env.Vendors[0], tenant("mistaken", "nobody")); err == nil {
+			t.Fatal("got a token for nobody")
+		}
+		for i, r := range []token.Request{tenant("b", "two"), tenant("mistaken", "one")} {
+			if _, err := env.Ask(env.Vendors[(1+i)%2], r); err != nil {
+				t.Errorf("caller %s: %v", r.Caller, err)
+			}
+		}
+	})
+}
+
+// TestWrongSecretOfAClientWithTenants: Its server accepts no request without a tenant, either. Three
+// logons fail at once, and then one each four hours. When the server knows the secret, the next one
+// brings a token.
+func TestWrongSecretOfAClientWithTenants(t *testing.T) {
+	for _, environments := range []int{0, 3} {
+		t.Run(fmt.Sprint(environments, " environments"), func(t *testing.T) {
+			t.Parallel()
+			tokentest.RunFleet(t, environments, func(t *testing.T, env *tokentest.Fleet) {
+				if environments == 0 {
+					env.Vendors = append(env.Vendors, token.New(env.Config()))
+				}
+				env.Put("billing", "v1", map[string]any{"client_secret": "soon", "allow_parameters": []string{"app_tid"}})
+				var refused atomic.Int64
+				env.Server.Misbehave(counting(&refused, oauthtest.RefuseWith(401, "invalid_client", "")))
+				served := 0
+				try := func(i int) {
+					r := token.Request{Caller: fmt.Sprint("caller", i%3), Ask: ask.Ask{AppTID: fmt.Sprint("tenant", i%8)}}
+					if _, err := env.Ask(env.Vendors[i%len(env.Vendors)], r); err == nil {
+						served++
+					}
+				}
+				failed := logonsFailed(env.Env, 7*time.Hour, func() int { return int(refused.Load()) }, try)
+				if within(failed, time.Minute) != 3 || within(failed, 4*time.Hour-time.Minute) != 3 || len(failed) != 4 {
+					t.Errorf("logons failed at %v", failed)
+				}
+				if err := env.Server.SetSecrets("id", "soon"); err != nil {
+					t.Fatal(err)
+				}
+				env.Server.Misbehave(needsTenant)
+				if logonsFailed(env.Env, 2*time.Hour, func() int { return env.Server.FailedLogons("id") }, try); served == 0 {
+					t.Error("no caller got a token")
+				}
+			})
+		})
+	}
 }

@@ -214,7 +214,7 @@ func (a *attempt) findFault(ctx context.Context, failed *oauth.Error) result {
 	switch {
 	case state.proven(a.client) && a.client == l.Client:
 		return a.verify(ctx, failed)
-	case l.untried:
+	case l.untried && !state.Suspects.examined(a.client.Version):
 		return a.suspect(ctx, failed)
 	}
 	return a.refused(ctx, failed)

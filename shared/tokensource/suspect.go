@@ -1,6 +1,9 @@
 package tokensource
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // maxSuspects bounds what is kept of a client: an old version may become current again.
 const maxSuspects = 4
@@ -12,8 +15,17 @@ type suspect struct {
 	// Caller chose the parameters. Until then, no exchange is made for this caller.
 	Caller string `json:"caller"`
 	Until  int64  `json:"until"`
+	// Examined means that the document's own parameters were refused as well. The next failed logon
+	// locks the credential out, and only parameters that a caller chose can prove it.
+	Examined bool `json:"examined,omitempty"`
 	// Note is the failure, in the encoding of a row's note.
 	Note []byte `json:"note"`
+}
+
+// bars reports whether no exchange is made for a caller. all means that the parameters of each caller
+// count, as of a version that stands in for another one.
+func (u *suspect) bars(caller string, all bool, now time.Time) bool {
+	return (all || u.Caller == caller) && now.Before(time.UnixMilli(u.Until))
 }
 
 // suspects are those of one client, at most one of each version, the newest last.
@@ -26,6 +38,12 @@ func (s suspects) of(version string) *suspect {
 		return nil
 	}
 	return &s[i]
+}
+
+// examined reports whether the document's own parameters were refused with a version.
+func (s suspects) examined(version string) bool {
+	u := s.of(version)
+	return u != nil && u.Examined
 }
 
 // add returns the suspects and u, in place of another one of the same version.

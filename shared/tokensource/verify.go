@@ -31,9 +31,9 @@ func (a *attempt) learn(ctx context.Context) (result, bool) {
 	case candidate && !l.wanes(x.now()):
 		// It was refused once, and the token need not be replaced.
 		return result{keep: l.cachedUntil(l.cached.Expiry()), end: a.logon.release}, true
-	case len(state.Logons) >= maxFailedLogons, (a.client != l.Client || suspect.Caller == l.Caller) && x.now().Before(time.UnixMilli(suspect.Until)):
+	case len(state.Logons) >= maxFailedLogons, suspect.bars(l.Caller, a.client != l.Client, x.now()):
 		return x.suspected(a.logon, suspect), true
-	case l.chosen:
+	case l.chosen && !suspect.Examined:
 		return a.prove(ctx, state, suspect)
 	}
 	return result{}, false
@@ -59,7 +59,7 @@ func (x *exchanger) suspected(g *logon, s *suspect) result {
 
 // prove finds out whether the credential works before further parameters that a caller chose
 // are sent with it. Where the server accepts no request without some of them, only an ask that
-// obtained a token before can tell.
+// obtained a token before can tell, or the parameters of another caller, which are sent once.
 func (a *attempt) prove(ctx context.Context, state *clientState, s *suspect) (result, bool) {
 	x := a.x
 	if a.load.Client.SingleToken {
@@ -71,10 +71,19 @@ func (a *attempt) prove(ctx context.Context, state *clientState, s *suspect) (re
 		x.states.update(ctx, a.session, a.client.Name, func(s *clientState) { s.prove(x.now(), a.client, by) })
 		retry, err := x.limiter.admit(ctx, a.session, a.permit(a.load.usable))
 		return result{retry: retry, err: err, end: a.logon.release}, retry > 0 || err != nil
-	case failed.FailedLogon():
-		return a.refused(ctx, failed), true
+	case !failed.FailedLogon():
+		return result{err: exchangeFault(failed), end: a.logon.release}, true
 	}
-	return result{err: exchangeFault(failed), end: a.logon.release}, true
+	examined := *s
+	examined.Examined = true
+	a.failedLogon(ctx, func(c *clientState) { c.Suspects = c.Suspects.add(examined) })
+	r := a.refusal(failed)
+	if a.client == a.load.Client && s.Caller != a.load.Caller && a.permitted(ctx) {
+		r.until = x.now()
+		a.logon.remember(r) // it counts, but locks nothing out yet
+		return result{}, false
+	}
+	return lockedOut(a.logon, r), true
 }
 
 // suspect keeps the credential from being sent again for the same caller for a while, and
