@@ -115,10 +115,11 @@ func (l *load) patience() time.Duration {
 // gone.
 func (l *load) wanes(now time.Time) bool { return !l.usable || !now.Before(l.cached.RefreshPoint()) }
 
-// force notes the token that there is for the key; nil: there is none.
+// force notes the token that there is for the key; nil: there is none. That the clock was set back is
+// not the caller's doing.
 func (l *load) force(t *Token, now time.Time) {
 	l.known = l.known || t != nil
-	l.forced = l.forced || t != nil && now.Before(t.RefreshPoint()) && !l.accepts(t, now)
+	l.forced = l.forced || t != nil && now.Before(t.RefreshPoint()) && !l.setBack && !l.accepts(t, now)
 }
 
 // slots returns those in which the exchange may be made. Tokens that callers have replaced before
