@@ -529,23 +529,34 @@ func TestTokenOfFastClockIsNotShared(t *testing.T) {
 	})
 }
 
+// twoClocks returns a function that makes the clock of an environment in a bubble, whose times have no
+// monotonic reading. [tokentest.Fleet.Pass] changes the wall clock only. Package time offers no such
+// times.
+func twoClocks() func(env *tokentest.Fleet) func() time.Time {
+	base := time.Now()
+	return func(env *tokentest.Fleet) func() time.Time {
+		start := time.Now()
+		return func() time.Time {
+			at := base.Add(time.Since(start))
+			*(*uint64)(unsafe.Pointer(&at)) += uint64(env.Now().Sub(at.Round(0))/time.Second) << 30
+			return at
+		}
+	}
+}
+
 // TestClockIsSetBack: What is in memory does not live longer, neither in an environment alone nor by
 // what that finds in the table.
 func TestClockIsSetBack(t *testing.T) {
-	base := time.Now() // that of a bubble has no monotonic reading
+	clock := twoClocks()
 	for name, back := range map[string]time.Duration{"to after the load": 20 * time.Second, "to before it": time.Hour} {
 		for _, alone := range []bool{true, false} {
 			tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
-				start, policyReads := time.Now(), 0
+				policyReads := 0
 				vendor := env.Environment(func(cfg *token.Config) {
 					if alone {
 						*cfg = env.Config()
 					}
-					cfg.Now = func() time.Time {
-						at := base.Add(time.Since(start))
-						*(*uint64)(unsafe.Pointer(&at)) += uint64(env.Now().Sub(at.Round(0))/time.Second) << 30 // the wall clock only
-						return at
-					}
+					cfg.Now = clock(env)
 					cfg.Policy = func(context.Context, bool) (secret.Secret, error) {
 						policyReads++
 						return tokentest.PolicySecret(onlyA), nil
@@ -575,6 +586,26 @@ func TestClockIsSetBack(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestReloadsAfterClockIsSetBack: They are not their caller's doing, and have no limit of new asks.
+func TestReloadsAfterClockIsSetBack(t *testing.T) {
+	clock := twoClocks()
+	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {
+		vendor := env.Environment(func(cfg *token.Config) {
+			*cfg = env.Config()
+			cfg.Now = clock(env)
+		})
+		for round := range 2 {
+			for i := range 25 {
+				if _, err := env.Ask(vendor, scoped(teamA, fmt.Sprint("s", i))); err != nil {
+					t.Errorf("round %d: %v", round, err)
+				}
+				time.Sleep(time.Duration(1-round) * 10 * time.Second) // a new ask is limited
+			}
+			env.Pass(-time.Hour)
+		}
+	})
 }
 
 // TestNewSecretIsTriedAgainSoon: The server accepts it a moment after it was written.
