@@ -125,8 +125,8 @@ func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bo
 // warmTime limits Warm. Lambda allows ten seconds for the initialization.
 const warmTime = 6 * time.Second
 
-// Warm does work that the first request would wait for: it parses the trust store, opens the
-// connections to Secrets Manager and to the shared table, and fetches the tokens of
+// Warm does work that the first requests would wait for: it parses the trust store, opens the
+// connections to Secrets Manager and to the shared table, touches memory, and fetches the tokens of
 // PrefetchClients. Call it during the
 // initialization, when Lambda gives the function a whole processor. Failures have no
 // consequence, because the first request does the work again.
@@ -139,6 +139,7 @@ func (a *App) Warm(ctx context.Context) {
 	// crypto/x509 keeps the parsed certificates. On a function with little memory, parsing
 	// takes many times longer after the initialization.
 	_, _ = x509.SystemCertPool()
+	touchHeap()
 	all.Wait()
 	for _, name := range a.Environment.PrefetchClients {
 		all.Go(func() { _ = a.Vendor.Prefetch(ctx, name) }) // the audit line has the error

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"os"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -15,9 +16,9 @@ const (
 	// startPercent is the garbage collector's percentage during the start. What the start
 	// leaves behind then needs no collection before the first answer.
 	startPercent = 400
-	// usualPercent is that percentage afterwards, unless GOGC sets one. Go's own 100 needs 5 %
-	// more memory and saves no time that can be measured.
-	usualPercent = 60
+	// firstRoom is how much of the heap the requests after the start use before the next
+	// collection, in bytes.
+	firstRoom = 1 << 20
 )
 
 // tuneProcess sets the process up for the memory size of the function. It returns a function for
@@ -35,13 +36,19 @@ func tuneProcess(getenv func(string) string) (begin func()) {
 		runtime.GOMAXPROCS(1)
 	}
 	percent := debug.SetGCPercent(startPercent)
-	if getenv("GOGC") == "" {
-		percent = usualPercent
-	}
 	var events atomic.Int64
 	return func() {
 		if events.Add(1) == 2 {
 			debug.SetGCPercent(percent)
 		}
+	}
+}
+
+// touchHeap makes the system provide the memory of firstRoom. It would provide it page by page
+// while requests wait. The first collection leaves the pages to other objects.
+func touchHeap() {
+	room := make([]byte, firstRoom)
+	for page := os.Getpagesize(); len(room) >= page; room = room[page:] {
+		room[0] = 1
 	}
 }
