@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -106,8 +107,8 @@ func (r *Result) Costs() map[string]float64 {
 	}
 }
 
-// flat is how much a cost per environment may differ between two fleets of different sizes by
-// chance.
+// flat is how much a cost per environment may differ between two fleets of different sizes, but for
+// what is random in the smaller one.
 const flat = 1.1
 
 // Problems returns what is wrong with fleets of growing sizes.
@@ -133,7 +134,9 @@ func Problems(results []Result) (problems []string) {
 		}
 		for name, before := range results[i-1].Costs() {
 			now := r.Costs()[name]
-			require(now <= before*flat, r, "%.2f %s per environment, %.2f with %d environments", now, name, before, results[i-1].Environments)
+			// Vends are at random times: one of ten environments may need no key in the second day.
+			random := 2 * math.Sqrt(before/float64(results[i-1].Environments)) // two standard deviations
+			require(now <= before*flat+random, r, "%.2f %s per environment, %.2f with %d environments", now, name, before, results[i-1].Environments)
 		}
 	}
 	slices.Sort(problems)
