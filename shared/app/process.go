@@ -48,6 +48,9 @@ func tuneProcess(getenv func(string) string) (begin func()) {
 // while requests wait. The first collection leaves the pages to other objects.
 func touchHeap() {
 	room := make([]byte, firstRoom)
+	if populate(room) {
+		return
+	}
 	for page := os.Getpagesize(); len(room) >= page; room = room[page:] {
 		room[0] = 1
 	}
