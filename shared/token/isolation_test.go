@@ -544,8 +544,8 @@ func twoClocks() func(env *tokentest.Fleet) func() time.Time {
 	}
 }
 
-// TestClockIsSetBack: What is in memory does not live longer, neither in an environment alone nor by
-// what that finds in the table.
+// TestClockIsSetBack: Documents, policies and tokens in memory do not live longer, with the table and
+// without it.
 func TestClockIsSetBack(t *testing.T) {
 	clock := twoClocks()
 	for name, back := range map[string]time.Duration{"to after the load": 20 * time.Second, "to before it": time.Hour} {
@@ -588,7 +588,8 @@ func TestClockIsSetBack(t *testing.T) {
 	}
 }
 
-// TestReloadsAfterClockIsSetBack: They are not their caller's doing, and have no limit of new asks.
+// TestReloadsAfterClockIsSetBack: Callers did not cause these loads, so that their share does not
+// limit them.
 func TestReloadsAfterClockIsSetBack(t *testing.T) {
 	clock := twoClocks()
 	tokentest.RunFleet(t, 1, func(t *testing.T, env *tokentest.Fleet) {

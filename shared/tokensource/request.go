@@ -115,8 +115,8 @@ func (l *load) patience() time.Duration {
 // gone.
 func (l *load) wanes(now time.Time) bool { return !l.usable || !now.Before(l.cached.RefreshPoint()) }
 
-// force notes the token that there is for the key; nil: there is none. That the clock was set back is
-// not the caller's doing.
+// force notes the token that there is for the key; nil: there is none. A caller does not force a
+// load that is due because the clock was set back.
 func (l *load) force(t *Token, now time.Time) {
 	l.known = l.known || t != nil
 	l.forced = l.forced || t != nil && now.Before(t.RefreshPoint()) && !l.setBack && !l.accepts(t, now)
