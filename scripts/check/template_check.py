@@ -1,6 +1,6 @@
 """Command line of the template's checks.
 
-  template_check.py expand TEMPLATE FOLDER   writes SAM's expansion for each scenario
+  template_check.py expand TEMPLATE FOLDER   writes SAM's expansion for each scenario, equal ones once
   template_check.py check TEMPLATE           applies every rule, then proves on broken templates that every rule can fail
 """
 
@@ -26,9 +26,12 @@ def main(arguments):
 
 def write(path, folder):
     template = template_expand.load(path)
+    written = set()
     for scenario in template_expand.SCENARIOS:
         text = json.dumps(template_expand.sam(template, scenario), indent=1)
-        (folder / f"{scenario}.json").write_text(text, encoding="utf-8")
+        if text not in written:
+            (folder / f"{scenario}.json").write_text(text, encoding="utf-8")
+        written.add(text)
     return 0
 
 
@@ -73,6 +76,10 @@ def self_test(template):
             if caught != {rule}:
                 failed = 1
                 print(f"FAILED: self-test of {rule}, {what}: found by {sorted(caught) or 'no rule'}")
+    for scenario in template_expand.SCENARIOS:
+        if template_expand.sam(template, scenario) != template_expand.fresh(template, template_expand.parameters(template, scenario)):
+            failed = 1
+            print(f"FAILED: self-test, {scenario}: SAM makes something else of another scenario's values")
     untried = set(template_rules.RULES) - {rule for rule, _, _ in template_breaks.BREAKS}
     if untried:
         failed = 1

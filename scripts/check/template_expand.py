@@ -9,6 +9,7 @@ import functools
 import logging
 import os
 import re
+import types
 import warnings
 
 # SAM asks the AWS SDK for the region; the rules expect this one.
@@ -17,6 +18,7 @@ warnings.simplefilter("ignore")
 logging.disable(logging.WARNING)
 
 import boto3  # noqa: E402
+from samtranslator.sdk.parameter import SamParameterValues  # noqa: E402
 from samtranslator.translator import translator  # noqa: E402
 from samtranslator.translator.transform import transform  # noqa: E402
 from samtranslator.yaml_helper import yaml_parse  # noqa: E402
@@ -25,6 +27,49 @@ from samtranslator.yaml_helper import yaml_parse  # noqa: E402
 # third of the time, and the result is the same each time.
 translator.make_policy_template_for_function_plugin = functools.cache(translator.make_policy_template_for_function_plugin)
 boto3.session.Session = boto3.Session = functools.cache(boto3.session.Session)
+
+
+class _Values(dict):
+    """The values of the parameters of a transform. read has the names that SAM has read; all of them if it has read them at once."""
+
+    def __init__(self, values):
+        super().__init__(values)
+        self.read = set()
+
+    def __getitem__(self, name):
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name, default=None):
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __iter__(self):
+        self.read.update(super().keys())
+        return super().__iter__()
+
+    def keys(self):
+        return list(self)
+
+    def values(self):
+        return [self[name] for name in self]
+
+    def items(self):
+        return [(name, self[name]) for name in self]
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
+    def copy(self):
+        return dict(self.items())
+
+
+def _watch(values, *arguments, add=SamParameterValues.add_pseudo_parameter_values):
+    add(values, *arguments)
+    _made.values = values.parameter_values = _Values(values.parameter_values)
+
+
+SamParameterValues.add_pseudo_parameter_values = _watch
 
 ACCOUNT = "123456789012"
 PSEUDO = {
@@ -136,15 +181,32 @@ def load(path):
         return yaml_parse(file.read())
 
 
+# What SAM has made of one template: pairs of the values that it read and the result. values are those of the last transform.
+_made = types.SimpleNamespace(template=None, results=[], values=None)
+
+
 def sam(template, scenario, **others):
-    """Returns the CloudFormation template that SAM generates from template. others are values of parameters."""
-    template = copy.deepcopy(template)
+    """Returns the CloudFormation template that SAM generates from template. others are values of parameters. The caller must
+    not change the result: it serves all scenarios that have the values that SAM reads, which are few."""
     values = {**parameters(template, scenario), **others}
+    if _made.template is not template:
+        _made.template, _made.results = template, []
+    for read, result in _made.results:
+        if all(values.get(name) == value for name, value in read.items()):
+            return result
+    result = fresh(template, values)
+    _made.results.append(({name: values.get(name) for name in _made.values.read}, result))
+    return result
+
+
+def fresh(template, values):
+    """Returns the CloudFormation template that SAM generates from template with these values of parameters."""
+    template = copy.deepcopy(template)
     for resource in template["Resources"].values():
         # sam deploy uploads the folder and replaces CodeUri with its address.
         if "CodeUri" in resource.get("Properties", {}):
             resource["Properties"]["CodeUri"] = "s3://bucket/code.zip"
-    return transform(template, values, NoManagedPolicies())
+    return transform(template, dict(values), NoManagedPolicies())
 
 
 def parameters(template, scenario):
