@@ -72,7 +72,7 @@ func FuzzInvoke(f *testing.F) {
 			vendor: strictVendor{}, bus: strictAWS{}, count: func(string) {}, now: time.Now, log: slog.New(slog.NewJSONHandler(&logs, nil)),
 			fleet: fleet.New(fleet.Config{Table: &fleettest.Table{}, Keys: &fleettest.Keys{}}),
 		},
-		dead: strictAWS{}, targets: strictAWS{}, targetPrefix: targetPrefix, maxReceives: 5, begin: func() func() { return func() {} },
+		dead: strictAWS{}, targets: strictAWS{}, targetPrefix: targetPrefix, maxReceives: 5, flush: func() {},
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)

@@ -24,8 +24,8 @@ type handler struct {
 	// dead and maxReceives are those of [queueEvent].
 	dead        queue
 	maxReceives int
-	// begin is [app.App.Begin].
-	begin func() (end func())
+	// flush writes the metrics. It is called after each event.
+	flush func()
 	// list, report and identity are those of [watch].
 	list     func(context.Context) ([]string, error)
 	report   func(g *metrics.Gauge, properties map[string]any)
@@ -40,7 +40,7 @@ func newHandler(a *app.App, j *jobs.Jobs) *handler {
 			gate: gate{sources: a.Environment.SourceAliases, samLocal: a.Environment.SAMLocal},
 		},
 		targets: j.Targets, targetPrefix: a.Environment.NamePrefix + "/tokens/",
-		maxReceives: a.Environment.MaxReceives, begin: a.Begin,
+		maxReceives: a.Environment.MaxReceives, flush: a.Metrics.Flush,
 		list: j.Clients, report: a.Metrics.Report, identity: len(a.Environment.WebIdentityAudiences) > 0,
 	}
 	if j.DeadLetters != nil {
@@ -51,7 +51,7 @@ func newHandler(a *app.App, j *jobs.Jobs) *handler {
 
 // Invoke implements lambda.Handler. An error is that of [invocation.Run].
 func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	defer h.begin()()
+	defer h.flush()
 	return invocation.Run(ctx, h.log, func(ctx context.Context) ([]byte, error) { return h.dispatch(ctx, payload) })
 }
 

@@ -116,7 +116,7 @@ func (r *harness) skewed(by time.Duration) *handler {
 	return &handler{
 		orders: orders{vendor: realVendor(cfg), fleet: cfg.Fleet, bus: r.bus, count: cfg.Count, now: now, log: slog.New(slog.NewJSONHandler(r.logs, nil))},
 		list:   r.names, report: r.report,
-		targets: r.targets, targetPrefix: targetPrefix, dead: r.dead, maxReceives: 5, begin: func() func() { return func() {} },
+		targets: r.targets, targetPrefix: targetPrefix, dead: r.dead, maxReceives: 5, flush: func() {},
 	}
 }
 

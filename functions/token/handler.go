@@ -21,8 +21,8 @@ type handler struct {
 	vendor vendor
 	gate   gate
 	log    *slog.Logger
-	// begin is [app.App.Begin].
-	begin func() (end func())
+	// flush writes the metrics. It is called after each event.
+	flush func()
 	now   func() time.Time
 }
 
@@ -30,14 +30,14 @@ type handler struct {
 func newHandler(a *app.App) *handler {
 	env := a.Environment
 	return &handler{
-		vendor: a.Vendor, begin: a.Begin, log: a.Log, now: time.Now,
+		vendor: a.Vendor, flush: a.Metrics.Flush, log: a.Log, now: time.Now,
 		gate: gate{proof: env.EnvelopeProof, alias: env.HTTPAlias, urlAlias: env.URLAlias, samLocal: env.SAMLocal},
 	}
 }
 
 // Invoke implements lambda.Handler. An error is that of [invocation.Run].
 func (h *handler) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
-	defer h.begin()()
+	defer h.flush()
 	return invocation.Run(ctx, h.log, func(ctx context.Context) ([]byte, error) {
 		e := readEvent(payload)
 		if !e.http {

@@ -78,7 +78,7 @@ func closedGate() gate { return gate{proof: oauth.NewSecret(testProof), alias: t
 
 // testHandler returns the real handler with this core.
 func testHandler(v vendor, g gate, logs io.Writer) *handler {
-	return &handler{vendor: v, begin: func() func() { return func() {} }, gate: g, log: slog.New(slog.NewJSONHandler(logs, nil)), now: time.Now}
+	return &handler{vendor: v, flush: func() {}, gate: g, log: slog.New(slog.NewJSONHandler(logs, nil)), now: time.Now}
 }
 
 // lambdaContext returns the context that the runtime passes to a handler.

@@ -121,7 +121,7 @@ func TestRefusesBeforeTheDeadlineWhenStandardOutputBlocks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &handler{vendor: a.Vendor, begin: a.Begin, log: a.Log, now: time.Now}
+	h := &handler{vendor: a.Vendor, flush: a.Metrics.Flush, log: a.Log, now: time.Now}
 	ctx, cancel := context.WithTimeout(lambdaContext(t.Context(), "r", ""), 1500*time.Millisecond)
 	defer cancel()
 	if _, err := h.Invoke(ctx, []byte(`{"client":"billing"}`)); err == nil || ctx.Err() != nil {

@@ -41,10 +41,8 @@ type App struct {
 	// AWS is the configuration for clients that only one function needs.
 	AWS aws.Config
 
-	// connect opens the connection to Secrets Manager, and begin is called for each event; see
-	// [tuneProcess].
+	// connect opens the connection to Secrets Manager.
 	connect func(context.Context)
-	begin   func()
 }
 
 // Config configures [New] with what belongs to the process.
@@ -61,7 +59,7 @@ type Config struct {
 // New reads the environment and wires the packages. It calls no server. The error contains
 // all problems. Each names its variable but not the value.
 func New(cfg Config) (*App, error) {
-	begin := tuneProcess(cfg.Getenv)
+	tuneProcess(cfg.Getenv)
 	env, envErr := readEnvironment(cfg.Getenv)
 	awsConfig, awsErr := awsapi.LoadConfig()
 	if err := errors.Join(envErr, awsErr); err != nil {
@@ -73,7 +71,6 @@ func New(cfg Config) (*App, error) {
 		AWS:         awsConfig,
 		Log:         newLog(out, env.LogLevel),
 		Metrics:     metrics.New(metrics.Config{Output: out, Namespace: env.MetricsNamespace}),
-		begin:       begin,
 	}
 	if env.CacheTable != "" {
 		a.Fleet = fleet.New(fleet.Config{
@@ -126,10 +123,9 @@ func policyReader(secrets *awsapi.Secrets, name string) func(context.Context, bo
 const warmTime = 6 * time.Second
 
 // Warm does work that the first requests would wait for: it parses the trust store, opens the
-// connections to Secrets Manager and to the shared table, touches memory, and fetches the tokens of
-// PrefetchClients. Call it during the
-// initialization, when Lambda gives the function a whole processor. Failures have no
-// consequence, because the first request does the work again.
+// connections to Secrets Manager and to the shared table, and fetches the tokens of
+// PrefetchClients. Call it during the initialization, when Lambda gives the function a whole
+// processor. Failures have no consequence, because the first request does the work again.
 func (a *App) Warm(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, warmTime)
 	defer cancel()
@@ -139,20 +135,12 @@ func (a *App) Warm(ctx context.Context) {
 	// crypto/x509 keeps the parsed certificates. On a function with little memory, parsing
 	// takes many times longer after the initialization.
 	_, _ = x509.SystemCertPool()
-	touchHeap()
 	all.Wait()
 	for _, name := range a.Environment.PrefetchClients {
 		all.Go(func() { _ = a.Vendor.Prefetch(ctx, name) }) // the audit line has the error
 	}
 	all.Wait()
 	a.Metrics.Flush()
-}
-
-// Begin must be called at the beginning of each event, and the result, which writes the metrics,
-// after it.
-func (a *App) Begin() (end func()) {
-	a.begin()
-	return a.Metrics.Flush
 }
 
 // FailInit reports err to the Lambda Runtime API, so that an operator sees the reason and not

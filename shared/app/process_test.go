@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,19 +18,11 @@ import (
 	"tokenvendor/shared/token/tokentest"
 )
 
-// gcPercent returns the garbage collector's percentage.
-func gcPercent() int {
-	percent := debug.SetGCPercent(100)
-	debug.SetGCPercent(percent)
-	return percent
-}
-
 // TestProcessUsesOneProcessorBelowOne proves that only a function with less than one processor
 // and one event at a time is limited to one.
 func TestProcessUsesOneProcessorBelowOne(t *testing.T) {
-	processors, percent := runtime.GOMAXPROCS(0), gcPercent()
+	processors := runtime.GOMAXPROCS(0)
 	defer runtime.GOMAXPROCS(processors)
-	defer debug.SetGCPercent(percent)
 	const several = 3
 	for _, test := range []struct {
 		size, events string
@@ -45,60 +36,38 @@ func TestProcessUsesOneProcessorBelowOne(t *testing.T) {
 		{"256", "16", several},
 	} {
 		runtime.GOMAXPROCS(several)
-		tuneProcess(getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": test.size, "AWS_LAMBDA_MAX_CONCURRENCY": test.events}))()
+		tuneProcess(getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": test.size, "AWS_LAMBDA_MAX_CONCURRENCY": test.events}))
 		if got := runtime.GOMAXPROCS(0); got != test.want {
 			t.Errorf("%s MB, %q events: got %d processors, want %d", test.size, test.events, got, test.want)
 		}
 	}
 }
 
-// TestStartOfCollectorEndsWithSecondEvent proves that what holds for the start ends with the second
-// event, and that GOGC then has its effect.
-func TestStartOfCollectorEndsWithSecondEvent(t *testing.T) {
-	clearAWS(t)
-	processors := runtime.GOMAXPROCS(0)
-	defer runtime.GOMAXPROCS(processors)
-	const before = 70
-	defer debug.SetGCPercent(debug.SetGCPercent(before))
-	t.Setenv("AWS_REGION", "eu-central-1")
-	a, err := New(Config{Getenv: getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}), Output: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := gcPercent(); got != startPercent {
-		t.Errorf("got %d %% during the start, want %d", got, startPercent)
-	}
-	for event, want := range []int{startPercent, before} {
-		a.Begin()()
-		if got := gcPercent(); got != want {
-			t.Errorf("got %d %% after event %d, want %d", got, event+1, want)
-		}
-	}
-	debug.SetGCPercent(before + 1)
-	a.Begin()()
-	if got := gcPercent(); got != before+1 {
-		t.Errorf("got %d %% after the third event, want no change", got)
-	}
-}
-
-// TestHeapIsTouched proves that the process has the memory, and not only its addresses. The heap of a
-// test that ran before may have it already, so that the test is a process of its own.
-func TestHeapIsTouched(t *testing.T) {
+// TestStartHasMemory proves that the process has the memory of the first objects, and not only its
+// addresses, and that it is free. The heap of a test that ran before may have it already, so that the
+// test is a process of its own.
+func TestStartHasMemory(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads /proc")
 	}
-	if os.Getenv("TOUCH_HEAP") == "" {
-		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHeapIsTouched$")
-		child.Env = append(os.Environ(), "TOUCH_HEAP=1")
+	if os.Getenv("START_HAS_MEMORY") == "" {
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestStartHasMemory$")
+		child.Env = append(os.Environ(), "START_HAS_MEMORY=1")
 		if out, err := child.CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
 		return
 	}
+	const most = firstRoom * 9 / 10
 	before := resident(t)
-	touchHeap()
-	if grown := resident(t) - before; grown < firstRoom*9/10 {
+	tuneProcess(getenv(map[string]string{"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256"}))
+	if grown := resident(t) - before; grown < most {
 		t.Errorf("the process has %d bytes more, want %d", grown, firstRoom)
+	}
+	var heap runtime.MemStats
+	runtime.ReadMemStats(&heap)
+	if free := heap.HeapIdle - heap.HeapReleased; free < most {
+		t.Errorf("%d bytes of the heap are free, want %d", free, firstRoom)
 	}
 }
 
