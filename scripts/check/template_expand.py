@@ -29,6 +29,8 @@ translator.make_policy_template_for_function_plugin = functools.cache(translator
 boto3.session.Session = boto3.Session = functools.cache(boto3.session.Session)
 
 
+# The self-test of the rules makes thousands of transforms, which take nearly all of its time. SAM reads few parameters, so that
+# the results are mostly equal.
 class _Values(dict):
     """The values of the parameters of a transform. read has the names that SAM has read; all of them if it has read them at once."""
 
