@@ -167,8 +167,12 @@ func (v *Vendor) vend(ctx context.Context, d *decision) (Grant, error) {
 	grant, failure := v.fetch(ctx, d, client)
 	if failure != nil && failure.Kind.Status() != 403 || grant.OldCredential {
 		atFault := failure != nil && failure.Kind == fault.Misconfigured
-		if newer := v.clients.newer(ctx, client, atFault, atFault && failure.Fuse.IsZero()); newer != nil {
+		newer := v.clients.newer(ctx, client, atFault, atFault && failure.Fuse.IsZero())
+		switch {
+		case newer != nil:
 			grant, failure = v.fetch(ctx, d, newer)
+		case failure == nil && grant.Token.Ended(v.recorder.cfg.Now()): // while the document was read
+			grant, failure = v.fetch(ctx, d, client)
 		}
 	}
 	if failure != nil {

@@ -123,11 +123,17 @@ func clientOf(t *Token, err error) string {
 // [*fault.Error]; one of kind Misconfigured is about the client's document, so that a newer
 // version of the document may do better.
 func (s *Source) Get(ctx context.Context, r Request) (*Token, Outcome, error) {
-	t, outcome, err := s.get(ctx, r)
-	if err == nil && !r.Unused {
-		s.usage.note(ctx, r.Client.Name, t)
+	for range 2 {
+		t, outcome, err := s.get(ctx, r)
+		if err == nil && !r.Unused {
+			s.usage.note(ctx, r.Client.Name, t)
+		}
+		if err != nil || !t.Ended(s.now()) {
+			return t, outcome, err
+		}
+		// The shadow's exchange or the note took longer than the rest of the token's life.
 	}
-	return t, outcome, err
+	return nil, "", fault.From(cache.ErrExpired)
 }
 
 func (s *Source) get(ctx context.Context, r Request) (*Token, Outcome, error) {

@@ -96,6 +96,12 @@ func (t *Token) End() time.Time {
 	return t.Expiry().Add(-min(margin, t.Life()/2))
 }
 
+// Ended reports whether End is not after now.
+func (t *Token) Ended(now time.Time) bool {
+	end := t.End()
+	return !end.IsZero() && !now.Before(end)
+}
+
 // RefreshPoint returns when the token should be replaced. No caller needs to ask again
 // before.
 func (t *Token) RefreshPoint() time.Time {
