@@ -55,10 +55,11 @@ func (r *faultRun) freezeProcesses(ctx context.Context) {
 }
 
 // injectAtServers makes the servers answer with errors, late and with broken bodies. None
-// of these faults refuses a credential: the lockout would end the run.
+// of these faults refuses a credential: the lockout would end the run. A 400 would, because the
+// proxy may cut its body off, in which there may be invalid_client then.
 func (r *faultRun) injectAtServers(ctx context.Context) {
 	odd := []oauthtest.Fault{
-		oauthtest.WrongContentType, oauthtest.DateSkew(time.Hour), oauthtest.Echo(http.StatusBadRequest, "invalid_request"),
+		oauthtest.WrongContentType, oauthtest.DateSkew(time.Hour), oauthtest.Echo(http.StatusUnprocessableEntity, "invalid_request"),
 		oauthtest.Members(map[string]any{"expires_in": "soon"}), oauthtest.Members(map[string]any{"access_token": nil}),
 	}
 	r.env.issuer.Misbehave(func(w http.ResponseWriter, request *http.Request, next http.Handler, done <-chan struct{}) {
