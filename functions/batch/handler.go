@@ -97,20 +97,21 @@ func (h *handler) direct(ctx context.Context, payload []byte) ([]byte, error) {
 		return nil, h.refuseEvent(ctx, audit.Direct, err)
 	}
 	id := invocation.RequestID(ctx)
-	one := func(i int, raw json.RawMessage) ([]byte, error) {
-		announced, err := h.fetch(ctx, func(o *token.Order) error {
+	announced := make([]token.Announcement, max(1, len(list.Requests)))
+	work := func(i int, raw json.RawMessage) (err error) {
+		announced[i], err = h.fetch(ctx, func(o *token.Order) error {
 			*o.Request, o.ID, o.Time = h.asked(ctx, audit.Direct, "", ""), itemID(id, i), h.now()
 			return parseOrder(o, raw)
 		})
-		if err != nil {
-			return nil, err
-		}
-		return encode(announced), nil
+		return err
 	}
 	if list.Requests == nil {
-		return one(0, payload)
+		if err := work(0, payload); err != nil {
+			return nil, err
+		}
+		return encode(announced[0]), nil
 	}
-	return list.Answer(h.log, id, one), nil
+	return list.Answer(h.log, id, work, func(i int) ([]byte, error) { return encode(announced[i]), nil }), nil
 }
 
 // forged records that an event is not believed. Only the alias is known of its sender; the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"tokenvendor/shared/fault"
 	"tokenvendor/shared/invocation"
 	"tokenvendor/shared/token"
+	"tokenvendor/shared/token/tokentest"
 )
 
 // readList reads {"responses":[…]}.
@@ -110,6 +112,36 @@ func TestListKeepsItsOrder(t *testing.T) {
 			t.Errorf("got %d requests at once, want %d", most.Load(), invocation.MaxParallel)
 		}
 	})
+}
+
+// TestListStatesTheLifeThatIsLeft: A request waits for its server while the token of another one
+// grows old.
+func TestListStatesTheLifeThatIsLeft(t *testing.T) {
+	for _, test := range []struct {
+		wait      time.Duration
+		expiresIn int64
+		code      string
+	}{{40 * time.Minute, 20 * 60, ""}, {time.Hour, 0, "temporarily_unavailable"}} {
+		tokentest.Run(t, func(t *testing.T, env *tokentest.Env) {
+			env.MustVend(token.Request{})
+			env.Server.Misbehave(func(w http.ResponseWriter, r *http.Request, next http.Handler, _ <-chan struct{}) {
+				if r.FormValue("scope") == "slow" {
+					time.Sleep(time.Second) // the other request has its token
+					env.Pass(test.wait)
+				}
+				next.ServeHTTP(w, r)
+			})
+			h := testHandler(env.Vendor, closedGate(), new(output))
+			h.now = env.Now
+			answers := readList(t, call(t, h, lambdaContext(t.Context(), "id", ""), "id", requests(`{"client":"billing"}`, `{"client":"billing","scope":"slow"}`)))
+			var got struct {
+				ExpiresIn int64 `json:"expires_in"`
+			}
+			if err := json.Unmarshal(answers[0].body, &got); err != nil || got.ExpiresIn > test.expiresIn || got.ExpiresIn < test.expiresIn-2 || answers[0].code != test.code {
+				t.Errorf("after %v: got expires_in %d, code %q, error %v; want %d and %q", test.wait, got.ExpiresIn, answers[0].code, err, test.expiresIn, test.code)
+			}
+		})
+	}
 }
 
 func TestEqualItemsShareOneExchange(t *testing.T) {

@@ -63,16 +63,16 @@ func ParseList(payload []byte) (List, error) {
 	return list, nil
 }
 
-// Answer answers each request in its place, some at once, with {"responses": […]}. A request
-// that fails, even by a panic, has an error document in its place, and so has an answer that
-// does not fit.
-func (l List) Answer(log *slog.Logger, requestID string, one func(i int, raw json.RawMessage) ([]byte, error)) []byte {
+// Answer answers each request in its place with {"responses": […]}. work does what a request asks
+// for, for some at once. answer returns the answer when all of that is done: it may say how long a
+// token is valid from then on. A request that fails, even by a panic in work, has an error document
+// in its place, and so has an answer that does not fit.
+func (l List) Answer(log *slog.Logger, requestID string, work func(i int, raw json.RawMessage) error, answer func(i int) ([]byte, error)) []byte {
 	answers := make([][]byte, len(l.Requests))
-	errs := Each(log, requestID, len(l.Requests), func(i int) (err error) {
-		answers[i], err = one(i, l.Requests[i])
-		return err
-	})
-	for i, err := range errs {
+	for i, err := range Each(log, requestID, len(l.Requests), func(i int) error { return work(i, l.Requests[i]) }) {
+		if err == nil {
+			answers[i], err = answer(i)
+		}
 		if err != nil {
 			answers[i] = fault.From(err).AppendJSON(nil, requestID)
 		}
