@@ -62,7 +62,7 @@ func slowDocument(env *tokentest.Fleet, life func()) *token.Vendor {
 			env.Fatal(err)
 		}
 	}
-	time.Sleep(time.Minute)
+	time.Sleep(time.Minute) // the document may be read again
 	env.OnRead(life)
 	return v
 }
