@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 )
@@ -49,4 +52,72 @@ func TestProcessTakesEventsAfterIdling(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestHitWakesOneThread proves that a process which was idle wakes up the thread that works, and
+// not the monitor of Go's scheduler beside it. Both the reading of an event and the writing of an
+// answer and of a line of the log could.
+func TestHitWakesOneThread(t *testing.T) {
+	if testing.Short() || runtime.GOOS != "linux" {
+		t.Skip("builds a function, and reads /proc")
+	}
+	e, err := newEnv(t.Context(), envConfig{life: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := e.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	event, err := os.ReadFile("events/rest-v1.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := (&candidate{binary: e.binary, vars: append(e.vars, "SECRET_PREFIX=token-vendor/clients/")}).start(t.Context(), 256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := p.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	const hits = 100
+	before := 0
+	for n := -hits; n < hits; n++ {
+		if n == 0 {
+			before = waits(t, p.cmd.Process.Pid)
+		}
+		time.Sleep(2 * time.Millisecond)
+		if _, err := p.callEach([][]byte{event}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The monitor would wait three times more for each hit.
+	if used := waits(t, p.cmd.Process.Pid) - before; used > 3*hits {
+		t.Errorf("the threads of the process waited %d times in %d hits, want two times a hit", used, hits)
+	}
+}
+
+// waits returns how often the threads of a process have waited so far.
+func waits(t *testing.T, pid int) (total int) {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d threads, %v", len(files), err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(text), "\nvoluntary_ctxt_switches:")
+		var n int
+		if _, err := fmt.Sscan(after, &n); err != nil {
+			t.Fatal(err)
+		}
+		total += n
+	}
+	return total
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"tokenvendor/shared/nowait"
 )
 
 const (
@@ -17,10 +19,6 @@ const (
 	stuckTimeout = 20 * time.Millisecond
 )
 
-// pipeBuf is how many bytes a pipe of Linux takes at once as soon as it takes any: a page. Nearly all
-// lines are shorter.
-const pipeBuf = 4096
-
 var errOutput = errors.New("the log does not take lines")
 
 // output writes whole lines to the standard output of the process. A write returns in time
@@ -28,9 +26,8 @@ var errOutput = errors.New("the log does not take lines")
 // break. It is safe for concurrent use.
 type output struct {
 	to io.Writer
-	// takes reports whether a write of less than pipeBuf bytes cannot wait; nil: that is never
-	// known.
-	takes func() bool
+	// pipe is to, if that is a pipe of which is known whether a write waits; or else nil.
+	pipe *nowait.Pipe
 	// writes has the writes that have ended.
 	writes sync.Pool
 	// writing has one element during a write; it guards broken.
@@ -50,7 +47,7 @@ type write struct {
 }
 
 func newOutput(to io.Writer) *output {
-	return &output{to: to, takes: takes(to), writing: make(chan struct{}, 1), stuck: make(chan struct{}, 1)}
+	return &output{to: to, pipe: nowait.NewPipe(to), writing: make(chan struct{}, 1), stuck: make(chan struct{}, 1)}
 }
 
 // begin returns a write whose timer runs.
@@ -67,8 +64,9 @@ func (o *output) begin(timeout time.Duration) *write {
 func (o *output) Write(line []byte) (int, error) {
 	select {
 	case o.writing <- struct{}{}:
-		if len(line) < pipeBuf && !o.broken && o.takes != nil && o.takes() {
-			err := o.write(line)
+		// Nearly all lines are short enough.
+		if len(line) <= nowait.PipeBuf && !o.broken && o.pipe.Takes() {
+			err := o.write(o.pipe, line)
 			<-o.writing
 			return written(line, err)
 		}
@@ -119,17 +117,17 @@ func (o *output) writeInTime(line []byte) (int, error) {
 // put can outlive an invocation, because a write to a full pipe cannot be cancelled. It ends when
 // the pipe is read.
 func (o *output) put(w *write) {
-	err := o.write(w.line)
+	err := o.write(o.to, w.line)
 	<-o.writing
 	w.done <- err
 }
 
 // write writes a line. The caller must have put an element into writing.
-func (o *output) write(line []byte) error {
+func (o *output) write(to io.Writer, line []byte) error {
 	if o.broken {
 		line = slices.Insert(line, 0, '\n')
 	}
-	n, err := o.to.Write(line)
+	n, err := to.Write(line)
 	if err == nil && n < len(line) {
 		err = io.ErrShortWrite
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"tokenvendor/shared/nowait"
 )
 
 // pipe is a writer that can block or run out of space.
@@ -167,12 +169,12 @@ func TestFullPipeIsFoundOut(t *testing.T) {
 	}
 	defer func() { _, _ = r.Close(), w.Close() }()
 	o := newOutput(w)
-	if o.takes == nil {
+	if o.pipe == nil {
 		t.Skip("it is only known on Linux whether a pipe is full")
 	}
-	line := []byte(strings.Repeat("x", pipeBuf-2) + "\n")
+	line := []byte(strings.Repeat("x", nowait.PipeBuf-1) + "\n")
 	lines := 0
-	for ; o.takes(); lines++ {
+	for ; o.pipe.Takes(); lines++ {
 		if _, err := o.Write(line); err != nil {
 			t.Fatal(err)
 		}
@@ -200,9 +202,12 @@ func TestFullPipeIsFoundOut(t *testing.T) {
 // TestLineEndsOverdueMark: a write that takes its time-out can end before the mark is set. The next
 // line that is written at once removes it, since later ones would have a short time-out otherwise.
 func TestLineEndsOverdueMark(t *testing.T) {
-	p := &pipe{left: -1}
-	o := newOutput(p)
-	o.takes = func() bool { return true }
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = r.Close(), w.Close() }()
+	o := newOutput(w)
 	o.stuck <- struct{}{}
 	if _, err := o.Write([]byte("one\n")); err != nil || len(o.stuck) > 0 {
 		t.Errorf("got %v, overdue %t; want a line and no mark", err, len(o.stuck) > 0)

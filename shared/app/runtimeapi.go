@@ -5,6 +5,8 @@ import (
 	"context"
 	"net"
 	"net/http"
+
+	"tokenvendor/shared/nowait"
 )
 
 // TuneRuntimeAPI sets t up for the requests of aws-lambda-go to the Lambda Runtime API. aws-lambda-go
@@ -12,9 +14,9 @@ import (
 // the head of the request, the answer and the end by three system calls, and the Runtime API wakes up
 // for each. With t it sends them by one.
 func TuneRuntimeAPI(t *http.Transport) {
-	dialer := new(net.Dialer)
+	dial := nowait.Dial(new(net.Dialer).DialContext)
 	t.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dialer.DialContext(ctx, network, address)
+		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return nil, err
 		}

@@ -21,6 +21,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
 	"github.com/aws/smithy-go/logging"
+
+	"tokenvendor/shared/nowait"
 )
 
 const (
@@ -117,6 +119,7 @@ func newHTTPClient(bundle string) (httpClient, error) {
 		}
 		transport.TLSClientConfig.RootCAs = roots
 	}
+	transport.DialContext = nowait.Dial(transport.DialContext)
 	transport.IdleConnTimeout = idleTimeout
 	transport.MaxResponseHeaderBytes = maxHeader
 	return httpClient{transport: transport, timeout: attemptTimeout}, nil

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"tokenvendor/shared/nowait"
 )
 
 // dialDelay is the pause before the next address of a host is tried while the one before it
@@ -13,7 +15,7 @@ import (
 const dialDelay = 250 * time.Millisecond
 
 // dialFunc is a DialContext of [net/http.Transport].
-type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+type dialFunc = nowait.DialFunc
 
 // dialer connects to the first address of a host that answers. Unlike [net.Dialer], which
 // gives each address of a family 2 s, it reaches the second one within dialTimeout.
@@ -24,7 +26,7 @@ type dialer struct {
 
 // dialer returns the dialer within the policy.
 func (p AddressPolicy) dialer() dialer {
-	d := dialer{lookup: p.Lookup, dial: (&net.Dialer{ControlContext: p.control}).DialContext}
+	d := dialer{lookup: p.Lookup, dial: nowait.Dial((&net.Dialer{ControlContext: p.control}).DialContext)}
 	if d.lookup == nil {
 		d.lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return new(net.Resolver).LookupNetIP(ctx, "ip", host)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tokenvendor/shared/nowait"
 )
 
 // proxyTimeout limits the time until the proxy has connected to the server. It is longer than
@@ -86,7 +88,7 @@ func (p AddressPolicy) connector() dialFunc {
 	dial := p.Dial
 	if dial == nil {
 		d := p.dialer()
-		d.dial = new(net.Dialer).DialContext // the policy is about servers
+		d.dial = nowait.Dial(new(net.Dialer).DialContext) // the policy is about servers
 		dial = d.connect
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
