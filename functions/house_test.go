@@ -49,7 +49,7 @@ var mayImport = []importRule{
 		"awsapi implements interfaces that their users declare; only app imports it"},
 	{"shared/registry", []string{"shared/ask", "shared/keypair", "shared/oauth", "shared/secret", "shared/strictjson"},
 		"registry turns a document into an OAuth client and does nothing else"},
-	{"shared/keypair", []string{"shared/strictjson"}, "keys and certificates are read without knowing where they come from"},
+	{"shared/keypair", []string{"shared/nowait", "shared/strictjson"}, "keys and certificates are read without knowing where they come from"},
 	{"shared/keypair/keypairtest", nil, "a test kit depends on the standard library only"},
 	{"shared/oauth", []string{"shared/ask", "shared/nowait", "shared/strictjson"},
 		"an exchange does not depend on documents and caches"},

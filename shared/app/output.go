@@ -26,7 +26,7 @@ var errOutput = errors.New("the log does not take lines")
 // break. It is safe for concurrent use.
 type output struct {
 	to io.Writer
-	// pipe is to, if that is a pipe of which is known whether a write waits; or else nil.
+	// pipe is nil unless to is a pipe.
 	pipe *nowait.Pipe
 	// writes has the writes that have ended.
 	writes sync.Pool

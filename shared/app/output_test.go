@@ -172,6 +172,7 @@ func TestFullPipeIsFoundOut(t *testing.T) {
 	if o.pipe == nil {
 		t.Skip("it is only known on Linux whether a pipe is full")
 	}
+	_ = w.Fd() // a write that waits then waits in the system, as with the log of a function
 	line := []byte(strings.Repeat("x", nowait.PipeBuf-1) + "\n")
 	lines := 0
 	for ; o.pipe.Takes(); lines++ {
@@ -196,6 +197,48 @@ func TestFullPipeIsFoundOut(t *testing.T) {
 	}
 	if rest, err := io.ReadAll(r); err != nil || string(rest) != string(line)+"next\n" {
 		t.Errorf("got %d bytes, %v, want the overdue line and the next one", len(rest), err)
+	}
+}
+
+// TestLongLineMayWait proves that a line for which a pipe has not enough room has a time-out, also if the
+// pipe takes its beginning.
+func TestLongLineMayWait(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		length int
+		broken bool
+	}{{"long", nowait.PipeBuf + 1, false}, {"after a part of a line", nowait.PipeBuf, true}} {
+		t.Run(test.name, func(t *testing.T) {
+			r, w, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _, _ = w.Close(), r.Close() }()
+			o := newOutput(w)
+			if o.pipe == nil {
+				t.Skip("it is only known on Linux whether a pipe is full")
+			}
+			_ = w.Fd() // as above
+			page, left := make([]byte, nowait.PipeBuf), test.length-nowait.PipeBuf
+			for ; o.pipe.Takes(); left += len(page) {
+				if _, err := o.pipe.Write(page); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if _, err := io.ReadFull(r, page); err != nil {
+				t.Fatal(err)
+			}
+			o.broken = test.broken
+			if _, err := o.Write([]byte(strings.Repeat("x", test.length-1) + "\n")); !errors.Is(err, errOutput) {
+				t.Errorf("got %v, want %v", err, errOutput)
+			}
+			if _, err := io.CopyN(io.Discard, r, int64(left)); err != nil {
+				t.Fatal(err)
+			}
+			for len(o.writing) > 0 {
+				runtime.Gosched() // until the overdue line is written
+			}
+		})
 	}
 }
 

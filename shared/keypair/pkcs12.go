@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"software.sslmate.com/src/go-pkcs12"
+
+	"tokenvendor/shared/nowait"
 )
 
 // ParsePKCS12 reads a PKCS#12 file in base64, which must hold one private key and its
@@ -43,6 +45,7 @@ func openPKCS12(der []byte, password Password) (key any, certificates []*x509.Ce
 	if err != nil {
 		return nil, nil, err
 	}
+	nowait.WakeMonitor() // deriving the keys may take seconds
 	if mac {
 		// DecodeTrustStore verifies the MAC before it looks for a trust store, and never
 		// decrypts a key.

@@ -112,34 +112,36 @@ func TestParsePKCS12SkipsHiddenCostlyKey(t *testing.T) {
 // 2^40 iterations.
 func hiddenKey(t *testing.T, password string) []byte {
 	t.Helper()
-	scheme := func(iterations int, iv []byte) pkix.AlgorithmIdentifier {
-		kdf := must(asn1.Marshal(pbkdf2Parameters{
-			Salt: asn1.RawValue{Tag: asn1.TagOctetString, Bytes: []byte("salt")}, Iterations: iterations,
-			PRF: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}},
-		}))
-		parameters := must(asn1.Marshal(pbes2{
-			KDF: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12}, Parameters: asn1.RawValue{FullBytes: kdf}},
-			Cipher: pkix.AlgorithmIdentifier{
-				Algorithm:  asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42},
-				Parameters: asn1.RawValue{Tag: asn1.TagOctetString, Bytes: iv},
-			},
-		}))
-		return pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}, Parameters: asn1.RawValue{FullBytes: parameters}}
-	}
 	iv := make([]byte, 16)
-	key := must(asn1.Marshal(encryptedKey{scheme(1<<40, iv), make([]byte, 16)}))
+	key := must(asn1.Marshal(encryptedKey{encryption(1<<40, iv), make([]byte, 16)}))
 	bags := must(asn1.Marshal([]safeBag{{
 		ID:    asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 12, 10, 1, 2},
 		Value: asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: key},
 	}}))
 	var sealed encryptedContent
 	sealed.Info.Type = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 1}
-	sealed.Info.Algorithm = scheme(1, iv)
+	sealed.Info.Algorithm = encryption(1, iv)
 	sealed.Info.Data = encryptCBC(t, sealed.Info.Algorithm, password, bags)
 	return must(asn1.Marshal(content{
 		Type: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 6},
 		Data: asn1.RawValue{Class: asn1.ClassContextSpecific, IsCompound: true, Bytes: must(asn1.Marshal(sealed))},
 	}))
+}
+
+// encryption is PBES2 with PBKDF2, HMAC-SHA256 and AES-256 in CBC.
+func encryption(iterations int, iv []byte) pkix.AlgorithmIdentifier {
+	kdf := must(asn1.Marshal(pbkdf2Parameters{
+		Salt: asn1.RawValue{Tag: asn1.TagOctetString, Bytes: []byte("salt")}, Iterations: iterations,
+		PRF: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 2, 9}},
+	}))
+	parameters := must(asn1.Marshal(pbes2{
+		KDF: pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 12}, Parameters: asn1.RawValue{FullBytes: kdf}},
+		Cipher: pkix.AlgorithmIdentifier{
+			Algorithm:  asn1.ObjectIdentifier{2, 16, 840, 1, 101, 3, 4, 1, 42},
+			Parameters: asn1.RawValue{Tag: asn1.TagOctetString, Bytes: iv},
+		},
+	}))
+	return pkix.AlgorithmIdentifier{Algorithm: asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 5, 13}, Parameters: asn1.RawValue{FullBytes: parameters}}
 }
 
 // encryptCBC is the inverse of decryptCBC for AES-256.

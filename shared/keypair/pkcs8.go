@@ -13,6 +13,8 @@ import (
 	"encoding/asn1"
 	"errors"
 	"hash"
+
+	"tokenvendor/shared/nowait"
 )
 
 // maxIterations limits key derivation, whose cost the input chooses. OpenSSL and Java
@@ -107,6 +109,7 @@ func keyDerivation(kdf pkix.AlgorithmIdentifier) (derive func(password string, s
 		return nil, errors.New("is encrypted with a hash that is not supported" + convert)
 	}
 	return func(password string, size int) ([]byte, error) {
+		nowait.WakeMonitor() // deriving the key may take a second
 		return pbkdf2.Key(newHash, password, p.Salt.Bytes, p.Iterations, size)
 	}, nil
 }

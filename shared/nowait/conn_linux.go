@@ -1,6 +1,7 @@
 package nowait
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -16,7 +17,7 @@ type conn struct {
 
 // direction is one direction of a connection.
 type direction struct {
-	name  string
+	name  string                            // of the system call
 	ready func(func(fd uintptr) bool) error // calls a function, and again when the socket is ready, until it returns true
 	call  func(fd int, p []byte) (int, syscall.Errno)
 	all   bool                  // all bytes must be transferred
@@ -51,23 +52,35 @@ func (c *conn) Read(p []byte) (int, error) {
 	if n == 0 && err == nil && len(p) > 0 {
 		return 0, io.EOF
 	}
-	return n, err
+	return n, c.named(err, "read")
 }
 
 // Write implements [net.Conn].
-func (c *conn) Write(p []byte) (int, error) { return c.out.run(p) }
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.out.run(p)
+	return n, c.named(err, "write")
+}
+
+// named returns an error as package net returns it for an operation.
+func (c *conn) named(err error, operation string) error {
+	var op *net.OpError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &op):
+		err = op.Err // of the poller, whose operation is "raw-read" or "raw-write"
+	}
+	return &net.OpError{Op: operation, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+}
 
 func (d *direction) run(p []byte) (int, error) {
-	if len(p) == 0 {
-		return 0, nil
-	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.left, d.n, d.failure = p, 0, 0
 	err := d.ready(d.step)
 	d.left = nil
 	if d.failure != 0 {
-		err = &net.OpError{Op: d.name, Net: "tcp", Err: os.NewSyscallError(d.name, d.failure)}
+		err = os.NewSyscallError(d.name, d.failure)
 	}
 	return d.n, err
 }

@@ -6,8 +6,10 @@
 // The sockets of package net are non-blocking, so that read and write do not wait; package net waits
 // until they are ready. A pipe is asked first whether it takes a line.
 //
-// The monitor also interrupts a goroutine that computes for 10 ms. While it sleeps, that happens only
-// when the next timer ends, such as that of the deadline of a request.
+// The monitor is needed while a goroutine computes for more than 10 ms: it interrupts the goroutine, so
+// that timers and other goroutines are served. A sleeping monitor wakes up for the timer that was next
+// when it fell asleep, and not for a deadline that was set later. Before a long computation, call
+// [WakeMonitor].
 //
 // Only Linux has these calls. On other systems the package changes nothing.
 package nowait

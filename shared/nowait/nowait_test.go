@@ -102,7 +102,10 @@ type outcome struct {
 	Deadline      bool
 	Timeout       bool
 	Reset, Broken bool
-	Other         bool // an error of none of these kinds
+	Other         bool   // an error of none of these kinds
+	Op            string // of a net.OpError
+	Addresses     bool   // the net.OpError has both
+	Nested        bool   // the net.OpError has another one
 }
 
 func outcomeOf(n int, err error) outcome {
@@ -113,6 +116,11 @@ func outcomeOf(n int, err error) outcome {
 	var failure net.Error
 	if errors.As(err, &failure) {
 		o.Timeout = failure.Timeout()
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		o.Op, o.Addresses = op.Op, op.Source != nil && op.Addr != nil
+		o.Nested = errors.As(op.Err, new(*net.OpError))
 	}
 	o.Other = err != nil && !(o.EOF || o.Closed || o.Deadline || o.Reset || o.Broken)
 	return o
@@ -137,6 +145,11 @@ func TestConnectionFailsAsPlainOne(t *testing.T) {
 			_, _ = far.SetLinger(0), far.Close()
 			return outcomeOf(near.Read(buffer))
 		},
+		"read twice after reset": func(near net.Conn, far *net.TCPConn) outcome {
+			_, _ = far.SetLinger(0), far.Close()
+			_, _ = near.Read(buffer)
+			return outcomeOf(near.Read(buffer))
+		},
 		"write after reset": func(near net.Conn, far *net.TCPConn) outcome {
 			_, _ = far.SetLinger(0), far.Close()
 			_, _ = near.Read(buffer)
@@ -149,6 +162,18 @@ func TestConnectionFailsAsPlainOne(t *testing.T) {
 		"write to a closed one": func(near net.Conn, _ *net.TCPConn) outcome {
 			_ = near.Close()
 			return outcomeOf(near.Write(buffer))
+		},
+		"nothing to read of a closed one": func(near net.Conn, _ *net.TCPConn) outcome {
+			_ = near.Close()
+			return outcomeOf(near.Read(nil))
+		},
+		"nothing to write to a closed one": func(near net.Conn, _ *net.TCPConn) outcome {
+			_ = near.Close()
+			return outcomeOf(near.Write(nil))
+		},
+		"nothing to write after the deadline": func(near net.Conn, _ *net.TCPConn) outcome {
+			_ = near.SetDeadline(time.Unix(1, 0))
+			return outcomeOf(near.Write(nil))
 		},
 		"closed meanwhile": func(near net.Conn, _ *net.TCPConn) outcome {
 			time.AfterFunc(10*time.Millisecond, func() { _ = near.Close() })
@@ -181,38 +206,25 @@ func TestConnectionFailsAsPlainOne(t *testing.T) {
 	}
 }
 
-// TestPipeIsAsked proves that a pipe takes lines until it is full or nobody can read them.
-func TestPipeIsAsked(t *testing.T) {
-	r, w, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
+// TestWritesAreWhole proves that the bytes of two writes at the same time are not mixed.
+func TestWritesAreWhole(t *testing.T) {
+	near, far := pair(t, nowait.Dial(plain))
+	const size, writes = 1 << 20, 4
+	for _, b := range []byte("ab") {
+		go func() {
+			for range writes {
+				_, _ = near.Write(bytes.Repeat([]byte{b}, size))
+			}
+		}()
 	}
-	defer func() { _, _ = r.Close(), w.Close() }()
-	p := nowait.NewPipe(w)
-	if runtime.GOOS != "linux" {
-		if p != nil || p.Takes() {
-			t.Error("got a pipe, want none on this system")
+	block := make([]byte, size)
+	for range 2 * writes {
+		if _, err := io.ReadFull(far, block); err != nil {
+			t.Fatal(err)
 		}
-		return
-	}
-	line := bytes.Repeat([]byte("x"), nowait.PipeBuf)
-	lines := 0
-	for ; p.Takes(); lines++ {
-		if n, err := p.Write(line); n != len(line) || err != nil {
-			t.Fatalf("line %d: got %d bytes, %v", lines, n, err)
+		if n := bytes.Count(block, block[:1]); n != size {
+			t.Fatalf("%d bytes of a write are another one's", size-n)
 		}
-	}
-	if lines == 0 {
-		t.Error("an empty pipe takes no line")
-	}
-	if _, err := io.ReadFull(r, line); err != nil || !p.Takes() {
-		t.Errorf("got %v, takes a line: %t; want it to take one more", err, p.Takes())
-	}
-	if err := r.Close(); err != nil || p.Takes() {
-		t.Errorf("got %v, takes a line: %t; want none, as nobody reads it", err, p.Takes())
-	}
-	if n, err := p.Write(line); n != 0 || !errors.Is(err, syscall.EPIPE) {
-		t.Errorf("got %d bytes, %v, want EPIPE", n, err)
 	}
 }
 

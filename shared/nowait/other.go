@@ -23,4 +23,7 @@ func (*Pipe) Takes() bool { return false }
 // Write returns an error.
 func (*Pipe) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
+// WakeMonitor does nothing.
+func WakeMonitor() {}
+
 func wrap(c net.Conn) net.Conn { return c }

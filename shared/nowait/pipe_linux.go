@@ -7,7 +7,7 @@ import (
 	"unsafe"
 )
 
-// PipeBuf is how many bytes a pipe takes at once as soon as it takes any, on every system: a page.
+// PipeBuf is how many bytes a pipe takes at once as soon as it takes any: the smallest page.
 const PipeBuf = 4096
 
 // Pipe is the end of a pipe that is written to.
@@ -16,7 +16,7 @@ type Pipe struct {
 	fd   int
 }
 
-// NewPipe returns nil if w is no pipe.
+// NewPipe returns nil if w is no pipe. The caller must not close w before the last call of a method.
 func NewPipe(w io.Writer) *Pipe {
 	file, ok := w.(*os.File)
 	if !ok {
@@ -37,8 +37,8 @@ func NewPipe(w io.Writer) *Pipe {
 	return p
 }
 
-// Takes reports whether a write of at most PipeBuf bytes cannot wait, unless others write to the
-// pipe meanwhile. It is false if p is nil.
+// Takes reports whether a write of at most PipeBuf bytes cannot wait. If others fill the pipe before
+// the write, the whole process waits in it. Takes returns false if p is nil.
 func (p *Pipe) Takes() bool {
 	if p == nil {
 		return false
