@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"slices"
-	"sync"
 	"time"
 )
 
@@ -32,8 +30,7 @@ const (
 // stock is one process with some clients, each with some tokens.
 type stock struct {
 	clients, tokens int // tokens of one client
-	p               *process
-	output          tail
+	p               *measured
 	events          [][]byte
 	next            int // event
 	took            []time.Duration
@@ -127,7 +124,7 @@ func measureHits(e *crowdEnv, stocks []*stock) error {
 // fill gets each token once. The clock moves on so that the environment's limits withhold none:
 // those of exchanges with a server and of new parameters of a client.
 func (s *stock) fill(ctx context.Context, e *crowdEnv) (err error) {
-	if s.p, err = spawn(ctx, e.cfg.binary, e.vars, &s.output); err != nil {
+	if s.p, err = (&candidate{binary: e.cfg.binary, vars: e.vars}).start(ctx, functionMemory>>20); err != nil {
 		return err
 	}
 	interval, owed := max(exchangeInterval, askInterval/time.Duration(s.clients)), time.Duration(0)
@@ -135,7 +132,7 @@ func (s *stock) fill(ctx context.Context, e *crowdEnv) (err error) {
 		for client := range s.clients {
 			event := e.request("caller", ruleClient(client), fmt.Sprint("grant_type=client_credentials&scope=s", token))
 			s.events = append(s.events, event)
-			if _, err := s.p.call(event); err != nil {
+			if _, err := s.p.callEach([][]byte{event}); err != nil {
 				return s.failed(err)
 			}
 			// The clock is in whole seconds.
@@ -151,13 +148,18 @@ func (s *stock) fill(ctx context.Context, e *crowdEnv) (err error) {
 
 // hit asks for n tokens of the stock, one after the other, and keeps the median time of them.
 func (s *stock) hit(e *crowdEnv, n int) error {
-	took := make([]time.Duration, n)
-	for i := range took {
-		var err error
-		if took[i], err = s.p.call(s.events[s.next]); err != nil {
+	var took []time.Duration
+	for len(took) < n {
+		batch := make([][]byte, min(batchSize, n-len(took)))
+		for i := range batch {
+			batch[i] = s.events[s.next]
+			s.next = (s.next + 1) % len(s.events)
+		}
+		d, err := s.p.callEach(batch)
+		if err != nil {
 			return s.failed(err)
 		}
-		s.next = (s.next + 1) % len(s.events)
+		took = append(took, d...)
 	}
 	if len(s.took) > 0 {
 		s.took[len(s.took)-1] = median(took)
@@ -167,27 +169,8 @@ func (s *stock) hit(e *crowdEnv, n int) error {
 
 // failed returns the error of a call with the answer and what the process has logged last.
 func (s *stock) failed(err error) error {
-	return fmt.Errorf("%w: %.300s\n%s", err, s.p.answer.Bytes(), s.output.text())
-}
-
-// tail keeps the end of what is written. It is safe for concurrent use.
-type tail struct {
-	mu  sync.Mutex
-	end []byte // guarded by mu
-}
-
-func (t *tail) Write(text []byte) (int, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.end = append(t.end, text...)
-	t.end = slices.Delete(t.end, 0, max(0, len(t.end)-4<<10))
-	return len(text), nil
-}
-
-func (t *tail) text() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return string(t.end)
+	err = errors.Join(err, s.p.drain())
+	return fmt.Errorf("%w: %.300s\n%s", err, s.p.answer.Bytes(), s.p.last)
 }
 
 func reportStocks(r *growthReport, stocks []*stock) {

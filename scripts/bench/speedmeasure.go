@@ -63,7 +63,8 @@ func (s *speedRun) round(ctx context.Context) error {
 type measured struct {
 	*process
 	output *os.File
-	lines  int // that the process has printed
+	lines  int    // that the process has printed
+	last   []byte // what it printed before the last call of drain
 }
 
 func (c *candidate) start(ctx context.Context, megabytes int) (*measured, error) {
@@ -88,7 +89,8 @@ func (i *measured) drain() error {
 	}
 	text := make([]byte, 64<<10)
 	n, err := i.output.Read(text)
-	i.lines += bytes.Count(text[:n], []byte("\n"))
+	i.last = text[:n]
+	i.lines += bytes.Count(i.last, []byte("\n"))
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return nil
 	}
