@@ -17,7 +17,7 @@ type conn struct {
 
 // direction is one direction of a connection.
 type direction struct {
-	name  string                            // of the system call
+	name  string                            // of the system call, and of the operation in errors
 	ready func(func(fd uintptr) bool) error // calls a function, and again when the socket is ready, until it returns true
 	call  func(fd int, p []byte) (int, syscall.Errno)
 	all   bool                  // all bytes must be transferred
@@ -52,13 +52,13 @@ func (c *conn) Read(p []byte) (int, error) {
 	if n == 0 && err == nil && len(p) > 0 {
 		return 0, io.EOF
 	}
-	return n, c.named(err, "read")
+	return n, c.named(err, c.in.name)
 }
 
 // Write implements [net.Conn].
 func (c *conn) Write(p []byte) (int, error) {
 	n, err := c.out.run(p)
-	return n, c.named(err, "write")
+	return n, c.named(err, c.out.name)
 }
 
 // named returns an error as package net returns it for an operation.
